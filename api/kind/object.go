@@ -1,0 +1,22 @@
+package kind
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// Object is what every stored kind's pointer type is: the generated types of k8s.io/api.
+//
+// In memory an Object has an empty TypeMeta: apiVersion and kind are added when it is encoded.
+type Object interface {
+	runtime.Object
+	metav1.Object
+	Marshal() ([]byte, error)
+	MarshalToSizedBuffer([]byte) (int, error)
+	Size() int
+	Unmarshal([]byte) error
+	Reset()
+}
+
+// Copy returns a deep copy of o with o's own type.
+func Copy[T Object](o T) T { return o.DeepCopyObject().(T) }

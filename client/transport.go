@@ -1,0 +1,78 @@
+// Package client is how controllers, the scheduler and commands reach an API server: a typed Client[T] over a
+// Transport, and live views. In a master the transport is a call into the API server of the same process, with the
+// caller's identity, authorization, admission and validation but without HTTP or encoding; elsewhere it is HTTP.
+package client
+
+import (
+	"context"
+	"iter"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+// Verb of a request.
+type Verb string
+
+// The verbs of a Request. Reads of many objects go through a View.
+const (
+	Get              Verb = "get"
+	Create           Verb = "create"
+	Update           Verb = "update"
+	Patch            Verb = "patch"
+	Delete           Verb = "delete"
+	DeleteCollection Verb = "deletecollection"
+)
+
+// Request is one call of the API, for one object (or one collection, to delete it).
+type Request struct {
+	Verb                         Verb
+	Kind                         *kind.Info
+	Namespace, Name, Subresource string
+	// Object of a create or update. It belongs to the transport from the call on: pass a copy of what is shared.
+	Object    runtime.Object
+	PatchType types.PatchType
+	Patch     []byte
+	// Options of a delete or deletecollection.
+	Delete metav1.DeleteOptions
+	// LabelSelector and FieldSelector of a deletecollection.
+	LabelSelector, FieldSelector string
+}
+
+// Transport carries requests under one identity. Errors are *errors.StatusError of apimachinery where the server answered.
+type Transport interface {
+	// Do returns the answer's object: shared, never to be changed; nil or a *metav1.Status for some deletions.
+	Do(ctx context.Context, r Request) (runtime.Object, error)
+	// View is the live view of a kind.
+	View(k *kind.Info) View
+	// Applied is the revision that all views have reached.
+	Applied() int64
+	// WaitFor waits until all views have reached the revision.
+	WaitFor(ctx context.Context, revision int64) error
+}
+
+// View is a current, indexed picture of one kind's objects. Objects are shared: never change them.
+type View interface {
+	Get(namespace, name string) (kind.Object, bool)
+	// All yields the objects of a namespace, "" for all.
+	All(namespace string) iter.Seq[kind.Object]
+	// OwnedBy yields the objects that have the uid among their owners.
+	OwnedBy(uid types.UID) iter.Seq[kind.Object]
+	// ByField yields the objects whose indexed field (pods: spec.nodeName) has the value.
+	ByField(name, value string) iter.Seq[kind.Object]
+	Len() int
+	// Subscribe calls f with all present objects (Old nil), then with each change in order, until ctx ends.
+	// Calls do not overlap, and must not block for long; the view is at the change's revision or later.
+	Subscribe(ctx context.Context, f func([]Delta))
+	// Synced is closed when the view has been complete once.
+	Synced() <-chan struct{}
+}
+
+// Delta is a change: Old is nil for a new object, New for a removed one.
+type Delta struct {
+	Old, New kind.Object
+	Revision int64
+}
