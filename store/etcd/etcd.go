@@ -1,0 +1,190 @@
+// Package etcd keeps the cluster store in etcd: a member embedded in this process, reached by function calls.
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	etcderrors "go.etcd.io/etcd/server/v3/etcdserver/errors"
+	"go.etcd.io/etcd/server/v3/storage/mvcc"
+
+	"github.com/wheelhouse-k8s/wheelhouse/store"
+)
+
+// caller is what the store asks of etcd: an embedded server has these methods itself.
+type caller interface {
+	Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error)
+	Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error)
+	Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.CompactionResponse, error)
+	LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error)
+}
+
+// keyspace is store.Store over any caller; watches go through the client, which resumes them.
+type keyspace struct {
+	call    caller
+	watcher clientv3.Watcher
+	leases  leases
+	closing context.Context // ends when the store is closed
+	close   context.CancelFunc
+}
+
+func newKeyspace(call caller, watcher clientv3.Watcher) *keyspace {
+	k := &keyspace{call: call, watcher: watcher}
+	k.leases.grant = call.LeaseGrant
+	k.closing, k.close = context.WithCancel(context.Background())
+	return k
+}
+
+// Get implements store.Store.
+func (k *keyspace) Get(ctx context.Context, key string, revision int64) (store.Entry, int64, error) {
+	r, err := k.call.Range(ctx, &pb.RangeRequest{Key: []byte(key), Revision: revision})
+	if err != nil {
+		return store.Entry{}, 0, k.errorOf(ctx, err)
+	}
+	if len(r.Kvs) == 0 {
+		return store.Entry{}, r.Header.Revision, store.ErrNotFound
+	}
+	return entryOf(r.Kvs[0]), r.Header.Revision, nil
+}
+
+// List implements store.Store.
+func (k *keyspace) List(ctx context.Context, prefix string, o store.ListOptions) (store.Page, error) {
+	r, err := k.call.Range(ctx, &pb.RangeRequest{
+		Key:       []byte(max(prefix, o.From)),
+		RangeEnd:  []byte(clientv3.GetPrefixRangeEnd(prefix)),
+		Limit:     int64(o.Limit),
+		Revision:  o.Revision,
+		CountOnly: o.CountOnly,
+	})
+	if err != nil {
+		return store.Page{}, k.errorOf(ctx, err)
+	}
+	page := store.Page{Revision: o.Revision, More: r.More, Count: r.Count}
+	if page.Revision == 0 {
+		page.Revision = r.Header.Revision
+	}
+	if len(r.Kvs) > 0 {
+		page.Entries = make([]store.Entry, len(r.Kvs))
+		for i, kv := range r.Kvs {
+			page.Entries[i] = entryOf(kv)
+		}
+	}
+	return page, nil
+}
+
+// Create implements store.Store.
+func (k *keyspace) Create(ctx context.Context, key string, value []byte, ttl time.Duration) (int64, error) {
+	return k.put(ctx, key, 0, value, ttl)
+}
+
+// Update implements store.Store.
+func (k *keyspace) Update(ctx context.Context, key string, expect int64, value []byte, ttl time.Duration) (int64, error) {
+	return k.put(ctx, key, expect, value, ttl)
+}
+
+func (k *keyspace) put(ctx context.Context, key string, expect int64, value []byte, ttl time.Duration) (int64, error) {
+	lease, err := k.leases.forTTL(ctx, ttl)
+	if err != nil {
+		return 0, k.errorOf(ctx, err)
+	}
+	name := []byte(key)
+	return k.swap(ctx, name, expect, &pb.RequestOp{Request: &pb.RequestOp_RequestPut{
+		RequestPut: &pb.PutRequest{Key: name, Value: value, Lease: lease},
+	}})
+}
+
+// Delete implements store.Store.
+func (k *keyspace) Delete(ctx context.Context, key string, expect int64) (int64, error) {
+	if expect == 0 { // etcd would take this for "delete what does not exist", and succeed
+		return 0, &store.Conflict{}
+	}
+	name := []byte(key)
+	return k.swap(ctx, name, expect, &pb.RequestOp{Request: &pb.RequestOp_RequestDeleteRange{
+		RequestDeleteRange: &pb.DeleteRangeRequest{Key: name},
+	}})
+}
+
+// swap is the one shape of every write: if the key is at expect, then op, else read the key.
+func (k *keyspace) swap(ctx context.Context, key []byte, expect int64, op *pb.RequestOp) (int64, error) {
+	r, err := k.call.Txn(ctx, &pb.TxnRequest{
+		Compare: []*pb.Compare{{
+			Key: key, Target: pb.Compare_MOD, Result: pb.Compare_EQUAL,
+			TargetUnion: &pb.Compare_ModRevision{ModRevision: expect},
+		}},
+		Success: []*pb.RequestOp{op},
+		Failure: []*pb.RequestOp{{Request: &pb.RequestOp_RequestRange{RequestRange: &pb.RangeRequest{Key: key}}}},
+	})
+	if err != nil {
+		return 0, k.errorOf(ctx, err)
+	}
+	if r.Succeeded {
+		return r.Header.Revision, nil
+	}
+	conflict := &store.Conflict{}
+	if found := r.Responses[0].GetResponseRange(); found != nil && len(found.Kvs) > 0 {
+		present := entryOf(found.Kvs[0])
+		conflict.Present = &present
+	}
+	return 0, conflict
+}
+
+// Revision implements store.Store: a linearizable read that touches no key.
+func (k *keyspace) Revision(ctx context.Context) (int64, error) {
+	r, err := k.call.Range(ctx, &pb.RangeRequest{Key: []byte{0}, CountOnly: true})
+	if err != nil {
+		return 0, k.errorOf(ctx, err)
+	}
+	return r.Header.Revision, nil
+}
+
+// Compact implements store.Store.
+func (k *keyspace) Compact(ctx context.Context, revision int64) error {
+	_, err := k.call.Compact(ctx, &pb.CompactionRequest{Revision: revision})
+	return k.errorOf(ctx, err)
+}
+
+func entryOf(kv *mvccpb.KeyValue) store.Entry {
+	return store.Entry{Key: string(kv.Key), Value: kv.Value, Revision: kv.ModRevision}
+}
+
+// errorOf turns etcd's errors, from a call in the process or over gRPC, into the store's.
+func (k *keyspace) errorOf(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	is := func(targets ...error) bool {
+		for _, t := range targets {
+			if errors.Is(err, t) || err.Error() == t.Error() {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case k.closing.Err() != nil, is(etcderrors.ErrStopped):
+		return store.ErrClosed
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case is(mvcc.ErrCompacted, rpctypes.ErrCompacted, rpctypes.ErrGRPCCompacted):
+		return store.ErrCompacted
+	case is(mvcc.ErrFutureRev, rpctypes.ErrFutureRev, rpctypes.ErrGRPCFutureRev):
+		return store.ErrFutureRevision
+	case is(etcderrors.ErrNoSpace, rpctypes.ErrNoSpace, rpctypes.ErrGRPCNoSpace):
+		return store.ErrNoSpace
+	case is(etcderrors.ErrTimeout, etcderrors.ErrTimeoutDueToLeaderFail, etcderrors.ErrTimeoutDueToConnectionLost,
+		etcderrors.ErrTimeoutLeaderTransfer, etcderrors.ErrTimeoutWaitAppliedIndex, etcderrors.ErrNoLeader,
+		etcderrors.ErrLeaderChanged, rpctypes.ErrNoLeader, rpctypes.ErrTimeout):
+		return fmt.Errorf("%w: %v", store.ErrUnavailable, err)
+	}
+	return err
+}
+
+// ttlSeconds rounds a time to live up to whole seconds.
+func ttlSeconds(ttl time.Duration) int64 { return int64(math.Ceil(ttl.Seconds())) }

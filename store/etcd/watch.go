@@ -1,0 +1,106 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/wheelhouse-k8s/wheelhouse/store"
+)
+
+// watch implements store.Watch over an etcd client's watch.
+type watch struct {
+	keys     *keyspace
+	ctx      context.Context
+	c        chan store.Batch
+	mu       sync.Mutex
+	err      error // guarded by mu
+	progress func(context.Context) error
+}
+
+func (w *watch) C() <-chan store.Batch { return w.c }
+
+func (w *watch) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
+func (w *watch) Progress(ctx context.Context) error { return w.progress(ctx) }
+
+// Watch implements store.Store.
+func (k *keyspace) Watch(ctx context.Context, prefix string, o store.WatchOptions) store.Watch {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(k.closing, cancel)
+	w := &watch{keys: k, ctx: ctx, c: make(chan store.Batch, 16)}
+	w.progress = func(context.Context) error { return k.errorOf(ctx, k.watcher.RequestProgress(ctx)) }
+	options := []clientv3.OpOption{clientv3.WithPrefix(), clientv3.WithProgressNotify()}
+	if o.From > 0 {
+		options = append(options, clientv3.WithRev(o.From))
+	}
+	if o.Previous {
+		options = append(options, clientv3.WithPrevKV())
+	}
+	go func() {
+		err := w.follow(k.watcher.Watch(ctx, prefix, options...))
+		cancel()
+		stop()
+		w.mu.Lock()
+		w.err = err
+		w.mu.Unlock()
+		close(w.c)
+	}()
+	return w
+}
+
+// follow passes batches on until the watch ends, and says why it did.
+func (w *watch) follow(responses clientv3.WatchChan) error {
+	for r := range responses {
+		if r.CompactRevision != 0 {
+			return store.ErrCompacted
+		}
+		if err := r.Err(); err != nil {
+			return w.keys.errorOf(w.ctx, err)
+		}
+		if r.Created {
+			continue
+		}
+		select {
+		case w.c <- batchOf(&r):
+		case <-w.ctx.Done():
+			return w.keys.errorOf(w.ctx, w.ctx.Err())
+		}
+	}
+	if err := w.ctx.Err(); err != nil {
+		return w.keys.errorOf(w.ctx, err)
+	}
+	return errors.Join(store.ErrUnavailable, errors.New("etcd ended the watch"))
+}
+
+// batchOf converts one response: etcd puts whole revisions into it.
+func batchOf(r *clientv3.WatchResponse) store.Batch {
+	b := store.Batch{Revision: r.Header.Revision}
+	if len(r.Events) == 0 {
+		return b
+	}
+	b.Events = make([]store.Event, len(r.Events))
+	for i, e := range r.Events {
+		out := &b.Events[i]
+		out.Entry = store.Entry{Key: string(e.Kv.Key), Value: e.Kv.Value, Revision: e.Kv.ModRevision}
+		out.Deleted = e.Type == clientv3.EventTypeDelete
+		if out.Deleted {
+			out.Value = nil
+		}
+		out.Created = !out.Deleted && e.Kv.CreateRevision == e.Kv.ModRevision
+		if e.PrevKv != nil {
+			prev := entryOf(e.PrevKv)
+			out.Prev = &prev
+		}
+	}
+	// The header is the store's revision when the response was made. A watch that catches up gets old events
+	// under a new header, and more may follow: only the last event's revision has surely been reached.
+	b.Revision = b.Events[len(b.Events)-1].Revision
+	return b
+}
