@@ -1,0 +1,105 @@
+package placement
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// images knows which nodes have which container images.
+type images struct {
+	byName map[string]*image
+}
+
+type image struct {
+	// size on each node that has it, by slot.
+	size map[int32]int64
+}
+
+// nodeChanged takes over a node's list of images; a nil object has none.
+func (t *images) nodeChanged(c *Cluster, slot int32, old, new *corev1.Node) {
+	before, after := imagesOf(old), imagesOf(new)
+	sameNodes := (old == nil) == (new == nil)
+	if sameNodes && maps.Equal(before, after) {
+		return
+	}
+	for name := range before {
+		if i := t.byName[name]; i != nil {
+			delete(i.size, slot)
+			if len(i.size) == 0 {
+				delete(t.byName, name)
+			}
+		}
+	}
+	for name, size := range after {
+		i := t.byName[name]
+		if i == nil {
+			i = &image{size: map[int32]int64{}}
+			t.byName[name] = i
+		}
+		i.size[slot] = size
+	}
+	// The score of an image depends on the share of nodes that have it, so all nodes of its classes score anew.
+	for _, k := range c.classes.byKey {
+		if len(k.shape.images) > 0 {
+			k.seen = 0
+		}
+	}
+}
+
+func imagesOf(n *corev1.Node) map[string]int64 {
+	if n == nil || len(n.Status.Images) == 0 {
+		return nil
+	}
+	sizes := map[string]int64{}
+	for _, i := range n.Status.Images {
+		for _, name := range i.Names {
+			sizes[name] = i.SizeBytes
+		}
+	}
+	return sizes
+}
+
+// known are the images of the pod that some node has, sorted.
+func (t *images) known(pod *corev1.Pod) []string {
+	if len(t.byName) == 0 {
+		return nil
+	}
+	var names []string
+	for i := range pod.Spec.Containers {
+		name := taggedImage(pod.Spec.Containers[i].Image)
+		if _, ok := t.byName[name]; ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// taggedImage adds the tag that an image name without one means.
+func taggedImage(name string) string {
+	if strings.LastIndex(name, ":") <= strings.LastIndex(name, "/") {
+		return name + ":latest"
+	}
+	return name
+}
+
+// imageLocality: the more of the pod's images are on the node, by size and by how common they are, the better.
+func imageLocality(c *Cluster, s *shape, n *node) int64 {
+	if len(s.images) == 0 || c.count == 0 {
+		return 0
+	}
+	var sum int64
+	for _, name := range s.images {
+		if i := c.images.byName[name]; i != nil {
+			if size, ok := i.size[n.slot]; ok {
+				sum += int64(float64(size) * float64(len(i.size)) / float64(c.count))
+			}
+		}
+	}
+	most := int64(imageSizePerMax)
+	sum = min(max(sum, imageSizeMin), most)
+	return scoreMax * (sum - imageSizeMin) / (most - imageSizeMin)
+}

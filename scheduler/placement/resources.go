@@ -1,0 +1,161 @@
+package placement
+
+import (
+	"encoding/binary"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	podresource "k8s.io/component-helpers/resource"
+)
+
+// What a container that requests nothing counts for in scores, so that such pods spread too.
+const (
+	defaultMilliCPU = 100
+	defaultMemory   = 200 << 20
+)
+
+// demandsMax bounds the table of shared demands. Past it the table starts anew: sharing saves memory, nothing relies on it.
+const demandsMax = 10_000
+
+var defaultRequests = corev1.ResourceList{
+	corev1.ResourceCPU:    *resource.NewMilliQuantity(defaultMilliCPU, resource.DecimalSI),
+	corev1.ResourceMemory: *resource.NewQuantity(defaultMemory, resource.BinarySI),
+}
+
+// scalar is an amount of a resource other than cpu, memory, ephemeral storage and pods.
+type scalar struct {
+	name   corev1.ResourceName
+	amount int64
+}
+
+// hostPort is a port that a pod takes on its node. An empty ip is the wildcard.
+type hostPort struct {
+	ip       string
+	protocol corev1.Protocol
+	port     int32
+}
+
+func (p hostPort) conflicts(o hostPort) bool {
+	return p.port == o.port && p.protocol == o.protocol && (p.ip == o.ip || p.ip == "" || o.ip == "")
+}
+
+// demand is what a pod takes from its node. Pods that take the same share one demand, which nobody changes.
+type demand struct {
+	milliCPU, memory, ephemeral int64
+	// scalars in order of name.
+	scalars []scalar
+	// For scores: requests with a default for each container that has none.
+	scoredMilliCPU, scoredMemory int64
+	ports                        []hostPort
+	key                          string
+}
+
+func (d *demand) nothing() bool {
+	return d.milliCPU == 0 && d.memory == 0 && d.ephemeral == 0 && len(d.scalars) == 0
+}
+
+// demands shares equal demands.
+type demands struct {
+	byKey map[string]*demand
+	buf   []byte
+}
+
+// of computes what the pod takes: containers, init containers and sidecars, pod-level resources, overhead, and
+// what a resize has allocated.
+func (t *demands) of(pod *corev1.Pod) *demand {
+	options := podresource.PodResourcesOptions{UseStatusResources: true, InPlacePodLevelResourcesVerticalScalingEnabled: true}
+	requests := podresource.PodRequests(pod, options)
+	scored := requests
+	if missing := missingDefaults(pod, requests); len(missing) > 0 {
+		options.NonMissingContainerRequests = missing
+		scored = podresource.PodRequests(pod, options)
+	}
+	d := demand{
+		milliCPU: requests.Cpu().MilliValue(), memory: requests.Memory().Value(), ephemeral: requests.StorageEphemeral().Value(),
+		scoredMilliCPU: scored.Cpu().MilliValue(), scoredMemory: scored.Memory().Value(), ports: hostPorts(pod),
+	}
+	for name, quantity := range requests {
+		switch name {
+		case corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage, corev1.ResourcePods:
+			continue
+		}
+		if amount := quantity.Value(); amount != 0 {
+			d.scalars = append(d.scalars, scalar{name, amount})
+		}
+	}
+	slices.SortFunc(d.scalars, func(a, b scalar) int { return strings.Compare(string(a.name), string(b.name)) })
+	return t.share(&d)
+}
+
+func missingDefaults(pod *corev1.Pod, requests corev1.ResourceList) corev1.ResourceList {
+	if !podresource.IsPodLevelRequestsSet(pod) {
+		return defaultRequests
+	}
+	missing := corev1.ResourceList{}
+	for name, quantity := range defaultRequests {
+		if requests.Name(name, resource.DecimalSI).IsZero() {
+			missing[name] = quantity
+		}
+	}
+	return missing
+}
+
+func (t *demands) share(d *demand) *demand {
+	b := t.buf[:0]
+	for _, n := range []int64{d.milliCPU, d.memory, d.ephemeral, d.scoredMilliCPU, d.scoredMemory} {
+		b = binary.AppendVarint(b, n)
+	}
+	for _, s := range d.scalars {
+		b = binary.AppendVarint(appendText(append(b, 's'), string(s.name)), s.amount)
+	}
+	for _, p := range d.ports {
+		b = binary.AppendVarint(appendText(appendText(append(b, 'p'), p.ip), string(p.protocol)), int64(p.port))
+	}
+	t.buf = b
+	if known, ok := t.byKey[string(b)]; ok {
+		return known
+	}
+	if t.byKey == nil || len(t.byKey) >= demandsMax {
+		t.byKey = map[string]*demand{}
+	}
+	shared := *d
+	shared.key = string(b)
+	t.byKey[shared.key] = &shared
+	return &shared
+}
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// hostPorts of containers and sidecars.
+func hostPorts(pod *corev1.Pod) []hostPort {
+	var ports []hostPort
+	add := func(c *corev1.Container) {
+		for _, p := range c.Ports {
+			if p.HostPort <= 0 {
+				continue
+			}
+			port := hostPort{ip: p.HostIP, protocol: p.Protocol, port: p.HostPort}
+			if port.ip == "0.0.0.0" {
+				port.ip = ""
+			}
+			if port.protocol == "" {
+				port.protocol = corev1.ProtocolTCP
+			}
+			ports = append(ports, port)
+		}
+	}
+	for i := range pod.Spec.Containers {
+		add(&pod.Spec.Containers[i])
+	}
+	for i := range pod.Spec.InitContainers {
+		c := &pod.Spec.InitContainers[i]
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			add(c)
+		}
+	}
+	return ports
+}
