@@ -1,0 +1,66 @@
+// Package tidy holds the rules of the house as data; its tests check the source against them.
+package tidy
+
+// module is the path that all packages of this repository begin with.
+const module = "github.com/wheelhouse-k8s/wheelhouse/"
+
+// edge forbids packages under From to import packages under To (both are folders, or a module path in To).
+type edge struct {
+	From, To string
+	// Except names folders under From that may.
+	Except []string
+	Why    string
+}
+
+// forbidden is the import policy. Tests may import what they need.
+var forbidden = []edge{
+	{From: "", To: "k8s.io/kubernetes", Why: "it is not meant as a library and breaks go install"},
+
+	{From: "store", To: "api", Why: "the store knows keys and bytes, not Kubernetes"},
+	{From: "store", To: "registry", Why: "imports go downward"},
+	{From: "store", To: "k8s.io/", Why: "the store knows keys and bytes, not Kubernetes"},
+
+	{From: "api", To: "store", Why: "a kind does not know how it is kept"},
+	{From: "api", To: "registry", Why: "a kind does not know how it is kept"},
+	{From: "api", To: "apiserver", Why: "a kind never sees a verb"},
+	{From: "api", To: "client", Why: "a kind never sees a verb"},
+
+	{From: "codec", To: "store", Why: "bytes on the wire are not the bytes of the store"},
+	{From: "codec", To: "apiserver", Why: "imports go downward"},
+	{From: "patch", To: "registry", Why: "a patch is a function of an object"},
+	{From: "patch", To: "store", Why: "a patch is a function of an object"},
+	{From: "patch", To: "apiserver", Why: "imports go downward"},
+
+	{From: "registry", To: "apiserver", Why: "imports go downward"},
+	{From: "registry", To: "client", Why: "the server wing does not use the client wing"},
+	{From: "registry", To: "controllers", Why: "the server wing does not use the client wing"},
+
+	{From: "apiserver", To: "client", Why: "the two wings meet only in master"},
+	{From: "apiserver", To: "reconcile", Why: "the two wings meet only in master"},
+	{From: "apiserver", To: "controllers", Why: "the two wings meet only in master"},
+	{From: "apiserver", To: "scheduler", Why: "the two wings meet only in master"},
+	{From: "apiserver", To: "master", Why: "imports go downward"},
+
+	{From: "client", To: "registry", Why: "clients reach objects through a transport"},
+	{From: "client", To: "store", Why: "clients reach objects through a transport"},
+	{From: "client", To: "apiserver", Why: "clients reach objects through a transport"},
+	{From: "reconcile", To: "registry", Why: "controllers cannot reach the store even by accident"},
+	{From: "reconcile", To: "store", Why: "controllers cannot reach the store even by accident"},
+	{From: "reconcile", To: "apiserver", Why: "controllers see the client only"},
+	{From: "controllers", To: "registry", Why: "controllers cannot reach the store even by accident"},
+	{From: "controllers", To: "store", Why: "controllers cannot reach the store even by accident"},
+	{From: "controllers", To: "apiserver", Why: "controllers see the client only"},
+	{From: "controllers", To: "scheduler", Why: "each loop stands alone"},
+	{From: "scheduler", To: "registry", Why: "the scheduler cannot reach the store even by accident"},
+	{From: "scheduler", To: "store", Why: "the scheduler cannot reach the store even by accident"},
+	{From: "scheduler", To: "apiserver", Why: "the scheduler sees the client only"},
+	{From: "scheduler", To: "controllers", Why: "each loop stands alone"},
+	{From: "election", To: "registry", Why: "leadership is a Lease, reached like any object"},
+	{From: "election", To: "store", Why: "leadership is a Lease, reached like any object"},
+
+	{From: "simulate", To: "master", Why: "nodes speak the public API"},
+	{From: "simulate", To: "apiserver", Why: "nodes speak the public API"},
+	{From: "simulate", To: "registry", Why: "nodes speak the public API"},
+	{From: "pki", To: "apiserver", Why: "imports go downward"},
+	{From: "pki", To: "registry", Why: "imports go downward"},
+}

@@ -1,0 +1,151 @@
+package tidy
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const (
+	// fileLinesMax and functionLinesMax bound hand-written code: past them a file is two files, a function two functions.
+	fileLinesMax     = 600
+	functionLinesMax = 70
+)
+
+// vagueNames say nothing about what a package is for.
+var vagueNames = []string{"util", "utils", "common", "helper", "helpers", "manager", "base", "impl", "misc"}
+
+// file is one parsed Go file of the repository.
+type file struct {
+	path   string // from the root, with slashes
+	dir    string
+	syntax *ast.File
+	lines  int
+}
+
+func (f *file) test() bool      { return strings.HasSuffix(f.path, "_test.go") }
+func (f *file) generated() bool { return strings.HasPrefix(filepath.Base(f.path), "zz_generated") }
+
+func load(t *testing.T) (*token.FileSet, []*file) {
+	t.Helper()
+	root := filepath.Join("..", "..")
+	set := token.NewFileSet()
+	var files []*file
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && path != root && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata") {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(path, ".go") {
+			return nil
+		}
+		source, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		syntax, err := parser.ParseFile(set, path, source, parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		rel = filepath.ToSlash(rel)
+		files = append(files, &file{path: rel, dir: strings.TrimPrefix(filepath.ToSlash(filepath.Dir(rel)), "."), syntax: syntax, lines: strings.Count(string(source), "\n")})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) < 100 {
+		t.Fatalf("only %d Go files found", len(files))
+	}
+	return set, files
+}
+
+// under tells whether a folder is, or is in, another; "" is the root.
+func under(dir, parent string) bool {
+	return parent == "" || dir == parent || strings.HasPrefix(dir, parent+"/")
+}
+
+func TestImports(t *testing.T) {
+	_, files := load(t)
+	for _, f := range files {
+		if f.test() {
+			continue
+		}
+		for _, i := range f.syntax.Imports {
+			path, _ := strconv.Unquote(i.Path.Value)
+			if i.Name != nil && i.Name.Name == "_" {
+				t.Errorf("%s imports %s for its side effects: say in a list what is wanted", f.path, path)
+			}
+			inner, own := strings.CutPrefix(path, module)
+			for _, e := range forbidden {
+				hit := own && under(inner, e.To) || !own && strings.HasPrefix(path, e.To)
+				if hit && under(f.dir, e.From) && !slices.ContainsFunc(e.Except, func(x string) bool { return under(f.dir, x) }) {
+					t.Errorf("%s imports %s: %s", f.path, path, e.Why)
+				}
+			}
+		}
+	}
+}
+
+func TestPackages(t *testing.T) {
+	_, files := load(t)
+	documented := map[string]bool{}
+	for _, f := range files {
+		if !f.test() && f.syntax.Doc != nil {
+			documented[f.dir] = true
+		}
+	}
+	seen := map[string]bool{}
+	for _, f := range files {
+		if f.test() || seen[f.dir] {
+			continue
+		}
+		seen[f.dir] = true
+		if !documented[f.dir] {
+			t.Errorf("package %s has no comment that says what it is for", f.dir)
+		}
+		if slices.Contains(vagueNames, f.syntax.Name.Name) {
+			t.Errorf("package %s: the name says nothing", f.dir)
+		}
+	}
+}
+
+func TestSizes(t *testing.T) {
+	set, files := load(t)
+	for _, f := range files {
+		if f.test() || f.generated() {
+			continue
+		}
+		if f.lines > fileLinesMax {
+			t.Errorf("%s has %d lines: past %d a file is two files", f.path, f.lines, fileLinesMax)
+		}
+		for _, d := range f.syntax.Decls {
+			function, ok := d.(*ast.FuncDecl)
+			if !ok {
+				continue
+			}
+			if function.Name.Name == "init" && function.Recv == nil {
+				t.Errorf("%s has an init function: make the value where it is used", f.path)
+			}
+			if function.Body == nil {
+				continue
+			}
+			if n := set.Position(function.Body.End()).Line - set.Position(function.Pos()).Line; n > functionLinesMax {
+				t.Errorf("%s: %s has %d lines: past %d a function is two functions", f.path, function.Name.Name, n, functionLinesMax)
+			}
+		}
+	}
+}
