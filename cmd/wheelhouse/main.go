@@ -1,0 +1,55 @@
+// Command wheelhouse is a Kubernetes control plane in one binary, and the kubectl to use it with.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == "kubectl" {
+		os.Exit(kubectl(os.Args[2:]))
+	}
+	root := &cobra.Command{
+		Use:   "wheelhouse",
+		Short: "A Kubernetes control plane in one binary",
+		Long: `Wheelhouse is a Kubernetes control plane: API server, controller manager, scheduler and
+cluster store in one process.
+
+Start a master with three simulated nodes, and use it from a second terminal:
+
+  wheelhouse server --simulate-nodes 3
+  wheelhouse kubectl get nodes`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(serverCommand(), simulateCommand(), kubectlCommand(), versionCommand())
+	if err := root.Execute(); err != nil {
+		fmt.Fprintf(os.Stderr, "wheelhouse: %s\n", oneLine(err))
+		os.Exit(exitCode(err))
+	}
+}
+
+// usageError is a mistake on the command line.
+type usageError struct{ error }
+
+func (u usageError) Unwrap() error { return u.error }
+
+// exitCode is 2 for a command line that cannot be meant, 1 for everything else that fails.
+func exitCode(err error) int {
+	var u usageError
+	if errors.As(err, &u) {
+		return 2
+	}
+	return 1
+}
+
+// oneLine keeps an error readable in a service's log.
+func oneLine(err error) string {
+	return strings.Join(strings.Fields(err.Error()), " ")
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	cliflag "k8s.io/component-base/cli/flag"
+	"k8s.io/component-base/term"
+
+	"github.com/wheelhouse-k8s/wheelhouse/master"
+)
+
+func serverCommand() *cobra.Command {
+	config := master.Default()
+	f := &serverFlags{config: &config}
+	c := &cobra.Command{
+		Use:   "server",
+		Short: "Run a master: API server, controllers, scheduler and cluster store",
+		Long: `Run a master: API server, controller manager, scheduler and an embedded etcd.
+
+At its first start it makes an authority, certificates and an administrator's kubeconfig in its
+data folder; every later start continues with what is there. It stops cleanly on SIGINT or SIGTERM.`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("server takes no arguments, only flags: %q", args[0])}
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := f.complete(); err != nil {
+				return usageError{err}
+			}
+			return serve(c.Context(), config)
+		},
+	}
+	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w: see wheelhouse server --help", err)}
+	})
+	sets := f.sections()
+	for _, name := range sets.Order {
+		c.Flags().AddFlagSet(sets.FlagSets[name])
+	}
+	width, _, _ := term.TerminalSize(c.OutOrStdout())
+	cliflag.SetUsageAndHelpFunc(c, sets, width)
+	return c
+}
+
+// serve runs the master until a signal ends it; a second signal does not wait for a clean stop.
+func serve(ctx context.Context, config master.Config) error {
+	started := time.Now()
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	config.Log = func(format string, args ...any) {
+		fmt.Fprintf(os.Stderr, "%s %s\n", time.Now().Format("15:04:05.000"), fmt.Sprintf(format, args...))
+	}
+	m, err := master.New(config)
+	if err != nil {
+		return err
+	}
+	go func() {
+		select {
+		case <-m.Ready():
+			config.Log("ready after %d ms at %s; kubeconfig: %s", time.Since(started).Milliseconds(), m.URL(), m.Kubeconfig())
+		case <-ctx.Done():
+		}
+	}()
+	return m.Run(ctx)
+}
+
+// splitList reads a comma-separated list.
+func splitList(values []string) []string {
+	var out []string
+	for _, v := range values {
+		for _, part := range strings.Split(v, ",") {
+			if part = strings.TrimSpace(part); part != "" {
+				out = append(out, part)
+			}
+		}
+	}
+	return out
+}

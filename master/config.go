@@ -1,0 +1,223 @@
+package master
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+)
+
+// Component is a part of a master that can be left out.
+type Component string
+
+// The components of --components.
+const (
+	APIServer   Component = "apiserver"
+	Controllers Component = "controllers"
+	Scheduler   Component = "scheduler"
+)
+
+// Components are all of them, in the order of their start.
+var Components = []Component{APIServer, Controllers, Scheduler}
+
+// Config says everything about one master. Default gives a complete one.
+type Config struct {
+	// Components that this process runs. The API server is always among them.
+	Components []Component
+
+	// DataDir holds the store, the authority and the kubeconfig. Empty keeps everything in memory.
+	DataDir string
+	// Kubeconfig of the administrator is written here; empty means admin.kubeconfig in DataDir.
+	Kubeconfig string
+	// PKIDir holds the authority in kubeadm's layout; empty means pki in DataDir.
+	PKIDir string
+
+	// BindAddress and SecurePort are where HTTPS is served; port 0 takes a free one.
+	BindAddress string
+	SecurePort  int
+	// AdvertiseAddress is where the cluster reaches this master; empty finds the host's default address.
+	AdvertiseAddress string
+	// TLSNames are further names and addresses in the serving certificate.
+	TLSNames []string
+	// TLSCertFile and TLSKeyFile replace the serving certificate that the authority issues.
+	TLSCertFile, TLSKeyFile string
+	TLSMinVersion           string
+
+	// ServiceRanges are the cluster IP ranges, one a family.
+	ServiceRanges []netip.Prefix
+	// NodePorts is the range of node ports.
+	NodePorts utilnet.PortRange
+
+	// Quota of the database in bytes, CompactionInterval of history, EventTTL of events.
+	Quota              int64
+	CompactionInterval time.Duration
+	EventTTL           time.Duration
+
+	AnonymousAuth             bool
+	ServiceAccountIssuers     []string
+	APIAudiences              []string
+	MaxTokenExpiration        time.Duration
+	EnableAdmission           []string
+	DisableAdmission          []string
+	NotReadyToleration        int64 // seconds
+	UnreachableToleration     int64 // seconds
+	MaxRequestsInflight       int
+	MaxMutatingInflight       int
+	RequestTimeout            time.Duration
+	MinRequestTimeout         time.Duration
+	ControllerNames           []string
+	NodeMonitorPeriod         time.Duration
+	NodeMonitorGrace          time.Duration
+	NodeStartupGrace          time.Duration
+	NodeEvictionRate          float32
+	SecondaryNodeEvictionRate float32
+	LargeClusterSize          int
+	UnhealthyZoneThreshold    float32
+	TerminatedPodThreshold    int
+	LeaseDuration             time.Duration
+	RenewDeadline             time.Duration
+	RetryPeriod               time.Duration
+
+	// SimulateNodes is the number of nodes that this process simulates over its own HTTPS API.
+	SimulateNodes int
+
+	// Log takes lines for the operator; nil drops them.
+	Log func(format string, args ...any)
+}
+
+// Default is the configuration of a master whose operator said nothing.
+func Default() Config {
+	return Config{
+		Components:                Components,
+		DataDir:                   DefaultDataDir(),
+		BindAddress:               "0.0.0.0",
+		SecurePort:                6443,
+		TLSMinVersion:             "VersionTLS12",
+		ServiceRanges:             []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
+		NodePorts:                 utilnet.PortRange{Base: 30000, Size: 2768},
+		Quota:                     8 << 30,
+		CompactionInterval:        5 * time.Minute,
+		EventTTL:                  time.Hour,
+		AnonymousAuth:             true,
+		ServiceAccountIssuers:     []string{"https://kubernetes.default.svc.cluster.local"},
+		NotReadyToleration:        300,
+		UnreachableToleration:     300,
+		MaxRequestsInflight:       400,
+		MaxMutatingInflight:       200,
+		RequestTimeout:            time.Minute,
+		MinRequestTimeout:         30 * time.Minute,
+		ControllerNames:           []string{"*"},
+		NodeMonitorPeriod:         5 * time.Second,
+		NodeMonitorGrace:          50 * time.Second,
+		NodeStartupGrace:          time.Minute,
+		NodeEvictionRate:          0.1,
+		SecondaryNodeEvictionRate: 0.01,
+		LargeClusterSize:          50,
+		UnhealthyZoneThreshold:    0.55,
+		TerminatedPodThreshold:    12500,
+		LeaseDuration:             5 * time.Second,
+		RenewDeadline:             3 * time.Second,
+		RetryPeriod:               time.Second,
+	}
+}
+
+// DataDirVariable names the environment variable that moves the default data folder.
+const DataDirVariable = "WHEELHOUSE_DATA_DIR"
+
+// DefaultDataDir is where a master keeps its data unless told otherwise: /var/lib/wheelhouse for root,
+// the user's own data folder for others.
+func DefaultDataDir() string {
+	if dir := os.Getenv(DataDirVariable); dir != "" {
+		return dir
+	}
+	if os.Geteuid() == 0 {
+		return "/var/lib/wheelhouse"
+	}
+	if dir := os.Getenv("XDG_DATA_HOME"); dir != "" {
+		return filepath.Join(dir, "wheelhouse")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "wheelhouse-data"
+	}
+	return filepath.Join(home, ".local", "share", "wheelhouse")
+}
+
+// DefaultKubeconfig is the administrator's kubeconfig in a data folder.
+func DefaultKubeconfig(dataDir string) string { return filepath.Join(dataDir, "admin.kubeconfig") }
+
+// Runs tells whether the component is wanted.
+func (c *Config) Runs(want Component) bool {
+	for _, have := range c.Components {
+		if have == want {
+			return true
+		}
+	}
+	return false
+}
+
+// Check finds what cannot work, before anything is started.
+func (c *Config) Check() error {
+	if !c.Runs(APIServer) {
+		return errors.New("--components must include apiserver: controllers and scheduler of this process reach it by function calls")
+	}
+	if c.SecurePort < 0 || c.SecurePort > 65535 {
+		return fmt.Errorf("--secure-port %d is not a port: use 1 to 65535, or 0 for a free one", c.SecurePort)
+	}
+	if net.ParseIP(c.BindAddress) == nil {
+		return fmt.Errorf("--bind-address %q is not an IP address", c.BindAddress)
+	}
+	if c.AdvertiseAddress != "" && net.ParseIP(c.AdvertiseAddress) == nil {
+		return fmt.Errorf("--advertise-address %q is not an IP address", c.AdvertiseAddress)
+	}
+	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
+		return errors.New("--tls-cert-file and --tls-private-key-file must be given together")
+	}
+	if c.SimulateNodes < 0 {
+		return fmt.Errorf("--simulate-nodes %d: the number of nodes cannot be negative", c.SimulateNodes)
+	}
+	if c.LeaseDuration <= c.RenewDeadline || c.RenewDeadline <= c.RetryPeriod {
+		return errors.New("--leader-elect-lease-duration must be longer than --leader-elect-renew-deadline, and that longer than --leader-elect-retry-period")
+	}
+	if c.NodeMonitorGrace < c.NodeMonitorPeriod {
+		return errors.New("--node-monitor-grace-period must not be shorter than --node-monitor-period")
+	}
+	return c.checkRanges()
+}
+
+func (c *Config) checkRanges() error {
+	if len(c.ServiceRanges) == 0 || len(c.ServiceRanges) > 2 {
+		return errors.New("--service-cluster-ip-range needs one range, or one of each IP family separated by a comma")
+	}
+	for _, r := range c.ServiceRanges {
+		if r != r.Masked() {
+			return fmt.Errorf("--service-cluster-ip-range %s: the range begins at %s", r, r.Masked())
+		}
+		if size := r.Addr().BitLen() - r.Bits(); size < 3 {
+			return fmt.Errorf("--service-cluster-ip-range %s is too small: at least 8 addresses are needed", r)
+		}
+	}
+	if len(c.ServiceRanges) == 2 && c.ServiceRanges[0].Addr().Is4() == c.ServiceRanges[1].Addr().Is4() {
+		return errors.New("--service-cluster-ip-range: two ranges must be of different IP families")
+	}
+	return nil
+}
+
+// ParseRanges reads the value of --service-cluster-ip-range.
+func ParseRanges(text string) ([]netip.Prefix, error) {
+	var ranges []netip.Prefix
+	for _, part := range strings.Split(text, ",") {
+		p, err := netip.ParsePrefix(strings.TrimSpace(part))
+		if err != nil {
+			return nil, fmt.Errorf("%q is not an IP range such as 10.96.0.0/12", part)
+		}
+		ranges = append(ranges, p.Masked())
+	}
+	return ranges, nil
+}
