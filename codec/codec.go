@@ -1,0 +1,160 @@
+// Package codec turns objects into bytes and back: JSON, YAML, protobuf, tables, lists and watch frames, and finds out
+// from a request's headers which of them the client wants.
+//
+// It never decodes what is already encoded: an object's bytes are copied between a head and a tail that say its kind.
+package codec
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+// Format is a way to write objects.
+type Format uint8
+
+// The formats.
+const (
+	JSON Format = iota
+	YAML
+	Protobuf
+)
+
+// ContentType of an answer in the format.
+func (f Format) ContentType() string { return contentTypes[f] }
+
+// StreamContentType of a watch in the format.
+func (f Format) StreamContentType() string {
+	if f == Protobuf {
+		return contentTypes[f] + ";stream=watch"
+	}
+	return contentTypes[f]
+}
+
+var contentTypes = [...]string{
+	JSON:     "application/json",
+	YAML:     "application/yaml",
+	Protobuf: "application/vnd.kubernetes.protobuf",
+}
+
+// Supported are the media types of request bodies and of answers.
+var Supported = contentTypes[:]
+
+// Item is an object that brings its encodings along. Its bytes are shared and are only read.
+type Item interface {
+	Object() kind.Object
+	// AppendProto appends the object's protobuf without envelope; ProtoSize is its length.
+	AppendProto([]byte) []byte
+	ProtoSize() int
+	// JSON is the object without kind and apiVersion.
+	JSON() ([]byte, error)
+}
+
+// Kind holds what an encoded object of one kind begins with.
+type Kind struct {
+	Info *kind.Info
+	one  heads
+	list heads
+	// columns is the encoded column definitions of tables, made on first need.
+	columns     atomic.Pointer[[]byte]
+	columnCells []kind.InfoColumn
+}
+
+// heads say a kind and a version in each format.
+type heads struct {
+	// json is `{"kind":"Pod","apiVersion":"v1"`.
+	json []byte
+	// proto is the envelope up to the tag of its payload.
+	proto []byte
+}
+
+// NewKind prepares the encoding of a kind.
+func NewKind(info *kind.Info) *Kind {
+	k := &Kind{Info: info, one: headsOf(info.GVK), list: headsOf(info.GVK.GroupVersion().WithKind(info.ListKind)), columnCells: info.Columns}
+	if len(k.columnCells) == 0 {
+		k.columnCells = defaultColumns()
+	}
+	return k
+}
+
+// headCache spares objects of unusual kinds (Status, Scale, reviews) the making of their heads.
+var headCache sync.Map
+
+func headsFor(gvk schema.GroupVersionKind) heads {
+	if h, ok := headCache.Load(gvk); ok {
+		return h.(heads)
+	}
+	h := headsOf(gvk)
+	headCache.Store(gvk, h)
+	return h
+}
+
+func headsOf(gvk schema.GroupVersionKind) heads {
+	version, name := gvk.GroupVersion().String(), gvk.Kind
+	var h heads
+	h.json = append(h.json, `{"kind":`...)
+	h.json = appendString(h.json, name)
+	h.json = append(h.json, `,"apiVersion":`...)
+	h.json = appendString(h.json, version)
+	h.proto = appendEnvelopeHead(nil, version, name)
+	return h
+}
+
+// appendString appends s as a JSON string.
+func appendString(dst []byte, s string) []byte {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			quoted, _ := json.Marshal(s) // a string always has an encoding
+			return append(dst, quoted...)
+		}
+	}
+	dst = append(dst, '"')
+	dst = append(dst, s...)
+	return append(dst, '"')
+}
+
+// appendVarint appends a number as protobuf writes it.
+func appendVarint(dst []byte, n int) []byte { return binary.AppendUvarint(dst, uint64(n)) }
+
+func varintSize(n int) int {
+	size := 1
+	for n >= 0x80 {
+		n >>= 7
+		size++
+	}
+	return size
+}
+
+// metaOf is the metadata of a generated type.
+func metaOf(o kind.Object) *metav1.ObjectMeta {
+	if a, ok := o.(metav1.ObjectMetaAccessor); ok {
+		if m, ok := a.GetObjectMeta().(*metav1.ObjectMeta); ok {
+			return m
+		}
+	}
+	return &metav1.ObjectMeta{Name: o.GetName(), Namespace: o.GetNamespace(), UID: o.GetUID(), ResourceVersion: o.GetResourceVersion(),
+		Generation: o.GetGeneration(), CreationTimestamp: o.GetCreationTimestamp(), DeletionTimestamp: o.GetDeletionTimestamp(),
+		DeletionGracePeriodSeconds: o.GetDeletionGracePeriodSeconds(), Labels: o.GetLabels(), Annotations: o.GetAnnotations(),
+		OwnerReferences: o.GetOwnerReferences(), Finalizers: o.GetFinalizers(), ManagedFields: o.GetManagedFields()}
+}
+
+// defaultColumns are those of a kind that names none.
+func defaultColumns() []kind.InfoColumn {
+	docs := metav1.ObjectMeta{}.SwaggerDoc()
+	return []kind.InfoColumn{
+		{TableColumnDefinition: metav1.TableColumnDefinition{Name: "Name", Type: "string", Format: "name", Description: docs["name"]},
+			Cell: func(o kind.Object, _ time.Time) any { return o.GetName() }},
+		{TableColumnDefinition: metav1.TableColumnDefinition{Name: "Created At", Type: "date", Description: docs["creationTimestamp"]},
+			Cell: func(o kind.Object, _ time.Time) any {
+				return strings.TrimSpace(o.GetCreationTimestamp().UTC().Format(time.RFC3339))
+			}},
+	}
+}

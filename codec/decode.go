@@ -1,0 +1,158 @@
+package codec
+
+import (
+	"encoding/json"
+	"fmt"
+	"mime"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	kjson "sigs.k8s.io/json"
+	"sigs.k8s.io/yaml"
+)
+
+// Message is what a body can be decoded into: the generated types.
+type Message interface {
+	runtime.Object
+	Unmarshal([]byte) error
+}
+
+// FormatOf gives the format that a Content-Type names; an empty one means JSON.
+func FormatOf(contentType string) (Format, bool) {
+	switch contentType {
+	case "", contentTypes[JSON]:
+		return JSON, true
+	case contentTypes[Protobuf]:
+		return Protobuf, true
+	case contentTypes[YAML]:
+		return YAML, true
+	}
+	parsed, _, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		return JSON, false
+	}
+	for f, name := range contentTypes {
+		if parsed == name {
+			return Format(f), true
+		}
+	}
+	return JSON, false
+}
+
+// Decode reads a body into an object whose TypeMeta is then empty. What the body leaves out of kind and version is taken
+// from want; what it says instead is returned, for the caller to judge. fieldValidation is the request's directive: complaints
+// about unknown and duplicate fields are an error when it is Strict, and the second result when it is Warn (or empty).
+func Decode(f Format, body []byte, into Message, want schema.GroupVersionKind, fieldValidation string) (schema.GroupVersionKind, []string, error) {
+	if f == Protobuf {
+		got, err := decodeProtobuf(body, into, want)
+		return got, nil, err
+	}
+	check := fieldValidation != metav1.FieldValidationIgnore
+	var complaints []error
+	if f == YAML {
+		if check {
+			if _, err := yaml.YAMLToJSONStrict(body); err != nil {
+				complaints = append(complaints, err)
+			}
+		}
+		converted, err := yaml.YAMLToJSON(body)
+		if err != nil {
+			return schema.GroupVersionKind{}, nil, err
+		}
+		body = converted
+	}
+	var err error
+	if check {
+		var strict []error
+		if strict, err = kjson.UnmarshalStrict(body, into); err == nil {
+			complaints = append(complaints, strict...)
+		}
+	} else {
+		err = kjson.UnmarshalCaseSensitivePreserveInts(body, into)
+	}
+	if err != nil {
+		return typeOfJSON(body, want), nil, err
+	}
+	got, err := takeType(into, want)
+	if err != nil || len(complaints) == 0 {
+		return got, nil, err
+	}
+	if fieldValidation == metav1.FieldValidationStrict {
+		return got, nil, runtime.NewStrictDecodingError(complaints)
+	}
+	texts := make([]string, len(complaints))
+	for i, c := range complaints {
+		texts[i] = c.Error()
+	}
+	return got, texts, nil
+}
+
+func decodeProtobuf(body []byte, into Message, want schema.GroupVersionKind) (schema.GroupVersionKind, error) {
+	e, err := openEnvelope(body)
+	if err != nil {
+		return schema.GroupVersionKind{}, err
+	}
+	gv, err := schema.ParseGroupVersion(e.apiVersion)
+	if err != nil {
+		return schema.GroupVersionKind{}, err
+	}
+	got := withDefaults(gv.WithKind(e.kind), want)
+	if got != want && got.Kind != want.Kind {
+		// Another kind's fields have other numbers: leave the payload alone, the caller refuses the kind.
+		return got, nil
+	}
+	if err := into.Unmarshal(e.payload); err != nil {
+		return got, err
+	}
+	into.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+	return got, nil
+}
+
+// takeType reads the object's kind and version and clears them.
+func takeType(o runtime.Object, want schema.GroupVersionKind) (schema.GroupVersionKind, error) {
+	var got schema.GroupVersionKind
+	if t, ok := o.GetObjectKind().(*metav1.TypeMeta); ok {
+		gv, err := schema.ParseGroupVersion(t.APIVersion)
+		if err != nil {
+			return got, err
+		}
+		got = gv.WithKind(t.Kind)
+		*t = metav1.TypeMeta{}
+	} else {
+		got = o.GetObjectKind().GroupVersionKind()
+		o.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+	}
+	return withDefaults(got, want), nil
+}
+
+func withDefaults(got, want schema.GroupVersionKind) schema.GroupVersionKind {
+	if got.Kind == "" {
+		got.Kind = want.Kind
+	}
+	if got.Version == "" && (got.Group == "" || got.Group == want.Group) {
+		got.Group, got.Version = want.Group, want.Version
+	}
+	return got
+}
+
+// typeOfJSON is the kind that a body claims which could not be decoded; empty if not even that can be read.
+func typeOfJSON(body []byte, want schema.GroupVersionKind) schema.GroupVersionKind {
+	var t metav1.TypeMeta
+	if err := json.Unmarshal(body, &t); err != nil {
+		return schema.GroupVersionKind{}
+	}
+	return withDefaults(t.GroupVersionKind(), want)
+}
+
+// Summary is the beginning of a body, for messages.
+func Summary(body []byte) string {
+	const most = 30
+	switch {
+	case len(body) == 0:
+		return "<empty>"
+	case len(body) > most:
+		return fmt.Sprintf("%q ...", body[:most])
+	}
+	return fmt.Sprintf("%q", body)
+}

@@ -1,0 +1,148 @@
+package codec
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/yaml"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+// ErrNotAcceptable: the object has no such form (metadata of a list was asked of a single object, or the reverse).
+var ErrNotAcceptable = errors.New("the requested form does not fit the answer")
+
+// AppendItem appends one stored object in the form that the client asked for. In JSON a newline ends it.
+func (k *Kind) AppendItem(dst []byte, m Media, item Item, include metav1.IncludeObjectPolicy) ([]byte, error) {
+	switch m.Form {
+	case Whole:
+		if m.Format == Protobuf {
+			n := item.ProtoSize()
+			dst = append(slices.Grow(dst, envelopeSize(k.one.proto, n)), k.one.proto...)
+			dst = appendVarint(dst, n)
+			dst = item.AppendProto(dst)
+			return append(dst, envelopeTail...), nil
+		}
+	case PartialList:
+		return nil, ErrNotAcceptable
+	case Partial:
+		if m.Format == Protobuf {
+			return appendPartialProto(dst, m.Version, item)
+		}
+	}
+	start := len(dst)
+	dst, err := k.appendForm(dst, m, item, include, true)
+	if err != nil {
+		return nil, err
+	}
+	return finish(dst, start, m)
+}
+
+// appendForm appends one object as JSON in the form, without a newline. headers asks for a table's column definitions.
+func (k *Kind) appendForm(dst []byte, m Media, item Item, include metav1.IncludeObjectPolicy, headers bool) ([]byte, error) {
+	switch m.Form {
+	case Table:
+		return k.appendOneRow(dst, m.Version, item, include, headers)
+	case Partial:
+		return appendPartial(dst, m.Version, item.Object())
+	}
+	body, err := item.JSON()
+	if err != nil {
+		return nil, err
+	}
+	return appendSpliced(dst, k.one, body), nil
+}
+
+// AppendObject appends an object that is not stored: a Status, a Scale, the answer to a review.
+func AppendObject(dst []byte, m Media, o runtime.Object, gvk schema.GroupVersionKind) ([]byte, error) {
+	h := headsFor(gvk)
+	if m.Format == Protobuf {
+		p, ok := o.(interface{ Marshal() ([]byte, error) })
+		if !ok {
+			return nil, ErrNotAcceptable
+		}
+		raw, err := p.Marshal()
+		if err != nil {
+			return nil, err
+		}
+		return appendEnveloped(dst, h, raw), nil
+	}
+	body, err := json.Marshal(o)
+	if err != nil {
+		return nil, err
+	}
+	start := len(dst)
+	if t, ok := o.GetObjectKind().(*metav1.TypeMeta); ok && t.Kind != "" {
+		dst = append(dst, body...)
+	} else {
+		dst = appendSpliced(dst, h, body)
+	}
+	return finish(dst, start, m)
+}
+
+// EncodeJSON is the JSON of an object without kind and apiVersion.
+func EncodeJSON(o kind.Object) ([]byte, error) { return json.Marshal(o) }
+
+// appendSpliced puts kind and version in front of the members of a JSON object.
+func appendSpliced(dst []byte, h heads, body []byte) []byte {
+	dst = append(dst, h.json...)
+	if len(body) > 2 {
+		dst = append(dst, ',')
+	}
+	return append(dst, body[1:]...)
+}
+
+func appendEnveloped(dst []byte, h heads, raw []byte) []byte {
+	dst = append(slices.Grow(dst, envelopeSize(h.proto, len(raw))), h.proto...)
+	dst = appendVarint(dst, len(raw))
+	dst = append(dst, raw...)
+	return append(dst, envelopeTail...)
+}
+
+// finish gives the JSON that begins at start its last form: YAML, indented, or a line.
+func finish(dst []byte, start int, m Media) ([]byte, error) {
+	switch {
+	case m.Format == YAML:
+		text, err := yaml.JSONToYAML(dst[start:])
+		if err != nil {
+			return nil, err
+		}
+		return append(dst[:start], text...), nil
+	case m.Pretty:
+		var b bytes.Buffer
+		if err := json.Indent(&b, dst[start:], "", "  "); err != nil {
+			return nil, err
+		}
+		return append(dst[:start], b.Bytes()...), nil
+	}
+	return append(dst, '\n'), nil
+}
+
+// partialGVK is the kind of the metadata-only form.
+func partialGVK(version string) schema.GroupVersionKind {
+	return schema.GroupVersionKind{Group: "meta.k8s.io", Version: version, Kind: "PartialObjectMetadata"}
+}
+
+func appendPartial(dst []byte, version string, o kind.Object) ([]byte, error) {
+	meta, err := json.Marshal(metaOf(o))
+	if err != nil {
+		return nil, err
+	}
+	dst = append(dst, headsFor(partialGVK(version)).json...)
+	dst = append(dst, `,"metadata":`...)
+	dst = append(dst, meta...)
+	return append(dst, '}'), nil
+}
+
+func appendPartialProto(dst []byte, version string, item Item) ([]byte, error) {
+	raw, err := (&metav1.PartialObjectMetadata{ObjectMeta: *metaOf(item.Object())}).Marshal()
+	if err != nil {
+		return nil, err
+	}
+	return appendEnveloped(dst, headsFor(partialGVK(version)), raw), nil
+}

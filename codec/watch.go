@@ -1,0 +1,115 @@
+package codec
+
+import (
+	"encoding/binary"
+	"encoding/json"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+// Stream writes the events of one watch.
+type Stream struct {
+	kind    *Kind
+	media   Media
+	include metav1.IncludeObjectPolicy
+	// started tells that the table's column definitions have been sent.
+	started bool
+}
+
+// NewStream prepares the frames of a watch. A watch has no list: a list of metadata means metadata of each object.
+func (k *Kind) NewStream(m Media, include metav1.IncludeObjectPolicy) *Stream {
+	if m.Form == PartialList {
+		m.Form = Partial
+	}
+	return &Stream{kind: k, media: m, include: include}
+}
+
+// Append appends one event: a line of JSON, or a protobuf message with its length in front.
+func (s *Stream) Append(dst []byte, event string, item Item) ([]byte, error) {
+	if s.media.Format == Protobuf {
+		if s.media.Form != Partial {
+			dst = appendFrameHead(dst, event, s.kind.one, item.ProtoSize())
+			return append(item.AppendProto(dst), envelopeTail...), nil
+		}
+		raw, err := (&metav1.PartialObjectMetadata{ObjectMeta: *metaOf(item.Object())}).Marshal()
+		if err != nil {
+			return nil, err
+		}
+		dst = appendFrameHead(dst, event, headsFor(partialGVK(s.media.Version)), len(raw))
+		return append(append(dst, raw...), envelopeTail...), nil
+	}
+	dst = appendEventHead(dst, event)
+	dst, err := s.kind.appendForm(dst, s.media, item, s.include, !s.started)
+	if err != nil {
+		return nil, err
+	}
+	s.started = true
+	return append(dst, "}\n"...), nil
+}
+
+// AppendObject appends an event whose object is no item of the kind: the Status of an error.
+func (s *Stream) AppendObject(dst []byte, event string, o runtime.Object, gvk schema.GroupVersionKind) ([]byte, error) {
+	if s.media.Format == Protobuf {
+		p, ok := o.(interface{ Marshal() ([]byte, error) })
+		if !ok {
+			return nil, ErrNotAcceptable
+		}
+		raw, err := p.Marshal()
+		if err != nil {
+			return nil, err
+		}
+		dst = appendFrameHead(dst, event, headsFor(gvk), len(raw))
+		return append(append(dst, raw...), envelopeTail...), nil
+	}
+	dst = appendEventHead(dst, event)
+	dst, err := AppendObject(dst, Media{}, o, gvk)
+	if err != nil {
+		return nil, err
+	}
+	return append(dst[:len(dst)-1], "}\n"...), nil
+}
+
+func appendEventHead(dst []byte, event string) []byte {
+	dst = append(dst, `{"type":"`...)
+	dst = append(dst, event...)
+	return append(dst, `","object":`...)
+}
+
+// appendFrameHead appends WatchEvent{type, object{raw}} up to the payload of the enveloped object that raw is. The
+// payload's size must be known beforehand.
+func appendFrameHead(dst []byte, event string, h heads, payload int) []byte {
+	object := envelopeSize(h.proto, payload)
+	extension := 1 + varintSize(object) + object
+	size := 1 + varintSize(len(event)) + len(event) + 1 + varintSize(extension) + extension
+	dst = binary.BigEndian.AppendUint32(dst, uint32(size))
+	dst = append(dst, 0x0a)
+	dst = appendVarint(dst, len(event))
+	dst = append(dst, event...)
+	dst = append(dst, 0x12)
+	dst = appendVarint(dst, extension)
+	dst = append(dst, 0x0a)
+	dst = appendVarint(dst, object)
+	dst = append(dst, h.proto...)
+	return appendVarint(dst, payload)
+}
+
+// Fresh makes an Item of an object that no registry keeps: a bookmark.
+func Fresh(o kind.Object) Item { return fresh{o} }
+
+type fresh struct{ object kind.Object }
+
+func (f fresh) Object() kind.Object   { return f.object }
+func (f fresh) ProtoSize() int        { return f.object.Size() }
+func (f fresh) JSON() ([]byte, error) { return json.Marshal(f.object) }
+
+func (f fresh) AppendProto(dst []byte) []byte {
+	raw, err := f.object.Marshal()
+	if err != nil {
+		return dst
+	}
+	return append(dst, raw...)
+}
