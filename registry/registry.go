@@ -4,6 +4,9 @@ package registry
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -20,6 +23,8 @@ type Options struct {
 	Now func() time.Time
 	// Reservers take what an object needs before it is written (service addresses and ports).
 	Reservers map[schema.GroupResource]Reserver
+	// Log tells of reloads and of stored values that cannot be read; nil means slog.Default.
+	Log *slog.Logger
 }
 
 // Reserver takes scarce values for an object that is about to be written.
@@ -30,25 +35,143 @@ type Reserver interface {
 }
 
 // Registry holds all resources.
-type Registry struct{}
+type Registry struct {
+	store     store.Store
+	now       func() time.Time
+	log       *slog.Logger
+	reservers map[schema.GroupResource]Reserver
+
+	// Resources by group and resource, and by group, version and resource. Fixed after New.
+	byResource map[schema.GroupResource]*Resource
+	byVersion  map[schema.GroupVersionResource]*Resource
+	// tables by key prefix, and in the order of Options.Kinds. Fixed after New.
+	byPrefix map[string]*table
+	tables   []*table
+
+	ready   chan struct{}
+	applied atomic.Int64
+	waiting waiting
+	fresh   fresh
+	claims  claims
+	// watch is the running watch of the store, to ask for its progress.
+	watch atomic.Pointer[store.Watch]
+	// unknown counts keys below Root that belong to no table, unreadable the values that could not be read.
+	unknown, unreadable atomic.Int64
+}
+
+// Root is the prefix of all keys.
+const Root = "/registry/"
 
 // New makes a Registry; nothing is read before Run.
-func New(o Options) (*Registry, error) { panic("skeleton") }
+func New(o Options) (*Registry, error) {
+	r := &Registry{
+		store: o.Store, now: o.Now, log: o.Log, reservers: o.Reservers, ready: make(chan struct{}),
+		byResource: map[schema.GroupResource]*Resource{}, byVersion: map[schema.GroupVersionResource]*Resource{},
+		byPrefix: map[string]*table{},
+	}
+	if r.now == nil {
+		r.now = time.Now
+	}
+	if r.log == nil {
+		r.log = slog.Default()
+	}
+	for _, info := range o.Kinds {
+		if info.Stored() {
+			if err := r.addStored(info); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, info := range o.Kinds {
+		if info.Via != nil {
+			if err := r.addConverted(info); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return r, nil
+}
 
-// Run loads the mirror and keeps it up to date by one watch over all keys, until ctx ends.
-func (r *Registry) Run(ctx context.Context) error { panic("skeleton") }
+func (r *Registry) addStored(info *kind.Info) error {
+	if other := r.byPrefix[info.StoragePrefix]; other != nil {
+		return fmt.Errorf("kinds %s and %s are both stored below %s", other.info.GVK, info.GVK, info.StoragePrefix)
+	}
+	t := newTable(info, r.Applied)
+	r.byPrefix[info.StoragePrefix] = t
+	r.tables = append(r.tables, t)
+	res := &Resource{reg: r, table: t, info: info, shape: t.shape, names: validName(info), canonical: newCanonical(info)}
+	r.byResource[info.GR()] = res
+	r.byVersion[info.GVR()] = res
+	return nil
+}
+
+func (r *Registry) addConverted(info *kind.Info) error {
+	stored := r.byResource[info.Via.Stored]
+	if stored == nil {
+		return fmt.Errorf("kind %s is stored as %s, which is not among the kinds", info.GVK, info.Via.Stored)
+	}
+	res := &Resource{
+		reg: r, table: stored.table, info: info, shape: newShape(info, stored.info), via: info.Via,
+		names: validName(info), canonical: newCanonical(info),
+	}
+	if r.byResource[info.GR()] == nil {
+		r.byResource[info.GR()] = res
+	}
+	r.byVersion[info.GVR()] = res
+	return nil
+}
 
 // Ready is closed when the mirror has been loaded for the first time.
-func (r *Registry) Ready() <-chan struct{} { panic("skeleton") }
+func (r *Registry) Ready() <-chan struct{} { return r.ready }
 
-// Applied is the revision that the mirror has reached.
-func (r *Registry) Applied() int64 { panic("skeleton") }
-
-// WaitFor waits until the mirror has reached the revision.
-func (r *Registry) WaitFor(ctx context.Context, revision int64) error { panic("skeleton") }
-
-// Fresh waits until the mirror holds every write that was acknowledged before the call (a consistent read).
-func (r *Registry) Fresh(ctx context.Context) (int64, error) { panic("skeleton") }
+func (r *Registry) loaded() bool {
+	select {
+	case <-r.ready:
+		return true
+	default:
+		return false
+	}
+}
 
 // Resource gives one resource's objects; a kind with Via has a Resource that converts.
-func (r *Registry) Resource(gr schema.GroupResource) (*Resource, bool) { panic("skeleton") }
+func (r *Registry) Resource(gr schema.GroupResource) (*Resource, bool) {
+	res, ok := r.byResource[gr]
+	return res, ok
+}
+
+// ResourceFor is Resource for a kind of which several versions are served.
+func (r *Registry) ResourceFor(info *kind.Info) (*Resource, bool) {
+	res, ok := r.byVersion[info.GVR()]
+	return res, ok
+}
+
+// Stats are counts for metrics.
+type Stats struct {
+	Applied int64
+	// UnknownKeys belong to no kind; Unreadable values could not be read since the start.
+	UnknownKeys, Unreadable int64
+	Resources               []ResourceStats
+}
+
+// ResourceStats are one stored resource's counts.
+type ResourceStats struct {
+	Resource schema.GroupResource
+	// Objects in the mirror and the Bytes of their stored values.
+	Objects int
+	Bytes   int64
+	// Watchers that run, and changes in the Window.
+	Watchers, Window int
+}
+
+// Stats counts what the registry holds.
+func (r *Registry) Stats() Stats {
+	s := Stats{Applied: r.Applied(), UnknownKeys: r.unknown.Load(), Unreadable: r.unreadable.Load()}
+	for _, t := range r.tables {
+		t.mu.RLock()
+		s.Resources = append(s.Resources, ResourceStats{
+			Resource: t.info.GR(), Objects: t.tree.Len(), Bytes: t.bytes, Watchers: t.watchers.count, Window: t.window.count,
+		})
+		t.mu.RUnlock()
+	}
+	return s
+}

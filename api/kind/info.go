@@ -48,6 +48,7 @@ type Info struct {
 	OrphanByDefault     bool
 	Grace               func(Object, *metav1.DeleteOptions) Grace
 	Finalized           func(Object) bool
+	Deleting            func(Object)
 
 	Fields  []InfoField
 	Columns []InfoColumn
@@ -174,6 +175,7 @@ func (k Kind[T]) Info() *Info {
 func (k Kind[T]) eraseRules(i *Info) {
 	i.Default = one(k.Default)
 	i.PrepareCreate = one(k.PrepareCreate)
+	i.Deleting = one(k.Deleting)
 	i.PrepareUpdate = two(k.PrepareUpdate)
 	i.ValidateUpdate = judge(k.ValidateUpdate)
 	i.Warnings = warn(k.Warnings)
@@ -201,7 +203,11 @@ func (k Kind[T]) eraseShape(i *Info) {
 		value := f.Value
 		i.Fields = append(i.Fields, InfoField{Name: f.Name, Indexed: f.Indexed, Value: func(o Object) string { return value(o.(T)) }})
 	}
-	for _, c := range k.Columns {
+	columns := k.Columns
+	if columns == nil {
+		columns = plainColumns[T]()
+	}
+	for _, c := range columns {
 		cell := c.Cell
 		i.Columns = append(i.Columns, InfoColumn{
 			TableColumnDefinition: metav1.TableColumnDefinition{Name: c.Name, Type: c.Type, Format: c.Format, Description: c.Description, Priority: c.Priority},

@@ -71,10 +71,13 @@ type Kind[T Object] struct {
 	Grace func(obj T, options *metav1.DeleteOptions) Grace
 	// Finalizers in spec (Namespace): true when the object may be removed from the store though metadata.finalizers is empty.
 	Finalized func(T) bool
+	// Deleting changes an object, in place, that is marked for removal but stays for its finalizers
+	// (a Namespace's phase becomes Terminating).
+	Deleting func(T)
 
 	// Fields are the field selectors beyond metadata.name and metadata.namespace.
 	Fields []Field[T]
-	// Columns of kubectl get after the row's object; the first is normally Name.
+	// Columns of kubectl get after the row's object; the first is normally Name. nil means Name and Created At.
 	Columns []Column[T]
 	// Status is the status subresource, nil if there is none.
 	Status *Part[T]

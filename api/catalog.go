@@ -1,0 +1,123 @@
+// Package api holds the catalog of kinds: the one list of everything that the server knows by itself.
+package api
+
+import (
+	"reflect"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/authentication"
+	"github.com/wheelhouse-k8s/wheelhouse/api/authorization"
+	"github.com/wheelhouse-k8s/wheelhouse/api/coordination"
+	"github.com/wheelhouse-k8s/wheelhouse/api/core"
+	"github.com/wheelhouse-k8s/wheelhouse/api/discovery"
+	"github.com/wheelhouse-k8s/wheelhouse/api/events"
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/api/networking"
+	"github.com/wheelhouse-k8s/wheelhouse/api/rbac"
+	"github.com/wheelhouse-k8s/wheelhouse/api/scheduling"
+)
+
+// list is the catalog, in the order of discovery: groups by their priority, resources by name.
+func list() []*kind.Info {
+	return []*kind.Info{
+		core.Binding.Info(),
+		core.ConfigMap.Info(),
+		core.Endpoints.Info(),
+		core.Event.Info(),
+		core.LimitRange.Info(),
+		core.Namespace.Info(),
+		core.Node.Info(),
+		core.Pod.Info(),
+		core.Secret.Info(),
+		core.ServiceAccount.Info(),
+		core.Service.Info(),
+
+		events.Event.Info(),
+
+		authentication.SelfSubjectReview.Info(),
+		authentication.TokenReview.Info(),
+
+		authorization.LocalSubjectAccessReview.Info(),
+		authorization.SelfSubjectAccessReview.Info(),
+		authorization.SelfSubjectRulesReview.Info(),
+		authorization.SubjectAccessReview.Info(),
+
+		networking.IPAddress.Info(),
+		networking.ServiceCIDR.Info(),
+
+		rbac.ClusterRoleBinding.Info(),
+		rbac.ClusterRole.Info(),
+		rbac.RoleBinding.Info(),
+		rbac.Role.Info(),
+
+		scheduling.PriorityClass.Info(),
+
+		coordination.Lease.Info(),
+
+		discovery.EndpointSlice.Info(),
+	}
+}
+
+type catalog struct {
+	kinds  []*kind.Info
+	byType map[reflect.Type]*kind.Info
+	byGVK  map[schema.GroupVersionKind]*kind.Info
+	byGVR  map[schema.GroupVersionResource]*kind.Info
+	byGR   map[schema.GroupResource]*kind.Info
+}
+
+// load makes the catalog at its first use; it never changes afterwards.
+var load = sync.OnceValue(func() *catalog {
+	c := &catalog{
+		kinds: list(), byType: map[reflect.Type]*kind.Info{}, byGVK: map[schema.GroupVersionKind]*kind.Info{},
+		byGVR: map[schema.GroupVersionResource]*kind.Info{}, byGR: map[schema.GroupResource]*kind.Info{},
+	}
+	for _, i := range c.kinds {
+		c.byType[reflect.TypeOf(i.New())] = i
+		c.byGVK[i.GVK] = i
+		c.byGVR[i.GVR()] = i
+		// Of several versions of one resource, the stored one speaks for it.
+		if before, ok := c.byGR[i.GR()]; !ok || before.Via != nil {
+			c.byGR[i.GR()] = i
+		}
+	}
+	return c
+})
+
+// Kinds are all kinds in the order of discovery. The slice and what it holds must not be changed.
+func Kinds() []*kind.Info { return load().kinds }
+
+// Of is the kind of a Go type; it panics if there is none, because the program itself names the type.
+func Of[T kind.Object]() *kind.Info {
+	i, ok := load().byType[reflect.TypeFor[T]()]
+	if !ok {
+		panic("no kind has the type " + reflect.TypeFor[T]().String())
+	}
+	return i
+}
+
+// ByObject is the kind of an object's Go type.
+func ByObject(o kind.Object) (*kind.Info, bool) {
+	i, ok := load().byType[reflect.TypeOf(o)]
+	return i, ok
+}
+
+// ByGVK is the kind with that group, version and name.
+func ByGVK(gvk schema.GroupVersionKind) (*kind.Info, bool) {
+	i, ok := load().byGVK[gvk]
+	return i, ok
+}
+
+// ByGVR is the kind of that resource in that version.
+func ByGVR(gvr schema.GroupVersionResource) (*kind.Info, bool) {
+	i, ok := load().byGVR[gvr]
+	return i, ok
+}
+
+// ByGR is the kind of that resource, in the version that is stored.
+func ByGR(gr schema.GroupResource) (*kind.Info, bool) {
+	i, ok := load().byGR[gr]
+	return i, ok
+}

@@ -1,0 +1,36 @@
+package core
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+// Binding is the body with which a scheduler gives a pod its node. It is acted on, never stored.
+var Binding = kind.Kind[*corev1.Binding]{
+	Version: "v1", Kind: "Binding", Plural: "bindings", Namespaced: true,
+	Verbs:     []string{"create"},
+	New:       func() *corev1.Binding { return &corev1.Binding{} },
+	NewList:   func() runtime.Object { return nil },
+	ValidName: validation.NameIsDNSSubdomain,
+	Validate:  ValidateBinding,
+}
+
+// ValidateBinding judges the target of a binding: it must name a node.
+func ValidateBinding(b *corev1.Binding) field.ErrorList {
+	var errs field.ErrorList
+	path := field.NewPath("target")
+	if b.Target.Kind != "" && b.Target.Kind != "Node" {
+		errs = append(errs, field.NotSupported(path.Child("kind"), b.Target.Kind, []string{"Node", "<empty>"}))
+	}
+	if b.Target.Name == "" {
+		return append(errs, field.Required(path.Child("name"), ""))
+	}
+	for _, msg := range validation.NameIsDNSSubdomain(b.Target.Name, false) {
+		errs = append(errs, field.Invalid(path.Child("name"), b.Target.Name, msg))
+	}
+	return errs
+}

@@ -1,0 +1,176 @@
+package core
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+// Endpoints is the kind of endpoints, the older sibling of EndpointSlice.
+var Endpoints = kind.Kind[*corev1.Endpoints]{
+	Version: "v1", Kind: "Endpoints", Plural: "endpoints", Singular: "endpoints", ShortNames: []string{"ep"}, Namespaced: true,
+	StoragePath:    "services/endpoints",
+	New:            func() *corev1.Endpoints { return &corev1.Endpoints{} },
+	NewList:        func() runtime.Object { return &corev1.EndpointsList{} },
+	Default:        defaultEndpoints,
+	ValidName:      apivalidation.NameIsDNSSubdomain,
+	Validate:       func(e *corev1.Endpoints) field.ErrorList { return validateEndpoints(e, nil) },
+	ValidateUpdate: validateEndpoints,
+	Warnings:       warnEndpoints,
+	CreateOnUpdate: true,
+	Columns: []kind.Column[*corev1.Endpoints]{
+		kind.NameColumn[*corev1.Endpoints](),
+		{Name: "Endpoints", Type: "string", Description: kind.Doc(corev1.Endpoints{}, "subsets"),
+			Cell: func(e *corev1.Endpoints, _ time.Time) any { return endpointsCell(e) }},
+		kind.AgeColumn[*corev1.Endpoints](),
+	},
+}
+
+func defaultEndpoints(e *corev1.Endpoints) {
+	for n := range e.Subsets {
+		for m := range e.Subsets[n].Ports {
+			if p := &e.Subsets[n].Ports[m]; p.Protocol == "" {
+				p.Protocol = corev1.ProtocolTCP
+			}
+		}
+	}
+}
+
+// endpointsCellMax is how many endpoints kubectl get shows.
+const endpointsCellMax = 3
+
+func endpointsCell(e *corev1.Endpoints) string {
+	if len(e.Subsets) == 0 {
+		return "<none>"
+	}
+	var shown []string
+	count := 0
+	add := func(s string) {
+		if count++; len(shown) < endpointsCellMax {
+			shown = append(shown, s)
+		}
+	}
+	for _, subset := range e.Subsets {
+		for _, p := range subset.Ports {
+			for _, a := range subset.Addresses {
+				add(joinHostPort(a.IP, p.Port))
+			}
+		}
+		if len(subset.Ports) == 0 {
+			for _, a := range subset.Addresses {
+				add(a.IP)
+			}
+		}
+	}
+	out := strings.Join(shown, ",")
+	if count > len(shown) {
+		return fmt.Sprintf("%s + %d more...", out, count-len(shown))
+	}
+	return out
+}
+
+func joinHostPort(ip string, port int32) string {
+	if strings.Contains(ip, ":") {
+		ip = "[" + ip + "]"
+	}
+	return ip + ":" + strconv.Itoa(int(port))
+}
+
+// validateEndpoints judges new; what old already held, even in an old form, may stay.
+func validateEndpoints(new, old *corev1.Endpoints) field.ErrorList {
+	var errs field.ErrorList
+	if text, ok := new.Annotations[corev1.EndpointsLastChangeTriggerTime]; ok {
+		if _, err := time.Parse(time.RFC3339Nano, text); err != nil {
+			errs = append(errs, field.Invalid(field.NewPath("metadata", "annotations").Key(corev1.EndpointsLastChangeTriggerTime), text, "must be a time in RFC 3339 form"))
+		}
+	}
+	var before []string
+	if old != nil {
+		if apiequality.Semantic.DeepEqual(new.Subsets, old.Subsets) {
+			return errs
+		}
+		for _, s := range old.Subsets {
+			for _, a := range slices.Concat(s.Addresses, s.NotReadyAddresses) {
+				before = append(before, a.IP)
+			}
+		}
+	}
+	for n := range new.Subsets {
+		s, path := &new.Subsets[n], field.NewPath("subsets").Index(n)
+		if len(s.Addresses) == 0 && len(s.NotReadyAddresses) == 0 {
+			errs = append(errs, field.Required(path, "must have `addresses` or `notReadyAddresses`"))
+		}
+		for m := range s.Addresses {
+			errs = append(errs, validateEndpointAddress(&s.Addresses[m], before, path.Child("addresses").Index(m))...)
+		}
+		for m := range s.NotReadyAddresses {
+			errs = append(errs, validateEndpointAddress(&s.NotReadyAddresses[m], before, path.Child("notReadyAddresses").Index(m))...)
+		}
+		for m := range s.Ports {
+			errs = append(errs, validateEndpointPort(&s.Ports[m], len(s.Ports) > 1, path.Child("ports").Index(m))...)
+		}
+	}
+	return errs
+}
+
+func validateEndpointAddress(a *corev1.EndpointAddress, before []string, path *field.Path) field.ErrorList {
+	errs := validation.IsValidIPForLegacyField(path.Child("ip"), a.IP, true, before)
+	if a.Hostname != "" {
+		for _, msg := range validation.IsDNS1123Label(a.Hostname) {
+			errs = append(errs, field.Invalid(path.Child("hostname"), a.Hostname, msg))
+		}
+	}
+	if a.NodeName != nil {
+		for _, msg := range apivalidation.NameIsDNSSubdomain(*a.NodeName, false) {
+			errs = append(errs, field.Invalid(path.Child("nodeName"), *a.NodeName, msg))
+		}
+	}
+	return append(errs, validateReachableIP(a.IP, path.Child("ip"))...)
+}
+
+func validateEndpointPort(p *corev1.EndpointPort, named bool, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if p.Name == "" {
+		if named {
+			errs = append(errs, field.Required(path.Child("name"), ""))
+		}
+	} else {
+		for _, msg := range validation.IsDNS1123Label(p.Name) {
+			errs = append(errs, field.Invalid(path.Child("name"), p.Name, msg))
+		}
+	}
+	for _, msg := range validation.IsValidPortNum(int(p.Port)) {
+		errs = append(errs, field.Invalid(path.Child("port"), p.Port, msg))
+	}
+	errs = append(errs, validatePortProtocol(p.Protocol, path.Child("protocol"))...)
+	return append(errs, validateAppProtocol(p.AppProtocol, path.Child("appProtocol"))...)
+}
+
+func warnEndpoints(new, _ *corev1.Endpoints) []string {
+	var out []string
+	for n, s := range new.Subsets {
+		path := field.NewPath("subsets").Index(n)
+		for m, a := range s.Addresses {
+			if !plainIP(a.IP) {
+				out = append(out, validation.GetWarningsForIP(path.Child("addresses").Index(m).Child("ip"), a.IP)...)
+			}
+		}
+		for m, a := range s.NotReadyAddresses {
+			if !plainIP(a.IP) {
+				out = append(out, validation.GetWarningsForIP(path.Child("notReadyAddresses").Index(m).Child("ip"), a.IP)...)
+			}
+		}
+	}
+	return out
+}

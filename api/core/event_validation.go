@@ -1,0 +1,145 @@
+package core
+
+import (
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Most characters of an event's texts, for events that give an eventTime.
+const (
+	eventTextMax = 128
+	eventNoteMax = 1024
+)
+
+// validateOldEvent is what the core group asks of events. Those without an eventTime come from old clients and may say
+// nearly anything. controller is the name of the field that holds ReportingController in the served shape.
+func validateOldEvent(e *corev1.Event, controller string) field.ErrorList {
+	var errs field.ErrorList
+	about := e.InvolvedObject.Namespace
+	fits := about == e.Namespace
+	switch {
+	case !e.EventTime.IsZero():
+		fits = about != "" || e.Namespace == metav1.NamespaceDefault || e.Namespace == metav1.NamespaceSystem
+		errs = validateEventTexts(e, controller)
+	case about == "":
+		fits = e.Namespace == metav1.NamespaceNone || e.Namespace == metav1.NamespaceDefault
+	}
+	if !fits {
+		errs = append(errs, field.Invalid(field.NewPath("involvedObject", "namespace"), about, "does not match event.namespace"))
+	}
+	if !plainNamespace(e.Namespace) {
+		for _, msg := range validation.IsDNS1123Subdomain(e.Namespace) {
+			errs = append(errs, field.Invalid(field.NewPath("namespace"), e.Namespace, msg))
+		}
+	}
+	return errs
+}
+
+// plainNamespace spares the regular expression for nearly all namespaces.
+func plainNamespace(s string) bool {
+	if s == "" || len(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {
+		return false
+	}
+	for n := range len(s) {
+		if c := s[n]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+func validateEventTexts(e *corev1.Event, controller string) field.ErrorList {
+	var errs field.ErrorList
+	if e.ReportingController == "" {
+		errs = append(errs, field.Required(field.NewPath(controller), ""))
+	}
+	for _, msg := range validation.IsQualifiedName(e.ReportingController) {
+		errs = append(errs, field.Invalid(field.NewPath(controller), e.ReportingController, msg))
+	}
+	text := func(child, value string) {
+		if value == "" {
+			errs = append(errs, field.Required(field.NewPath(child), ""))
+		}
+		if len(value) > eventTextMax {
+			errs = append(errs, field.Invalid(field.NewPath(child), "", fmt.Sprintf("may have at most %d characters", eventTextMax)))
+		}
+	}
+	text("reportingInstance", e.ReportingInstance)
+	text("action", e.Action)
+	text("reason", e.Reason)
+	if len(e.Message) > eventNoteMax {
+		errs = append(errs, field.Invalid(field.NewPath("message"), "", fmt.Sprintf("may have at most %d characters", eventNoteMax)))
+	}
+	return errs
+}
+
+// ValidateNewEvent is what events.k8s.io asks of a new event, given in its stored shape.
+func ValidateNewEvent(e *corev1.Event) field.ErrorList {
+	errs := validateOldEvent(e, "reportingController")
+	errs = append(errs, validateSeries(e)...)
+	if e.EventTime.IsZero() {
+		errs = append(errs, field.Required(field.NewPath("eventTime"), ""))
+	}
+	if e.Type != corev1.EventTypeNormal && e.Type != corev1.EventTypeWarning {
+		errs = append(errs, field.Invalid(field.NewPath("type"), e.Type, "must be Normal or Warning"))
+	}
+	unset := func(child string, empty bool) {
+		if !empty {
+			errs = append(errs, field.Invalid(field.NewPath(child), "", "must be left out"))
+		}
+	}
+	unset("firstTimestamp", e.FirstTimestamp.IsZero())
+	unset("lastTimestamp", e.LastTimestamp.IsZero())
+	unset("count", e.Count == 0)
+	unset("source", e.Source == corev1.EventSource{})
+	return errs
+}
+
+func validateSeries(e *corev1.Event) field.ErrorList {
+	if e.Series == nil {
+		return nil
+	}
+	var errs field.ErrorList
+	if e.Series.Count < 2 {
+		errs = append(errs, field.Invalid(field.NewPath("series.count"), e.Series.Count, "must be at least 2"))
+	}
+	if e.Series.LastObservedTime.IsZero() {
+		errs = append(errs, field.Required(field.NewPath("series.lastObservedTime"), ""))
+	}
+	return errs
+}
+
+// ValidateNewEventUpdate is what events.k8s.io asks of a change: only the series and metadata may change.
+func ValidateNewEventUpdate(new, old *corev1.Event) field.ErrorList {
+	errs := validateOldEvent(new, "reportingController")
+	if !apiequality.Semantic.DeepEqual(new.Series, old.Series) {
+		errs = append(errs, validateSeries(new)...)
+	}
+	keep := func(child string, a, b any) {
+		errs = append(errs, apivalidation.ValidateImmutableField(a, b, field.NewPath(child))...)
+	}
+	keep("involvedObject", new.InvolvedObject, old.InvolvedObject)
+	keep("reason", new.Reason, old.Reason)
+	keep("message", new.Message, old.Message)
+	keep("source", new.Source, old.Source)
+	keep("firstTimestamp", new.FirstTimestamp, old.FirstTimestamp)
+	keep("lastTimestamp", new.LastTimestamp, old.LastTimestamp)
+	keep("count", new.Count, old.Count)
+	keep("type", new.Type, old.Type)
+	// Clients that encode nanoseconds must be able to write what they read.
+	if !new.EventTime.Truncate(time.Microsecond).Equal(old.EventTime.Truncate(time.Microsecond)) {
+		keep("eventTime", new.EventTime, old.EventTime)
+	}
+	keep("action", new.Action, old.Action)
+	keep("related", new.Related, old.Related)
+	keep("reportingController", new.ReportingController, old.ReportingController)
+	keep("reportingInstance", new.ReportingInstance, old.ReportingInstance)
+	return errs
+}

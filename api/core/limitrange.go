@@ -1,0 +1,169 @@
+package core
+
+import (
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+// LimitRange is the kind of limit ranges.
+var LimitRange = kind.Kind[*corev1.LimitRange]{
+	Version: "v1", Kind: "LimitRange", Plural: "limitranges", ShortNames: []string{"limits"}, Namespaced: true,
+	New:            func() *corev1.LimitRange { return &corev1.LimitRange{} },
+	NewList:        func() runtime.Object { return &corev1.LimitRangeList{} },
+	Default:        defaultLimitRange,
+	ValidName:      apivalidation.NameIsDNSSubdomain,
+	Validate:       validateLimitRange,
+	ValidateUpdate: func(new, _ *corev1.LimitRange) field.ErrorList { return validateLimitRange(new) },
+	CreateOnUpdate: true,
+}
+
+// defaultLimitRange fills the defaults of containers from the other values: max is the default limit, and a request
+// defaults to the limit, else to min.
+func defaultLimitRange(l *corev1.LimitRange) {
+	for n := range l.Spec.Limits {
+		item := &l.Spec.Limits[n]
+		if item.Type != corev1.LimitTypeContainer {
+			continue
+		}
+		limit, request := corev1.ResourceList{}, corev1.ResourceList{}
+		maps.Copy(limit, item.Default)
+		maps.Copy(request, item.DefaultRequest)
+		fill(limit, item.Max)
+		fill(request, limit)
+		fill(request, item.Min)
+		item.Default, item.DefaultRequest = limit, request
+	}
+}
+
+func fill(list, from corev1.ResourceList) {
+	for name, q := range from {
+		if _, ok := list[name]; !ok {
+			list[name] = q.DeepCopy()
+		}
+	}
+}
+
+func validateLimitRange(l *corev1.LimitRange) field.ErrorList {
+	var errs field.ErrorList
+	seen := map[corev1.LimitType]bool{}
+	for n := range l.Spec.Limits {
+		item, path := &l.Spec.Limits[n], field.NewPath("spec", "limits").Index(n)
+		errs = append(errs, validateLimitType(item.Type, path.Child("type"))...)
+		if seen[item.Type] {
+			errs = append(errs, field.Duplicate(path.Child("type"), item.Type))
+		}
+		seen[item.Type] = true
+		errs = append(errs, validateLimitNames(item, path)...)
+		errs = append(errs, validateLimitValues(item, path)...)
+	}
+	return errs
+}
+
+func validateLimitType(t corev1.LimitType, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for _, msg := range validation.IsQualifiedName(string(t)) {
+		errs = append(errs, field.Invalid(path, t, msg))
+	}
+	switch t {
+	case corev1.LimitTypePod, corev1.LimitTypeContainer, corev1.LimitTypePersistentVolumeClaim:
+	default:
+		if len(errs) == 0 && !isQualifiedByDomain(string(t)) {
+			errs = append(errs, field.Invalid(path, t, "must be a standard limit type or fully qualified"))
+		}
+	}
+	return errs
+}
+
+func validateLimitNames(item *corev1.LimitRangeItem, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	names := func(list corev1.ResourceList, child string) {
+		for name := range list {
+			errs = append(errs, validateLimitedResource(item.Type, name, path.Child(child).Key(string(name)))...)
+		}
+	}
+	names(item.Max, "max")
+	names(item.Min, "min")
+	if item.Type == corev1.LimitTypePod {
+		if len(item.Default) > 0 {
+			errs = append(errs, field.Forbidden(path.Child("default"), "may not be given for limit type Pod"))
+		}
+		if len(item.DefaultRequest) > 0 {
+			errs = append(errs, field.Forbidden(path.Child("defaultRequest"), "may not be given for limit type Pod"))
+		}
+	} else {
+		names(item.Default, "default")
+		names(item.DefaultRequest, "defaultRequest")
+	}
+	names(item.MaxLimitRequestRatio, "maxLimitRequestRatio")
+	if item.Type == corev1.LimitTypePersistentVolumeClaim {
+		_, min := item.Min[corev1.ResourceStorage]
+		_, max := item.Max[corev1.ResourceStorage]
+		if !min && !max {
+			errs = append(errs, field.Required(path.Child("limits"), "a minimum or maximum storage value is required"))
+		}
+	}
+	return errs
+}
+
+// validateLimitValues checks the order min <= defaultRequest <= default <= max, and that the ratio can be met.
+func validateLimitValues(item *corev1.LimitRangeItem, path *field.Path) field.ErrorList {
+	keys := map[corev1.ResourceName]bool{}
+	lists := []corev1.ResourceList{item.Max, item.Min, item.MaxLimitRequestRatio}
+	if item.Type != corev1.LimitTypePod {
+		lists = append(lists, item.Default, item.DefaultRequest)
+	}
+	for _, list := range lists {
+		for name := range list {
+			keys[name] = true
+		}
+	}
+	var errs field.ErrorList
+	for _, name := range slices.Sorted(maps.Keys(keys)) {
+		errs = append(errs, validateLimitOf(name, item, path)...)
+	}
+	return errs
+}
+
+func validateLimitOf(name corev1.ResourceName, item *corev1.LimitRangeItem, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	min, hasMin := item.Min[name]
+	max, hasMax := item.Max[name]
+	limit, hasLimit := item.Default[name]
+	request, hasRequest := item.DefaultRequest[name]
+	ratio, hasRatio := item.MaxLimitRequestRatio[name]
+	above := func(child string, low resource.Quantity, hasLow bool, high resource.Quantity, hasHigh bool, of, than string) {
+		if hasLow && hasHigh && low.Cmp(high) > 0 {
+			errs = append(errs, field.Invalid(path.Child(child).Key(string(name)), low.String(),
+				of+" value "+low.String()+" is greater than "+than+" value "+high.String()))
+		}
+	}
+	above("min", min, hasMin, max, hasMax, "min", "max")
+	above("defaultRequest", min, hasMin, request, hasRequest, "min", "default request")
+	above("defaultRequest", request, hasRequest, max, hasMax, "default request", "max")
+	above("defaultRequest", request, hasRequest, limit, hasLimit, "default request", "default limit")
+	above("default", min, hasMin, limit, hasLimit, "min", "default")
+	above("default", limit, hasLimit, max, hasMax, "default", "max")
+	at := path.Child("maxLimitRequestRatio").Key(string(name))
+	if hasRatio && ratio.Cmp(*resource.NewQuantity(1, resource.DecimalSI)) < 0 {
+		errs = append(errs, field.Invalid(at, ratio.String(), "ratio is less than 1"))
+	}
+	if hasRatio && hasMin && hasMax && min.Sign() > 0 {
+		if largest := max.AsApproximateFloat64() / min.AsApproximateFloat64(); ratio.AsApproximateFloat64() > largest {
+			errs = append(errs, field.Invalid(at, ratio.String(), "ratio is greater than max divided by min"))
+		}
+	}
+	if noOvercommit(name) && hasRequest && hasLimit && request.Cmp(limit) != 0 {
+		errs = append(errs, field.Invalid(path.Child("defaultRequest").Key(string(name)), request.String(),
+			"default request must equal the default limit: the resource cannot be overcommitted"))
+	}
+	return errs
+}

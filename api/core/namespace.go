@@ -1,0 +1,113 @@
+package core
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+// Namespace is the kind of namespaces. A namespace goes only when its content is gone: spec.finalizers holds
+// "kubernetes" until the namespace controller takes it out through the finalize subresource.
+var Namespace = kind.Kind[*corev1.Namespace]{
+	Version: "v1", Kind: "Namespace", Plural: "namespaces", ShortNames: []string{"ns"},
+	Verbs:   []string{"create", "delete", "get", "list", "patch", "update", "watch"},
+	New:     func() *corev1.Namespace { return &corev1.Namespace{} },
+	NewList: func() runtime.Object { return &corev1.NamespaceList{} },
+
+	Default:       defaultNamespace,
+	ValidName:     validation.ValidateNamespaceName,
+	PrepareCreate: prepareNamespace,
+	PrepareUpdate: func(new, old *corev1.Namespace) {
+		new.Spec.Finalizers = old.Spec.Finalizers
+		new.Status = old.Status
+		nameNamespaceLabel(new)
+	},
+	Validate: func(n *corev1.Namespace) field.ErrorList {
+		return validateFinalizers(n.Spec.Finalizers, func(int) *field.Path { return field.NewPath("spec", "finalizers") })
+	},
+	DeleteReturnsObject: true,
+	Finalized:           func(n *corev1.Namespace) bool { return len(n.Spec.Finalizers) == 0 },
+	Deleting:            func(n *corev1.Namespace) { n.Status.Phase = corev1.NamespaceTerminating },
+
+	Fields: []kind.Field[*corev1.Namespace]{
+		{Name: "status.phase", Value: func(n *corev1.Namespace) string { return string(n.Status.Phase) }},
+	},
+	Columns: []kind.Column[*corev1.Namespace]{
+		kind.NameColumn[*corev1.Namespace](),
+		{Name: "Status", Type: "string", Description: "The status of the namespace",
+			Cell: func(n *corev1.Namespace, _ time.Time) any { return string(n.Status.Phase) }},
+		kind.AgeColumn[*corev1.Namespace](),
+	},
+	Status: &kind.Part[*corev1.Namespace]{
+		Prepare:        func(new, old *corev1.Namespace) { new.Spec = old.Spec; nameNamespaceLabel(new) },
+		ValidateUpdate: validateNamespaceStatus,
+	},
+	Parts: []kind.Part[*corev1.Namespace]{{
+		Name: "finalize", Verbs: []string{"update"},
+		Prepare: func(new, old *corev1.Namespace) { new.Status = old.Status; nameNamespaceLabel(new) },
+		ValidateUpdate: func(new, _ *corev1.Namespace) field.ErrorList {
+			return validateFinalizers(new.Spec.Finalizers, field.NewPath("spec", "finalizers").Index)
+		},
+	}},
+}
+
+// defaultNamespace gives the label by which selectors find a namespace by its name.
+func defaultNamespace(n *corev1.Namespace) {
+	if n.Name != "" {
+		nameNamespaceLabel(n)
+	}
+}
+
+func nameNamespaceLabel(n *corev1.Namespace) {
+	if n.Name == "" || n.Labels[corev1.LabelMetadataName] == n.Name {
+		return
+	}
+	labels := make(map[string]string, len(n.Labels)+1)
+	for k, v := range n.Labels {
+		labels[k] = v
+	}
+	labels[corev1.LabelMetadataName] = n.Name
+	n.Labels = labels
+}
+
+func prepareNamespace(n *corev1.Namespace) {
+	n.Status = corev1.NamespaceStatus{Phase: corev1.NamespaceActive}
+	if !slices.Contains(n.Spec.Finalizers, corev1.FinalizerKubernetes) {
+		n.Spec.Finalizers = append(n.Spec.Finalizers, corev1.FinalizerKubernetes)
+	}
+	nameNamespaceLabel(n)
+}
+
+func validateNamespaceStatus(new, _ *corev1.Namespace) field.ErrorList {
+	path := field.NewPath("status", "phase")
+	if new.DeletionTimestamp.IsZero() {
+		if new.Status.Phase != corev1.NamespaceActive {
+			return field.ErrorList{field.Invalid(path, new.Status.Phase, "may only be 'Active' while there is no deletionTimestamp")}
+		}
+		return nil
+	}
+	if new.Status.Phase != corev1.NamespaceTerminating {
+		return field.ErrorList{field.Invalid(path, new.Status.Phase, "may only be 'Terminating' once there is a deletionTimestamp")}
+	}
+	return nil
+}
+
+// validateFinalizers judges the names in a namespace's spec.finalizers; at gives the path to report for an index.
+func validateFinalizers(finalizers []corev1.FinalizerName, at func(int) *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for n, f := range finalizers {
+		errs = append(errs, validation.ValidateFinalizerName(string(f), at(n))...)
+		if !strings.Contains(string(f), "/") && f != corev1.FinalizerKubernetes &&
+			f != "orphan" && f != "foregroundDeletion" {
+			errs = append(errs, field.Invalid(at(n), f, "name is neither a standard finalizer name nor is it fully qualified"))
+		}
+	}
+	return errs
+}

@@ -1,0 +1,175 @@
+package core
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+func defaultService(s *corev1.Service) {
+	spec := &s.Spec
+	defaultAffinity(spec)
+	if spec.Type == "" {
+		spec.Type = corev1.ServiceTypeClusterIP
+	}
+	for n := range spec.Ports {
+		p := &spec.Ports[n]
+		if p.Protocol == "" {
+			p.Protocol = corev1.ProtocolTCP
+		}
+		if p.TargetPort == intstr.FromInt32(0) || p.TargetPort == intstr.FromString("") {
+			p.TargetPort = intstr.FromInt32(p.Port)
+		}
+	}
+	if externallyAccessible(s) && spec.ExternalTrafficPolicy == "" {
+		spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyCluster
+	}
+	if spec.InternalTrafficPolicy == nil {
+		switch spec.Type {
+		case corev1.ServiceTypeNodePort, corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeClusterIP:
+			policy := corev1.ServiceInternalTrafficPolicyCluster
+			spec.InternalTrafficPolicy = &policy
+		}
+	}
+	if spec.Type == corev1.ServiceTypeLoadBalancer {
+		if spec.AllocateLoadBalancerNodePorts == nil {
+			yes := true
+			spec.AllocateLoadBalancerNodePorts = &yes
+		}
+		for n := range s.Status.LoadBalancer.Ingress {
+			if in := &s.Status.LoadBalancer.Ingress[n]; in.IP != "" && in.IPMode == nil {
+				mode := corev1.LoadBalancerIPModeVIP
+				in.IPMode = &mode
+			}
+		}
+	}
+}
+
+func defaultAffinity(spec *corev1.ServiceSpec) {
+	if spec.SessionAffinity == "" {
+		spec.SessionAffinity = corev1.ServiceAffinityNone
+	}
+	if spec.SessionAffinity == corev1.ServiceAffinityNone {
+		spec.SessionAffinityConfig = nil
+	}
+	if spec.SessionAffinity != corev1.ServiceAffinityClientIP {
+		return
+	}
+	if c := spec.SessionAffinityConfig; c == nil || c.ClientIP == nil || c.ClientIP.TimeoutSeconds == nil {
+		seconds := corev1.DefaultClientIPServiceAffinitySeconds
+		spec.SessionAffinityConfig = &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: &seconds}}
+	}
+}
+
+// NormalizeClusterIPs makes the singular clusterIP and clusterIPs agree when a client that knows only the singular has
+// written; who writes the list must write both. old is nil on create.
+func NormalizeClusterIPs(s, old *corev1.Service) {
+	spec := &s.Spec
+	if old == nil {
+		if spec.ClusterIP != "" && len(spec.ClusterIPs) == 0 {
+			spec.ClusterIPs = []string{spec.ClusterIP}
+		}
+		return
+	}
+	if len(old.Spec.ClusterIPs) > 0 && len(spec.ClusterIPs) == 0 && old.Spec.ClusterIP == spec.ClusterIP {
+		spec.ClusterIPs = slices.Clone(old.Spec.ClusterIPs)
+	}
+	if old.Spec.ClusterIP == spec.ClusterIP || !slices.Equal(old.Spec.ClusterIPs, spec.ClusterIPs) {
+		return
+	}
+	if spec.ClusterIP == "" {
+		spec.ClusterIPs = nil
+	} else {
+		spec.ClusterIPs = []string{spec.ClusterIP}
+	}
+}
+
+// KeepAllocated gives an update what the server had allocated and the client has left out, so that a manifest without
+// addresses can be written again.
+func KeepAllocated(new, old *corev1.Service) {
+	if NeedsClusterIP(old) && NeedsClusterIP(new) {
+		if new.Spec.ClusterIP == "" {
+			new.Spec.ClusterIP = old.Spec.ClusterIP
+		}
+		if len(new.Spec.ClusterIPs) == 0 && len(old.Spec.ClusterIPs) > 0 {
+			new.Spec.ClusterIPs = slices.Clone(old.Spec.ClusterIPs)
+		}
+	}
+	if HasNodePorts(old) && HasNodePorts(new) {
+		keepNodePorts(new, old)
+	}
+	if NeedsHealthCheckPort(old) && NeedsHealthCheckPort(new) && new.Spec.HealthCheckNodePort == 0 {
+		new.Spec.HealthCheckNodePort = old.Spec.HealthCheckNodePort
+	}
+}
+
+// keepNodePorts gives each port without a node port that of the old port with the same name, unless the new service
+// uses it for another.
+func keepNodePorts(new, old *corev1.Service) {
+	before := make(map[string]int32, len(old.Spec.Ports))
+	for _, p := range old.Spec.Ports {
+		before[p.Name] = p.NodePort
+	}
+	used := make(map[int32]bool, len(new.Spec.Ports))
+	for _, p := range new.Spec.Ports {
+		if p.NodePort != 0 {
+			used[p.NodePort] = true
+		}
+	}
+	for n := range new.Spec.Ports {
+		if p := &new.Spec.Ports[n]; p.NodePort == 0 && !used[before[p.Name]] {
+			p.NodePort = before[p.Name]
+		}
+	}
+}
+
+// dropServiceTypeFields clears what the server had filled in for the old type and the new type has no use for, where the
+// client left it unchanged; what the client changed is left for validation to refuse.
+func dropServiceTypeFields(new, old *corev1.Service) {
+	if NeedsClusterIP(old) && !NeedsClusterIP(new) {
+		if sameClusterIPs(old, new) {
+			new.Spec.ClusterIP, new.Spec.ClusterIPs = "", nil
+		}
+		if slices.Equal(old.Spec.IPFamilies, new.Spec.IPFamilies) {
+			new.Spec.IPFamilies = nil
+		}
+		if same(old.Spec.IPFamilyPolicy, new.Spec.IPFamilyPolicy) {
+			new.Spec.IPFamilyPolicy = nil
+		}
+	}
+	if HasNodePorts(old) && !HasNodePorts(new) && noNewNodePorts(new, old) {
+		for n := range new.Spec.Ports {
+			new.Spec.Ports[n].NodePort = 0
+		}
+	}
+	if NeedsHealthCheckPort(old) && !NeedsHealthCheckPort(new) && old.Spec.HealthCheckNodePort == new.Spec.HealthCheckNodePort {
+		new.Spec.HealthCheckNodePort = 0
+	}
+	if old.Spec.Type == corev1.ServiceTypeLoadBalancer && new.Spec.Type != corev1.ServiceTypeLoadBalancer {
+		if same(old.Spec.AllocateLoadBalancerNodePorts, new.Spec.AllocateLoadBalancerNodePorts) {
+			new.Spec.AllocateLoadBalancerNodePorts = nil
+		}
+		if same(old.Spec.LoadBalancerClass, new.Spec.LoadBalancerClass) {
+			new.Spec.LoadBalancerClass = nil
+		}
+	}
+	if externallyAccessible(old) && !externallyAccessible(new) && old.Spec.ExternalTrafficPolicy == new.Spec.ExternalTrafficPolicy {
+		new.Spec.ExternalTrafficPolicy = ""
+	}
+	if new.Spec.Type != corev1.ServiceTypeLoadBalancer {
+		new.Status.LoadBalancer = corev1.LoadBalancerStatus{}
+	}
+}
+
+// noNewNodePorts tells whether every node port of new is one of old's.
+func noNewNodePorts(new, old *corev1.Service) bool {
+	for _, p := range new.Spec.Ports {
+		if p.NodePort != 0 && !slices.ContainsFunc(old.Spec.Ports, func(o corev1.ServicePort) bool { return o.NodePort == p.NodePort }) {
+			return false
+		}
+	}
+	return true
+}
+
+func same[T comparable](a, b *T) bool { return a == b || a != nil && b != nil && *a == *b }

@@ -1,0 +1,53 @@
+package core
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+// enforceMountableSecrets is an annotation that no longer does what its users hope for.
+const enforceMountableSecrets = "kubernetes.io/enforce-mountable-secrets"
+
+// ServiceAccount is the kind of service accounts; tokens are issued by its token subresource.
+var ServiceAccount = kind.Kind[*corev1.ServiceAccount]{
+	Version: "v1", Kind: "ServiceAccount", Plural: "serviceaccounts", ShortNames: []string{"sa"}, Namespaced: true,
+	New:                 func() *corev1.ServiceAccount { return &corev1.ServiceAccount{} },
+	NewList:             func() runtime.Object { return &corev1.ServiceAccountList{} },
+	ValidName:           apivalidation.NameIsDNSSubdomain,
+	PrepareCreate:       keepSecretNames,
+	PrepareUpdate:       func(new, _ *corev1.ServiceAccount) { keepSecretNames(new) },
+	Warnings:            warnServiceAccount,
+	DeleteReturnsObject: true,
+	Columns: []kind.Column[*corev1.ServiceAccount]{
+		kind.NameColumn[*corev1.ServiceAccount](),
+		kind.AgeColumn[*corev1.ServiceAccount](),
+	},
+	Actions: []kind.Action{{
+		Name: "token", Verbs: []string{"create"},
+		Kind: schema.GroupVersionKind{Group: "authentication.k8s.io", Version: "v1", Kind: "TokenRequest"},
+	}},
+}
+
+// keepSecretNames drops everything but the names of the secrets: they are in the service account's namespace.
+func keepSecretNames(s *corev1.ServiceAccount) {
+	for n := range s.Secrets {
+		s.Secrets[n] = corev1.ObjectReference{Name: s.Secrets[n].Name}
+	}
+}
+
+func warnServiceAccount(new, old *corev1.ServiceAccount) []string {
+	if _, present := new.Annotations[enforceMountableSecrets]; !present {
+		return nil
+	}
+	if old != nil {
+		if _, before := old.Annotations[enforceMountableSecrets]; before {
+			return nil
+		}
+	}
+	return []string{"metadata.annotations[" + enforceMountableSecrets +
+		"]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"}
+}

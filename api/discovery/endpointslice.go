@@ -1,0 +1,269 @@
+// Package discovery defines the kinds of discovery.k8s.io.
+package discovery
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+// EndpointSlice is the kind of endpoint slices.
+var EndpointSlice = kind.Kind[*discoveryv1.EndpointSlice]{
+	Group: "discovery.k8s.io", Version: "v1", Kind: "EndpointSlice", Plural: "endpointslices", Namespaced: true,
+	New:            func() *discoveryv1.EndpointSlice { return &discoveryv1.EndpointSlice{} },
+	NewList:        func() runtime.Object { return &discoveryv1.EndpointSliceList{} },
+	Default:        defaultSlice,
+	ValidName:      apivalidation.NameIsDNSSubdomain,
+	PrepareCreate:  func(s *discoveryv1.EndpointSlice) { dropTopology(s, nil) },
+	PrepareUpdate:  dropTopology,
+	Validate:       func(s *discoveryv1.EndpointSlice) field.ErrorList { return validateSlice(s, nil) },
+	ValidateUpdate: validateSliceUpdate,
+	Warnings:       warnSlice,
+	HasGeneration:  true,
+	SpecChanged:    sliceChanged,
+	Columns: []kind.Column[*discoveryv1.EndpointSlice]{
+		kind.NameColumn[*discoveryv1.EndpointSlice](),
+		{Name: "AddressType", Type: "string", Description: kind.Doc(discoveryv1.EndpointSlice{}, "addressType"),
+			Cell: func(s *discoveryv1.EndpointSlice, _ time.Time) any { return string(s.AddressType) }},
+		{Name: "Ports", Type: "string", Description: kind.Doc(discoveryv1.EndpointSlice{}, "ports"),
+			Cell: func(s *discoveryv1.EndpointSlice, _ time.Time) any { return portsCell(s.Ports) }},
+		{Name: "Endpoints", Type: "string", Description: kind.Doc(discoveryv1.EndpointSlice{}, "endpoints"),
+			Cell: func(s *discoveryv1.EndpointSlice, _ time.Time) any { return endpointsCell(s.Endpoints) }},
+		kind.AgeColumn[*discoveryv1.EndpointSlice](),
+	},
+}
+
+func defaultSlice(s *discoveryv1.EndpointSlice) {
+	for n := range s.Ports {
+		p := &s.Ports[n]
+		if p.Name == nil {
+			p.Name = new(string)
+		}
+		if p.Protocol == nil {
+			tcp := corev1.ProtocolTCP
+			p.Protocol = &tcp
+		}
+	}
+}
+
+// dropTopology takes out what this version cannot write, unless the endpoints are as they were.
+func dropTopology(s, old *discoveryv1.EndpointSlice) {
+	if old != nil && apiequality.Semantic.DeepEqual(s.Endpoints, old.Endpoints) {
+		return
+	}
+	for n := range s.Endpoints {
+		s.Endpoints[n].DeprecatedTopology = nil
+	}
+}
+
+// sliceChanged: the generation counts changes of everything but metadata, and of labels.
+func sliceChanged(new, old *discoveryv1.EndpointSlice) bool {
+	a, b := *new, *old
+	a.ObjectMeta, b.ObjectMeta = metav1.ObjectMeta{Labels: new.Labels}, metav1.ObjectMeta{Labels: old.Labels}
+	return !apiequality.Semantic.DeepEqual(&a, &b)
+}
+
+// Bounds of one slice.
+const (
+	endpointsMax = 1000
+	addressesMax = 100
+	portsMax     = 20000
+	hintsMax     = 8
+	topologyMax  = 16
+)
+
+var (
+	addressTypes = []discoveryv1.AddressType{discoveryv1.AddressTypeFQDN, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6}
+	protocols    = []corev1.Protocol{corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP}
+)
+
+func validateSliceUpdate(new, old *discoveryv1.EndpointSlice) field.ErrorList {
+	errs := apivalidation.ValidateImmutableField(new.AddressType, old.AddressType, field.NewPath("addressType"))
+	return append(errs, validateSlice(new, old)...)
+}
+
+func validateSlice(s, old *discoveryv1.EndpointSlice) field.ErrorList {
+	var errs field.ErrorList
+	if s.AddressType == "" {
+		errs = append(errs, field.Required(field.NewPath("addressType"), ""))
+	} else if !slices.Contains(addressTypes, s.AddressType) {
+		errs = append(errs, field.NotSupported(field.NewPath("addressType"), s.AddressType, addressTypes))
+	}
+	path := field.NewPath("endpoints")
+	if len(s.Endpoints) > endpointsMax {
+		errs = append(errs, field.TooMany(path, len(s.Endpoints), endpointsMax))
+	} else if old == nil || !apiequality.Semantic.DeepEqual(s.Endpoints, old.Endpoints) {
+		for n := range s.Endpoints {
+			errs = append(errs, validateEndpoint(&s.Endpoints[n], s.AddressType, path.Index(n))...)
+		}
+	}
+	return append(errs, validatePorts(s.Ports)...)
+}
+
+func validateEndpoint(e *discoveryv1.Endpoint, of discoveryv1.AddressType, path *field.Path) field.ErrorList {
+	errs := validateAddresses(e.Addresses, of, path.Child("addresses"))
+	if e.NodeName != nil {
+		for _, msg := range apivalidation.NameIsDNSSubdomain(*e.NodeName, false) {
+			errs = append(errs, field.Invalid(path.Child("nodeName"), *e.NodeName, msg))
+		}
+	}
+	if at := path.Child("deprecatedTopology"); len(e.DeprecatedTopology) > topologyMax {
+		errs = append(errs, field.TooMany(at, len(e.DeprecatedTopology), topologyMax))
+	}
+	if e.Hostname != nil {
+		for _, msg := range validation.IsDNS1123Label(*e.Hostname) {
+			errs = append(errs, field.Invalid(path.Child("hostname"), *e.Hostname, msg))
+		}
+	}
+	if e.Hints != nil {
+		errs = append(errs, validateHints(e.Hints, path.Child("hints"))...)
+	}
+	return errs
+}
+
+func validateAddresses(addresses []string, of discoveryv1.AddressType, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if len(addresses) == 0 {
+		errs = append(errs, field.Required(path, "must have at least 1 address"))
+	} else if len(addresses) > addressesMax {
+		errs = append(errs, field.TooMany(path, len(addresses), addressesMax))
+	}
+	for n, a := range addresses {
+		switch at := path.Index(n); of {
+		case discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6:
+			errs = append(errs, validateIP(a, of == discoveryv1.AddressTypeIPv4, at, path)...)
+		case discoveryv1.AddressTypeFQDN:
+			errs = append(errs, validation.IsFullyQualifiedDomainName(at, a)...)
+		}
+	}
+	return errs
+}
+
+func validateHints(h *discoveryv1.EndpointHints, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	zones, nodes := make([]string, len(h.ForZones)), make([]string, len(h.ForNodes))
+	for n := range h.ForZones {
+		zones[n] = h.ForZones[n].Name
+	}
+	for n := range h.ForNodes {
+		nodes[n] = h.ForNodes[n].Name
+	}
+	check := func(child string, names []string, valid func(string) []string) {
+		at := path.Child(child)
+		if len(names) > hintsMax {
+			errs = append(errs, field.TooMany(at, len(names), hintsMax))
+			return
+		}
+		for n, name := range names {
+			if slices.Contains(names[:n], name) {
+				errs = append(errs, field.Duplicate(at.Index(n).Child("name"), name))
+			}
+			for _, msg := range valid(name) {
+				errs = append(errs, field.Invalid(at.Index(n).Child("name"), name, msg))
+			}
+		}
+	}
+	check("forZones", zones, validation.IsValidLabelValue)
+	check("forNodes", nodes, func(s string) []string { return apivalidation.NameIsDNSSubdomain(s, false) })
+	return errs
+}
+
+func validatePorts(ports []discoveryv1.EndpointPort) field.ErrorList {
+	path := field.NewPath("ports")
+	if len(ports) > portsMax {
+		return field.ErrorList{field.TooMany(path, len(ports), portsMax)}
+	}
+	var errs field.ErrorList
+	names := make(map[string]bool, len(ports))
+	for n := range ports {
+		p, at := &ports[n], path.Index(n)
+		name := *p.Name
+		if name != "" {
+			for _, msg := range validation.IsDNS1123Label(name) {
+				errs = append(errs, field.Invalid(at.Child("name"), name, msg))
+			}
+		}
+		if names[name] {
+			errs = append(errs, field.Duplicate(at.Child("name"), name))
+		}
+		names[name] = true
+		if p.Protocol == nil {
+			errs = append(errs, field.Required(at.Child("protocol"), ""))
+		} else if !slices.Contains(protocols, *p.Protocol) {
+			errs = append(errs, field.NotSupported(at.Child("protocol"), *p.Protocol, protocols))
+		}
+		if p.AppProtocol != nil {
+			for _, msg := range validation.IsQualifiedName(*p.AppProtocol) {
+				errs = append(errs, field.Invalid(at.Child("appProtocol"), *p.AppProtocol, msg))
+			}
+		}
+	}
+	return errs
+}
+
+func warnSlice(s, old *discoveryv1.EndpointSlice) []string {
+	var out []string
+	if s.AddressType == discoveryv1.AddressTypeFQDN {
+		out = append(out, "addressType: FQDN endpoints are deprecated")
+	}
+	if s.AddressType == discoveryv1.AddressTypeFQDN || old != nil && apiequality.Semantic.DeepEqual(s.Endpoints, old.Endpoints) {
+		return out
+	}
+	for n := range s.Endpoints {
+		for m, a := range s.Endpoints[n].Addresses {
+			if !canonical(a) {
+				out = append(out, validation.GetWarningsForIP(field.NewPath("endpoints").Index(n).Child("addresses").Index(m), a)...)
+			}
+		}
+	}
+	return out
+}
+
+// cellMax is how many ports or endpoints kubectl get shows.
+const cellMax = 3
+
+func portsCell(ports []discoveryv1.EndpointPort) string {
+	out := make([]string, len(ports))
+	for n, p := range ports {
+		switch {
+		case p.Port != nil:
+			out[n] = strconv.Itoa(int(*p.Port))
+		case p.Name != nil && *p.Name != "":
+			out[n] = *p.Name
+		default:
+			out[n] = "*"
+		}
+	}
+	return shorten(out)
+}
+
+func endpointsCell(endpoints []discoveryv1.Endpoint) string {
+	var out []string
+	for n := range endpoints {
+		out = append(out, endpoints[n].Addresses...)
+	}
+	return shorten(out)
+}
+
+func shorten(list []string) string {
+	switch {
+	case len(list) == 0:
+		return "<unset>"
+	case len(list) > cellMax:
+		return fmt.Sprintf("%s + %d more...", strings.Join(list[:cellMax], ","), len(list)-cellMax)
+	}
+	return strings.Join(list, ",")
+}

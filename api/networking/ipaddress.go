@@ -1,0 +1,85 @@
+// Package networking defines the kinds of networking.k8s.io.
+package networking
+
+import (
+	"strings"
+	"time"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+// IPAddress is the kind whose objects are the addresses in use by services; the name is the address.
+var IPAddress = kind.Kind[*networkingv1.IPAddress]{
+	Group: "networking.k8s.io", Version: "v1", Kind: "IPAddress", Plural: "ipaddresses", ShortNames: []string{"ip"},
+	New:       func() *networkingv1.IPAddress { return &networkingv1.IPAddress{} },
+	NewList:   func() runtime.Object { return &networkingv1.IPAddressList{} },
+	ValidName: validIPName,
+	Validate:  validateIPAddress,
+	ValidateUpdate: func(new, old *networkingv1.IPAddress) field.ErrorList {
+		return apivalidation.ValidateImmutableField(new.Spec.ParentRef, old.Spec.ParentRef, field.NewPath("spec", "parentRef"))
+	},
+	Fields: []kind.Field[*networkingv1.IPAddress]{},
+	Columns: []kind.Column[*networkingv1.IPAddress]{
+		kind.NameColumn[*networkingv1.IPAddress](),
+		{Name: "ParentRef", Type: "string", Description: kind.Doc(networkingv1.IPAddressSpec{}, "parentRef"),
+			Cell: func(a *networkingv1.IPAddress, _ time.Time) any { return parentCell(a.Spec.ParentRef) }},
+	},
+}
+
+func parentCell(p *networkingv1.ParentReference) string {
+	if p == nil {
+		return "<none>"
+	}
+	resource := p.Resource
+	if p.Group != "" {
+		resource += "." + p.Group
+	}
+	if p.Namespace != "" {
+		return strings.Join([]string{resource, p.Namespace, p.Name}, "/")
+	}
+	return resource + "/" + p.Name
+}
+
+func validIPName(name string, _ bool) []string {
+	var out []string
+	for _, err := range validation.IsValidIP(&field.Path{}, name) {
+		out = append(out, err.Detail)
+	}
+	return out
+}
+
+func validateIPAddress(a *networkingv1.IPAddress) field.ErrorList {
+	at := field.NewPath("spec", "parentRef")
+	p := a.Spec.ParentRef
+	if p == nil {
+		return field.ErrorList{field.Required(at, "")}
+	}
+	var errs field.ErrorList
+	if p.Group != "" {
+		for _, msg := range validation.IsDNS1123Subdomain(p.Group) {
+			errs = append(errs, field.Invalid(at.Child("group"), p.Group, msg))
+		}
+	}
+	segment := func(child, value string, required bool) {
+		if value == "" {
+			if required {
+				errs = append(errs, field.Required(at.Child(child), ""))
+			}
+			return
+		}
+		for _, msg := range path.IsValidPathSegmentName(value) {
+			errs = append(errs, field.Invalid(at.Child(child), value, msg))
+		}
+	}
+	segment("resource", p.Resource, true)
+	segment("name", p.Name, true)
+	segment("namespace", p.Namespace, false)
+	return errs
+}

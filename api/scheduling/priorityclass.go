@@ -1,0 +1,107 @@
+// Package scheduling defines the kinds of scheduling.k8s.io.
+package scheduling
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+// Values and names of priorities that the system keeps for itself.
+const (
+	HighestUserDefinablePriority = int32(1000000000)
+	SystemPriorityClassPrefix    = "system-"
+	SystemClusterCritical        = "system-cluster-critical"
+	SystemNodeCritical           = "system-node-critical"
+)
+
+// SystemClasses are the priority classes that every cluster has; they are made at start.
+var SystemClasses = []*schedulingv1.PriorityClass{
+	systemClass(SystemNodeCritical, 2*HighestUserDefinablePriority+1000,
+		"Used for system critical pods that must not be moved from their current node."),
+	systemClass(SystemClusterCritical, 2*HighestUserDefinablePriority,
+		"Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
+}
+
+func systemClass(name string, value int32, description string) *schedulingv1.PriorityClass {
+	policy := corev1.PreemptLowerPriority
+	return &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Value: value, Description: description, PreemptionPolicy: &policy}
+}
+
+// PriorityClass is the kind of priority classes.
+var PriorityClass = kind.Kind[*schedulingv1.PriorityClass]{
+	Group: "scheduling.k8s.io", Version: "v1", Kind: "PriorityClass", Plural: "priorityclasses", ShortNames: []string{"pc"},
+	New:            func() *schedulingv1.PriorityClass { return &schedulingv1.PriorityClass{} },
+	NewList:        func() runtime.Object { return &schedulingv1.PriorityClassList{} },
+	Default:        defaultPriorityClass,
+	ValidName:      apivalidation.NameIsDNSSubdomain,
+	Validate:       validatePriorityClass,
+	ValidateUpdate: validatePriorityClassUpdate,
+	HasGeneration:  true,
+	Columns: []kind.Column[*schedulingv1.PriorityClass]{
+		kind.NameColumn[*schedulingv1.PriorityClass](),
+		{Name: "Value", Type: "integer", Description: kind.Doc(schedulingv1.PriorityClass{}, "value"),
+			Cell: func(p *schedulingv1.PriorityClass, _ time.Time) any { return int64(p.Value) }},
+		{Name: "Global-Default", Type: "boolean", Description: kind.Doc(schedulingv1.PriorityClass{}, "globalDefault"),
+			Cell: func(p *schedulingv1.PriorityClass, _ time.Time) any { return p.GlobalDefault }},
+		kind.AgeColumn[*schedulingv1.PriorityClass](),
+		{Name: "PreemptionPolicy", Type: "string", Description: kind.Doc(schedulingv1.PriorityClass{}, "preemptionPolicy"),
+			Cell: func(p *schedulingv1.PriorityClass, _ time.Time) any {
+				if p.PreemptionPolicy == nil {
+					return ""
+				}
+				return string(*p.PreemptionPolicy)
+			}},
+	},
+}
+
+func defaultPriorityClass(p *schedulingv1.PriorityClass) {
+	if p.PreemptionPolicy == nil {
+		policy := corev1.PreemptLowerPriority
+		p.PreemptionPolicy = &policy
+	}
+}
+
+var preemptionPolicies = []corev1.PreemptionPolicy{corev1.PreemptLowerPriority, corev1.PreemptNever}
+
+func validatePriorityClass(p *schedulingv1.PriorityClass) field.ErrorList {
+	var errs field.ErrorList
+	if strings.HasPrefix(p.Name, SystemPriorityClassPrefix) {
+		if !isSystemClass(p) {
+			errs = append(errs, field.Forbidden(field.NewPath("metadata", "name"),
+				"names with the prefix '"+SystemPriorityClassPrefix+"' are reserved for the system"))
+		}
+	} else if p.Value > HighestUserDefinablePriority {
+		errs = append(errs, field.Forbidden(field.NewPath("value"), "the highest value that users may give is 1000000000"))
+	}
+	if p.PreemptionPolicy == nil {
+		return append(errs, field.Required(field.NewPath("preemptionPolicy"), ""))
+	}
+	if !slices.Contains(preemptionPolicies, *p.PreemptionPolicy) {
+		errs = append(errs, field.NotSupported(field.NewPath("preemptionPolicy"), *p.PreemptionPolicy, preemptionPolicies))
+	}
+	return errs
+}
+
+func isSystemClass(p *schedulingv1.PriorityClass) bool {
+	return slices.ContainsFunc(SystemClasses, func(s *schedulingv1.PriorityClass) bool {
+		return s.Name == p.Name && s.Value == p.Value && s.GlobalDefault == p.GlobalDefault
+	})
+}
+
+func validatePriorityClassUpdate(new, old *schedulingv1.PriorityClass) field.ErrorList {
+	var errs field.ErrorList
+	if new.Value != old.Value {
+		errs = append(errs, field.Forbidden(field.NewPath("value"), "may not be changed in an update"))
+	}
+	return append(errs, apivalidation.ValidateImmutableField(new.PreemptionPolicy, old.PreemptionPolicy, field.NewPath("preemptionPolicy"))...)
+}
