@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 )
 
 func main() {
+	if filepath.Base(os.Args[0]) == "kubectl" { // a link of that name
+		os.Exit(kubectl(os.Args[1:]))
+	}
 	if len(os.Args) > 1 && os.Args[1] == "kubectl" {
 		os.Exit(kubectl(os.Args[2:]))
 	}

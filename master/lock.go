@@ -1,0 +1,53 @@
+package master
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// ours are the entries of a data folder; anything else means that the folder belongs to something else.
+var ours = map[string]bool{"etcd": true, "pki": true, "lock": true, "admin.kubeconfig": true, "lost+found": true}
+
+// lock takes the data folder for this process. It is released when the returned file is closed, or by the kernel
+// when the process ends in any way.
+func lock(dir string) (*os.File, error) {
+	if err := own(dir); err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("the data folder %s cannot be written: %w", dir, err)
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		file.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("another process runs on the data folder %s: stop it, or choose another --data-dir", dir)
+		}
+		return nil, fmt.Errorf("the data folder %s cannot be locked: %w", dir, err)
+	}
+	return file, nil
+}
+
+// own makes the folder, or checks that it holds nothing foreign.
+func own(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("the data folder %s cannot be made: %w", dir, err)
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("the data folder %s cannot be read: %w", dir, err)
+	}
+	for _, e := range entries {
+		if !ours[e.Name()] {
+			return fmt.Errorf("the data folder %s holds %s, which no master wrote: choose an empty folder with --data-dir", dir, e.Name())
+		}
+	}
+	return nil
+}

@@ -1,0 +1,231 @@
+// Package master puts a master together: cluster store, registry, API server, controllers and scheduler, in the order
+// in which they need each other.
+package master
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/rest"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api"
+	"github.com/wheelhouse-k8s/wheelhouse/apiserver"
+	"github.com/wheelhouse-k8s/wheelhouse/pki"
+	"github.com/wheelhouse-k8s/wheelhouse/registry"
+	"github.com/wheelhouse-k8s/wheelhouse/simulate"
+	"github.com/wheelhouse-k8s/wheelhouse/store"
+	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
+	"github.com/wheelhouse-k8s/wheelhouse/store/memory"
+)
+
+// Master is one master. New prepares it, Run runs it.
+type Master struct {
+	config    Config
+	listener  net.Listener
+	lock      *os.File // nil without a data folder
+	authority *pki.Authority
+	admin     *pki.Pair
+	advertise net.IP
+
+	// Set in the course of Run.
+	store    store.Store
+	registry *registry.Registry
+	server   *apiserver.Server
+
+	ready     chan struct{}
+	readyOnce sync.Once
+}
+
+// New checks the configuration and takes what other processes could hold: the port and the data folder.
+// Run, or Close, gives them back.
+func New(c Config) (*Master, error) {
+	if c.Log == nil {
+		c.Log = func(string, ...any) {}
+	}
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	m := &Master{config: c, ready: make(chan struct{})}
+	if err := m.take(); err != nil {
+		m.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *Master) take() (err error) {
+	c := &m.config
+	if c.DataDir != "" {
+		if m.lock, err = lock(c.DataDir); err != nil {
+			return err
+		}
+		if c.PKIDir == "" {
+			c.PKIDir = filepath.Join(c.DataDir, "pki")
+		}
+		if c.Kubeconfig == "" {
+			c.Kubeconfig = DefaultKubeconfig(c.DataDir)
+		}
+	}
+	address := net.JoinHostPort(c.BindAddress, strconv.Itoa(c.SecurePort))
+	if m.listener, err = net.Listen("tcp", address); err != nil {
+		return fmt.Errorf("cannot serve on %s: %w: is another server running? choose another --secure-port or --bind-address", address, err)
+	}
+	if m.advertise, err = advertised(c); err != nil {
+		return err
+	}
+	return m.certify()
+}
+
+// certify loads the authority, or makes it at the first start.
+func (m *Master) certify() (err error) {
+	c := &m.config
+	options := pki.Options{AdvertiseIPs: []net.IP{m.advertise}, ExtraSANs: c.TLSNames}
+	for _, r := range c.ServiceRanges {
+		options.ServiceIPs = append(options.ServiceIPs, net.IP(r.Addr().Next().AsSlice()))
+	}
+	if ip := net.ParseIP(c.BindAddress); ip != nil && !ip.IsUnspecified() {
+		options.AdvertiseIPs = append(options.AdvertiseIPs, ip)
+	}
+	if m.authority, err = pki.Ensure(c.PKIDir, options); err != nil {
+		return err
+	}
+	if c.Kubeconfig != "" {
+		if err := m.authority.EnsureAdminKubeconfig(c.Kubeconfig, m.URL()); err != nil {
+			return err
+		}
+	}
+	m.admin, err = m.authority.Admin()
+	return err
+}
+
+// Close gives back what New took, for a master that never ran.
+func (m *Master) Close() {
+	if m.listener != nil {
+		m.listener.Close()
+	}
+	if m.lock != nil {
+		m.lock.Close()
+	}
+}
+
+// Ready is closed when the API answers.
+func (m *Master) Ready() <-chan struct{} { return m.ready }
+
+// Port on which HTTPS is served.
+func (m *Master) Port() int { return m.listener.Addr().(*net.TCPAddr).Port }
+
+// URL of the API, for clients on this machine.
+func (m *Master) URL() string {
+	host := m.config.BindAddress
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "127.0.0.1"
+		if ip != nil && ip.To4() == nil {
+			host = "::1"
+		}
+	}
+	return "https://" + net.JoinHostPort(host, strconv.Itoa(m.Port()))
+}
+
+// Kubeconfig is the file with the administrator's credentials; empty if none was written.
+func (m *Master) Kubeconfig() string { return m.config.Kubeconfig }
+
+// RESTConfig is a client configuration with the administrator's credentials.
+func (m *Master) RESTConfig() *rest.Config { return m.restConfig(m.admin) }
+
+func (m *Master) restConfig(client *pki.Pair) *rest.Config {
+	return &rest.Config{Host: m.URL(), TLSClientConfig: rest.TLSClientConfig{
+		CAData: m.authority.CA.CertPEM, CertData: client.CertPEM, KeyData: client.KeyPEM,
+	}}
+}
+
+// Run runs the master until ctx ends, or a part of it fails for good.
+func (m *Master) Run(ctx context.Context) error {
+	defer m.Close()
+	if err := m.openStore(ctx); err != nil {
+		return err
+	}
+	defer m.store.Close()
+	if err := m.build(); err != nil {
+		return err
+	}
+	// What serves requests outlives what makes requests: controllers, scheduler and simulated nodes end first.
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	servers, serving := errgroup.WithContext(serving)
+	servers.Go(func() error { return m.registry.Run(serving) })
+	loops, working := errgroup.WithContext(ctx)
+	loops.Go(func() error { // a server that fails ends the loops
+		select {
+		case <-serving.Done():
+			return context.Cause(serving)
+		case <-working.Done():
+			return nil
+		}
+	})
+	select {
+	case <-m.registry.Ready():
+	case <-serving.Done():
+		return ended(servers.Wait())
+	case <-ctx.Done():
+		stop()
+		return ended(servers.Wait())
+	}
+	if err := m.bootstrap(ctx); err != nil {
+		stop()
+		return errors.Join(ended(err), ended(servers.Wait()))
+	}
+	servers.Go(func() error { return m.serve(serving) })
+	loops.Go(func() error { return m.lead(working) })
+	loops.Go(func() error { return m.simulate(working) })
+	loopsEnded := loops.Wait()
+	stop()
+	return errors.Join(ended(loopsEnded), ended(servers.Wait()))
+}
+
+// ended drops the error of a context that was ended on purpose.
+func ended(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (m *Master) openStore(ctx context.Context) error {
+	c := m.config
+	if c.DataDir == "" {
+		m.store = memory.New()
+		return nil
+	}
+	opened, err := etcd.Open(ctx, etcd.Options{
+		Dir: filepath.Join(c.DataDir, "etcd"), Quota: c.Quota, CompactionInterval: c.CompactionInterval,
+		Log: etcdLog(), Warn: func(message string) { c.Log("store: %s", message) },
+	})
+	if err != nil {
+		return err
+	}
+	m.store = opened
+	return nil
+}
+
+// simulate runs the simulated nodes over the public API.
+func (m *Master) simulate(ctx context.Context) error {
+	if m.config.SimulateNodes == 0 {
+		return nil
+	}
+	select {
+	case <-m.ready:
+	case <-ctx.Done():
+		return nil
+	}
+	return simulate.Run(ctx, simulate.Options{Config: m.RESTConfig(), Nodes: m.config.SimulateNodes})
+}
+
+// kinds that this master serves.
+var kinds = api.Kinds
