@@ -1,0 +1,107 @@
+package patch
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/yaml"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+// Configuration is a server-side apply: what a manager wants to be true of an object.
+type Configuration struct {
+	Kind                         *kind.Info
+	Namespace, Name, Subresource string
+	// Data is YAML or JSON.
+	Data []byte
+	// Manager is the request's fieldManager, which apply requires.
+	Manager string
+	// Force takes fields over from other managers instead of refusing with a conflict.
+	Force           bool
+	FieldValidation string
+	Now             time.Time
+}
+
+// Apply makes the object that a configuration asks for out of old, which is nil if there is none yet and is not changed.
+// The result is defaulted, has its managed fields and an empty TypeMeta.
+func (t *Tracker) Apply(c Configuration, old kind.Object) (kind.Object, []string, error) {
+	if c.Manager == "" {
+		return nil, nil, errors.NewInvalid(metav1.SchemeGroupVersion.WithKind("PatchOptions").GroupKind(), "",
+			field.ErrorList{field.Required(field.NewPath("fieldManager"), "is required for apply patch")})
+	}
+	to, err := t.target(c.Kind, c.Subresource)
+	if err != nil {
+		return nil, nil, err
+	}
+	wanted := &unstructured.Unstructured{Object: map[string]any{}}
+	if err := yaml.Unmarshal(c.Data, &wanted.Object); err != nil {
+		return nil, nil, errors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+	}
+	present := old
+	if present == nil {
+		present = c.Kind.New()
+	}
+	result, err := to.library.Apply(withType(c.Kind, present), wanted, c.Manager, c.Force)
+	if err != nil {
+		return nil, nil, err
+	}
+	obj := result.(kind.Object)
+	obj.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+	stampNew(obj, present.GetManagedFields(), c.Now)
+	warnings, err := c.check()
+	if err != nil {
+		return nil, nil, err
+	}
+	return obj, warnings, c.fits(obj, old)
+}
+
+// stampNew gives the entries that the library has just timed the time of the request.
+func stampNew(obj kind.Object, before []metav1.ManagedFieldsEntry, now time.Time) {
+	stamp := &metav1.Time{Time: now.UTC().Truncate(time.Second)}
+	entries := obj.GetManagedFields()
+	for n := range entries {
+		known := func(e metav1.ManagedFieldsEntry) bool { return e.Time.Equal(entries[n].Time) }
+		if entries[n].Time != nil && !slices.ContainsFunc(before, known) {
+			entries[n].Time = stamp
+		}
+	}
+	sortEntries(entries)
+	obj.SetManagedFields(entries)
+}
+
+// check looks for members that are given twice.
+func (c Configuration) check() ([]string, error) {
+	if c.FieldValidation == metav1.FieldValidationIgnore {
+		return nil, nil
+	}
+	err := yaml.UnmarshalStrict(c.Data, &map[string]any{})
+	if err == nil {
+		return nil, nil
+	}
+	if c.FieldValidation == metav1.FieldValidationStrict {
+		return nil, errors.NewBadRequest(fmt.Sprintf("error strict decoding patch: %v", err))
+	}
+	text := strings.TrimPrefix(err.Error(), "error converting YAML to JSON: ")
+	var warnings []string
+	for _, line := range strings.Split(strings.TrimPrefix(text, "yaml: unmarshal errors:\n"), "\n") {
+		warnings = append(warnings, strings.TrimSpace(line))
+	}
+	return warnings, nil
+}
+
+// fits refuses an object that is not the one of the request's URL.
+func (c Configuration) fits(obj, old kind.Object) error {
+	if old == nil && obj.GetUID() != "" {
+		return errors.NewConflict(c.Kind.GR(), c.Name,
+			fmt.Errorf("uid mismatch: the provided object specified uid %s, and no existing object was found", obj.GetUID()))
+	}
+	return keepsIdentity(c.Kind, obj, c.Namespace, c.Name)
+}

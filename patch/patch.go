@@ -1,0 +1,260 @@
+// Package patch changes objects by JSON patch, merge patch, strategic merge patch and server-side apply, and keeps
+// the record of which manager set which fields (metadata.managedFields).
+package patch
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	"k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/mergepatch"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	kjson "sigs.k8s.io/json"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+const (
+	// maxOperations of one JSON patch.
+	maxOperations = 10_000
+	// maxCopyBytes that the copy operations of one JSON patch may add up to: the limit of a request body.
+	maxCopyBytes = 3 << 20
+)
+
+// setCopyLimit sets the limit of the JSON patch library, which is a variable of that package.
+var setCopyLimit = sync.OnceFunc(func() { jsonpatch.AccumulatedCopySizeLimit = maxCopyBytes })
+
+// Apply makes the patched object: a new one, defaulted, with an empty TypeMeta; old is not changed.
+// fieldValidation is Ignore, Warn (the meaning of "" too) or Strict and speaks of fields, in the patch or in its result,
+// that are unknown or given twice. Errors are *errors.StatusError, except for those that users see as 500.
+func Apply(k *kind.Info, t types.PatchType, data []byte, old kind.Object, fieldValidation string) (kind.Object, []string, error) {
+	if !json.Valid(data) {
+		return nil, nil, errors.NewBadRequest("invalid JSON patch")
+	}
+	p := patcher{kind: k, data: data, check: fieldValidation != metav1.FieldValidationIgnore, strict: fieldValidation == metav1.FieldValidationStrict}
+	var obj kind.Object
+	var err error
+	switch t {
+	case types.JSONPatchType:
+		obj, err = p.throughJSON(old, p.applyOperations)
+	case types.MergePatchType:
+		obj, err = p.throughJSON(old, p.applyMerge)
+	case types.StrategicMergePatchType:
+		obj, err = p.applyStrategic(old)
+	default:
+		return nil, nil, UnsupportedType(t)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	obj.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+	k.Default(obj)
+	if err := keepsIdentity(k, obj, old.GetNamespace(), old.GetName()); err != nil {
+		return nil, nil, err
+	}
+	return obj, p.warnings, nil
+}
+
+// UnsupportedType is the answer to a Content-Type that is no patch.
+func UnsupportedType(t types.PatchType) error {
+	all := []string{string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType), string(types.ApplyYAMLPatchType)}
+	return &errors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusUnsupportedMediaType, Reason: metav1.StatusReasonUnsupportedMediaType,
+		Message: fmt.Sprintf("the body of the request was in an unknown format - accepted media types include: %s (got %q)", strings.Join(all, ", "), t),
+	}}
+}
+
+// patcher is one patch on its way through its steps.
+type patcher struct {
+	kind *kind.Info
+	data []byte
+	// check tells to look for unknown and duplicate fields; strict makes them errors instead of warnings.
+	check, strict bool
+	warnings      []string
+}
+
+// throughJSON applies a patch to the object's JSON form. The steps report what is wrong with the patch's own fields.
+func (p *patcher) throughJSON(old kind.Object, apply func(doc []byte) ([]byte, []error, error)) (kind.Object, error) {
+	doc, err := json.Marshal(withType(p.kind, old))
+	if err != nil {
+		return nil, err
+	}
+	patched, complaints, err := apply(doc)
+	if err != nil {
+		return nil, err
+	}
+	obj := p.kind.New()
+	var more []error
+	if p.check {
+		more, err = kjson.UnmarshalStrict(patched, obj)
+	} else {
+		err = kjson.UnmarshalCaseSensitivePreserveInts(patched, obj)
+	}
+	if err == nil {
+		err = sameType(p.kind, obj)
+	}
+	if err != nil {
+		return nil, invalidResult(string(patched), err)
+	}
+	return obj, p.report(append(complaints, more...), func() string { return string(patched) })
+}
+
+// operation is a step of a JSON patch, to find members that no step has.
+type operation struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	From  string `json:"from"`
+	Value any    `json:"value"`
+}
+
+func (p *patcher) applyOperations(doc []byte) ([]byte, []error, error) {
+	setCopyLimit()
+	var complaints []error
+	if p.check {
+		var steps []operation
+		found, err := kjson.UnmarshalStrict(p.data, &steps)
+		if err != nil {
+			return nil, nil, errors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+		}
+		for _, e := range found {
+			complaints = append(complaints, fmt.Errorf("json patch %v", e))
+		}
+	}
+	steps, err := jsonpatch.DecodePatch(p.data)
+	if err != nil {
+		return nil, nil, errors.NewBadRequest(err.Error())
+	}
+	if len(steps) > maxOperations {
+		return nil, nil, errors.NewRequestEntityTooLargeError(
+			fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxOperations, len(steps)))
+	}
+	patched, err := steps.Apply(doc)
+	if err != nil {
+		return nil, nil, unprocessable(err)
+	}
+	return patched, complaints, nil
+}
+
+func (p *patcher) applyMerge(doc []byte) ([]byte, []error, error) {
+	var complaints []error
+	if p.check {
+		var err error
+		members := map[string]any{}
+		if complaints, err = kjson.UnmarshalStrict(p.data, &members); err != nil {
+			return nil, nil, errors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+		}
+	}
+	patched, err := jsonpatch.MergePatch(doc, p.data)
+	if err == jsonpatch.ErrBadJSONPatch {
+		return nil, nil, errors.NewBadRequest(err.Error())
+	}
+	return patched, complaints, err
+}
+
+func (p *patcher) applyStrategic(old kind.Object) (kind.Object, error) {
+	members := map[string]any{}
+	var complaints []error
+	var err error
+	if p.check {
+		complaints, err = kjson.UnmarshalStrict(p.data, &members)
+	} else {
+		err = kjson.UnmarshalCaseSensitivePreserveInts(p.data, &members)
+	}
+	if err != nil {
+		return nil, errors.NewBadRequest(err.Error())
+	}
+	doc, err := runtime.DefaultUnstructuredConverter.ToUnstructured(withType(p.kind, old))
+	if err != nil {
+		return nil, err
+	}
+	patched, err := strategicpatch.StrategicMergeMapPatch(doc, members, p.kind.New())
+	if err != nil {
+		return nil, strategicError(err)
+	}
+	obj := p.kind.New()
+	show := func() string { return fmt.Sprintf("%+v", members) }
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(patched, obj, p.check); err != nil {
+		more, isStrict := runtime.AsStrictDecodingError(err)
+		if !isStrict {
+			return nil, invalidResult(show(), err)
+		}
+		complaints = append(complaints, more.Errors()...)
+	}
+	return obj, p.report(complaints, show)
+}
+
+// report turns complaints about fields into warnings, or into an error if the request was to be strict.
+func (p *patcher) report(complaints []error, show func() string) error {
+	if len(complaints) == 0 {
+		return nil
+	}
+	if p.strict {
+		return invalidResult(show(), runtime.NewStrictDecodingError(complaints))
+	}
+	for _, c := range complaints {
+		p.warnings = append(p.warnings, c.Error())
+	}
+	return nil
+}
+
+// strategicError tells the mistakes of the patch from those of the object.
+func strategicError(err error) error {
+	switch err {
+	case mergepatch.ErrBadJSONDoc, mergepatch.ErrBadPatchFormatForPrimitiveList, mergepatch.ErrBadPatchFormatForRetainKeys,
+		mergepatch.ErrBadPatchFormatForSetElementOrderList, mergepatch.ErrUnsupportedStrategicMergePatchFormat:
+		return errors.NewBadRequest(err.Error())
+	case mergepatch.ErrNoListOfLists, mergepatch.ErrPatchContentNotMatchRetainKeys:
+		return unprocessable(err)
+	}
+	return err
+}
+
+// unprocessable is a 422 without a kind, a name or causes.
+func unprocessable(err error) error {
+	return errors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
+}
+
+// invalidResult is the answer to a patch whose result is no object of the kind.
+func invalidResult(value string, err error) error {
+	return errors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), value, err.Error())})
+}
+
+// sameType refuses a document that says it is of another kind.
+func sameType(k *kind.Info, obj kind.Object) error {
+	got := obj.GetObjectKind().GroupVersionKind()
+	if got.Kind != "" && got.Kind != k.GVK.Kind {
+		return fmt.Errorf("unable to decode a %s: the patch makes it a %s", k.GVK.Kind, got.Kind)
+	}
+	if (got.Group != "" || got.Version != "") && got.GroupVersion() != k.GVK.GroupVersion() {
+		return fmt.Errorf("unable to decode %s in version %q: the patch makes it version %q", k.GVK.Kind, k.GVK.GroupVersion(), got.GroupVersion())
+	}
+	return nil
+}
+
+// keepsIdentity refuses an object that a patch moved to another name or namespace.
+func keepsIdentity(k *kind.Info, obj kind.Object, namespace, name string) error {
+	switch {
+	case !k.Namespaced:
+		obj.SetNamespace("")
+	case obj.GetNamespace() == "":
+		obj.SetNamespace(namespace)
+	case obj.GetNamespace() != namespace:
+		return errors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+	}
+	switch obj.GetName() {
+	case name:
+		return nil
+	case "":
+		return errors.NewBadRequest(fmt.Sprintf("the name of the object (%s based on URL) was undeterminable: name must be provided", name))
+	}
+	return errors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), name))
+}

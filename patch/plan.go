@@ -1,0 +1,333 @@
+package patch
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+	smdschema "sigs.k8s.io/structured-merge-diff/v6/schema"
+	"sigs.k8s.io/structured-merge-diff/v6/value"
+)
+
+// shape is how a walk treats a value.
+type shape int
+
+const (
+	// opaque values are beyond a walk: whoever has one is left to the library.
+	opaque shape = iota
+	// leaf: one path, whatever is below it.
+	leaf
+	// record: a struct, each field with its own shape.
+	record
+	// dictionary: a Go map with string keys.
+	dictionary
+	// set: a list of unlike scalars, each of which is a path.
+	set
+	// keyed: a list of structs told apart by some of their fields.
+	keyed
+)
+
+// node is the plan of a walk over the values of one Go type with one schema.
+type node struct {
+	shape   shape
+	pointer bool
+	fields  []fieldPlan
+	keys    []keyPlan
+	element *node
+	// equal compares leaves.
+	equal func(l, r reflect.Value) bool
+}
+
+// fieldPlan is one field of a record.
+type fieldPlan struct {
+	index     []int
+	name      hash
+	omitEmpty bool
+	omitZero  func(reflect.Value) bool
+	node      *node
+}
+
+// keyPlan is one field that tells the items of a keyed list apart.
+type keyPlan struct {
+	field *fieldPlan
+	name  hash
+	// absent stands for an item without the field, if the schema has a default.
+	absent     hash
+	hasDefault bool
+}
+
+// get is the field of a struct if JSON would have it.
+func (f *fieldPlan) get(v reflect.Value) (reflect.Value, bool) {
+	for _, n := range f.index {
+		v = v.Field(n)
+	}
+	if f.omitEmpty && isEmpty(v) || f.omitZero != nil && f.omitZero(v) {
+		return v, false
+	}
+	return v, true
+}
+
+func isEmpty(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.Struct:
+		return false
+	case reflect.Array, reflect.Map, reflect.Slice, reflect.String:
+		return v.Len() == 0
+	}
+	return v.IsZero()
+}
+
+// planner makes the nodes of one kind. Types may contain themselves, so nodes are known before they are complete.
+type planner struct {
+	schema *smdschema.Schema
+	known  map[planKey]*node
+}
+
+type planKey struct {
+	goType reflect.Type
+	ref    smdschema.TypeRef
+}
+
+// newPlan plans walks over a kind's objects. Left out are managedFields, and whole members of the object that the writer
+// does not own.
+func newPlan(t *typeModel, reset *fieldpath.Set) *node {
+	p := &planner{schema: t.schema, known: map[planKey]*node{}}
+	root := *p.node(reflect.TypeOf(t.kind.New()).Elem(), t.ref)
+	for _, name := range []string{"spec", "status"} {
+		if reset.Has(fieldpath.MakePathOrDie(name)) {
+			root.fields = without(root.fields, name)
+		}
+	}
+	root.fields = slices.Clone(root.fields)
+	for i := range root.fields {
+		if f := &root.fields[i]; f.name == hashString("metadata") {
+			metadata := *f.node
+			metadata.fields = without(metadata.fields, "managedFields")
+			f.node = &metadata
+		}
+	}
+	return &root
+}
+
+func without(fields []fieldPlan, name string) []fieldPlan {
+	return slices.DeleteFunc(slices.Clone(fields), func(f fieldPlan) bool { return f.name == hashString(name) })
+}
+
+func (p *planner) node(t reflect.Type, ref smdschema.TypeRef) *node {
+	key := planKey{t, ref}
+	if n, ok := p.known[key]; ok {
+		return n
+	}
+	n := &node{}
+	p.known[key] = n
+	atom, ok := p.schema.Resolve(ref)
+	if !ok {
+		return n
+	}
+	inner := t
+	if t.Kind() == reflect.Pointer {
+		n.pointer = true
+		inner = t.Elem()
+	}
+	if isLeaf(atom) {
+		n.shape, n.equal = leaf, equalFor(t)
+		return n
+	}
+	if value.TypeReflectEntryOf(t).CanConvertToUnstructured() || value.TypeReflectEntryOf(inner).CanConvertToUnstructured() ||
+		atom.Scalar != nil || atom.Map != nil && atom.List != nil {
+		return n
+	}
+	switch {
+	case atom.Map != nil && inner.Kind() == reflect.Struct:
+		p.record(n, inner, atom.Map)
+	case atom.Map != nil && inner.Kind() == reflect.Map && inner.Key().Kind() == reflect.String:
+		if len(atom.Map.Fields) == 0 {
+			n.shape, n.element = dictionary, p.node(inner.Elem(), atom.Map.ElementType)
+		}
+	case atom.List != nil && inner.Kind() == reflect.Slice && atom.List.ElementRelationship == smdschema.Associative:
+		p.list(n, inner, atom.List)
+	}
+	return n
+}
+
+// isLeaf tells whether all forms that a value may have are one path.
+func isLeaf(a smdschema.Atom) bool {
+	return (a.Map == nil || a.Map.ElementRelationship == smdschema.Atomic) && (a.List == nil || a.List.ElementRelationship == smdschema.Atomic)
+}
+
+func (p *planner) record(n *node, t reflect.Type, m *smdschema.Map) {
+	fields, ok := p.fields(t, nil, m)
+	if !ok {
+		return
+	}
+	n.shape, n.fields = record, fields
+}
+
+// fields flattens embedded structs. It is not ok when one is embedded by pointer.
+func (p *planner) fields(t reflect.Type, path []int, m *smdschema.Map) ([]fieldPlan, bool) {
+	var fields []fieldPlan
+	for i := range t.NumField() {
+		field := t.Field(i)
+		index := append(path[:len(path):len(path)], i)
+		tag, options, _ := strings.Cut(field.Tag.Get("json"), ",")
+		switch {
+		case tag == "-", !field.IsExported() && !field.Anonymous:
+			continue
+		case field.Anonymous && tag == "":
+			if field.Type.Kind() != reflect.Struct {
+				return nil, false
+			}
+			inner, ok := p.fields(field.Type, index, m)
+			if !ok {
+				return nil, false
+			}
+			fields = append(fields, inner...)
+			continue
+		case tag == "":
+			tag = field.Name
+		}
+		plan := fieldPlan{index: index, name: hashString(tag), node: &node{}}
+		options = "," + options + ","
+		plan.omitEmpty = strings.Contains(options, ",omitempty,")
+		if strings.Contains(options, ",omitzero,") {
+			plan.omitZero = value.OmitZeroFunc(field.Type)
+		}
+		if described, ok := m.FindField(tag); ok {
+			plan.node = p.node(field.Type, described.Type)
+		}
+		fields = append(fields, plan)
+	}
+	return fields, true
+}
+
+func (p *planner) list(n *node, t reflect.Type, l *smdschema.List) {
+	element := p.node(t.Elem(), l.ElementType)
+	switch {
+	case len(l.Keys) == 0 && element.shape == leaf && isScalar(t.Elem()):
+		n.shape, n.element = set, element
+	case len(l.Keys) > 0 && (element.shape == record || element.shape == leaf):
+		keys, ok := p.keys(t.Elem(), l)
+		if ok {
+			n.shape, n.element, n.keys = keyed, element, keys
+		}
+	}
+}
+
+// keys plans how a list's items are told apart. It is not ok if that takes more than scalars.
+func (p *planner) keys(item reflect.Type, l *smdschema.List) ([]keyPlan, bool) {
+	if item.Kind() == reflect.Pointer {
+		item = item.Elem()
+	}
+	atom, ok := p.schema.Resolve(l.ElementType)
+	if !ok || atom.Map == nil || item.Kind() != reflect.Struct {
+		return nil, false
+	}
+	fields, ok := p.fields(item, nil, atom.Map)
+	if !ok {
+		return nil, false
+	}
+	var keys []keyPlan
+	for _, name := range l.Keys {
+		key := keyPlan{name: hashString(name)}
+		for i := range fields {
+			if fields[i].name == key.name {
+				key.field = &fields[i]
+			}
+		}
+		described, _ := atom.Map.FindField(name)
+		key.absent, key.hasDefault = hashDefault(described.Default)
+		if key.field == nil || key.field.node.shape != leaf || described.Default != nil && !key.hasDefault {
+			return nil, false
+		}
+		keys = append(keys, key)
+	}
+	return keys, true
+}
+
+// hashDefault knows the defaults that keys have: strings and whole numbers.
+func hashDefault(v any) (hash, bool) {
+	switch v := v.(type) {
+	case string:
+		return hashString(v), true
+	case float64:
+		return hashNumber(uint64(int64(v))), v == float64(int64(v))
+	}
+	return hash{}, false
+}
+
+func isScalar(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.String, reflect.Bool, reflect.Int, reflect.Int32, reflect.Int64:
+		return !value.TypeReflectEntryOf(t).CanConvertToUnstructured()
+	}
+	return false
+}
+
+// equalFor is how leaves of a type are compared: as JSON would show them.
+func equalFor(t reflect.Type) func(l, r reflect.Value) bool {
+	if value.TypeReflectEntryOf(t).CanConvertToUnstructured() {
+		switch t {
+		case reflect.TypeFor[metav1.Time]():
+			return func(l, r reflect.Value) bool { return sameSecond(l.Addr().Interface(), r.Addr().Interface()) }
+		case reflect.TypeFor[*metav1.Time]():
+			return func(l, r reflect.Value) bool { return sameSecond(l.Interface(), r.Interface()) }
+		}
+		return equalAny
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return func(l, r reflect.Value) bool { return l.String() == r.String() }
+	case reflect.Bool:
+		return func(l, r reflect.Value) bool { return l.Bool() == r.Bool() }
+	case reflect.Int, reflect.Int32, reflect.Int64:
+		return func(l, r reflect.Value) bool { return l.Int() == r.Int() }
+	case reflect.Pointer:
+		if isScalar(t.Elem()) {
+			inner := equalFor(t.Elem())
+			return func(l, r reflect.Value) bool {
+				if l.IsNil() || r.IsNil() {
+					return l.IsNil() == r.IsNil()
+				}
+				return inner(l.Elem(), r.Elem())
+			}
+		}
+	}
+	return equalAny
+}
+
+func sameSecond(l, r any) bool {
+	a, b := l.(*metav1.Time), r.(*metav1.Time)
+	if a.IsZero() || b.IsZero() {
+		return a.IsZero() == b.IsZero()
+	}
+	return a.Unix() == b.Unix()
+}
+
+// equalAny compares as the library does, after a cheaper look.
+func equalAny(l, r reflect.Value) bool {
+	a, b := addressable(l), addressable(r)
+	if reflect.DeepEqual(a, b) {
+		return true
+	}
+	left, err := value.NewValueReflect(a)
+	if err != nil {
+		return false
+	}
+	right, err := value.NewValueReflect(b)
+	return err == nil && value.Equals(left, right)
+}
+
+// addressable is a pointer to v, or v if it is one.
+func addressable(v reflect.Value) any {
+	switch {
+	case v.Kind() == reflect.Pointer:
+		return v.Interface()
+	case v.CanAddr():
+		return v.Addr().Interface()
+	}
+	box := reflect.New(v.Type())
+	box.Elem().Set(v)
+	return box.Interface()
+}

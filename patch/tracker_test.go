@@ -1,0 +1,385 @@
+package patch
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/applyconfigurations"
+	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+	"sigs.k8s.io/structured-merge-diff/v6/typed"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+func define[T kind.Object](group, version, name string, new func() T, namespaced bool, status bool) *kind.Info {
+	k := kind.Kind[T]{Group: group, Version: version, Kind: name, Plural: strings.ToLower(name) + "s", Namespaced: namespaced,
+		New: new, NewList: func() runtime.Object { return nil }}
+	if status {
+		k.Status = &kind.Part[T]{}
+	}
+	return k.Info()
+}
+
+var pods = define("", "v1", "Pod", func() *corev1.Pod { return &corev1.Pod{} }, true, true)
+
+// testKinds have their golden objects mutated.
+var testKinds = []*kind.Info{
+	pods,
+	define("", "v1", "Node", func() *corev1.Node { return &corev1.Node{} }, false, true),
+	define("", "v1", "Service", func() *corev1.Service { return &corev1.Service{} }, true, true),
+	define("", "v1", "ConfigMap", func() *corev1.ConfigMap { return &corev1.ConfigMap{} }, true, false),
+	define("", "v1", "Secret", func() *corev1.Secret { return &corev1.Secret{} }, true, false),
+	define("", "v1", "Namespace", func() *corev1.Namespace { return &corev1.Namespace{} }, false, true),
+	define("", "v1", "Endpoints", func() *corev1.Endpoints { return &corev1.Endpoints{} }, true, false),
+	define("", "v1", "Event", func() *corev1.Event { return &corev1.Event{} }, true, false),
+	define("", "v1", "LimitRange", func() *corev1.LimitRange { return &corev1.LimitRange{} }, true, false),
+	define("", "v1", "PersistentVolume", func() *corev1.PersistentVolume { return &corev1.PersistentVolume{} }, false, true),
+	define("events.k8s.io", "v1", "Event", func() *eventsv1.Event { return &eventsv1.Event{} }, true, false),
+	define("apps", "v1", "Deployment", func() *appsv1.Deployment { return &appsv1.Deployment{} }, true, true),
+	define("apps", "v1", "ReplicaSet", func() *appsv1.ReplicaSet { return &appsv1.ReplicaSet{} }, true, true),
+	define("apps", "v1", "ControllerRevision", func() *appsv1.ControllerRevision { return &appsv1.ControllerRevision{} }, true, false),
+	define("rbac.authorization.k8s.io", "v1", "ClusterRole", func() *rbacv1.ClusterRole { return &rbacv1.ClusterRole{} }, false, false),
+	define("rbac.authorization.k8s.io", "v1", "RoleBinding", func() *rbacv1.RoleBinding { return &rbacv1.RoleBinding{} }, true, false),
+	define("coordination.k8s.io", "v1", "Lease", func() *coordinationv1.Lease { return &coordinationv1.Lease{} }, true, false),
+	define("discovery.k8s.io", "v1", "EndpointSlice", func() *discoveryv1.EndpointSlice { return &discoveryv1.EndpointSlice{} }, true, false),
+	define("scheduling.k8s.io", "v1", "PriorityClass", func() *schedulingv1.PriorityClass { return &schedulingv1.PriorityClass{} }, false, false),
+	define("networking.k8s.io", "v1", "Ingress", func() *networkingv1.Ingress { return &networkingv1.Ingress{} }, true, true),
+}
+
+// golden is the fully populated object of the kind from k8s.io/api's test data.
+func golden(t testing.TB, k *kind.Info) kind.Object {
+	t.Helper()
+	group := k.GVK.Group
+	if group == "" {
+		group = "core"
+	}
+	data, err := os.ReadFile(filepath.Join(goldenFolder(t), fmt.Sprintf("%s.%s.%s.json", group, k.GVK.Version, k.GVK.Kind)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	obj := k.New()
+	if err := json.Unmarshal(data, obj); err != nil {
+		t.Fatal(err)
+	}
+	obj.GetObjectKind().SetGroupVersionKind(metav1.SchemeGroupVersion.WithKind(""))
+	reflect.ValueOf(obj).Elem().FieldByName("TypeMeta").SetZero()
+	obj.SetManagedFields(nil)
+	return obj
+}
+
+// reference is the library with client-go's own schema, which reads YAML.
+func reference(t *testing.T, k *kind.Info, subresource string) *target {
+	t.Helper()
+	library, err := newFieldManagerWith(applyconfigurations.NewTypeConverter(scheme.Scheme), k, subresource, resetFields(k, subresource))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &target{kind: k, subresource: subresource, library: library}
+}
+
+// expected is what the library makes of a write, with the present in the place of its own time.
+func (to *target) expected(t *testing.T, new, old kind.Object, manager string, now time.Time) []metav1.ManagedFieldsEntry {
+	t.Helper()
+	obj, err := to.library.Update(old.DeepCopyObject(), new.DeepCopyObject(), manager)
+	if err != nil {
+		return old.GetManagedFields()
+	}
+	entries := obj.(kind.Object).GetManagedFields()
+	for n := range entries {
+		if time.Since(entries[n].Time.Time) < time.Hour {
+			entries[n].Time = &metav1.Time{Time: now}
+		}
+	}
+	sortEntries(entries)
+	return entries
+}
+
+func TestTrackerEqualsLibrary(t *testing.T) {
+	tracker := NewTracker()
+	managers := []string{"kubectl-create", "controller", "kubelet", "", "someone-else"}
+	for _, k := range testKinds {
+		t.Run(k.GVK.String(), func(t *testing.T) {
+			random := rand.New(rand.NewSource(1))
+			full := golden(t, k)
+			parts := []string{""}
+			if _, ok := k.Part("status"); ok {
+				parts = append(parts, "status", "scale")
+			}
+			references := map[string]*target{}
+			for _, part := range parts {
+				references[part] = reference(t, k, part)
+			}
+			var old kind.Object
+			for round := range 80 {
+				now := time.Unix(1_000_000+int64(round/3), 0).UTC()
+				manager, part := managers[random.Intn(len(managers))], parts[random.Intn(len(parts))]
+				if old == nil || round%20 == 0 {
+					old, part = k.New(), ""
+				}
+				new := mutated(random, full)
+				if old.GetUID() != "" && random.Intn(3) > 0 {
+					new = mutatedFrom(random, old, full)
+				}
+				if old.GetUID() != "" {
+					new.SetUID(old.GetUID())
+					new.SetManagedFields(broughtAlong(random, old))
+				} else {
+					new.SetUID("")
+					new.SetManagedFields(nil)
+				}
+				want := references[part].expected(t, new, old, manager, now)
+				for repeat := range 2 {
+					got := kind.Copy(new)
+					if err := tracker.Updated(k, got, old, manager, part, now); err != nil {
+						t.Fatal(err)
+					}
+					if a, b := text(t, got.GetManagedFields()), text(t, want); a != b {
+						t.Fatalf("round %d.%d, %q writes %q\n got %s\nwant %s", round, repeat, manager, part, a, b)
+					}
+				}
+				new.SetManagedFields(want)
+				new.SetUID("uid")
+				old = new
+			}
+		})
+	}
+}
+
+// TestWalkFindsTheLibrarysPaths compares how many paths are added, removed and modified.
+func TestWalkFindsTheLibrarysPaths(t *testing.T) {
+	type count struct{ added, removed, modified int }
+	for _, k := range testKinds {
+		t.Run(k.GVK.String(), func(t *testing.T) {
+			random := rand.New(rand.NewSource(2))
+			model, err := newTypeModel(k)
+			if err != nil {
+				t.Fatal(err)
+			}
+			plan := newPlan(model, fieldpath.NewSet())
+			full := golden(t, k)
+			old, walked := full, 0
+			for range 60 {
+				new := mutatedFrom(random, old, full)
+				if random.Intn(4) == 0 {
+					new = mutated(random, full)
+				}
+				paths := map[hash]map[hash]bool{added: {}, removed: {}, modified: {}}
+				w := &walk{trace: func(path, change hash) { paths[change][path] = true }}
+				if w.objects(plan, old, new) {
+					walked++
+					compared, err := typedValue(t, model, old).Compare(typedValue(t, model, new))
+					if err != nil {
+						t.Fatal(err)
+					}
+					got := count{len(paths[added]), len(paths[removed]), len(paths[modified])}
+					want := count{compared.Added.Size(), compared.Removed.Size(), compared.Modified.Size()}
+					if got != want {
+						t.Fatalf("got %v, want %v of\n%v", got, want, compared)
+					}
+					old = new
+				}
+			}
+			if walked < 30 {
+				t.Errorf("only %d of 60 changes were walked", walked)
+			}
+		})
+	}
+}
+
+func typedValue(t *testing.T, model *typeModel, obj kind.Object) *typed.TypedValue {
+	t.Helper()
+	v, err := model.ObjectToTyped(withType(model.kind, obj), typed.AllowDuplicates)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func text(t *testing.T, v any) string {
+	data, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// broughtAlong is what a request says about managed fields.
+func broughtAlong(random *rand.Rand, old kind.Object) []metav1.ManagedFieldsEntry {
+	switch random.Intn(12) {
+	case 0:
+		return nil
+	case 1:
+		return []metav1.ManagedFieldsEntry{{Manager: "x", Operation: "Update", APIVersion: "v1", FieldsType: "FieldsV2"}}
+	case 2:
+		entries := kind.Copy(old).GetManagedFields()
+		if len(entries) > 1 {
+			entries = entries[1:]
+		}
+		return entries
+	case 3:
+		return []metav1.ManagedFieldsEntry{{}}
+	}
+	return kind.Copy(old).GetManagedFields()
+}
+
+func mutated(random *rand.Rand, full kind.Object) kind.Object {
+	obj := kind.Copy(full)
+	mutate(random, reflect.ValueOf(obj).Elem(), []int{3, 30, 200}[random.Intn(3)])
+	return obj
+}
+
+// mutatedFrom changes a little of what is there, and takes a little from the full object.
+func mutatedFrom(random *rand.Rand, old, full kind.Object) kind.Object {
+	obj := kind.Copy(old)
+	mutate(random, reflect.ValueOf(obj).Elem(), []int{40, 400}[random.Intn(2)])
+	return obj
+}
+
+// mutate changes one in so many values: to zero, to empty, to something else, or in number.
+func mutate(random *rand.Rand, v reflect.Value, rarity int) {
+	hit := random.Intn(rarity) == 0
+	switch x := v.Addr().Interface().(type) {
+	case *metav1.TypeMeta, *[]metav1.ManagedFieldsEntry:
+		return
+	case *metav1.Time:
+		if hit {
+			*x = metav1.Unix(int64(random.Intn(1000)), 0)
+		}
+		return
+	case *metav1.MicroTime:
+		if hit {
+			*x = metav1.NewMicroTime(time.Unix(int64(random.Intn(1000)), 0))
+		}
+		return
+	case *resource.Quantity:
+		if hit {
+			*x = resource.MustParse(fmt.Sprint(random.Intn(3)))
+		}
+		return
+	case *intstr.IntOrString:
+		if hit {
+			*x = intstr.FromInt32(random.Int31n(10))
+		}
+		return
+	case *runtime.RawExtension:
+		if hit {
+			x.Raw = fmt.Appendf(nil, `{"n":%d}`, random.Intn(10))
+		}
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			mutate(random, v.Field(i), rarity)
+		}
+	case reflect.Pointer:
+		if hit && random.Intn(2) == 0 {
+			v.SetZero()
+		} else if !v.IsNil() {
+			mutate(random, v.Elem(), rarity)
+		}
+	case reflect.String:
+		if hit {
+			v.SetString([]string{"", "a", "b", "TCP"}[random.Intn(4)])
+		}
+	case reflect.Bool:
+		if hit {
+			v.SetBool(!v.Bool())
+		}
+	case reflect.Int, reflect.Int32, reflect.Int64:
+		if hit {
+			v.SetInt(int64(random.Intn(4)))
+		}
+	case reflect.Slice:
+		mutateSlice(random, v, rarity, hit)
+	case reflect.Map:
+		mutateMap(random, v, rarity, hit)
+	}
+}
+
+func mutateSlice(random *rand.Rand, v reflect.Value, rarity int, hit bool) {
+	for i := range v.Len() {
+		mutate(random, v.Index(i), rarity)
+	}
+	if !hit {
+		return
+	}
+	switch random.Intn(5) {
+	case 0:
+		v.SetZero()
+	case 1:
+		v.Set(reflect.MakeSlice(v.Type(), 0, 0))
+	case 2:
+		if v.Len() > 0 {
+			v.Set(v.Slice(1, v.Len()))
+		}
+	default:
+		if v.Len() > 0 && v.Len() < 40 {
+			grown := reflect.MakeSlice(v.Type(), 0, v.Len()+1)
+			grown = reflect.AppendSlice(grown, v)
+			grown = reflect.Append(grown, copyOf(v.Index(random.Intn(v.Len()))))
+			mutate(random, grown.Index(grown.Len()-1), 2)
+			if random.Intn(2) == 0 {
+				reflect.Swapper(grown.Interface())(0, grown.Len()-1)
+			}
+			v.Set(grown)
+		}
+	}
+}
+
+// copyOf goes through JSON so that nothing is shared.
+func copyOf(v reflect.Value) reflect.Value {
+	box := reflect.New(v.Type())
+	data, err := json.Marshal(v.Interface())
+	if err == nil {
+		err = json.Unmarshal(data, box.Interface())
+	}
+	if err != nil {
+		panic(err)
+	}
+	return box.Elem()
+}
+
+func mutateMap(random *rand.Rand, v reflect.Value, rarity int, hit bool) {
+	for _, key := range v.MapKeys() {
+		element := reflect.New(v.Type().Elem()).Elem()
+		element.Set(v.MapIndex(key))
+		mutate(random, element, rarity)
+		v.SetMapIndex(key, element)
+	}
+	if !hit {
+		return
+	}
+	switch random.Intn(4) {
+	case 0:
+		v.SetZero()
+	case 1:
+		v.Set(reflect.MakeMap(v.Type()))
+	default:
+		if !v.IsNil() {
+			key := reflect.New(v.Type().Key()).Elem()
+			key.SetString(string(rune('a' + random.Intn(4))))
+			v.SetMapIndex(key, reflect.Zero(v.Type().Elem()))
+		}
+	}
+}
