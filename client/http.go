@@ -1,0 +1,177 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+const (
+	protobuf = "application/vnd.kubernetes.protobuf"
+	json     = "application/json"
+)
+
+// remote is the Transport to an API server over HTTP: any conformant one, with one identity, protobuf and no rate limit.
+type remote struct {
+	ctx     context.Context
+	clients map[schema.GroupVersion]*rest.RESTClient
+
+	mu      sync.Mutex
+	mirrors map[*kind.Info]*mirror // guarded by mu
+}
+
+// HTTP is a transport to the API server of cfg for the kinds. A kind's view begins with its first use and is kept
+// current by one watch until ctx ends.
+func HTTP(ctx context.Context, cfg *rest.Config, kinds []*kind.Info) (Transport, error) {
+	cfg = rest.CopyConfig(cfg)
+	cfg.QPS, cfg.Burst, cfg.RateLimiter = -1, 0, nil
+	cfg.ContentType = protobuf
+	cfg.AcceptContentTypes = protobuf + "," + json
+	cfg.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
+	if cfg.UserAgent == "" {
+		cfg.UserAgent = rest.DefaultKubernetesUserAgent()
+	}
+	connection, err := rest.HTTPClientFor(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("cannot connect to %s: %w", cfg.Host, err)
+	}
+	t := &remote{ctx: ctx, clients: map[schema.GroupVersion]*rest.RESTClient{}, mirrors: map[*kind.Info]*mirror{}}
+	for _, k := range kinds {
+		gv := k.GVK.GroupVersion()
+		if t.clients[gv] != nil {
+			continue
+		}
+		if t.clients[gv], err = restClient(cfg, connection, gv); err != nil {
+			return nil, fmt.Errorf("cannot reach %s of %s: %w", gv, cfg.Host, err)
+		}
+	}
+	return t, nil
+}
+
+func restClient(cfg *rest.Config, connection *http.Client, gv schema.GroupVersion) (*rest.RESTClient, error) {
+	cfg = rest.CopyConfig(cfg)
+	cfg.GroupVersion = &gv
+	cfg.APIPath = "/apis"
+	if gv.Group == "" {
+		cfg.APIPath = "/api"
+	}
+	return rest.RESTClientForConfigAndClient(cfg, connection)
+}
+
+func (t *remote) Do(ctx context.Context, r Request) (runtime.Object, error) {
+	q, err := t.request(r)
+	if err != nil {
+		return nil, err
+	}
+	obj, err := q.Do(ctx).Get()
+	if err != nil {
+		return nil, err
+	}
+	if o, ok := obj.(kind.Object); ok && r.Verb != Get {
+		t.await(r.Kind, o)
+	}
+	return obj, nil
+}
+
+// methods are the HTTP methods of the verbs.
+var methods = map[Verb]string{
+	Get: http.MethodGet, Create: http.MethodPost, Update: http.MethodPut, Patch: http.MethodPatch,
+	Delete: http.MethodDelete, DeleteCollection: http.MethodDelete,
+}
+
+func (t *remote) request(r Request) (*rest.Request, error) {
+	c := t.clients[r.Kind.GVK.GroupVersion()]
+	if c == nil {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("this client was not made for %s", r.Kind.GVK))
+	}
+	q := c.Verb(methods[r.Verb]).NamespaceIfScoped(r.Namespace, r.Kind.Namespaced && r.Namespace != "").Resource(r.Kind.Plural)
+	if r.Verb == Patch {
+		q = c.Patch(r.PatchType).NamespaceIfScoped(r.Namespace, r.Kind.Namespaced && r.Namespace != "").Resource(r.Kind.Plural)
+	}
+	named := r.Verb != DeleteCollection && (r.Verb != Create || r.Subresource != "")
+	if named {
+		q = q.Name(r.Name)
+	}
+	if r.Subresource != "" {
+		q = q.SubResource(r.Subresource)
+	}
+	switch r.Verb {
+	case Create, Update:
+		q = q.Body(r.Object)
+	case Patch:
+		q = q.Body(r.Patch)
+	case Delete:
+		q = q.Body(&r.Delete)
+	case DeleteCollection:
+		list := metav1.ListOptions{LabelSelector: r.LabelSelector, FieldSelector: r.FieldSelector}
+		q = q.VersionedParams(&list, scheme.ParameterCodec).Body(&r.Delete)
+	}
+	return q, nil
+}
+
+// await lets WaitFor wait for the write that made o.
+func (t *remote) await(k *kind.Info, o kind.Object) {
+	t.mu.Lock()
+	m := t.mirrors[k]
+	t.mu.Unlock()
+	if m != nil {
+		m.await(Revision(o))
+	}
+}
+
+func (t *remote) View(k *kind.Info) View {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	m := t.mirrors[k]
+	if m == nil {
+		m = newMirror(k)
+		t.mirrors[k] = m
+		if c := t.clients[k.GVK.GroupVersion()]; c != nil {
+			go (&reflector{mirror: m, client: c}).run(t.ctx)
+		}
+	}
+	return m
+}
+
+func (t *remote) started() []*mirror {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := make([]*mirror, 0, len(t.mirrors))
+	for _, m := range t.mirrors {
+		all = append(all, m)
+	}
+	return all
+}
+
+// Applied is the lowest revision of the views in use. A remote server tells of progress only now and then for
+// kinds that do not change.
+func (t *remote) Applied() int64 {
+	lowest := int64(0)
+	for i, m := range t.started() {
+		if applied := m.reached(); i == 0 || applied < lowest {
+			lowest = applied
+		}
+	}
+	return lowest
+}
+
+// WaitFor waits until every view shows the writes that were made through this transport up to the revision.
+// (Writes of others that a view cannot know of do not hold it up.)
+func (t *remote) WaitFor(ctx context.Context, revision int64) error {
+	for _, m := range t.started() {
+		if err := m.waitForWrites(ctx, revision); err != nil {
+			return err
+		}
+	}
+	return nil
+}

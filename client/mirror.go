@@ -1,0 +1,337 @@
+package client
+
+import (
+	"context"
+	"iter"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+// mirror is the View of one kind of a remote server: a reflector writes it, everybody reads it.
+type mirror struct {
+	info   *kind.Info
+	synced chan struct{}
+
+	mu          sync.RWMutex // guards all below
+	byNamespace map[string]map[string]kind.Object
+	byOwner     map[types.UID]objects
+	byField     map[fieldValue]objects
+	length      int
+	applied     int64
+	complete    bool
+	// awaited are revisions that were written through this transport and are above applied.
+	awaited     []int64
+	advanced    chan struct{} // closed and replaced when applied grows
+	subscribers map[*subscriber]struct{}
+}
+
+type (
+	objectKey  struct{ namespace, name string }
+	objects    map[objectKey]kind.Object
+	fieldValue struct{ field, value string }
+)
+
+func newMirror(k *kind.Info) *mirror {
+	return &mirror{
+		info: k, synced: make(chan struct{}), advanced: make(chan struct{}),
+		byNamespace: map[string]map[string]kind.Object{}, byOwner: map[types.UID]objects{}, byField: map[fieldValue]objects{},
+		subscribers: map[*subscriber]struct{}{},
+	}
+}
+
+func (m *mirror) Get(namespace, name string) (kind.Object, bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	o, ok := m.byNamespace[namespace][name]
+	return o, ok
+}
+
+func (m *mirror) All(namespace string) iter.Seq[kind.Object] {
+	return func(yield func(kind.Object) bool) {
+		for _, o := range m.snapshot(namespace) {
+			if !yield(o) {
+				return
+			}
+		}
+	}
+}
+
+// snapshot copies the list, so that no lock is held while a reader looks at it.
+func (m *mirror) snapshot(namespace string) []kind.Object {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if namespace != "" {
+		return appendValues(nil, m.byNamespace[namespace])
+	}
+	all := make([]kind.Object, 0, m.length)
+	for _, in := range m.byNamespace {
+		all = appendValues(all, in)
+	}
+	return all
+}
+
+func (m *mirror) OwnedBy(uid types.UID) iter.Seq[kind.Object] {
+	return m.indexed(func() objects { return m.byOwner[uid] })
+}
+
+func (m *mirror) ByField(name, value string) iter.Seq[kind.Object] {
+	return m.indexed(func() objects { return m.byField[fieldValue{name, value}] })
+}
+
+func (m *mirror) indexed(find func() objects) iter.Seq[kind.Object] {
+	return func(yield func(kind.Object) bool) {
+		m.mu.RLock()
+		found := appendValues(nil, find())
+		m.mu.RUnlock()
+		for _, o := range found {
+			if !yield(o) {
+				return
+			}
+		}
+	}
+}
+
+func appendValues[K comparable](list []kind.Object, of map[K]kind.Object) []kind.Object {
+	for _, o := range of {
+		list = append(list, o)
+	}
+	return list
+}
+
+func (m *mirror) Len() int {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.length
+}
+
+func (m *mirror) Synced() <-chan struct{} { return m.synced }
+
+func (m *mirror) reached() int64 {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.applied
+}
+
+// await notes a revision that the view will reach, because it was written.
+func (m *mirror) await(revision int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if revision > m.applied {
+		m.awaited = append(m.awaited, revision)
+	}
+}
+
+// waitForWrites waits until the view has reached every awaited revision up to the given one.
+func (m *mirror) waitForWrites(ctx context.Context, revision int64) error {
+	for {
+		m.mu.RLock()
+		waiting := false
+		for _, r := range m.awaited {
+			waiting = waiting || r <= revision
+		}
+		advanced := m.advanced
+		m.mu.RUnlock()
+		if !waiting {
+			return nil
+		}
+		select {
+		case <-advanced:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// apply makes one change: o is the new state, or the last one when removed.
+func (m *mirror) apply(o kind.Object, removed bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	revision := Revision(o)
+	if old := m.byNamespace[o.GetNamespace()][o.GetName()]; old != nil || !removed {
+		d := Delta{Old: old, New: o, Revision: revision}
+		if removed {
+			d.New = nil
+		}
+		m.change(d)
+		m.publish([]Delta{d})
+	}
+	m.advance(revision)
+}
+
+// replace makes the view hold exactly what a listing at the revision found.
+func (m *mirror) replace(listed objects, revision int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var deltas []Delta
+	for namespace, in := range m.byNamespace {
+		for name, old := range in {
+			if listed[objectKey{namespace, name}] == nil {
+				deltas = append(deltas, Delta{Old: old, Revision: revision})
+			}
+		}
+	}
+	for key, o := range listed {
+		old := m.byNamespace[key.namespace][key.name]
+		if old == nil || old.GetResourceVersion() != o.GetResourceVersion() {
+			deltas = append(deltas, Delta{Old: old, New: o, Revision: Revision(o)})
+		}
+	}
+	for _, d := range deltas {
+		m.change(d)
+	}
+	m.publish(deltas)
+	m.advance(revision)
+	if !m.complete {
+		m.complete = true
+		close(m.synced)
+	}
+}
+
+// progress tells that nothing else happened up to the revision.
+func (m *mirror) progress(revision int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.advance(revision)
+}
+
+// advance is called with mu held.
+func (m *mirror) advance(revision int64) {
+	if revision <= m.applied {
+		return
+	}
+	m.applied = revision
+	left := m.awaited[:0]
+	for _, r := range m.awaited {
+		if r > revision {
+			left = append(left, r)
+		}
+	}
+	m.awaited = left
+	close(m.advanced)
+	m.advanced = make(chan struct{})
+}
+
+// change puts a delta into the maps. It is called with mu held.
+func (m *mirror) change(d Delta) {
+	if d.Old != nil {
+		m.remove(d.Old)
+	}
+	if d.New != nil {
+		m.insert(d.New)
+	}
+}
+
+func (m *mirror) insert(o kind.Object) {
+	in := m.byNamespace[o.GetNamespace()]
+	if in == nil {
+		in = map[string]kind.Object{}
+		m.byNamespace[o.GetNamespace()] = in
+	}
+	in[o.GetName()] = o
+	m.length++
+	key := objectKey{o.GetNamespace(), o.GetName()}
+	for _, ref := range o.GetOwnerReferences() {
+		put(m.byOwner, ref.UID, key, o)
+	}
+	for _, f := range m.info.Fields {
+		if f.Indexed {
+			put(m.byField, fieldValue{f.Name, f.Value(o)}, key, o)
+		}
+	}
+}
+
+func (m *mirror) remove(o kind.Object) {
+	in := m.byNamespace[o.GetNamespace()]
+	delete(in, o.GetName())
+	if len(in) == 0 {
+		delete(m.byNamespace, o.GetNamespace())
+	}
+	m.length--
+	key := objectKey{o.GetNamespace(), o.GetName()}
+	for _, ref := range o.GetOwnerReferences() {
+		drop(m.byOwner, ref.UID, key)
+	}
+	for _, f := range m.info.Fields {
+		if f.Indexed {
+			drop(m.byField, fieldValue{f.Name, f.Value(o)}, key)
+		}
+	}
+}
+
+func put[K comparable](index map[K]objects, at K, key objectKey, o kind.Object) {
+	if index[at] == nil {
+		index[at] = objects{}
+	}
+	index[at][key] = o
+}
+
+func drop[K comparable](index map[K]objects, at K, key objectKey) {
+	delete(index[at], key)
+	if len(index[at]) == 0 {
+		delete(index, at)
+	}
+}
+
+// subscriber holds the deltas that one Subscribe has not handled yet.
+type subscriber struct {
+	pending []Delta // guarded by the mirror's mu
+	wake    chan struct{}
+}
+
+// publish is called with mu held.
+func (m *mirror) publish(deltas []Delta) {
+	if len(deltas) == 0 {
+		return
+	}
+	for s := range m.subscribers {
+		s.add(deltas)
+	}
+}
+
+func (s *subscriber) add(deltas []Delta) {
+	s.pending = append(s.pending, deltas...)
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (m *mirror) Subscribe(ctx context.Context, f func([]Delta)) {
+	s := &subscriber{wake: make(chan struct{}, 1)}
+	m.mu.Lock()
+	var present []Delta
+	for _, in := range m.byNamespace {
+		for _, o := range in {
+			present = append(present, Delta{New: o, Revision: Revision(o)})
+		}
+	}
+	if len(present) > 0 {
+		s.add(present)
+	}
+	m.subscribers[s] = struct{}{}
+	m.mu.Unlock()
+	m.deliver(ctx, s, f)
+}
+
+func (m *mirror) deliver(ctx context.Context, s *subscriber, f func([]Delta)) {
+	for {
+		select {
+		case <-s.wake:
+		case <-ctx.Done():
+			m.mu.Lock()
+			delete(m.subscribers, s)
+			m.mu.Unlock()
+			return
+		}
+		m.mu.Lock()
+		deltas := s.pending
+		s.pending = nil
+		m.mu.Unlock()
+		if len(deltas) > 0 {
+			f(deltas)
+		}
+	}
+}

@@ -1,0 +1,222 @@
+// Package deployment rolls Deployments out: it makes a ReplicaSet for each pod template and moves pods from the old ones to
+// the newest, keeps the history, and tells in the status how it goes.
+package deployment
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api"
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/ownership"
+	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
+)
+
+var gvk = appsv1.SchemeGroupVersion.WithKind("Deployment")
+
+type controller struct {
+	deployments client.Client[*appsv1.Deployment]
+	sets        client.Client[*appsv1.ReplicaSet]
+	live        client.Live[*appsv1.Deployment]
+	liveSet     client.Live[*appsv1.ReplicaSet]
+	livePod     client.Live[*corev1.Pod]
+	orphans     ownership.Orphans
+	events      *client.Recorder
+	now         func() time.Time
+}
+
+// New declares the Deployment controller.
+func New(t client.Transport, events *client.Recorder, workers int) *reconcile.Controller {
+	c := &controller{
+		deployments: client.For[*appsv1.Deployment](t), sets: client.For[*appsv1.ReplicaSet](t), events: events, now: time.Now,
+	}
+	c.live, c.liveSet, c.livePod = c.deployments.Live(), c.sets.Live(), client.For[*corev1.Pod](t).Live()
+	deployments, sets, pods := api.Of[*appsv1.Deployment](), api.Of[*appsv1.ReplicaSet](), api.Of[*corev1.Pod]()
+	return &reconcile.Controller{
+		Name: "deployment", Workers: workers,
+		Reads: []reconcile.Read{{Kind: deployments, Keys: reconcile.Own}, {Kind: sets, Keys: c.setChanged}, {Kind: pods, Keys: c.podChanged}},
+		Writes: []reconcile.Write{
+			{Kind: deployments, Verbs: []client.Verb{client.Update}},
+			{Kind: deployments, Subresource: "status", Verbs: []client.Verb{client.Update}},
+			{Kind: sets, Verbs: []client.Verb{client.Create, client.Update, client.Patch, client.Delete}},
+		},
+		Pace:      reconcile.Pace{Burst: 20, Interval: 50 * time.Millisecond},
+		Reconcile: c.reconcile,
+	}
+}
+
+// setChanged maps a ReplicaSet to the Deployment that controls it, or to those that might adopt it.
+func (c *controller) setChanged(d client.Delta, enqueue func(reconcile.Key)) {
+	c.orphans.Note(d)
+	rs := client.Typed[*appsv1.ReplicaSet](d)
+	if rs.Old != nil {
+		if ref := metav1.GetControllerOfNoCopy(rs.Old); ref != nil && ref.Kind == gvk.Kind {
+			enqueue(reconcile.Key{Namespace: rs.Old.Namespace, Name: ref.Name})
+		}
+	}
+	if rs.New == nil {
+		return
+	}
+	if ref := metav1.GetControllerOfNoCopy(rs.New); ref != nil {
+		if ref.Kind == gvk.Kind {
+			enqueue(reconcile.Key{Namespace: rs.New.Namespace, Name: ref.Name})
+		}
+		return
+	}
+	for d := range c.live.All(rs.New.Namespace) {
+		if ownership.Matches(d.Spec.Selector, rs.New.Labels) {
+			enqueue(reconcile.KeyOf(d))
+		}
+	}
+}
+
+// podChanged wakes a Deployment that waits for its old pods to be gone before it makes new ones.
+func (c *controller) podChanged(d client.Delta, enqueue func(reconcile.Key)) {
+	pod := client.Typed[*corev1.Pod](d)
+	if pod.Old == nil || pod.New != nil && !(isFinished(pod.New) && !isFinished(pod.Old)) {
+		return
+	}
+	ref := metav1.GetControllerOfNoCopy(pod.Old)
+	if ref == nil || ref.Kind != "ReplicaSet" {
+		return
+	}
+	rs, ok := c.liveSet.Get(pod.Old.Namespace, ref.Name)
+	if !ok {
+		return
+	}
+	if ref = metav1.GetControllerOfNoCopy(rs); ref == nil || ref.Kind != gvk.Kind {
+		return
+	}
+	if owner, ok := c.live.Get(rs.Namespace, ref.Name); ok && owner.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
+		enqueue(reconcile.KeyOf(owner))
+	}
+}
+
+func isFinished(p *corev1.Pod) bool {
+	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+}
+
+func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
+	d, ok := c.live.Get(key.Namespace, key.Name)
+	if !ok {
+		return reconcile.Result{}, nil
+	}
+	sets, err := c.claim(ctx, d)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	p := makePlan(world{deployment: d, sets: sets, now: c.now(), oldPods: func(newest *appsv1.ReplicaSet) bool { return c.hasOldPods(sets, newest) }})
+	for _, e := range p.events {
+		c.events.Event(d, e.kind, e.reason, e.message)
+	}
+	for _, a := range p.actions {
+		if err := c.act(ctx, d, a); err != nil {
+			return reconcile.Result{}, err
+		}
+		if a.event != nil {
+			c.events.Event(d, a.event.kind, a.event.reason, a.event.message)
+		}
+	}
+	if p.deployment != nil {
+		if _, err := c.deployments.UpdateStatus(ctx, p.deployment); err != nil {
+			return reconcile.Result{}, err
+		}
+	}
+	return reconcile.Result{After: p.after}, nil
+}
+
+func (c *controller) claim(ctx context.Context, d *appsv1.Deployment) ([]*appsv1.ReplicaSet, error) {
+	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
+	if err != nil || selectsAll(d) {
+		return nil, err
+	}
+	claim := ownership.Decide(d, selector, ownership.Candidates(c.liveSet, &c.orphans, d))
+	return claim.Settle(ctx, c.sets, d, gvk, func(ctx context.Context) (kind.Object, error) {
+		return c.deployments.Get(ctx, d.Namespace, d.Name)
+	})
+}
+
+func (c *controller) hasOldPods(sets []*appsv1.ReplicaSet, newest *appsv1.ReplicaSet) bool {
+	for _, rs := range sets {
+		if newest != nil && rs.UID == newest.UID {
+			continue
+		}
+		for p := range c.livePod.OwnedBy(rs.UID) {
+			if !isFinished(p) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (c *controller) act(ctx context.Context, d *appsv1.Deployment, a action) error {
+	switch a.verb {
+	case create:
+		return c.create(ctx, d, a.set)
+	case update:
+		_, err := c.sets.Update(ctx, a.set)
+		return err
+	case revert:
+		_, err := c.deployments.Update(ctx, a.deployment)
+		return err
+	case remove:
+		err := c.sets.Delete(ctx, a.set.Namespace, a.set.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: new(types.UID(a.set.UID))}})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return err
+	}
+	return fmt.Errorf("unknown action %q", a.verb)
+}
+
+// create makes a ReplicaSet. If the name is taken by another template's ReplicaSet, the Deployment counts the collision, and
+// its next try has another name.
+func (c *controller) create(ctx context.Context, d *appsv1.Deployment, rs *appsv1.ReplicaSet) error {
+	_, err := c.sets.Create(ctx, rs.DeepCopy())
+	switch {
+	case err == nil:
+		return nil
+	case apierrors.IsAlreadyExists(err):
+		have, getErr := c.sets.Get(ctx, rs.Namespace, rs.Name)
+		if getErr != nil {
+			return getErr
+		}
+		if ref := metav1.GetControllerOf(have); ref != nil && ref.UID == d.UID && sameTemplate(&have.Spec.Template, &rs.Spec.Template) {
+			return fmt.Errorf("waiting to see ReplicaSet %s: %w", rs.Name, err)
+		}
+		changed := d.DeepCopy()
+		changed.Status.CollisionCount = ptr.To(ptr.Deref(d.Status.CollisionCount, 0) + 1)
+		if _, err := c.deployments.UpdateStatus(ctx, changed); err != nil {
+			return err
+		}
+		return err
+	case reconcile.NamespaceTerminating(err):
+		return err
+	}
+	return c.failedCreate(ctx, d, rs, err)
+}
+
+func (c *controller) failedCreate(ctx context.Context, d *appsv1.Deployment, rs *appsv1.ReplicaSet, failed error) error {
+	message := fmt.Sprintf("Failed to create new replica set %q: %v", rs.Name, failed)
+	c.events.Event(d, corev1.EventTypeWarning, "ReplicaSetCreateError", message)
+	if hasDeadline(d) {
+		p := planner{world: world{deployment: d, now: c.now()}, d: d.DeepCopy()}
+		p.setCondition(&p.d.Status, appsv1.DeploymentProgressing, corev1.ConditionFalse, "ReplicaSetCreateError", message)
+		if condition(&d.Status, appsv1.DeploymentProgressing) == nil || condition(&d.Status, appsv1.DeploymentProgressing).Reason != "ReplicaSetCreateError" {
+			if _, err := c.deployments.UpdateStatus(ctx, p.d); err != nil {
+				return err
+			}
+		}
+	}
+	return failed
+}

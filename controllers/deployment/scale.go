@@ -1,0 +1,209 @@
+package deployment
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+)
+
+// noLimit is what a limit of a Deployment says when it is off.
+const noLimit = math.MaxInt32
+
+func replicas(d *appsv1.Deployment) int32 { return ptr.Deref(d.Spec.Replicas, 1) }
+
+// active are the ReplicaSets that ask for pods.
+func active(sets []*appsv1.ReplicaSet) []*appsv1.ReplicaSet {
+	var found []*appsv1.ReplicaSet
+	for _, rs := range sets {
+		if *rs.Spec.Replicas > 0 {
+			found = append(found, rs)
+		}
+	}
+	return found
+}
+
+// total is how many pods ReplicaSets ask for.
+func total(sets []*appsv1.ReplicaSet) (n int32) {
+	for _, rs := range sets {
+		n += *rs.Spec.Replicas
+	}
+	return n
+}
+
+// running is how many pods ReplicaSets have.
+func running(sets []*appsv1.ReplicaSet) (n int32) {
+	for _, rs := range sets {
+		n += rs.Status.Replicas
+	}
+	return n
+}
+
+func available(sets []*appsv1.ReplicaSet) (n int32) {
+	for _, rs := range sets {
+		n += rs.Status.AvailableReplicas
+	}
+	return n
+}
+
+// byAge orders the older first.
+func byAge(a, b *appsv1.ReplicaSet) int {
+	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+}
+
+func byRevision(a, b *appsv1.ReplicaSet) int { return cmp.Compare(revision(a), revision(b)) }
+
+// bounds are maxSurge and maxUnavailable in pods. Not both are zero: else a rollout could not move.
+func bounds(d *appsv1.Deployment) (surge, unavailable int32) {
+	r := d.Spec.Strategy.RollingUpdate
+	if d.Spec.Strategy.Type != appsv1.RollingUpdateDeploymentStrategyType || r == nil {
+		return 0, 0
+	}
+	count := func(v *intstr.IntOrString, roundUp bool) int32 {
+		n, err := intstr.GetScaledValueFromIntOrPercent(intstr.ValueOrDefault(v, intstr.FromInt32(0)), int(replicas(d)), roundUp)
+		if err != nil {
+			return 0
+		}
+		return int32(n)
+	}
+	surge, unavailable = count(r.MaxSurge, true), count(r.MaxUnavailable, false)
+	if surge == 0 && unavailable == 0 {
+		unavailable = 1
+	}
+	return surge, unavailable
+}
+
+func maxSurge(d *appsv1.Deployment) int32 {
+	surge, _ := bounds(d)
+	return surge
+}
+
+func maxUnavailable(d *appsv1.Deployment) int32 {
+	_, unavailable := bounds(d)
+	return min(unavailable, replicas(d))
+}
+
+// growTo is the size that the newest ReplicaSet may have now, given all that exist.
+func growTo(d *appsv1.Deployment, all []*appsv1.ReplicaSet, newest *appsv1.ReplicaSet) int32 {
+	if d.Spec.Strategy.Type != appsv1.RollingUpdateDeploymentStrategyType {
+		return replicas(d)
+	}
+	room := replicas(d) + maxSurge(d) - total(all)
+	size := *newest.Spec.Replicas
+	if room <= 0 {
+		return size
+	}
+	return size + min(room, replicas(d)-size)
+}
+
+// scale sizes the ReplicaSets after spec.replicas changed, or while the Deployment is paused. With one ReplicaSet that
+// has pods it gets them all; in the middle of a rollout all share the change in proportion to their size.
+func (p *planner) scale() {
+	if only := p.activeOrLatest(); only != nil {
+		p.resizeWithSizes(only, replicas(p.d))
+		return
+	}
+	if p.saturated() {
+		for _, rs := range active(p.old) {
+			p.resizeWithSizes(rs, 0)
+		}
+		return
+	}
+	if p.d.Spec.Strategy.Type == appsv1.RollingUpdateDeploymentStrategyType {
+		p.scaleInProportion()
+	}
+}
+
+// resizeWithSizes leaves a ReplicaSet alone that has the size, annotations included.
+func (p *planner) resizeWithSizes(rs *appsv1.ReplicaSet, size int32) {
+	if *rs.Spec.Replicas != size {
+		p.size(rs, size)
+	}
+}
+
+// activeOrLatest is the only ReplicaSet with pods, or, when none has any, the newest; nil if several have pods.
+func (p *planner) activeOrLatest() *appsv1.ReplicaSet {
+	switch have := active(p.all()); {
+	case len(have) == 1:
+		return have[0]
+	case len(have) > 1:
+		return nil
+	case p.newest != nil:
+		return p.newest
+	case len(p.old) > 0:
+		return p.old[len(p.old)-1]
+	}
+	return nil
+}
+
+// saturated tells that the newest ReplicaSet has all pods that are wanted, available.
+func (p *planner) saturated() bool {
+	if p.newest == nil {
+		return false
+	}
+	desired, ok := intAnnotation(p.newest, annotationDesired)
+	return ok && desired == replicas(p.d) && *p.newest.Spec.Replicas == replicas(p.d) && p.newest.Status.AvailableReplicas == replicas(p.d)
+}
+
+func (p *planner) scaleInProportion() {
+	sets := active(p.all())
+	allowed := int32(0)
+	if replicas(p.d) > 0 {
+		allowed = replicas(p.d) + maxSurge(p.d)
+	}
+	add := allowed - total(sets)
+	// The largest comes first and takes what rounding leaves over; of equal ones, the newer when growing.
+	slices.SortFunc(sets, func(a, b *appsv1.ReplicaSet) int {
+		bySize := cmp.Compare(*b.Spec.Replicas, *a.Spec.Replicas)
+		if add > 0 {
+			return cmp.Or(bySize, byAge(b, a))
+		}
+		return cmp.Or(bySize, byAge(a, b))
+	})
+	sizes := make([]int32, len(sets))
+	added := int32(0)
+	for i, rs := range sets {
+		share := p.share(rs, add, added)
+		sizes[i] = *rs.Spec.Replicas + share
+		added += share
+	}
+	for i, rs := range sets {
+		if i == 0 {
+			sizes[i] = max(0, sizes[i]+add-added)
+		}
+		p.size(rs, sizes[i])
+	}
+}
+
+// share is a ReplicaSet's part of the pods to add (or, negative, to remove), of which some have been given out.
+func (p *planner) share(rs *appsv1.ReplicaSet, add, added int32) int32 {
+	if add == 0 || add == added {
+		return 0
+	}
+	part := p.fraction(rs)
+	if add > 0 {
+		return min(part, add-added)
+	}
+	return max(part, add-added)
+}
+
+// fraction is by how much a ReplicaSet's size would change if it changed as the whole Deployment does.
+func (p *planner) fraction(rs *appsv1.ReplicaSet) int32 {
+	size := *rs.Spec.Replicas
+	if replicas(p.d) == 0 {
+		return -size
+	}
+	before, ok := intAnnotation(rs, annotationMax)
+	if !ok || before == 0 {
+		// Without the annotation the best guess is what there is.
+		before = p.d.Status.Replicas
+	}
+	if before == 0 {
+		return 0
+	}
+	after := float64(size) * float64(replicas(p.d)+maxSurge(p.d)) / float64(before)
+	return int32(math.Round(after)) - size
+}

@@ -1,0 +1,334 @@
+// Package garbage deletes objects whose owners are gone, and carries out foreground and orphaning deletions.
+//
+// The live views of all kinds, with their index by owner, are the graph of owners; none is kept here. A change is
+// looked at only if it can call for something: an object that went away and had dependents, one that began to be
+// deleted with a finalizer that concerns dependents, one that names an owner that is not there.
+package garbage
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/ownership"
+	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
+)
+
+// absentLimit bounds the owners that are remembered to be gone for good.
+const absentLimit = 4096
+
+type controller struct {
+	transport client.Transport
+	kinds     []*kind.Info
+	byGVK     map[schema.GroupVersionKind]*kind.Info
+	events    *client.Recorder
+
+	mu sync.Mutex
+	// absent are owners that the server said do not exist. A UID never comes back.
+	absent map[types.UID]struct{} // guarded by mu
+}
+
+// New declares the garbage collector; kinds are all that the server keeps.
+func New(t client.Transport, events *client.Recorder, kinds []*kind.Info, workers int) *reconcile.Controller {
+	c := &controller{transport: t, byGVK: map[schema.GroupVersionKind]*kind.Info{}, events: events, absent: map[types.UID]struct{}{}}
+	var reads []reconcile.Read
+	for _, k := range kinds {
+		c.byGVK[k.GVK] = k
+		if !k.Stored() || !k.Serves("delete") || k.Plural == "events" {
+			continue
+		}
+		c.kinds = append(c.kinds, k)
+		reads = append(reads, reconcile.Read{Kind: k, Keys: func(d client.Delta, enqueue func(reconcile.Key)) { c.changed(k, d, enqueue) }})
+	}
+	return &reconcile.Controller{
+		Name: "garbage_collector", Workers: workers,
+		Reads:     reads,
+		Writes:    []reconcile.Write{{Verbs: []client.Verb{client.Patch, client.Update, client.Delete}}},
+		Pace:      reconcile.Pace{Burst: 5, Interval: 20 * time.Millisecond},
+		Reconcile: c.reconcile,
+	}
+}
+
+func keyOf(k *kind.Info, o metav1.Object) reconcile.Key {
+	return reconcile.Key{Kind: k, Namespace: o.GetNamespace(), Name: o.GetName(), UID: o.GetUID()}
+}
+
+// changed finds what a change calls for.
+func (c *controller) changed(k *kind.Info, d client.Delta, enqueue func(reconcile.Key)) {
+	if d.Old != nil && (d.New == nil || d.New.GetUID() != d.Old.GetUID()) {
+		c.eachDependent(d.Old.GetUID(), func(k *kind.Info, o kind.Object) bool {
+			enqueue(keyOf(k, o))
+			return true
+		})
+		c.wakeWaitingOwners(d.Old, enqueue)
+	}
+	if d.New == nil {
+		return
+	}
+	if d.New.GetDeletionTimestamp() != nil {
+		if hasFinalizer(d.New, metav1.FinalizerOrphanDependents) || hasFinalizer(d.New, metav1.FinalizerDeleteDependents) {
+			enqueue(keyOf(k, d.New))
+		}
+	}
+	if d.Old != nil && len(d.Old.GetOwnerReferences()) > len(d.New.GetOwnerReferences()) {
+		c.wakeWaitingOwners(d.Old, enqueue)
+	}
+	for _, ref := range d.New.GetOwnerReferences() {
+		if owner, exists := c.seen(d.New, ref); !exists || stateOf(owner) == waiting {
+			enqueue(keyOf(k, d.New))
+			return
+		}
+	}
+}
+
+// wakeWaitingOwners looks again at owners that may have waited for a dependent that went.
+func (c *controller) wakeWaitingOwners(o kind.Object, enqueue func(reconcile.Key)) {
+	for _, ref := range o.GetOwnerReferences() {
+		if owner, exists := c.seen(o, ref); exists && stateOf(owner) == waiting {
+			enqueue(keyOf(c.byGVK[schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind)], owner))
+		}
+	}
+}
+
+// seen finds an owner in the views.
+func (c *controller) seen(o metav1.Object, ref metav1.OwnerReference) (kind.Object, bool) {
+	k := c.kindOf(ref)
+	if k == nil {
+		return nil, false
+	}
+	owner, ok := c.transport.View(k).Get(ownerNamespace(k, o), ref.Name)
+	if !ok || owner.GetUID() != ref.UID {
+		return nil, false
+	}
+	return owner, true
+}
+
+// kindOf is the kind that a reference names, nil if the server does not keep such.
+func (c *controller) kindOf(ref metav1.OwnerReference) *kind.Info {
+	k := c.byGVK[schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind)]
+	if k == nil || !k.Stored() {
+		return nil
+	}
+	return k
+}
+
+func ownerNamespace(k *kind.Info, o metav1.Object) string {
+	if k.Namespaced {
+		return o.GetNamespace()
+	}
+	return ""
+}
+
+// eachDependent calls f for the objects that name the uid as an owner, until f returns false.
+func (c *controller) eachDependent(uid types.UID, f func(*kind.Info, kind.Object) bool) {
+	for _, k := range c.kinds {
+		for o := range c.transport.View(k).OwnedBy(uid) {
+			if !f(k, o) {
+				return
+			}
+		}
+	}
+}
+
+func (c *controller) dependents(owner metav1.Object) []dependent {
+	var found []dependent
+	c.eachDependent(owner.GetUID(), func(_ *kind.Info, o kind.Object) bool {
+		for _, ref := range o.GetOwnerReferences() {
+			if ref.UID == owner.GetUID() {
+				found = append(found, dependent{object: o, blocks: ref.BlockOwnerDeletion != nil && *ref.BlockOwnerDeletion})
+				break
+			}
+		}
+		return true
+	})
+	return found
+}
+
+func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
+	o, ok := c.transport.View(key.Kind).Get(key.Namespace, key.Name)
+	if !ok || o.GetUID() != key.UID {
+		return reconcile.Result{}, nil
+	}
+	var owners []ownerState
+	if o.GetDeletionTimestamp() == nil {
+		for _, ref := range o.GetOwnerReferences() {
+			state, err := c.look(ctx, o, ref)
+			if err != nil {
+				return reconcile.Result{}, err
+			}
+			owners = append(owners, state)
+		}
+	}
+	p := makePlan(o, owners, func() []dependent { return c.dependents(o) })
+	err := c.act(ctx, key, o, p)
+	if apierrors.IsNotFound(err) {
+		return reconcile.Result{}, nil
+	}
+	return reconcile.Result{}, err
+}
+
+// look finds the state of an owner. That it is absent is only believed when the server says so.
+func (c *controller) look(ctx context.Context, o kind.Object, ref metav1.OwnerReference) (ownerState, error) {
+	if owner, exists := c.seen(o, ref); exists {
+		return stateOf(owner), nil
+	}
+	if c.isAbsent(ref.UID) {
+		return absent, nil
+	}
+	k := c.kindOf(ref)
+	if k == nil {
+		return solid, fmt.Errorf("owner %s %s of %s/%s: the server does not know the kind %s", ref.Kind, ref.Name, o.GetNamespace(), o.GetName(), ref.APIVersion)
+	}
+	if k.Namespaced && o.GetNamespace() == "" {
+		c.events.Eventf(o, corev1.EventTypeWarning, "OwnerRefInvalidNamespace", "ownerRef %s %s with uid %s is namespaced and cannot own a cluster-scoped object", ref.Kind, ref.Name, ref.UID)
+		return invalid, nil
+	}
+	answer, err := c.transport.Do(ctx, client.Request{Verb: client.Get, Kind: k, Namespace: ownerNamespace(k, o), Name: ref.Name})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return solid, err
+	}
+	if owner, ok := answer.(kind.Object); err == nil && ok && owner.GetUID() == ref.UID {
+		return stateOf(owner), nil
+	}
+	c.noteAbsent(ref.UID)
+	return absent, nil
+}
+
+func (c *controller) isAbsent(uid types.UID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.absent[uid]
+	return ok
+}
+
+func (c *controller) noteAbsent(uid types.UID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.absent) >= absentLimit {
+		clear(c.absent)
+	}
+	c.absent[uid] = struct{}{}
+}
+
+func (c *controller) act(ctx context.Context, key reconcile.Key, o kind.Object, p plan) error {
+	switch p.verb {
+	case keep:
+		return c.patch(ctx, key, ownership.WithoutOwners(o.GetUID(), p.drop...))
+	case unblock:
+		if err := c.patch(ctx, key, withoutBlocking(o)); err != nil {
+			return err
+		}
+		return c.delete(ctx, key, nil, metav1.DeletePropagationForeground)
+	case remove:
+		revision := o.GetResourceVersion()
+		return c.delete(ctx, key, &revision, p.policy)
+	case release:
+		return c.dropFinalizer(ctx, key, metav1.FinalizerDeleteDependents)
+	case await:
+		return c.deleteDependents(ctx, o)
+	case orphan:
+		return c.orphanDependents(ctx, key, o)
+	}
+	return nil
+}
+
+func (c *controller) patch(ctx context.Context, key reconcile.Key, patch []byte) error {
+	_, err := c.transport.Do(ctx, client.Request{Verb: client.Patch, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, PatchType: types.StrategicMergePatchType, Patch: patch})
+	return err
+}
+
+// delete removes what the key names, if it is unchanged since it was judged (at the revision, if one is given).
+func (c *controller) delete(ctx context.Context, key reconcile.Key, revision *string, policy metav1.DeletionPropagation) error {
+	uid := key.UID
+	options := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: revision}, PropagationPolicy: &policy}
+	_, err := c.transport.Do(ctx, client.Request{Verb: client.Delete, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, Delete: options})
+	return err
+}
+
+// dropFinalizer takes one finalizer off, of the very state that was seen.
+func (c *controller) dropFinalizer(ctx context.Context, key reconcile.Key, finalizer string) error {
+	o, ok := c.transport.View(key.Kind).Get(key.Namespace, key.Name)
+	if !ok || o.GetUID() != key.UID || !hasFinalizer(o, finalizer) {
+		return nil
+	}
+	var left []string
+	for _, f := range o.GetFinalizers() {
+		if f != finalizer {
+			left = append(left, f)
+		}
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": o.GetResourceVersion(), "finalizers": left}})
+	if err != nil {
+		return err
+	}
+	_, err = c.transport.Do(ctx, client.Request{Verb: client.Patch, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, PatchType: types.MergePatchType, Patch: patch})
+	return err
+}
+
+// deleteDependents judges each dependent of an owner that waits for them. Later changes of the dependents wake the
+// owner again; dependents that are themselves waiting are left to their own turn.
+func (c *controller) deleteDependents(ctx context.Context, owner kind.Object) error {
+	type child struct {
+		key    reconcile.Key
+		object kind.Object
+	}
+	var children []child
+	c.eachDependent(owner.GetUID(), func(k *kind.Info, o kind.Object) bool {
+		if o.GetDeletionTimestamp() == nil {
+			children = append(children, child{keyOf(k, o), o})
+		}
+		return true
+	})
+	_, err := reconcile.Batch(ctx, len(children), func(ctx context.Context, i int) error {
+		_, err := c.reconcile(ctx, children[i].key)
+		if apierrors.IsConflict(err) {
+			return nil
+		}
+		return err
+	})
+	return err
+}
+
+func (c *controller) orphanDependents(ctx context.Context, key reconcile.Key, owner kind.Object) error {
+	var children []reconcile.Key
+	c.eachDependent(owner.GetUID(), func(k *kind.Info, o kind.Object) bool {
+		children = append(children, keyOf(k, o))
+		return true
+	})
+	_, err := reconcile.Batch(ctx, len(children), func(ctx context.Context, i int) error {
+		err := c.patch(ctx, children[i], ownership.WithoutOwners(children[i].UID, owner.GetUID()))
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return c.dropFinalizer(ctx, key, metav1.FinalizerOrphanDependents)
+}
+
+// withoutBlocking is the patch that lets every owner go before the object.
+func withoutBlocking(o kind.Object) []byte {
+	var refs []map[string]any
+	for _, ref := range o.GetOwnerReferences() {
+		if ref.BlockOwnerDeletion != nil && *ref.BlockOwnerDeletion {
+			refs = append(refs, map[string]any{"uid": ref.UID, "blockOwnerDeletion": false})
+		}
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": o.GetUID(), "ownerReferences": refs}})
+	if err != nil {
+		panic(err) // made of strings and booleans
+	}
+	return patch
+}

@@ -1,0 +1,243 @@
+// Package replicaset keeps as many pods as each ReplicaSet asks for.
+package replicaset
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api"
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/ownership"
+	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
+)
+
+var gvk = appsv1.SchemeGroupVersion.WithKind("ReplicaSet")
+
+// errOvertaken ends a batch of creations that a newer ReplicaSet no longer asks for.
+var errOvertaken = errors.New("the ReplicaSet has changed")
+
+type controller struct {
+	sets    client.Client[*appsv1.ReplicaSet]
+	pods    client.Client[*corev1.Pod]
+	liveSet client.Live[*appsv1.ReplicaSet]
+	livePod client.Live[*corev1.Pod]
+	orphans ownership.Orphans
+	events  *client.Recorder
+	now     func() time.Time
+}
+
+// New declares the ReplicaSet controller.
+func New(t client.Transport, events *client.Recorder, workers int) *reconcile.Controller {
+	c := &controller{
+		sets: client.For[*appsv1.ReplicaSet](t), pods: client.For[*corev1.Pod](t), events: events, now: time.Now,
+	}
+	c.liveSet, c.livePod = c.sets.Live(), c.pods.Live()
+	sets, pods := api.Of[*appsv1.ReplicaSet](), api.Of[*corev1.Pod]()
+	return &reconcile.Controller{
+		Name: "replicaset", Workers: workers,
+		Reads: []reconcile.Read{{Kind: sets, Keys: reconcile.Own}, {Kind: pods, Keys: c.podChanged}},
+		Writes: []reconcile.Write{
+			{Kind: sets, Subresource: "status", Verbs: []client.Verb{client.Update}},
+			{Kind: pods, Verbs: []client.Verb{client.Create, client.Patch, client.Delete}},
+		},
+		Pace:      reconcile.Pace{Burst: 10, Interval: 50 * time.Millisecond},
+		Reconcile: c.reconcile,
+	}
+}
+
+// podChanged maps a pod to the ReplicaSet that controls it, or to those that might adopt it. Most changes of a pod do not
+// concern its ReplicaSet at all.
+func (c *controller) podChanged(d client.Delta, enqueue func(reconcile.Key)) {
+	c.orphans.Note(d)
+	pod := client.Typed[*corev1.Pod](d)
+	if pod.Old != nil && pod.New != nil && !concerns(pod.Old, pod.New) {
+		return
+	}
+	var before, after *metav1.OwnerReference
+	if pod.Old != nil {
+		if before = metav1.GetControllerOfNoCopy(pod.Old); before != nil && isSet(before) {
+			enqueue(reconcile.Key{Namespace: pod.Old.Namespace, Name: before.Name})
+		}
+	}
+	if pod.New == nil {
+		return
+	}
+	after = metav1.GetControllerOfNoCopy(pod.New)
+	switch {
+	case after == nil && pod.New.DeletionTimestamp == nil:
+		for rs := range c.liveSet.All(pod.New.Namespace) {
+			if ownership.Matches(rs.Spec.Selector, pod.New.Labels) {
+				enqueue(reconcile.KeyOf(rs))
+			}
+		}
+	case after != nil && isSet(after) && (before == nil || before.UID != after.UID):
+		enqueue(reconcile.Key{Namespace: pod.New.Namespace, Name: after.Name})
+	}
+}
+
+func isSet(ref *metav1.OwnerReference) bool {
+	return ref.Kind == gvk.Kind && ref.APIVersion == gvk.GroupVersion().String()
+}
+
+// concerns tells whether a pod's change can change anything about its ReplicaSet.
+func concerns(old, new *corev1.Pod) bool {
+	if old.UID != new.UID || old.Status.Phase != new.Status.Phase || (old.DeletionTimestamp == nil) != (new.DeletionTimestamp == nil) {
+		return true
+	}
+	ready, readyBefore := readyCondition(new), readyCondition(old)
+	if (ready == nil) != (readyBefore == nil) || ready != nil && !ready.LastTransitionTime.Equal(&readyBefore.LastTransitionTime) {
+		return true
+	}
+	return !equality.Semantic.DeepEqual(old.Labels, new.Labels) || !equality.Semantic.DeepEqual(old.OwnerReferences, new.OwnerReferences)
+}
+
+func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
+	rs, ok := c.liveSet.Get(key.Namespace, key.Name)
+	if !ok {
+		return reconcile.Result{}, nil
+	}
+	selector, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector)
+	if err != nil {
+		// Validation lets none of these in: there is nothing to wait for.
+		return reconcile.Result{}, nil
+	}
+	claim := ownership.Decide(rs, selector, ownership.Candidates(c.livePod, &c.orphans, rs))
+	owned, err := claim.Settle(ctx, c.pods, rs, gvk, func(ctx context.Context) (kind.Object, error) {
+		return c.sets.Get(ctx, rs.Namespace, rs.Name)
+	})
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	var active, terminating []*corev1.Pod
+	for _, p := range owned {
+		if isActive(p) {
+			active = append(active, p)
+		} else if isTerminating(p) {
+			terminating = append(terminating, p)
+		}
+	}
+	p := planReplicas(rs, active, func() []*corev1.Pod { return c.related(rs) }, c.now())
+	failed := c.act(ctx, rs, p)
+	status, next := planStatus(rs, active, terminating, failed, p.Create > 0, c.now())
+	if err := c.writeStatus(ctx, rs, status); err != nil {
+		return reconcile.Result{}, errors.Join(failed, err)
+	}
+	if failed != nil {
+		return reconcile.Result{}, failed
+	}
+	return reconcile.Result{Again: p.More, After: next}, nil
+}
+
+// related are the pods of all ReplicaSets with the same controller as rs (the pods of one Deployment).
+func (c *controller) related(rs *appsv1.ReplicaSet) []*corev1.Pod {
+	var pods []*corev1.Pod
+	collect := func(of *appsv1.ReplicaSet) {
+		for p := range c.livePod.OwnedBy(of.UID) {
+			pods = append(pods, p)
+		}
+	}
+	ref := metav1.GetControllerOfNoCopy(rs)
+	if ref == nil {
+		collect(rs)
+		return pods
+	}
+	for sibling := range c.liveSet.OwnedBy(ref.UID) {
+		collect(sibling)
+	}
+	return pods
+}
+
+func (c *controller) act(ctx context.Context, rs *appsv1.ReplicaSet, p plan) error {
+	if p.Create > 0 {
+		template := podTemplate(rs)
+		_, err := reconcile.Batch(ctx, p.Create, func(ctx context.Context, _ int) error { return c.createPod(ctx, rs, template) })
+		if errors.Is(err, errOvertaken) || reconcile.NamespaceTerminating(err) {
+			return nil
+		}
+		return err
+	}
+	if len(p.Delete) > 0 {
+		return c.deletePods(ctx, rs, p.Delete)
+	}
+	return nil
+}
+
+func (c *controller) createPod(ctx context.Context, rs *appsv1.ReplicaSet, template *corev1.Pod) error {
+	// A batch may take a while: it must not create what was taken back meanwhile.
+	if now, ok := c.liveSet.Get(rs.Namespace, rs.Name); !ok || now.UID != rs.UID || now.Generation != rs.Generation || now.DeletionTimestamp != nil {
+		return errOvertaken
+	}
+	pod, err := c.pods.Create(ctx, template.DeepCopy())
+	if err != nil {
+		if !reconcile.NamespaceTerminating(err) && ctx.Err() == nil {
+			c.events.Eventf(rs, corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
+		}
+		return err
+	}
+	c.events.Event(rs, corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: "+pod.Name)
+	return nil
+}
+
+// podTemplate is the pod that each creation copies.
+func podTemplate(rs *appsv1.ReplicaSet) *corev1.Pod {
+	t := rs.Spec.Template.DeepCopy()
+	prefix := rs.Name + "-"
+	if len(validation.NameIsDNSSubdomain(prefix, true)) > 0 {
+		prefix = rs.Name
+	}
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: rs.Namespace, GenerateName: prefix, Labels: t.Labels, Annotations: t.Annotations, Finalizers: t.Finalizers,
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(rs, gvk)},
+		},
+		Spec: t.Spec,
+	}
+}
+
+// deletePods deletes all at once: unlike a creation, a deletion that fails does not foretell that the next one fails.
+func (c *controller) deletePods(ctx context.Context, rs *appsv1.ReplicaSet, pods []*corev1.Pod) error {
+	var mu sync.Mutex
+	var failed error
+	_, err := reconcile.Batch(ctx, len(pods), func(ctx context.Context, i int) error {
+		p := pods[i]
+		err := c.pods.Delete(ctx, p.Namespace, p.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: new(types.UID(p.UID))}})
+		if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+			return nil
+		}
+		if err != nil {
+			c.events.Eventf(rs, corev1.EventTypeWarning, "FailedDelete", "Error deleting: %v", err)
+			mu.Lock()
+			failed = fmt.Errorf("deleting pod %s: %w", p.Name, err)
+			mu.Unlock()
+			return nil
+		}
+		c.events.Event(rs, corev1.EventTypeNormal, "SuccessfulDelete", "Deleted pod: "+p.Name)
+		return nil
+	})
+	return errors.Join(failed, err)
+}
+
+func (c *controller) writeStatus(ctx context.Context, rs *appsv1.ReplicaSet, status appsv1.ReplicaSetStatus) error {
+	if equality.Semantic.DeepEqual(rs.Status, status) {
+		return nil
+	}
+	changed := rs.DeepCopy()
+	changed.Status = status
+	_, err := c.sets.UpdateStatus(ctx, changed)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,111 @@
+// Package rootca publishes the certificates that the API server is verified with, as a ConfigMap in every namespace.
+package rootca
+
+import (
+	"context"
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api"
+	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
+)
+
+const (
+	// Name of the ConfigMap; pods mount it beside their token.
+	Name = "kube-root-ca.crt"
+	// dataKey holds the certificates in PEM.
+	dataKey = "ca.crt"
+
+	descriptionAnnotation = "kubernetes.io/description"
+	description           = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. " +
+		"No other usage is guaranteed across distributions of Kubernetes clusters."
+)
+
+type controller struct {
+	ca         []byte
+	maps       client.Client[*corev1.ConfigMap]
+	live       client.Live[*corev1.ConfigMap]
+	namespaces client.Live[*corev1.Namespace]
+}
+
+// New declares the publisher of the certificates in ca (PEM).
+func New(t client.Transport, ca []byte) *reconcile.Controller {
+	c := &controller{ca: ca, maps: client.For[*corev1.ConfigMap](t), namespaces: client.For[*corev1.Namespace](t).Live()}
+	c.live = c.maps.Live()
+	configMaps, namespaces := api.Of[*corev1.ConfigMap](), api.Of[*corev1.Namespace]()
+	return &reconcile.Controller{
+		Name: "root_ca_cert_publisher",
+		Reads: []reconcile.Read{
+			{Kind: namespaces, Keys: namespaceChanged},
+			{Kind: configMaps, Keys: mapChanged},
+		},
+		Writes:    []reconcile.Write{{Kind: configMaps, Verbs: []client.Verb{client.Create, client.Update}}},
+		Reconcile: c.reconcile,
+	}
+}
+
+func namespaceChanged(d client.Delta, enqueue func(reconcile.Key)) {
+	if d.New != nil {
+		enqueue(reconcile.KeyOf(d.New))
+	}
+}
+
+func mapChanged(d client.Delta, enqueue func(reconcile.Key)) {
+	o := d.New
+	if o == nil {
+		o = d.Old
+	}
+	if o.GetName() == Name {
+		enqueue(reconcile.Key{Name: o.GetNamespace()})
+	}
+}
+
+// plan is the ConfigMap to write; nil if have is as it should be.
+func plan(ns *corev1.Namespace, have *corev1.ConfigMap, ca []byte) *corev1.ConfigMap {
+	if ns.DeletionTimestamp != nil || ns.Status.Phase == corev1.NamespaceTerminating {
+		return nil
+	}
+	want := map[string]string{dataKey: string(ca)}
+	if have == nil {
+		return &corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Name: Name, Namespace: ns.Name, Annotations: map[string]string{descriptionAnnotation: description}},
+			Data:       want,
+		}
+	}
+	if maps.Equal(have.Data, want) && have.Annotations[descriptionAnnotation] == description {
+		return nil
+	}
+	changed := have.DeepCopy()
+	changed.Data = want
+	if changed.Annotations == nil {
+		changed.Annotations = map[string]string{}
+	}
+	changed.Annotations[descriptionAnnotation] = description
+	return changed
+}
+
+func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
+	ns, ok := c.namespaces.Get("", key.Name)
+	if !ok {
+		return reconcile.Result{}, nil
+	}
+	have, _ := c.live.Get(key.Name, Name)
+	want := plan(ns, have, c.ca)
+	if want == nil {
+		return reconcile.Result{}, nil
+	}
+	var err error
+	if have == nil {
+		_, err = c.maps.Create(ctx, want)
+	} else {
+		_, err = c.maps.Update(ctx, want)
+	}
+	if apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err) || reconcile.NamespaceTerminating(err) {
+		return reconcile.Result{}, nil
+	}
+	return reconcile.Result{}, err
+}

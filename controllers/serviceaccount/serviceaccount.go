@@ -1,0 +1,71 @@
+// Package serviceaccount keeps the service account "default" in every namespace.
+package serviceaccount
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api"
+	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
+)
+
+// name of the account that pods have when they ask for none.
+const name = "default"
+
+type controller struct {
+	accounts   client.Client[*corev1.ServiceAccount]
+	live       client.Live[*corev1.ServiceAccount]
+	namespaces client.Live[*corev1.Namespace]
+}
+
+// New declares the service account controller.
+func New(t client.Transport) *reconcile.Controller {
+	c := &controller{accounts: client.For[*corev1.ServiceAccount](t), namespaces: client.For[*corev1.Namespace](t).Live()}
+	c.live = c.accounts.Live()
+	accounts, namespaces := api.Of[*corev1.ServiceAccount](), api.Of[*corev1.Namespace]()
+	return &reconcile.Controller{
+		Name: "serviceaccount",
+		Reads: []reconcile.Read{
+			{Kind: namespaces, Keys: namespaceChanged},
+			{Kind: accounts, Keys: accountRemoved},
+		},
+		Writes:    []reconcile.Write{{Kind: accounts, Verbs: []client.Verb{client.Create}}},
+		Reconcile: c.reconcile,
+	}
+}
+
+func namespaceChanged(d client.Delta, enqueue func(reconcile.Key)) {
+	if d.New != nil {
+		enqueue(reconcile.KeyOf(d.New))
+	}
+}
+
+func accountRemoved(d client.Delta, enqueue func(reconcile.Key)) {
+	if d.New == nil && d.Old.GetName() == name {
+		enqueue(reconcile.Key{Name: d.Old.GetNamespace()})
+	}
+}
+
+// wanted tells whether a namespace should get the account now.
+func wanted(ns *corev1.Namespace, exists bool) bool {
+	return !exists && ns.DeletionTimestamp == nil && ns.Status.Phase != corev1.NamespaceTerminating
+}
+
+func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
+	ns, ok := c.namespaces.Get("", key.Name)
+	if !ok {
+		return reconcile.Result{}, nil
+	}
+	if _, exists := c.live.Get(key.Name, name); !wanted(ns, exists) {
+		return reconcile.Result{}, nil
+	}
+	_, err := c.accounts.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: key.Name}})
+	if apierrors.IsAlreadyExists(err) || reconcile.NamespaceTerminating(err) {
+		return reconcile.Result{}, nil
+	}
+	return reconcile.Result{}, err
+}

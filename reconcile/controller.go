@@ -1,0 +1,100 @@
+// Package reconcile says what a controller is, and runs it: a queue of keys, workers, and a live view of what it reads.
+//
+// A controller is a declaration. It names the kinds that it reads and how a change of each maps to keys, the kinds
+// that it writes, and a Reconcile that brings what one key stands for from what is to what should be. Reconcile may be
+// repeated at any time. The engine never runs it twice at once for one key, repeats it with growing delays when it
+// fails, and before running it again waits until the views show what the previous run wrote: no controller keeps
+// expectations of its own.
+package reconcile
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/client"
+)
+
+// Key names what a controller reconciles: most often an object of its main kind, by namespace and name alone.
+type Key struct {
+	Namespace, Name string
+	// Kind and UID are set by controllers that reconcile objects of many kinds, or one particular life of an object.
+	Kind *kind.Info
+	UID  types.UID
+}
+
+func (k Key) String() string {
+	s := k.Name
+	if k.Namespace != "" {
+		s = k.Namespace + "/" + s
+	}
+	if k.Kind != nil {
+		s = k.Kind.Plural + " " + s
+	}
+	return s
+}
+
+// KeyOf is the key of an object by namespace and name.
+func KeyOf(o kind.Object) Key { return Key{Namespace: o.GetNamespace(), Name: o.GetName()} }
+
+// Controller is the declaration of a controller.
+type Controller struct {
+	// Name as --controllers knows it ("deployment-controller"); it also names the queue in metrics.
+	Name string
+	// Reads are the kinds whose views must be complete before the first Reconcile.
+	Reads []Read
+	// Writes are what Reconcile may write. Other writes are refused.
+	Writes []Write
+	// Workers is how many keys are reconciled at once; 0 means 5.
+	Workers int
+	// Reconcile handles one key through the transport that New was given.
+	Reconcile func(ctx context.Context, key Key) (Result, error)
+	// Start runs when all views are complete and before the first key is handled; enqueue adds keys at any time
+	// until ctx ends. It must return; what it starts must end with ctx. It may be nil.
+	Start func(ctx context.Context, enqueue func(Key, time.Duration))
+	// Pace limits how often one key is reconciled because of changes that arrive in quick succession.
+	// The zero Pace does not limit.
+	Pace Pace
+}
+
+// Read is a kind that a controller watches.
+type Read struct {
+	Kind *kind.Info
+	// Keys calls enqueue for each key that a change concerns; nil when changes of this kind call for nothing.
+	// It must be quick: it runs in the view's delivery.
+	Keys func(d client.Delta, enqueue func(Key))
+}
+
+// Write is a kind that a controller writes, perhaps a subresource of it, with the verbs of the API.
+type Write struct {
+	// Kind is nil for all kinds.
+	Kind        *kind.Info
+	Subresource string
+	Verbs       []client.Verb
+}
+
+// Result tells when a key is to be handled again although nothing changed.
+type Result struct {
+	// Again asks for another run at once: there is more to do than one run does.
+	Again bool
+	// After asks for another run after that time; 0 asks for none.
+	After time.Duration
+}
+
+// Pace is a budget of reconciles of one key: Burst at once, then one in each Interval. A key whose budget is used up is
+// handled once when the interval has passed, however many changes came.
+type Pace struct {
+	Burst    int
+	Interval time.Duration
+}
+
+// Own maps a change of an object to its own key.
+func Own(d client.Delta, enqueue func(Key)) {
+	if d.New != nil {
+		enqueue(KeyOf(d.New))
+		return
+	}
+	enqueue(KeyOf(d.Old))
+}

@@ -1,0 +1,195 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/util/workqueue"
+	prometheus "k8s.io/component-base/metrics/prometheus/workqueue"
+
+	"github.com/wheelhouse-k8s/wheelhouse/client"
+)
+
+const (
+	defaultWorkers = 5
+	// A key that fails is tried again after retryMin, doubling up to retryMax.
+	retryMin = 5 * time.Millisecond
+	retryMax = 1000 * time.Second
+)
+
+// MetricsSubsystem begins the names of the queues' metrics (workqueue_depth, …). Naming it links the package of
+// component-base that reports them.
+const MetricsSubsystem = prometheus.WorkQueueSubsystem
+
+// engine runs one controller for one term.
+//
+// Changes put keys into the queue from the views' deliveries; workers take them out. The queue holds a key once, and
+// gives a key that changed while it was handled out again afterwards. written remembers the highest revision
+// that a key's last run wrote; the next run of that key waits for the views to be there.
+type engine struct {
+	controller *Controller
+	transport  client.Transport
+	queue      workqueue.TypedRateLimitingInterface[Key]
+	pace       *pacer
+
+	mu      sync.Mutex
+	written map[Key]int64 // guarded by mu; only keys whose last run wrote
+}
+
+// Run runs a controller until ctx ends, and returns when its last worker has stopped. transport must be the one that the
+// controller was made with (see Guard).
+func Run(ctx context.Context, transport client.Transport, c *Controller) error {
+	e := &engine{
+		controller: c, transport: transport, written: map[Key]int64{}, pace: newPacer(c.Pace),
+		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
+			workqueue.NewTypedItemExponentialFailureRateLimiter[Key](retryMin, retryMax),
+			workqueue.TypedRateLimitingQueueConfig[Key]{Name: c.Name}),
+	}
+	for _, r := range c.Reads {
+		select {
+		case <-transport.View(r.Kind).Synced():
+		case <-ctx.Done():
+			e.queue.ShutDown()
+			return nil
+		}
+	}
+	if c.Start != nil {
+		c.Start(ctx, func(k Key, after time.Duration) { e.queue.AddAfter(k, after) })
+	}
+	for _, r := range c.Reads {
+		if r.Keys != nil {
+			e.subscribe(ctx, r)
+		}
+	}
+	workers := c.Workers
+	if workers == 0 {
+		workers = defaultWorkers
+	}
+	var running sync.WaitGroup
+	for range workers {
+		running.Go(func() {
+			for e.next(ctx) {
+			}
+		})
+	}
+	<-ctx.Done()
+	e.queue.ShutDown()
+	running.Wait()
+	return nil
+}
+
+func (e *engine) subscribe(ctx context.Context, r Read) {
+	enqueue := func(k Key) {
+		if wait := e.pace.wait(k); wait > 0 {
+			e.queue.AddAfter(k, wait)
+			return
+		}
+		e.queue.Add(k)
+	}
+	go e.transport.View(r.Kind).Subscribe(ctx, func(deltas []client.Delta) {
+		for _, d := range deltas {
+			r.Keys(d, enqueue)
+		}
+	})
+}
+
+// next handles one key; false ends the worker.
+func (e *engine) next(ctx context.Context) bool {
+	key, ended := e.queue.Get()
+	if ended {
+		return false
+	}
+	defer e.queue.Done(key)
+	if ctx.Err() != nil {
+		return false
+	}
+	if err := e.awaitWrites(ctx, key); err != nil {
+		return false
+	}
+	e.pace.ran(key)
+	writes := &writes{}
+	result, err := e.reconcile(context.WithValue(ctx, writesKey{}, writes), key)
+	e.remember(key, writes)
+	switch {
+	case ctx.Err() != nil:
+		return false
+	case err != nil:
+		e.complain(key, err)
+		e.queue.AddRateLimited(key)
+		return true
+	case result.Again:
+		e.queue.Add(key)
+	case result.After > 0:
+		e.queue.AddAfter(key, result.After)
+	}
+	e.queue.Forget(key)
+	return true
+}
+
+// reconcile turns a panic into an error: one bad object must not end the process.
+func (e *engine) reconcile(ctx context.Context, key Key) (result Result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return e.controller.Reconcile(ctx, key)
+}
+
+func (e *engine) complain(key Key, err error) {
+	level := slog.LevelError
+	if Transient(err) {
+		level = slog.LevelDebug
+	}
+	slog.Log(context.Background(), level, "reconcile failed, will retry", "controller", e.controller.Name, "key", key.String(), "error", err)
+}
+
+func (e *engine) awaitWrites(ctx context.Context, key Key) error {
+	e.mu.Lock()
+	revision := e.written[key]
+	delete(e.written, key)
+	e.mu.Unlock()
+	if revision == 0 {
+		return nil
+	}
+	return e.transport.WaitFor(ctx, revision)
+}
+
+func (e *engine) remember(key Key, w *writes) {
+	if revision := w.highest.Load(); revision > 0 {
+		e.mu.Lock()
+		e.written[key] = revision
+		e.mu.Unlock()
+	}
+}
+
+// writes collects the highest revision that one run wrote.
+type writes struct{ highest atomic.Int64 }
+
+type writesKey struct{}
+
+func (w *writes) note(revision int64) {
+	for {
+		before := w.highest.Load()
+		if revision <= before || w.highest.CompareAndSwap(before, revision) {
+			return
+		}
+	}
+}
+
+// Transient tells of errors that are part of an ordinary day: a lost race, an object or namespace that just went away.
+func Transient(err error) bool {
+	return apierrors.IsConflict(err) || apierrors.IsNotFound(err) || NamespaceTerminating(err)
+}
+
+// NamespaceTerminating tells that a creation was refused because its namespace is being deleted.
+func NamespaceTerminating(err error) bool {
+	return apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
+}
