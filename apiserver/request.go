@@ -4,6 +4,7 @@ package apiserver
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/authentication/user"
 
@@ -18,7 +19,7 @@ type Request struct {
 	Verb                         string
 	Kind                         *kind.Info
 	Namespace, Name, Subresource string
-	// Object is the decoded and defaulted body of create and update.
+	// Object is the decoded body of create and update. It belongs to the server from the call on.
 	Object    runtime.Object
 	PatchType types.PatchType
 	Patch     []byte
@@ -36,10 +37,12 @@ type Request struct {
 // Response is the answer to a Request. One of Item, List, Watch and Object is set.
 type Response struct {
 	// Code is the HTTP status.
-	Code     int
-	Item     *registry.Item
-	List     *registry.List
-	Watch    *registry.Watcher
-	Object   runtime.Object
+	Code   int
+	Item   *registry.Item
+	List   *registry.List
+	Watch  *registry.Watcher
+	Object runtime.Object
+	// GVK is the kind of Object; empty means the v1 Status.
+	GVK      schema.GroupVersionKind
 	Warnings []string
 }

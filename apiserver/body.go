@@ -1,0 +1,132 @@
+package apiserver
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/endpoints/request"
+
+	"github.com/wheelhouse-k8s/wheelhouse/codec"
+)
+
+// bodies are the buffers of request bodies. Decoded objects share no bytes with them.
+var bodies = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
+
+const bodyMax = 256 << 10
+
+// readBody reads a request's body into b, up to the limit.
+func (x *exchange) readBody(b []byte) ([]byte, error) {
+	tooLarge := func() error {
+		return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", maxBodyBytes))
+	}
+	known := x.r.ContentLength
+	if known > maxBodyBytes {
+		return nil, tooLarge()
+	}
+	if x.r.Body == nil || x.r.Body == http.NoBody {
+		return b, nil
+	}
+	if known > 0 && int64(cap(b)) <= known {
+		b = make([]byte, 0, known+1)
+	}
+	for {
+		if len(b) == cap(b) {
+			b = append(b, 0)[:len(b)]
+		}
+		n, err := x.r.Body.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		switch {
+		case len(b) > maxBodyBytes:
+			return nil, tooLarge()
+		case err == io.EOF:
+			return b, nil
+		case err != nil:
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("the request's body could not be read: %v", err))
+		}
+	}
+}
+
+// decode reads the body into an object. Besides want, the group versions in also may be claimed by the body.
+func (x *exchange) decode(into codec.Message, want schema.GroupVersionKind, fieldValidation string, warn *warnings, also ...schema.GroupVersion) error {
+	format, ok := codec.FormatOf(x.r.Header.Get("Content-Type"))
+	if !ok {
+		return unsupportedMediaType(codec.Supported)
+	}
+	p := bodies.Get().(*[]byte)
+	body, err := x.readBody((*p)[:0])
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cap(body) <= bodyMax {
+			*p = body
+			bodies.Put(p)
+		}
+	}()
+	return decodeBody(format, body, into, want, fieldValidation, warn, also)
+}
+
+func decodeBody(format codec.Format, body []byte, into codec.Message, want schema.GroupVersionKind, fieldValidation string, warn *warnings, also []schema.GroupVersion) error {
+	got, texts, err := codec.Decode(format, body, into, want, fieldValidation)
+	if err != nil {
+		return undecodable(err, got, want, body)
+	}
+	warn.add(texts...)
+	if got == want {
+		return nil
+	}
+	if got.Kind != want.Kind {
+		return undecodable(fmt.Errorf("the path is for %s", want.Kind), got, want, body)
+	}
+	for _, gv := range also {
+		if gv == got.GroupVersion() {
+			return nil
+		}
+	}
+	return apierrors.NewBadRequest(fmt.Sprintf("the API version in the data (%s) does not match the expected API version (%s)", got.GroupVersion(), want.GroupVersion()))
+}
+
+// undecodable says what is wrong with a body, in the form that kubectl shows.
+func undecodable(err error, got, want schema.GroupVersionKind, body []byte) error {
+	if got.Kind != "" {
+		return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", got.Kind, got.Version, want.Kind, err))
+	}
+	return apierrors.NewBadRequest(fmt.Sprintf("the object provided is unrecognized (must be of type %s): %v (%s)", want.Kind, err, codec.Summary(body)))
+}
+
+// readOptions reads the query into options with one of the generated conversions.
+func readOptions[T any](x *exchange, into *T, convert func(*url.Values, *T) error) error {
+	q := x.values()
+	if len(q) == 0 {
+		return nil
+	}
+	if err := convert(&q, into); err != nil {
+		return apierrors.NewBadRequest(err.Error())
+	}
+	return nil
+}
+
+// includeObject is what a table's rows carry besides their cells.
+func (x *exchange) includeObject() (metav1.IncludeObjectPolicy, error) {
+	if x.media.Form != codec.Table {
+		return "", nil
+	}
+	switch v := metav1.IncludeObjectPolicy(x.values().Get("includeObject")); v {
+	case "", metav1.IncludeNone, metav1.IncludeMetadata, metav1.IncludeObject:
+		return v, nil
+	default:
+		return "", apierrors.NewBadRequest(fmt.Sprintf("Unable to convert to Table as requested: includeObject: Invalid value: %q: must be 'Metadata', 'Object', 'None', or empty", v))
+	}
+}
+
+// contextWithUser is for handlers that are no resource and may ask who the user is.
+func (x *exchange) contextWithUser() context.Context {
+	return request.WithUser(x.ctx, x.user)
+}

@@ -1,0 +1,233 @@
+package apiserver
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"unicode"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/warning"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+// call is one request of a resource while its verb works on it.
+type call struct {
+	*Request
+	s    *Server
+	rt   *route
+	warn *warnings
+}
+
+// execute calls the verb. The request has been authorized.
+func (s *Server) execute(ctx context.Context, rt *route, r *Request) (*Response, error) {
+	return s.executeWarning(ctx, rt, r, &warnings{})
+}
+
+// executeWarning is execute for a request that already gave warnings when it was decoded.
+func (s *Server) executeWarning(ctx context.Context, rt *route, r *Request, w *warnings) (*Response, error) {
+	c := &call{Request: r, s: s, rt: rt, warn: w}
+	switch r.Verb {
+	case "get":
+		return c.get(ctx)
+	case "list":
+		return c.list(ctx)
+	case "watch":
+		return c.watch(ctx)
+	}
+	ctx = warning.WithWarningRecorder(ctx, w)
+	resp, err := c.write(ctx)
+	if err != nil {
+		return nil, err
+	}
+	resp.Warnings = w.all()
+	return resp, nil
+}
+
+func (c *call) write(ctx context.Context) (*Response, error) {
+	if c.Subresource != "" {
+		if _, ok := c.rt.info.Part(c.Subresource); !ok {
+			return c.act(ctx)
+		}
+	}
+	if c.rt.resource == nil {
+		return c.review(ctx)
+	}
+	switch c.Verb {
+	case "create":
+		return c.create(ctx)
+	case "update":
+		return c.update(ctx)
+	case "patch":
+		return c.patch(ctx)
+	case "delete":
+		return c.delete(ctx)
+	case "deletecollection":
+		return c.deleteCollection(ctx)
+	}
+	return nil, methodNotAllowed()
+}
+
+// request is what an HTTP request asks of a resource, options and body left out.
+func (x *exchange) request(rt *route) *Request {
+	t := &x.target
+	r := &Request{User: x.user, Verb: t.verb, Kind: rt.info, Subresource: t.subresource, UserAgent: x.r.Header.Get("User-Agent")}
+	if rt.info.Namespaced {
+		r.Namespace = t.namespace
+	}
+	if t.byPath {
+		r.Name = t.name
+	}
+	return r
+}
+
+// run executes the request and writes the answer.
+func (x *exchange) run(s *Server, rt *route, r *Request, w *warnings) {
+	resp, err := s.executeWarning(x.ctx, rt, r, w)
+	if err != nil {
+		x.warn(w.all())
+		x.fail(err)
+		return
+	}
+	x.reply(rt, resp)
+}
+
+// body is the request's object as one of the kind.
+func (c *call) body() (kind.Object, error) {
+	o, ok := c.Object.(kind.Object)
+	if !ok {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("the request has no %s", c.rt.info.GVK.Kind))
+	}
+	o.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+	return o, nil
+}
+
+// place puts the object into the request's namespace, unless it says another.
+func place(o metav1.Object, namespace string) error {
+	switch {
+	case o.GetNamespace() == namespace:
+	case o.GetNamespace() == "" || namespace == "":
+		o.SetNamespace(namespace)
+	default:
+		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+	}
+	return nil
+}
+
+// sameName checks the name in a body against the one in the path.
+func sameName(o metav1.Object, name string) error {
+	switch o.GetName() {
+	case name:
+		return nil
+	case "":
+		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s based on URL) was undeterminable: name must be provided", name))
+	}
+	return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", o.GetName(), name))
+}
+
+// manager is who is recorded as having set fields: what the options say, or the first part of the user agent.
+func manager(option, agent string) string {
+	if option != "" {
+		return option
+	}
+	const most = 128
+	agent, _, _ = strings.Cut(agent, "/")
+	for i, r := range agent {
+		if i >= most || !unicode.IsPrint(r) {
+			return agent[:i]
+		}
+	}
+	return agent
+}
+
+// uniqueOwners drops owner references that stand twice.
+func (c *call) uniqueOwners(o metav1.Object) {
+	owners := o.GetOwnerReferences()
+	if len(owners) < 2 {
+		return
+	}
+	seen := map[metav1.OwnerReference]bool{}
+	var kept []metav1.OwnerReference
+	var twice []string
+	for _, ref := range owners {
+		key := ref
+		key.Controller, key.BlockOwnerDeletion = nil, nil
+		if seen[key] {
+			twice = append(twice, string(ref.UID))
+			continue
+		}
+		seen[key] = true
+		kept = append(kept, ref)
+	}
+	if len(twice) > 0 {
+		o.SetOwnerReferences(kept)
+		c.warn.add(fmt.Sprintf(".metadata.ownerReferences contains duplicate entries, which the server has removed; duplicate UID(s) observed: %s", strings.Join(twice, ", ")))
+	}
+}
+
+// track records who set which fields.
+func (c *call) track(new, old kind.Object, option string) error {
+	if c.s.Tracker == nil {
+		return nil
+	}
+	who := manager(option, c.UserAgent)
+	if old == nil {
+		return c.s.Tracker.Created(c.rt.info, new, who, c.Subresource, c.s.Now())
+	}
+	return c.s.Tracker.Updated(c.rt.info, new, old, who, c.Subresource, c.s.Now())
+}
+
+// admitted is what admission is told of an operation.
+type admitted struct {
+	operation admission.Operation
+	options   runtime.Object
+	dryRun    bool
+	// gvk is the kind of the objects that admission sees.
+	gvk schema.GroupVersionKind
+}
+
+func (c *call) admission(op admission.Operation, options runtime.Object, dryRun []string) admitted {
+	return admitted{operation: op, options: options, dryRun: len(dryRun) > 0, gvk: c.rt.info.GVK}
+}
+
+func (c *call) attributes(a admitted, new, old runtime.Object) admission.Attributes {
+	name, namespace := c.Name, c.Namespace
+	if o, ok := new.(metav1.Object); ok && name == "" {
+		name = o.GetName()
+	}
+	if isNamespaces(c.rt.info) {
+		namespace = name
+	}
+	return admission.NewAttributesRecord(new, old, a.gvk, namespace, name, c.rt.gvr, c.Subresource, a.operation, a.options, a.dryRun, c.User)
+}
+
+// mutate lets admission change the object.
+func (c *call) mutate(ctx context.Context, a admitted, new, old runtime.Object) error {
+	if m := c.s.mutates; m != nil && m.Handles(a.operation) {
+		return m.Admit(ctx, c.attributes(a, new, old), c.s.ObjectInterfaces)
+	}
+	return nil
+}
+
+// validates tells whether validate has anything to do.
+func (c *call) validates(a admitted) bool {
+	return c.s.validates != nil && c.s.validates.Handles(a.operation)
+}
+
+// validate lets admission refuse the object.
+func (c *call) validate(ctx context.Context, a admitted, new, old runtime.Object) error {
+	if !c.validates(a) {
+		return nil
+	}
+	return c.s.validates.Validate(ctx, c.attributes(a, new, old), c.s.ObjectInterfaces)
+}
+
+// Kinds of options, which admission webhooks are told.
+func typed(kindName string) metav1.TypeMeta {
+	return metav1.TypeMeta{Kind: kindName, APIVersion: metav1.SchemeGroupVersion.String()}
+}

@@ -1,0 +1,124 @@
+package apiserver
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/admission"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/codec"
+	"github.com/wheelhouse-k8s/wheelhouse/registry"
+)
+
+func (s *Server) serveDelete(x *exchange, rt *route) {
+	r := x.request(rt)
+	if err := x.readDeleteOptions(&r.DeleteOptions); err != nil {
+		x.fail(err)
+		return
+	}
+	x.run(s, rt, r, &warnings{})
+}
+
+func (s *Server) serveDeleteCollection(x *exchange, rt *route) {
+	r := x.request(rt)
+	err := x.readListOptions(&r.ListOptions)
+	if err == nil {
+		err = x.readDeleteOptions(&r.DeleteOptions)
+	}
+	if err != nil {
+		x.fail(err)
+		return
+	}
+	x.run(s, rt, r, &warnings{})
+}
+
+// readDeleteOptions reads the body if there is one, else the query.
+func (x *exchange) readDeleteOptions(o *metav1.DeleteOptions) error {
+	body, err := x.readBody(nil)
+	if err != nil {
+		return err
+	}
+	if len(body) > 0 {
+		format, ok := codec.FormatOf(x.r.Header.Get("Content-Type"))
+		if !ok {
+			return unsupportedMediaType(codec.Supported)
+		}
+		// Old clients send the options in the group of the object that they delete.
+		got, _, err := codec.Decode(format, body, o, schema.GroupVersionKind{Version: "v1", Kind: "DeleteOptions"}, metav1.FieldValidationIgnore)
+		if err != nil {
+			return apierrors.NewBadRequest(err.Error())
+		}
+		if got.Kind != "DeleteOptions" {
+			return apierrors.NewBadRequest("decoded object cannot be converted to DeleteOptions")
+		}
+	} else if err := readOptions(x, o, func(q *url.Values, o *metav1.DeleteOptions) error {
+		return metav1.Convert_url_Values_To_v1_DeleteOptions(q, o, nil)
+	}); err != nil {
+		return err
+	}
+	x.dryRun = len(o.DryRun) > 0
+	return nil
+}
+
+// deleteOptions checks the options and adds admission.
+func (c *call) deleteOptions() (registry.DeleteOptions, error) {
+	o := registry.DeleteOptions{DeleteOptions: c.DeleteOptions, DryRun: len(c.DeleteOptions.DryRun) > 0}
+	if err := invalidOptions("DeleteOptions", validation.ValidateDeleteOptions(&o.DeleteOptions)); err != nil {
+		return o, err
+	}
+	c.DeleteOptions.TypeMeta = typed("DeleteOptions")
+	a := c.admission(admission.Delete, &c.DeleteOptions, c.DeleteOptions.DryRun)
+	if c.validates(a) || c.s.mutates != nil && c.s.mutates.Handles(a.operation) {
+		o.Admit = func(ctx context.Context, old kind.Object) error {
+			if err := c.mutate(ctx, a, nil, old); err != nil {
+				return err
+			}
+			return c.validate(ctx, a, nil, old)
+		}
+	}
+	return o, nil
+}
+
+func (c *call) delete(ctx context.Context) (*Response, error) {
+	o, err := c.deleteOptions()
+	if err != nil {
+		return nil, err
+	}
+	item, removed, err := c.rt.resource.Delete(ctx, c.Namespace, c.Name, o)
+	if err != nil {
+		return nil, err
+	}
+	resp := &Response{Code: http.StatusOK}
+	if orphan := c.DeleteOptions.OrphanDependents; !removed && orphan != nil && !*orphan { //nolint:staticcheck // old clients set it
+		resp.Code = http.StatusAccepted
+	}
+	if !removed || c.rt.info.DeleteReturnsObject {
+		resp.Item = item
+		return resp, nil
+	}
+	resp.Object = &metav1.Status{Status: metav1.StatusSuccess, Details: &metav1.StatusDetails{
+		Name: c.Name, Group: c.rt.info.GVK.Group, Kind: c.rt.info.Plural, UID: item.Object().GetUID()}}
+	return resp, nil
+}
+
+func (c *call) deleteCollection(ctx context.Context) (*Response, error) {
+	l, err := c.listOptions()
+	if err != nil {
+		return nil, err
+	}
+	o, err := c.deleteOptions()
+	if err != nil {
+		return nil, err
+	}
+	list, err := c.rt.resource.DeleteCollection(ctx, l, o)
+	if err != nil {
+		return nil, err
+	}
+	return &Response{Code: http.StatusOK, List: list}, nil
+}

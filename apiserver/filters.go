@@ -1,0 +1,187 @@
+package apiserver
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"runtime/debug"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/endpoints/filters/impersonation"
+	"k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/klog/v2"
+)
+
+// observe tells of each request after its end.
+func (s *Server) observe(next handler) handler {
+	if s.Observe == nil {
+		return next
+	}
+	return func(x *exchange) {
+		defer func() { s.Observe(x.observation(s.Now().Sub(x.start))) }()
+		next(x)
+	}
+}
+
+// recoverPanic keeps a bug from taking the process down. A panic that asks for the connection to be dropped goes on.
+func (s *Server) recoverPanic(next handler) handler {
+	return func(x *exchange) {
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			if p == http.ErrAbortHandler || x.code != 0 {
+				panic(http.ErrAbortHandler)
+			}
+			klog.ErrorS(nil, "panic while answering a request", "method", x.r.Method, "path", x.target.path, "panic", p, "stack", string(debug.Stack()))
+			x.fail(apierrors.NewInternalError(fmt.Errorf("the server met an error of its own while answering %s %s; its log tells more", x.r.Method, x.target.path)))
+		}()
+		next(x)
+	}
+}
+
+var uncached = []string{"no-cache, private"}
+
+// writeCommonHeaders sets what every answer carries.
+func (s *Server) writeCommonHeaders(next handler) handler {
+	return func(x *exchange) {
+		id := x.r.Header["Audit-Id"]
+		if len(id) == 0 || id[0] == "" {
+			id = []string{randomID()}
+		}
+		h := x.Header()
+		h["Audit-Id"] = id
+		h["Cache-Control"] = uncached
+		next(x)
+	}
+}
+
+// randomID is a version 4 UUID. It only has to differ from others, not to be a secret.
+func randomID() string {
+	const digits = "0123456789abcdef"
+	const layout = "xxxxxxxx-xxxx-4xxx-yxxx-xxxxxxxxxxxx"
+	high, low := rand.Uint64(), rand.Uint64()
+	var b [len(layout)]byte
+	for i := range b {
+		switch layout[i] {
+		case 'x':
+			b[i] = digits[low&15]
+		case 'y':
+			b[i] = digits[low&3|8]
+		default:
+			b[i] = layout[i]
+			continue
+		}
+		low = low>>4 | high<<60
+		high >>= 4
+	}
+	return string(b[:])
+}
+
+// limitTime ends what is not long-running after a minute.
+func (s *Server) limitTime(next handler) handler {
+	return func(x *exchange) {
+		if x.target.isLongRunning() {
+			next(x)
+			return
+		}
+		ctx, cancel := context.WithTimeout(x.ctx, s.Timeout)
+		defer cancel()
+		x.ctx = ctx
+		next(x)
+	}
+}
+
+// authenticate finds out who asks.
+func (s *Server) authenticate(next handler) handler {
+	return func(x *exchange) {
+		who, ok, err := s.Authenticator.AuthenticateRequest(x.r)
+		if err != nil || !ok {
+			if err != nil {
+				klog.V(2).InfoS("a request could not be authenticated", "path", x.target.path, "err", err)
+			}
+			x.fail(apierrors.NewUnauthorized("Unauthorized"))
+			return
+		}
+		x.user = who.User
+		next(x)
+	}
+}
+
+// exchangeKey finds the exchange in the context while the impersonation library has it.
+type exchangeKey struct{}
+
+// carried is an exchange and the step that follows impersonation.
+type carried struct {
+	x    *exchange
+	next handler
+}
+
+func (s *Server) newImpersonator() http.Handler {
+	inner := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		c := r.Context().Value(exchangeKey{}).(carried)
+		c.x.user, _ = request.UserFrom(r.Context())
+		c.next(c.x)
+	})
+	return impersonation.WithConstrainedImpersonation(inner, s.Authorizer, scheme.Codecs)
+}
+
+// impersonate lets a user who may act as somebody else do so.
+func (s *Server) impersonate(next handler) handler {
+	return func(x *exchange) {
+		if !asksImpersonation(x.r.Header) {
+			next(x)
+			return
+		}
+		ctx := request.WithRequestInfo(request.WithUser(x.ctx, x.user), x.target.requestInfo())
+		ctx = context.WithValue(ctx, exchangeKey{}, carried{x, next})
+		s.impersonator.ServeHTTP(x, x.r.WithContext(ctx))
+	}
+}
+
+func asksImpersonation(h http.Header) bool {
+	const prefix = "Impersonate-"
+	for name := range h {
+		if len(name) > len(prefix) && name[:len(prefix)] == prefix {
+			return true
+		}
+	}
+	return false
+}
+
+// limitInFlight bounds how many requests are worked on at once, readers and writers apart.
+func (s *Server) limitInFlight(next handler) handler {
+	return func(x *exchange) {
+		if x.target.isLongRunning() {
+			next(x)
+			return
+		}
+		count, most := &s.writes, s.MaxWrites
+		if x.target.readOnly() {
+			count, most = &s.reads, s.MaxReads
+		}
+		defer count.Add(-1)
+		if count.Add(1) > int64(most) && !slices.Contains(x.user.GetGroups(), user.SystemPrivilegedGroup) {
+			x.Header().Set("Retry-After", "1")
+			x.fail(apierrors.NewTooManyRequests("the server is busy with other requests, please try again later", 1))
+			return
+		}
+		next(x)
+	}
+}
+
+// authorizeHTTP asks whether the user may do this.
+func (s *Server) authorizeHTTP(next handler) handler {
+	return func(x *exchange) {
+		if err := s.authorize(x.ctx, x.attributes()); err != nil {
+			x.fail(err)
+			return
+		}
+		next(x)
+	}
+}

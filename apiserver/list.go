@@ -1,0 +1,139 @@
+package apiserver
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	"k8s.io/apimachinery/pkg/apis/meta/internalversion/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/registry"
+)
+
+// serveList answers lists and watches.
+func (s *Server) serveList(x *exchange, rt *route) {
+	r := x.request(rt)
+	if err := x.readListOptions(&r.ListOptions); err != nil {
+		x.fail(err)
+		return
+	}
+	if x.target.watchPath {
+		r.ListOptions.Watch = true
+	}
+	r.Verb = "list"
+	if r.ListOptions.Watch {
+		r.Verb = "watch"
+		s.serveWatch(x, rt, r)
+		return
+	}
+	x.run(s, rt, r, &warnings{})
+}
+
+func (x *exchange) readListOptions(o *metav1.ListOptions) error {
+	return readOptions(x, o, func(q *url.Values, o *metav1.ListOptions) error {
+		return metav1.Convert_url_Values_To_v1_ListOptions(q, o, nil)
+	})
+}
+
+func (c *call) list(ctx context.Context) (*Response, error) {
+	o, err := c.listOptions()
+	if err != nil {
+		return nil, err
+	}
+	list, err := c.rt.resource.List(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return &Response{Code: http.StatusOK, List: list}, nil
+}
+
+// listOptions parses and checks the options of a list, a watch, or the deletion of a collection.
+func (c *call) listOptions() (registry.ListOptions, error) {
+	l := &c.ListOptions
+	o := registry.ListOptions{Namespace: c.Namespace, ResourceVersion: l.ResourceVersion, ResourceVersionMatch: l.ResourceVersionMatch,
+		Limit: max(l.Limit, 0), Continue: l.Continue}
+	if c.rt.resource == nil {
+		return o, methodNotAllowed()
+	}
+	var err error
+	if l.LabelSelector != "" {
+		if o.Label, err = labels.Parse(l.LabelSelector); err != nil {
+			return o, apierrors.NewBadRequest(err.Error())
+		}
+	}
+	if l.FieldSelector != "" {
+		if o.Field, err = fields.ParseSelector(l.FieldSelector); err != nil {
+			return o, apierrors.NewBadRequest(err.Error())
+		}
+	}
+	if err := c.checkListOptions(); err != nil {
+		return o, err
+	}
+	if o.Field != nil {
+		if err := supported(c.rt.info, o.Field); err != nil {
+			return o, err
+		}
+	}
+	if c.Name != "" {
+		// The old watch of a single object: its name stands in the path.
+		if name, ok := exactName(o.Field); o.Field != nil && !o.Field.Empty() && (!ok || name != c.Name) {
+			return o, apierrors.NewBadRequest("fieldSelector metadata.name doesn't match requested name")
+		}
+		o.Field = fields.OneTermEqualSelector("metadata.name", c.Name)
+	}
+	return o, nil
+}
+
+func exactName(f fields.Selector) (string, bool) {
+	if f == nil {
+		return "", false
+	}
+	return f.RequiresExactMatch("metadata.name")
+}
+
+// checkListOptions judges which options may stand together, and sets those that a watch implies.
+func (c *call) checkListOptions() error {
+	l := &c.ListOptions
+	if l.Watch && l.SendInitialEvents == nil && l.ResourceVersionMatch == "" && (l.ResourceVersion == "" || l.ResourceVersion == "0") {
+		yes := true
+		l.SendInitialEvents, l.ResourceVersionMatch = &yes, metav1.ResourceVersionMatchNotOlderThan
+	}
+	if l.ResourceVersionMatch == "" && l.SendInitialEvents == nil {
+		return nil
+	}
+	return invalidOptions("ListOptions", validation.ValidateListOptions(&internalversion.ListOptions{
+		Watch: l.Watch, ResourceVersion: l.ResourceVersion, ResourceVersionMatch: l.ResourceVersionMatch, Continue: l.Continue,
+		SendInitialEvents: l.SendInitialEvents}, true))
+}
+
+// supported refuses field selectors that the kind does not have.
+func supported(info *kind.Info, f fields.Selector) error {
+	for _, r := range f.Requirements() {
+		if !hasField(info, r.Field) {
+			return apierrors.NewBadRequest(fmt.Sprintf("field label not supported: %s", r.Field))
+		}
+	}
+	return nil
+}
+
+func hasField(info *kind.Info, name string) bool {
+	switch name {
+	case "metadata.name":
+		return true
+	case "metadata.namespace":
+		return info.Namespaced || len(info.Fields) == 0
+	}
+	for _, f := range info.Fields {
+		if f.Name == name {
+			return true
+		}
+	}
+	return false
+}

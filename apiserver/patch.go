@@ -1,0 +1,77 @@
+package apiserver
+
+import (
+	"context"
+	"net/url"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/patch"
+)
+
+// patchTypes are those that are understood.
+var patchTypes = []string{string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType)}
+
+func (s *Server) servePatch(x *exchange, rt *route) {
+	r := x.request(rt)
+	contentType, _, _ := strings.Cut(x.r.Header.Get("Content-Type"), ";")
+	r.PatchType = types.PatchType(strings.TrimSpace(contentType))
+	if !knownPatch(r.PatchType) {
+		x.fail(unsupportedMediaType(patchTypes))
+		return
+	}
+	var err error
+	// A patch is kept for a second attempt: its bytes are not in a shared buffer.
+	if r.Patch, err = x.readBody(nil); err == nil {
+		err = x.readPatchOptions(&r.PatchOptions, r.PatchType)
+	}
+	if err != nil {
+		x.fail(err)
+		return
+	}
+	x.run(s, rt, r, &warnings{})
+}
+
+func knownPatch(t types.PatchType) bool {
+	for _, known := range patchTypes {
+		if string(t) == known {
+			return true
+		}
+	}
+	return false
+}
+
+func (x *exchange) readPatchOptions(o *metav1.PatchOptions, t types.PatchType) error {
+	if err := readOptions(x, o, func(q *url.Values, o *metav1.PatchOptions) error {
+		return metav1.Convert_url_Values_To_v1_PatchOptions(q, o, nil)
+	}); err != nil {
+		return err
+	}
+	x.dryRun = len(o.DryRun) > 0
+	return invalidOptions("PatchOptions", validation.ValidatePatchOptions(o, t))
+}
+
+func (c *call) patch(ctx context.Context) (*Response, error) {
+	p := c.replacing(c.PatchOptions.FieldManager, c.PatchOptions.FieldValidation, c.PatchOptions.DryRun)
+	return p.run(ctx, p.options(), func(_ context.Context, old kind.Object) (kind.Object, error) {
+		if old == nil {
+			return nil, apierrors.NewNotFound(c.rt.info.GR(), c.Name)
+		}
+		return c.patched(c.rt.info, old)
+	})
+}
+
+// patched applies the request's patch to an object.
+func (c *call) patched(k *kind.Info, old kind.Object) (kind.Object, error) {
+	new, texts, err := patch.Apply(k, c.PatchType, c.Patch, old, c.PatchOptions.FieldValidation)
+	if err != nil {
+		return nil, err
+	}
+	c.warn.add(texts...)
+	return new, nil
+}

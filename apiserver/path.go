@@ -1,0 +1,182 @@
+package apiserver
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apiserver/pkg/endpoints/request"
+)
+
+// maxSegments of a path that mean something: /apis/group/version/watch/namespaces/ns/resource/name/subresource; what
+// follows stays in the last one.
+const maxSegments = 10
+
+// target is what a request's method and path speak of.
+type target struct {
+	path string
+	// verb as RBAC knows it; for what is no resource the method in lower case.
+	verb                         string
+	resourceRequest              bool
+	group, version, resource     string
+	namespace, name, subresource string
+	// byPath tells that name stands in the path; else it may come from a field selector.
+	byPath bool
+	// watchPath: the old form of a watch, with /watch/ in the path.
+	watchPath bool
+	// rest is what follows the subresource, for proxies; begins with a slash unless empty.
+	rest string
+}
+
+// collection tells that the path names no single object.
+func (t *target) collection() bool { return !t.byPath }
+
+// segments splits a path; the last element holds the remainder when there are more.
+func segments(path string, into *[maxSegments]string) int {
+	path = strings.Trim(path, "/")
+	if path == "" {
+		return 0
+	}
+	n := 0
+	for n < maxSegments-1 {
+		head, tail, more := strings.Cut(path, "/")
+		into[n] = head
+		n++
+		if !more {
+			return n
+		}
+		path = tail
+	}
+	into[n] = path
+	return n + 1
+}
+
+// readTarget reads method and path as upstream's RequestInfo does. query is called only when needed.
+func readTarget(method, urlPath string, query func() url.Values) target {
+	t := target{path: urlPath, verb: strings.ToLower(method)}
+	var parts [maxSegments]string
+	n := segments(urlPath, &parts)
+	at := 0
+	switch {
+	case n >= 3 && parts[0] == "api":
+		at = 1
+	case n >= 4 && parts[0] == "apis":
+		t.group, at = parts[1], 2
+	default:
+		return t
+	}
+	t.resourceRequest = true
+	t.version = parts[at]
+	at++
+	if (parts[at] == "watch" || parts[at] == "proxy") && n > at+1 {
+		t.verb, t.watchPath = parts[at], parts[at] == "watch"
+		at++
+	} else {
+		t.verb = verbOf(method)
+	}
+	if parts[at] == "namespaces" && n > at+1 {
+		t.namespace = parts[at+1]
+		if n > at+2 && parts[at+2] != "status" && parts[at+2] != "finalize" {
+			at += 2
+		}
+	}
+	t.resource = parts[at]
+	if n > at+1 {
+		t.name, t.byPath = parts[at+1], true
+	}
+	if n > at+2 {
+		t.subresource = parts[at+2]
+	}
+	if n > at+3 {
+		t.rest = "/" + strings.Join(parts[at+3:n], "/")
+		if strings.HasSuffix(urlPath, "/") {
+			t.rest += "/"
+		}
+	}
+	t.refine(query)
+	return t
+}
+
+// refine tells list, watch and deletecollection from get and delete.
+func (t *target) refine(query func() url.Values) {
+	if t.name != "" {
+		return
+	}
+	switch t.verb {
+	case "delete":
+		t.verb = "deletecollection"
+	case "get":
+		t.verb = "list"
+		q := query()
+		if len(q) == 0 {
+			return
+		}
+		if v, ok := q["watch"]; ok && len(v) > 0 && isTrue(v[0]) {
+			t.verb = "watch"
+		}
+		if s := q.Get("fieldSelector"); s != "" {
+			selector, err := fields.ParseSelector(s)
+			if err != nil {
+				return
+			}
+			if name, ok := selector.RequiresExactMatch("metadata.name"); ok && len(path.IsValidPathSegmentName(name)) == 0 {
+				t.name = name
+			}
+		}
+	}
+}
+
+// isTrue is upstream's reading of a boolean in a query: everything but "false" and "0".
+func isTrue(s string) bool { return s != "0" && !strings.EqualFold(s, "false") }
+
+func verbOf(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead:
+		return "get"
+	case http.MethodPost:
+		return "create"
+	case http.MethodPut:
+		return "update"
+	case http.MethodPatch:
+		return "patch"
+	case http.MethodDelete:
+		return "delete"
+	}
+	return ""
+}
+
+// requestInfo is the target in the form that libraries expect in a context.
+func (t *target) requestInfo() *request.RequestInfo {
+	info := &request.RequestInfo{
+		IsResourceRequest: t.resourceRequest, Path: t.path, Verb: t.verb, APIGroup: t.group, APIVersion: t.version,
+		Namespace: t.namespace, Resource: t.resource, Subresource: t.subresource, Name: t.name,
+	}
+	if t.resourceRequest {
+		info.APIPrefix = "apis"
+		if t.group == "" {
+			info.APIPrefix = "api"
+		}
+	}
+	return info
+}
+
+// longRunning are the subresources that hold a connection.
+var longRunning = sets.New("attach", "exec", "proxy", "log", "portforward")
+
+// isLongRunning tells whether the request is exempt from the time limit and from the limits on requests in flight.
+func (t *target) isLongRunning() bool {
+	return t.resourceRequest && (t.verb == "watch" || t.verb == "proxy" || t.subresource != "" && longRunning.Has(t.subresource)) ||
+		strings.HasPrefix(t.path, "/debug/pprof/")
+}
+
+// readOnly tells in which of the two groups the request counts as being in flight.
+func (t *target) readOnly() bool {
+	switch t.verb {
+	case "get", "list", "watch":
+		return true
+	}
+	return false
+}

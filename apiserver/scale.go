@@ -1,0 +1,147 @@
+package apiserver
+
+import (
+	"context"
+	"net/http"
+
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/admission"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/registry"
+)
+
+func (s *Server) serveGetScale(x *exchange, rt *route) { x.run(s, rt, x.request(rt), &warnings{}) }
+
+func (s *Server) serveUpdateScale(x *exchange, rt *route) {
+	r, w := x.request(rt), &warnings{}
+	if err := x.readUpdateOptions(&r.UpdateOptions); err != nil {
+		x.fail(err)
+		return
+	}
+	scale := &autoscalingv1.Scale{}
+	if err := x.decode(scale, scaleKind.GVK, r.UpdateOptions.FieldValidation, w); err != nil {
+		x.fail(err)
+		return
+	}
+	r.Object = scale
+	x.run(s, rt, r, w)
+}
+
+func (c *call) getScale(ctx context.Context) (*Response, error) {
+	item, err := c.rt.resource.Get(ctx, c.Namespace, c.Name, c.GetOptions.ResourceVersion)
+	if err != nil {
+		return nil, err
+	}
+	return c.scaleResponse(item.Object()), nil
+}
+
+func (c *call) scaleResponse(o kind.Object) *Response {
+	return &Response{Code: http.StatusOK, Object: scaleOf(c.rt.info, o), GVK: scaleKind.GVK}
+}
+
+// scaleOf is an object's scale.
+func scaleOf(info *kind.Info, o kind.Object) *autoscalingv1.Scale {
+	return &autoscalingv1.Scale{
+		ObjectMeta: metav1.ObjectMeta{Name: o.GetName(), Namespace: o.GetNamespace(), UID: o.GetUID(),
+			ResourceVersion: o.GetResourceVersion(), CreationTimestamp: o.GetCreationTimestamp()},
+		Spec:   autoscalingv1.ScaleSpec{Replicas: info.Scale.SpecReplicas(o)},
+		Status: autoscalingv1.ScaleStatus{Replicas: info.Scale.StatusReplicas(o), Selector: info.Scale.Selector(o)},
+	}
+}
+
+// writeScale updates or patches the number of replicas.
+func (c *call) writeScale(ctx context.Context) (*Response, error) {
+	switch c.Verb {
+	case "update":
+		scale, ok := c.Object.(*autoscalingv1.Scale)
+		if !ok {
+			return nil, apierrors.NewBadRequest("the request has no Scale")
+		}
+		if err := place(scale, c.Namespace); err != nil {
+			return nil, err
+		}
+		if err := sameName(scale, c.Name); err != nil {
+			return nil, err
+		}
+		scale.TypeMeta = metav1.TypeMeta{}
+		s := c.scaling(c.UpdateOptions.FieldManager, c.UpdateOptions.FieldValidation, c.UpdateOptions.DryRun)
+		return s.run(ctx, func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error) { return scale.DeepCopy(), nil })
+	case "patch":
+		s := c.scaling(c.PatchOptions.FieldManager, c.PatchOptions.FieldValidation, c.PatchOptions.DryRun)
+		return s.run(ctx, func(old *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
+			new, err := c.patched(scaleKind, old)
+			if err != nil {
+				return nil, err
+			}
+			return new.(*autoscalingv1.Scale), nil
+		})
+	}
+	return nil, methodNotAllowed()
+}
+
+// scaling is a change of an object through its scale. Admission sees the scale, the registry the object.
+type scaling struct {
+	*call
+	manager  string
+	admitted admitted
+}
+
+func (c *call) scaling(fieldManager, fieldValidation string, dryRun []string) *scaling {
+	options := &metav1.UpdateOptions{TypeMeta: typed("UpdateOptions"), DryRun: dryRun, FieldManager: fieldManager, FieldValidation: fieldValidation}
+	s := &scaling{call: c, manager: fieldManager, admitted: c.admission(admission.Update, options, dryRun)}
+	s.admitted.gvk = scaleKind.GVK
+	return s
+}
+
+func (s *scaling) run(ctx context.Context, change func(old *autoscalingv1.Scale) (*autoscalingv1.Scale, error)) (*Response, error) {
+	info := s.rt.info
+	o := registry.UpdateOptions{DryRun: s.admitted.dryRun}
+	if s.validates(s.admitted) {
+		o.Admit = func(ctx context.Context, new, old kind.Object) error {
+			return s.validate(ctx, s.admitted, scaleOf(info, new), scaleOf(info, old))
+		}
+	}
+	item, _, err := s.rt.resource.Update(ctx, s.Namespace, s.Name, func(ctx context.Context, old kind.Object) (kind.Object, error) {
+		if old == nil {
+			return nil, apierrors.NewNotFound(info.GR(), s.Name)
+		}
+		before := scaleOf(info, old)
+		scale, err := change(before.DeepCopy())
+		if err != nil {
+			return nil, err
+		}
+		if err := s.mutate(ctx, s.admitted, scale, before); err != nil {
+			return nil, err
+		}
+		if err := checkScale(scale, s.Name); err != nil {
+			return nil, err
+		}
+		if scale.UID != "" && scale.UID != old.GetUID() {
+			return nil, apierrors.NewConflict(info.GR(), s.Name, preconditionFailed("UID", string(scale.UID), string(old.GetUID())))
+		}
+		new := kind.Copy(old)
+		info.Scale.SetReplicas(new, scale.Spec.Replicas)
+		new.SetResourceVersion(scale.ResourceVersion)
+		return new, s.track(new, old, s.manager)
+	}, o)
+	if err != nil {
+		return nil, err
+	}
+	return s.scaleResponse(item.Object()), nil
+}
+
+func checkScale(scale *autoscalingv1.Scale, name string) error {
+	errs := validation.ValidateObjectMeta(&scale.ObjectMeta, true, validation.NameIsDNSSubdomain, field.NewPath("metadata"))
+	if n := scale.Spec.Replicas; n < 0 {
+		errs = append(errs, field.Invalid(field.NewPath("spec", "replicas"), n, validation.IsNegativeErrorMsg).WithOrigin("minimum"))
+	}
+	if len(errs) > 0 {
+		return apierrors.NewInvalid(scaleKind.GVK.GroupKind(), name, errs)
+	}
+	return nil
+}

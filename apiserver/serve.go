@@ -1,0 +1,63 @@
+package apiserver
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"time"
+)
+
+// drainTime is how long a server that stops waits for the requests that it has taken on.
+const drainTime = 10 * time.Second
+
+// Stop ends the watches. Serve calls it when it ends; in-process users may call it themselves.
+func (s *Server) Stop() { s.stop() }
+
+// Serve answers requests that come in at the listener until ctx ends, over TLS unless config is nil. Then it takes no new
+// connections, ends watches, and returns when the requests at work have been answered.
+func (s *Server) Serve(ctx context.Context, l net.Listener, config *tls.Config) error {
+	server := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          log.New(io.Discard, "", 0),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams:          maxStreamsPerClient,
+			MaxReadFrameSize:              256 << 10,
+			MaxReceiveBufferPerStream:     256 << 10,
+			MaxReceiveBufferPerConnection: 4 << 20,
+		},
+	}
+	server.Protocols = new(http.Protocols)
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetHTTP2(config != nil)
+	stopped := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		s.Stop()
+		drain, cancel := context.WithTimeout(context.Background(), drainTime)
+		defer cancel()
+		err := server.Shutdown(drain)
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = server.Close()
+		}
+		stopped <- err
+	})
+	var err error
+	if config != nil {
+		config = config.Clone()
+		config.NextProtos = []string{"h2", "http/1.1"}
+		server.TLSConfig = config
+		err = server.ServeTLS(l, "", "")
+	} else {
+		err = server.Serve(l)
+	}
+	if !stop() {
+		return <-stopped
+	}
+	return err
+}

@@ -1,0 +1,226 @@
+package apiserver
+
+import (
+	"context"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/codec"
+	"github.com/wheelhouse-k8s/wheelhouse/registry"
+)
+
+// The bounds of what a server takes on, upstream's defaults.
+const (
+	maxBodyBytes        = 3 << 20
+	defaultMaxReads     = 400
+	defaultMaxWrites    = 200
+	defaultTimeout      = 60 * time.Second
+	defaultMinWatch     = 30 * time.Minute
+	headerTimeout       = 32 * time.Second
+	idleTimeout         = 90 * time.Second
+	maxHeaderBytes      = 1 << 20
+	maxStreamsPerClient = 250
+)
+
+// Options of a Server. Registry, Kinds, Authenticator and Authorizer are needed, the rest may be left out.
+type Options struct {
+	Registry *registry.Registry
+	// Kinds are the resources that are served.
+	Kinds         []*kind.Info
+	Authenticator authenticator.Request
+	Authorizer    authorizer.UnconditionalAuthorizer
+	// Admission is a chain that speaks admission.MutationInterface and admission.ValidationInterface.
+	Admission admission.Interface
+	// ObjectInterfaces are what admission may ask about kinds; nil means those of the built-in kinds.
+	ObjectInterfaces admission.ObjectInterfaces
+	// Tracker keeps metadata.managedFields; nil leaves them alone.
+	Tracker Tracker
+	// Reviewer answers the kinds that are only created and never kept (SubjectAccessReview and its like).
+	Reviewer Reviewer
+	// Tokens issues service account tokens.
+	Tokens Tokens
+	// Paths are the handlers of what is no resource.
+	Paths []Path
+	// Observe is told of each finished HTTP request. It must not block.
+	Observe func(Observation)
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+	// MaxReads and MaxWrites bound the requests in flight; 0 means 400 and 200.
+	MaxReads, MaxWrites int
+	// Timeout of requests that are not long-running; 0 means one minute.
+	Timeout time.Duration
+	// MinWatch is the least time after which a watch without a timeout of its own ends; 0 means half an hour.
+	MinWatch time.Duration
+}
+
+// Tracker records which manager set which fields.
+type Tracker interface {
+	Created(k *kind.Info, obj kind.Object, manager, subresource string, now time.Time) error
+	Updated(k *kind.Info, new, old kind.Object, manager, subresource string, now time.Time) error
+}
+
+// Reviewer decides about an object of a kind that is not kept.
+type Reviewer interface {
+	Review(ctx context.Context, u user.Info, k *kind.Info, namespace string, obj kind.Object) (runtime.Object, error)
+}
+
+// Tokens issues a token for a service account.
+type Tokens interface {
+	Issue(ctx context.Context, u user.Info, sa *corev1.ServiceAccount, tr *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error)
+}
+
+// Path is a handler of what is no resource. It runs behind authentication and authorization.
+type Path struct {
+	// Pattern is a path; with a slash at its end it stands for all paths below it too.
+	Pattern string
+	Handler http.Handler
+	// GetOnly answers other methods than GET with 405.
+	GetOnly bool
+}
+
+// Observation is what is told of a finished HTTP request.
+type Observation struct {
+	Verb, Group, Version, Resource, Subresource string
+	// Scope is cluster, namespace or resource; empty for what is no resource.
+	Scope    string
+	Path     string
+	Code     int
+	Bytes    int64
+	DryRun   bool
+	Duration time.Duration
+	// LongRunning requests are counted apart.
+	LongRunning bool
+}
+
+// Server answers requests.
+type Server struct {
+	Options
+	routes routes
+	paths  pathTable
+	// handle is the pipeline of HTTP requests.
+	handle       handler
+	impersonator http.Handler
+	actions      []action
+	mutates      admission.MutationInterface
+	validates    admission.ValidationInterface
+
+	reads, writes atomic.Int64
+	// stopping ends when the server begins to shut down: watches end then.
+	stopping context.Context
+	stop     context.CancelFunc
+}
+
+// New makes a Server. It answers at once, as far as its registry does.
+func New(o Options) *Server {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.ObjectInterfaces == nil {
+		o.ObjectInterfaces = admission.NewObjectInterfacesFromScheme(scheme.Scheme)
+	}
+	o.MaxReads, o.MaxWrites = orElse(o.MaxReads, defaultMaxReads), orElse(o.MaxWrites, defaultMaxWrites)
+	o.Timeout, o.MinWatch = orElse(o.Timeout, defaultTimeout), orElse(o.MinWatch, defaultMinWatch)
+	s := &Server{Options: o}
+	s.stopping, s.stop = context.WithCancel(context.Background())
+	s.mutates, _ = o.Admission.(admission.MutationInterface)
+	s.validates, _ = o.Admission.(admission.ValidationInterface)
+	s.routes = newRoutes(o.Kinds, o.Registry)
+	s.paths = newPathTable(o.Paths)
+	s.impersonator = s.newImpersonator()
+	s.actions = actions()
+	s.handle = s.dispatch
+	steps := s.pipeline()
+	for i := len(steps) - 1; i >= 0; i-- {
+		s.handle = steps[i](s.handle)
+	}
+	return s
+}
+
+func orElse[T comparable](v, other T) T {
+	var zero T
+	if v == zero {
+		return other
+	}
+	return v
+}
+
+// handler answers one HTTP exchange.
+type handler func(*exchange)
+
+// pipeline is what every HTTP request passes, outermost first, before it is dispatched to its verb.
+func (s *Server) pipeline() []func(handler) handler {
+	return []func(handler) handler{
+		s.observe,
+		s.recoverPanic,
+		s.writeCommonHeaders,
+		s.limitTime,
+		s.authenticate,
+		s.impersonate,
+		s.limitInFlight,
+		s.authorizeHTTP,
+	}
+}
+
+// Do answers a request from within the process: authorization, admission and verb as over HTTP. The answer is shared
+// with all readers and must not be changed.
+func (s *Server) Do(ctx context.Context, r *Request) (*Response, error) {
+	rt := s.routes.of(r.Kind)
+	if rt == nil {
+		return nil, notFoundPath()
+	}
+	if err := s.authorize(ctx, s.attributesOf(r)); err != nil {
+		return nil, err
+	}
+	return s.execute(ctx, rt, r)
+}
+
+// route is one resource with what is needed to serve it.
+type route struct {
+	info     *kind.Info
+	codec    *codec.Kind
+	resource *registry.Resource
+	gvr      schema.GroupVersionResource
+}
+
+// routes are all resources, by what stands in the path.
+type routes struct {
+	byPath map[schema.GroupVersionResource]*route
+	groups map[string]bool
+}
+
+func newRoutes(kinds []*kind.Info, r *registry.Registry) routes {
+	t := routes{byPath: map[schema.GroupVersionResource]*route{}, groups: map[string]bool{"": true}}
+	for _, k := range kinds {
+		rt := &route{info: k, codec: codec.NewKind(k), gvr: k.GVR()}
+		if k.StoragePrefix != "" || k.Via != nil {
+			rt.resource, _ = r.Resource(k.GR())
+		}
+		t.byPath[rt.gvr] = rt
+		t.groups[k.GVK.Group] = true
+	}
+	return t
+}
+
+func (t routes) of(k *kind.Info) *route {
+	if k == nil {
+		return nil
+	}
+	return t.byPath[k.GVR()]
+}
+
+// find gives the route of a core or grouped resource, nil if there is none.
+func (t routes) find(group, version, resource string) *route {
+	return t.byPath[schema.GroupVersionResource{Group: group, Version: version, Resource: resource}]
+}

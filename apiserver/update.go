@@ -1,0 +1,140 @@
+package apiserver
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apiserver/pkg/admission"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/registry"
+)
+
+func (s *Server) serveUpdate(x *exchange, rt *route) {
+	r, w := x.request(rt), &warnings{}
+	if err := x.readUpdateOptions(&r.UpdateOptions); err != nil {
+		x.fail(err)
+		return
+	}
+	obj := rt.info.New()
+	if err := x.decode(obj, rt.info.GVK, r.UpdateOptions.FieldValidation, w); err != nil {
+		x.fail(err)
+		return
+	}
+	r.Object = obj
+	x.run(s, rt, r, w)
+}
+
+func (x *exchange) readUpdateOptions(o *metav1.UpdateOptions) error {
+	if len(x.values()) == 0 {
+		return nil
+	}
+	if err := readOptions(x, o, func(q *url.Values, o *metav1.UpdateOptions) error {
+		return metav1.Convert_url_Values_To_v1_UpdateOptions(q, o, nil)
+	}); err != nil {
+		return err
+	}
+	x.dryRun = len(o.DryRun) > 0
+	return invalidOptions("UpdateOptions", validation.ValidateUpdateOptions(o))
+}
+
+func (c *call) update(ctx context.Context) (*Response, error) {
+	obj, err := c.body()
+	if err != nil {
+		return nil, err
+	}
+	if err := place(obj, c.Namespace); err != nil {
+		return nil, err
+	}
+	if err := sameName(obj, c.Name); err != nil {
+		return nil, err
+	}
+	c.rt.info.Default(obj)
+	c.uniqueOwners(obj)
+	p := c.replacing(c.UpdateOptions.FieldManager, c.UpdateOptions.FieldValidation, c.UpdateOptions.DryRun)
+	o := p.options()
+	if uid := obj.GetUID(); uid != "" {
+		o.UID = &uid
+	}
+	// The registry may ask again after a lost race, and what it was given has been changed by then.
+	return p.run(ctx, o, func(context.Context, kind.Object) (kind.Object, error) { return kind.Copy(obj), nil })
+}
+
+// replacement is the common part of update and patch: the new object, whoever makes it, is tracked, admitted and stored.
+type replacement struct {
+	*call
+	manager        string
+	update, create admitted
+	// before is the object that the last attempt replaced.
+	before kind.Object
+}
+
+func (c *call) replacing(fieldManager, fieldValidation string, dryRun []string) *replacement {
+	update := &metav1.UpdateOptions{TypeMeta: typed("UpdateOptions"), DryRun: dryRun, FieldManager: fieldManager, FieldValidation: fieldValidation}
+	create := &metav1.CreateOptions{TypeMeta: typed("CreateOptions"), DryRun: dryRun, FieldManager: fieldManager, FieldValidation: fieldValidation}
+	return &replacement{call: c, manager: fieldManager,
+		update: c.admission(admission.Update, update, dryRun), create: c.admission(admission.Create, create, dryRun)}
+}
+
+func (p *replacement) options() registry.UpdateOptions {
+	o := registry.UpdateOptions{Part: p.Subresource, DryRun: p.update.dryRun}
+	if p.validates(p.update) || p.validates(p.create) || p.rt.info.CreateOnUpdate {
+		o.Admit = p.admit
+	}
+	return o
+}
+
+// admit is the validating admission. Who creates by update must be allowed to create.
+func (p *replacement) admit(ctx context.Context, new, old kind.Object) error {
+	if old != nil {
+		return p.validate(ctx, p.update, new, old)
+	}
+	a := p.s.attributesOf(p.Request)
+	a.Verb = "create"
+	if err := p.s.authorize(ctx, a); err != nil {
+		return err
+	}
+	return p.validate(ctx, p.create, new, nil)
+}
+
+// run stores what change makes of the present object.
+func (p *replacement) run(ctx context.Context, o registry.UpdateOptions, change registry.Change) (*Response, error) {
+	item, created, err := p.rt.resource.Update(ctx, p.Namespace, p.Name, func(ctx context.Context, old kind.Object) (kind.Object, error) {
+		p.before = old
+		new, err := change(ctx, old)
+		if err != nil {
+			return nil, err
+		}
+		if err := p.track(new, old, p.manager); err != nil {
+			return nil, err
+		}
+		if old == nil {
+			err = p.mutate(ctx, p.create, new, nil)
+		} else {
+			err = p.mutate(ctx, p.update, new, old)
+		}
+		p.uniqueOwners(new)
+		return new, err
+	}, o)
+	if err != nil {
+		return nil, err
+	}
+	p.warnOf(item)
+	code := http.StatusOK
+	if created {
+		code = http.StatusCreated
+	}
+	return &Response{Code: code, Item: item}, nil
+}
+
+// warnOf adds what the kind has to say about the stored object.
+func (p *replacement) warnOf(item *registry.Item) {
+	texts := p.rt.info.Warnings
+	if part, ok := p.rt.info.Part(p.Subresource); ok {
+		texts = part.Warnings
+	}
+	p.warn.add(texts(item.Object(), p.before)...)
+}
