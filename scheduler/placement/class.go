@@ -143,20 +143,18 @@ func (k *class) tierOf(l level) uint16 {
 	return uint16(len(k.tiers) - 1)
 }
 
-// largest values of normalised scores among feasible nodes.
-func (k *class) largest() level {
-	var l level
+// levels that occur among the feasible nodes, and how many nodes have each.
+func (k *class) levels(yield func(level, int) bool) {
 	for i := range k.tiers {
-		if len(k.tiers[i].heap) > 0 {
-			l = l.max(k.tiers[i].level)
+		if n := len(k.tiers[i].heap); n > 0 && !yield(k.tiers[i].level, n) {
+			return
 		}
 	}
-	return l
 }
 
 // best is the slot of the node with the highest score, the longest unused among equals; none if no node fits.
-func (k *class) best() int32 {
-	largest := k.largest()
+func (k *class) best(c *Cluster) (slot int32, score int64) {
+	scale := c.scale(k.shape, k.levels)
 	found, foundScore := none, int64(0)
 	for i := range k.tiers {
 		t := &k.tiers[i]
@@ -164,12 +162,12 @@ func (k *class) best() int32 {
 			continue
 		}
 		slot := t.heap[0]
-		score := int64(k.entries[slot].score) + t.level.normalized(largest, k.shape.preferred != nil)
+		score := int64(k.entries[slot].score) + scale.score(t.level)
 		if found == none || score > foundScore || score == foundScore && k.waitedLonger(slot, found) {
 			found, foundScore = slot, score
 		}
 	}
-	return found
+	return found, foundScore
 }
 
 func (k *class) feasible() int {

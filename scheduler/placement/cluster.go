@@ -37,6 +37,8 @@ type Cluster struct {
 	classes  classes
 	images   images
 	topology topology
+	owners   owners
+	zones    zones
 	keyBuf   []byte
 }
 
@@ -50,6 +52,10 @@ type node struct {
 	scalars                              map[corev1.ResourceName]int64
 	// refusing taints keep pods away; unloved ones (PreferNoSchedule) only lower the score.
 	refusing, unloved []corev1.Taint
+
+	// zone number, none if it has no such label; hostnamed if it has a hostname label.
+	zone      int32
+	hostnamed bool
 
 	used  usage
 	ports []hostPort
@@ -80,7 +86,8 @@ func (p *Pod) Node() string { return p.node.name }
 
 // NewCluster returns an empty cluster.
 func NewCluster() *Cluster {
-	c := &Cluster{byName: map[string]*node{}, pods: map[types.UID]*Pod{}, newest: none, oldest: none}
+	c := &Cluster{byName: map[string]*node{}, pods: map[types.UID]*Pod{}, newest: none, oldest: none,
+		owners: owners{}, zones: zones{}}
 	c.verdicts.byKey = map[string]uint16{}
 	c.classes.byKey = map[string]*class{}
 	c.images.byName = map[string]*image{}
@@ -141,6 +148,8 @@ func (c *Cluster) SetNode(object *corev1.Node) bool {
 			n.refusing = append(n.refusing, t)
 		}
 	}
+	c.setZone(n, c.zones.of(object))
+	_, n.hostnamed = object.Labels[corev1.LabelHostname]
 	c.images.nodeChanged(c, n.slot, old, object)
 	c.changed(n)
 	return true
@@ -154,9 +163,15 @@ func (c *Cluster) RemoveNode(name string) {
 	}
 	c.images.nodeChanged(c, n.slot, n.object, nil)
 	n.object, n.scalars, n.refusing, n.unloved = nil, nil, nil, nil
+	c.setZone(n, none)
 	c.count--
 	c.changed(n)
 	c.release(n)
+}
+
+func (c *Cluster) setZone(n *node, zone int32) {
+	c.owners.rezone(n, n.zone, zone)
+	n.zone = zone
 }
 
 // sameForPlacement compares what filters and scores read.
@@ -182,7 +197,7 @@ func (c *Cluster) nodeNamed(name string) *node {
 		n = c.nodes[c.free[last]]
 		c.free = c.free[:last]
 	} else {
-		n = &node{slot: int32(len(c.nodes)), newer: none, older: none}
+		n = &node{slot: int32(len(c.nodes)), newer: none, older: none, zone: none}
 		c.nodes = append(c.nodes, n)
 		c.link(n)
 	}
@@ -261,6 +276,10 @@ func (c *Cluster) updatePod(p *Pod, object *corev1.Pod) (freed bool) {
 	if !maps.Equal(old.Labels, object.Labels) || (old.DeletionTimestamp == nil) != (object.DeletionTimestamp == nil) {
 		c.topology.count(old, p.node, -1)
 		c.topology.count(object, p.node, 1)
+		counted := c.owners.count(old, p.node, -1)
+		if c.owners.count(object, p.node, 1) != counted {
+			c.changed(p.node)
+		}
 		freed = true
 	}
 	if old.Generation == object.Generation && object.Generation != 0 && !resized(old) && !resized(object) {
@@ -292,6 +311,7 @@ func (c *Cluster) place(object *corev1.Pod, d *demand, n *node) {
 	c.pods[object.UID] = p
 	c.add(n, d, 1)
 	c.topology.count(object, n, 1)
+	c.owners.count(object, n, 1)
 	p.terms = c.topology.addTerms(object, n)
 	c.changed(n)
 }
@@ -305,6 +325,7 @@ func (c *Cluster) RemovePod(uid types.UID) string {
 	delete(c.pods, uid)
 	c.add(p.node, p.demand, -1)
 	c.topology.count(p.Object, p.node, -1)
+	c.owners.count(p.Object, p.node, -1)
 	c.topology.removeTerms(p)
 	c.changed(p.node)
 	name := p.node.name

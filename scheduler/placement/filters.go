@@ -211,4 +211,3 @@ func (c *Cluster) Fits(w *Want, name string) bool {
 	n, ok := c.byName[name]
 	return ok && c.judge(w.shape, n) == fits
 }
-

@@ -23,12 +23,10 @@ func (c *Cluster) Place(w *Want) Decision {
 		return c.placeAmongAll(w, against)
 	}
 	k := c.class(w.shape)
-	slot := k.best()
+	slot, score := k.best(c)
 	if slot == none {
 		return Decision{Why: c.explain(w, k.counts)}
 	}
-	e := &k.entries[slot]
-	score := int64(e.score) + k.tiers[e.tier].level.normalized(k.largest(), w.shape.preferred != nil)
 	return Decision{Node: c.nodes[slot].name, Feasible: k.feasible(), Score: score}
 }
 
@@ -57,14 +55,17 @@ func (c *Cluster) placeAmongAll(w *Want, against []*antiTerm) Decision {
 	if len(candidates) == 0 {
 		return Decision{Why: c.explain(w, counts)}
 	}
-	var largest level
-	for _, a := range candidates {
-		largest = largest.max(a.level)
-	}
+	scale := c.scale(w.shape, func(yield func(level, int) bool) {
+		for _, a := range candidates {
+			if !yield(a.level, 1) {
+				return
+			}
+		}
+	})
 	var best candidate
 	bestScore := int64(-1)
 	for _, a := range candidates {
-		score := int64(a.score) + a.level.normalized(largest, w.shape.preferred != nil)
+		score := int64(a.score) + scale.score(a.level)
 		if score > bestScore || score == bestScore && waitedLonger(a.n, best.n) {
 			best, bestScore = a, score
 		}

@@ -52,10 +52,6 @@ type demand struct {
 	key                          string
 }
 
-func (d *demand) nothing() bool {
-	return d.milliCPU == 0 && d.memory == 0 && d.ephemeral == 0 && len(d.scalars) == 0
-}
-
 // demands shares equal demands.
 type demands struct {
 	byKey map[string]*demand
@@ -65,6 +61,64 @@ type demands struct {
 // of computes what the pod takes: containers, init containers and sidecars, pod-level resources, overhead, and
 // what a resize has allocated.
 func (t *demands) of(pod *corev1.Pod) *demand {
+	d := demand{}
+	if s := &pod.Spec; len(s.InitContainers) == 0 && s.Resources == nil && s.Overhead == nil && !resized(pod) {
+		d.sumContainers(s.Containers)
+	} else {
+		d.sumPod(pod)
+	}
+	d.ports = hostPorts(pod)
+	slices.SortFunc(d.scalars, func(a, b scalar) int { return strings.Compare(string(a.name), string(b.name)) })
+	return t.share(&d)
+}
+
+// sumContainers is the short way for the usual pod, of which there are many: it makes no maps.
+func (d *demand) sumContainers(containers []corev1.Container) {
+	var cpu, memory, ephemeral, scoredCPU, scoredMemory resource.Quantity
+	for i := range containers {
+		requests := containers[i].Resources.Requests
+		add := func(name corev1.ResourceName, sum, scored *resource.Quantity) {
+			q, ok := requests[name]
+			if ok {
+				sum.Add(q)
+			} else {
+				q = defaultRequests[name]
+			}
+			if scored != nil {
+				scored.Add(q)
+			}
+		}
+		add(corev1.ResourceCPU, &cpu, &scoredCPU)
+		add(corev1.ResourceMemory, &memory, &scoredMemory)
+		add(corev1.ResourceEphemeralStorage, &ephemeral, nil)
+		for name, q := range requests {
+			d.addScalar(name, q.Value())
+		}
+	}
+	d.milliCPU, d.memory, d.ephemeral = cpu.MilliValue(), memory.Value(), ephemeral.Value()
+	d.scoredMilliCPU, d.scoredMemory = scoredCPU.MilliValue(), scoredMemory.Value()
+}
+
+// addScalar adds to the demand's amount of a resource, if it is one that scalars hold.
+func (d *demand) addScalar(name corev1.ResourceName, amount int64) {
+	switch name {
+	case corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage, corev1.ResourcePods:
+		return
+	}
+	if amount == 0 {
+		return
+	}
+	for i := range d.scalars {
+		if d.scalars[i].name == name {
+			d.scalars[i].amount += amount
+			return
+		}
+	}
+	d.scalars = append(d.scalars, scalar{name, amount})
+}
+
+// sumPod is the whole computation.
+func (d *demand) sumPod(pod *corev1.Pod) {
 	options := podresource.PodResourcesOptions{UseStatusResources: true, InPlacePodLevelResourcesVerticalScalingEnabled: true}
 	requests := podresource.PodRequests(pod, options)
 	scored := requests
@@ -72,21 +126,11 @@ func (t *demands) of(pod *corev1.Pod) *demand {
 		options.NonMissingContainerRequests = missing
 		scored = podresource.PodRequests(pod, options)
 	}
-	d := demand{
-		milliCPU: requests.Cpu().MilliValue(), memory: requests.Memory().Value(), ephemeral: requests.StorageEphemeral().Value(),
-		scoredMilliCPU: scored.Cpu().MilliValue(), scoredMemory: scored.Memory().Value(), ports: hostPorts(pod),
-	}
+	d.milliCPU, d.memory, d.ephemeral = requests.Cpu().MilliValue(), requests.Memory().Value(), requests.StorageEphemeral().Value()
+	d.scoredMilliCPU, d.scoredMemory = scored.Cpu().MilliValue(), scored.Memory().Value()
 	for name, quantity := range requests {
-		switch name {
-		case corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage, corev1.ResourcePods:
-			continue
-		}
-		if amount := quantity.Value(); amount != 0 {
-			d.scalars = append(d.scalars, scalar{name, amount})
-		}
+		d.addScalar(name, quantity.Value())
 	}
-	slices.SortFunc(d.scalars, func(a, b scalar) int { return strings.Compare(string(a.name), string(b.name)) })
-	return t.share(&d)
 }
 
 func missingDefaults(pod *corev1.Pod, requests corev1.ResourceList) corev1.ResourceList {

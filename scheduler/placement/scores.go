@@ -9,6 +9,7 @@ const scoreMax = 100
 const (
 	weightTaints    = 3
 	weightAffinity  = 2
+	weightSpread    = 2
 	weightFit       = 1
 	weightBalanced  = 1
 	weightImages    = 1
@@ -25,44 +26,6 @@ var localScores = []struct {
 	{"NodeResourcesFit", weightFit, leastAllocated},
 	{"NodeResourcesBalancedAllocation", weightBalanced, balancedAllocation},
 	{"ImageLocality", weightImages, imageLocality},
-}
-
-// level is what a node has in the two scores that upstream normalises by the largest value among feasible nodes.
-// A class keeps one heap for each level, so that a new largest value changes no heap.
-type level struct {
-	// taints: PreferNoSchedule taints that the pod does not tolerate.
-	taints int32
-	// affinity: the weights of the preferred terms that the node matches.
-	affinity int32
-}
-
-func (c *Cluster) levelOf(s *shape, n *node) level {
-	var l level
-	for i := range n.unloved {
-		if !s.tolerates(&n.unloved[i]) {
-			l.taints++
-		}
-	}
-	if s.preferred != nil {
-		l.affinity = int32(s.preferred.Score(n.object))
-	}
-	return l
-}
-
-// normalized is the weighted sum of the normalised scores of a level, given the largest values among feasible nodes.
-func (l level) normalized(largest level, prefers bool) int64 {
-	taints, affinity := int64(scoreMax), int64(0)
-	if largest.taints > 0 {
-		taints = scoreMax - scoreMax*int64(l.taints)/int64(largest.taints)
-	}
-	if prefers && largest.affinity > 0 {
-		affinity = scoreMax * int64(l.affinity) / int64(largest.affinity)
-	}
-	return weightTaints*taints + weightAffinity*affinity
-}
-
-func (l level) max(o level) level {
-	return level{max(l.taints, o.taints), max(l.affinity, o.affinity)}
 }
 
 func (c *Cluster) localScore(s *shape, n *node) int32 {

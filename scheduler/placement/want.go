@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
 )
@@ -45,6 +46,8 @@ type shape struct {
 	// pinned: the required affinity names its nodes (as that of a DaemonSet's pods does), and only those are looked at.
 	pinned bool
 	names  []string
+	// owner whose other pods the pod keeps its distance from; empty for none.
+	owner types.UID
 	// images that some node has.
 	images []string
 	// fits is the verdict on resources by the set of what is short.
@@ -90,6 +93,9 @@ func appendKey(b []byte, pod *corev1.Pod, d *demand, images []string) []byte {
 	for _, name := range images {
 		b = appendText(append(b, 'i'), name)
 	}
+	if owner := spreader(pod); owner != "" {
+		b = appendText(append(b, 'o'), string(owner))
+	}
 	return b
 }
 
@@ -101,7 +107,7 @@ var unlikelyTaints = map[string]bool{
 
 func newShape(key string, pod *corev1.Pod, d *demand, images []string) *shape {
 	s := &shape{key: key, demand: d, nodeName: pod.Spec.NodeName, tolerations: pod.Spec.Tolerations, images: images,
-		fits: map[uint64]uint16{}}
+		owner: spreader(pod), fits: map[uint64]uint16{}}
 	if len(pod.Spec.NodeSelector) > 0 || pod.Spec.Affinity != nil && pod.Spec.Affinity.NodeAffinity != nil {
 		s.selector = nodeaffinity.GetRequiredNodeAffinity(pod)
 		s.selects = true
@@ -176,4 +182,19 @@ func unmetClaims(pod *corev1.Pod) string {
 		return "waiting for resource claim controller to create the resourceclaim of " + strings.TrimSpace(r.Name)
 	}
 	return ""
+}
+
+// KeepVerdict takes over what the last attempt found out about the same pod.
+func (w *Want) KeepVerdict(last *Want) { w.kept = last.kept }
+
+// HelpedBy tells whether a refused pod that is Alone may find a node after pods came to nodes, or after pods left
+// nodes or nodes changed.
+func (w *Want) HelpedBy(arrived, departed bool) bool {
+	if w.refused != "" {
+		return false
+	}
+	if w.constraints != nil && len(w.constraints.spread)+len(w.constraints.affinity) > 0 {
+		return arrived || departed
+	}
+	return departed
 }

@@ -1,0 +1,437 @@
+package scheduler
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/scheduler/placement"
+)
+
+const (
+	// batchMax bounds the decisions between two looks at what came in.
+	batchMax = 256
+	// startMax is how long the first decision waits for objects that were there at the start.
+	startMax = time.Second
+	// spareMax bounds the room for letters that is kept for the next ones.
+	spareMax = 4096
+)
+
+// run is one term of the scheduler. All fields but inbox belong to the loop.
+type run struct {
+	options  Options
+	client   client.Client[*corev1.Pod]
+	views    []client.View
+	recorder *client.Recorder
+	metrics  Metrics
+	now      func() time.Time
+
+	inbox   inbox
+	cluster *placement.Cluster
+	queue   *queue
+	// assumed pods by uid, until the cluster shows them bound.
+	assumed map[types.UID]*item
+	news    news
+
+	binding, patching int
+	patches           []*item
+	writers           sync.WaitGroup
+	pending           [7]int
+}
+
+// news is what changed since parked pods were last looked at.
+type news struct {
+	// improved nodes may take pods that they refused before.
+	improved map[string]struct{}
+	// firstNode: there was no node before.
+	firstNode bool
+	// arrived and departed: pods came to nodes or left them, or their labels changed.
+	arrived, departed bool
+}
+
+// inbox hands what others report to the loop, without ever making them wait.
+type inbox struct {
+	mu      sync.Mutex
+	letters []letter
+	// seen counts the deltas of each view.
+	seen   [3]int
+	signal chan struct{}
+}
+
+// letter is one report: a change of an object, or the outcome of a write.
+type letter struct {
+	delta client.Delta
+	item  *item
+	// bound or patched say which write the outcome is of.
+	bound, patched bool
+	err            error
+}
+
+func (b *inbox) put(view int, letters ...letter) {
+	b.mu.Lock()
+	b.letters = append(b.letters, letters...)
+	if view >= 0 {
+		b.seen[view] += len(letters)
+	}
+	b.mu.Unlock()
+	select {
+	case b.signal <- struct{}{}:
+	default:
+	}
+}
+
+func (b *inbox) take(spare []letter) []letter {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	taken := b.letters
+	b.letters = nil
+	if cap(spare) <= spareMax {
+		b.letters = spare[:0]
+	}
+	return taken
+}
+
+func newRun(s *Scheduler) *run {
+	pods := client.For[*corev1.Pod](s.transport)
+	return &run{
+		options: s.options, client: pods, recorder: client.NewRecorder(s.transport, s.options.Name),
+		views: []client.View{
+			client.For[*corev1.Node](s.transport).Live().View,
+			client.For[*corev1.Namespace](s.transport).Live().View,
+			pods.Live().View,
+		},
+		metrics: s.options.Metrics, now: s.options.Now,
+		inbox: inbox{signal: make(chan struct{}, 1)}, cluster: placement.NewCluster(), queue: newQueue(),
+		assumed: map[types.UID]*item{}, news: news{improved: map[string]struct{}{}},
+	}
+}
+
+// subscribe begins to follow the cluster, and returns when all that was there has come in: a decision on half of the
+// pods would give room away twice.
+func (r *run) subscribe(ctx context.Context) error {
+	var there [3]int
+	for i, view := range r.views {
+		select {
+		case <-view.Synced():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		there[i] = view.Len()
+		r.writers.Go(func() {
+			view.Subscribe(ctx, func(deltas []client.Delta) {
+				letters := make([]letter, len(deltas))
+				for n, d := range deltas {
+					letters[n].delta = d
+				}
+				r.inbox.put(i, letters...)
+			})
+		})
+	}
+	late := time.NewTimer(startMax)
+	defer late.Stop()
+	for !r.inbox.hasSeen(there) {
+		select {
+		case <-r.inbox.signal:
+		case <-late.C:
+			return nil // some were deleted in between
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (b *inbox) hasSeen(there [3]int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range there {
+		if b.seen[i] < there[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *run) loop(ctx context.Context) {
+	var letters []letter
+	flush := r.now().Add(flushEvery)
+	alarm := time.NewTimer(0)
+	defer alarm.Stop()
+	for ctx.Err() == nil {
+		letters = r.inbox.take(letters)
+		for i := range letters {
+			r.open(ctx, &letters[i])
+			letters[i] = letter{}
+		}
+		now := r.now()
+		if !now.Before(flush) {
+			r.flush(now)
+			flush = now.Add(flushEvery)
+		}
+		r.release(now)
+		more := r.schedule(ctx)
+		r.sendPatches(ctx)
+		r.report()
+		if more {
+			continue
+		}
+		next := flush
+		if ready, ok := r.queue.nextReady(); ok && ready.Before(next) {
+			next = ready
+		}
+		alarm.Reset(max(next.Sub(r.now()), time.Millisecond))
+		select {
+		case <-r.inbox.signal:
+		case <-alarm.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// open acts on one letter.
+func (r *run) open(ctx context.Context, l *letter) {
+	switch {
+	case l.bound:
+		r.bound(ctx, l.item, l.err)
+		return
+	case l.patched:
+		r.patched(ctx, l.item, l.err)
+		return
+	}
+	object := l.delta.New
+	if object == nil {
+		object = l.delta.Old
+	}
+	switch object.(type) {
+	case *corev1.Node:
+		r.nodeChanged(l.delta)
+	case *corev1.Namespace:
+		r.namespaceChanged(l.delta)
+	case *corev1.Pod:
+		old, _ := l.delta.Old.(*corev1.Pod)
+		new, _ := l.delta.New.(*corev1.Pod)
+		if old != nil && (new == nil || new.UID != old.UID) {
+			r.podGone(old.UID)
+		}
+		if new != nil {
+			r.podChanged(new)
+		}
+	}
+}
+
+func (r *run) nodeChanged(d client.Delta) {
+	if d.New == nil {
+		r.cluster.RemoveNode(d.Old.GetName())
+		r.news.departed = true
+		return
+	}
+	none := r.cluster.Nodes() == 0
+	if r.cluster.SetNode(d.New.(*corev1.Node)) {
+		r.news.improved[d.New.GetName()] = struct{}{}
+		r.news.firstNode = r.news.firstNode || none
+	}
+}
+
+func (r *run) namespaceChanged(d client.Delta) {
+	if d.New == nil {
+		r.cluster.RemoveNamespace(d.Old.GetName())
+	} else if r.cluster.SetNamespace(d.New.GetName(), d.New.GetLabels()) {
+		r.news.arrived, r.news.departed = true, true
+	}
+}
+
+// podGone forgets a pod that was deleted or has ended.
+func (r *run) podGone(uid types.UID) {
+	delete(r.assumed, uid)
+	if it, ok := r.queue.byUID[uid]; ok {
+		r.queue.drop(it)
+	}
+	if node := r.cluster.RemovePod(uid); node != "" {
+		r.news.improved[node] = struct{}{}
+		r.news.departed = true
+	}
+}
+
+func (r *run) podChanged(pod *corev1.Pod) {
+	switch {
+	case pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed:
+		r.podGone(pod.UID)
+	case pod.Spec.NodeName != "":
+		r.podOnNode(pod)
+	case r.assumed[pod.UID] != nil:
+		r.assumed[pod.UID].want = r.cluster.Want(pod) // its binding is on its way; this is for if it fails
+	case pod.Spec.SchedulerName != r.options.Name || pod.DeletionTimestamp != nil:
+		r.podGone(pod.UID)
+	default:
+		r.podWaits(pod)
+	}
+}
+
+func (r *run) podOnNode(pod *corev1.Pod) {
+	if it, ok := r.queue.byUID[pod.UID]; ok {
+		r.queue.drop(it)
+	}
+	own := r.assumed[pod.UID] != nil
+	delete(r.assumed, pod.UID)
+	known, there := r.cluster.Pod(pod.UID)
+	moved := there && known.Node() != pod.Spec.NodeName
+	if moved {
+		r.news.improved[known.Node()] = struct{}{}
+	}
+	if r.cluster.SetPod(pod) {
+		r.news.improved[pod.Spec.NodeName] = struct{}{}
+		r.news.arrived, r.news.departed = true, true
+	}
+	if !there && !own {
+		r.news.arrived = true
+	}
+}
+
+// podWaits takes note of a pod without a node.
+func (r *run) podWaits(pod *corev1.Pod) {
+	now := r.now()
+	want := r.cluster.Want(pod)
+	it, ok := r.queue.byUID[pod.UID]
+	if !ok {
+		r.incoming("UnscheduledPodAdd", r.queue.add(want, now))
+		return
+	}
+	before := it.want
+	it.want = want
+	if sameWish(before, want) {
+		want.KeepVerdict(before)
+		return
+	}
+	r.queue.leave(it)
+	it.at = now
+	r.queue.enter(it)
+	r.incoming("UnscheduledPodUpdate", it)
+}
+
+// sameWish tells whether a pod that was refused would be refused again. The change of a condition is the usual case.
+func sameWish(a, b *placement.Want) bool {
+	return a.Key() == b.Key() && a.Pod().Generation == b.Pod().Generation && sameLabels(a.Pod(), b.Pod()) &&
+		len(a.Pod().Spec.SchedulingGates) == len(b.Pod().Spec.SchedulingGates)
+}
+
+// schedule decides until nothing is left to decide or enough bindings are in flight. It tells whether to go on at once.
+func (r *run) schedule(ctx context.Context) (more bool) {
+	for range batchMax {
+		if r.binding >= r.options.BindingsMax {
+			return false
+		}
+		it := r.queue.pop(r.now())
+		if it == nil {
+			return false
+		}
+		r.attempt(ctx, it)
+	}
+	return true
+}
+
+// attempt decides on one pod.
+func (r *run) attempt(ctx context.Context, it *item) {
+	start := r.now()
+	decision := r.cluster.Place(it.want)
+	if decision.Node == "" {
+		r.refuse(it, decision.Why)
+		r.observe(ResultUnschedulable, start)
+		return
+	}
+	if r.metrics.Algorithm != nil {
+		r.metrics.Algorithm(r.now().Sub(start))
+	}
+	r.cluster.Assume(it.want, decision.Node)
+	r.news.arrived = true
+	delete(r.queue.byUID, it.uid)
+	it.where = assumed
+	r.assumed[it.uid] = it
+	it.bind = binding{node: decision.Node, start: start}
+	r.bindWhenQuiet(ctx, it)
+	if l := r.queue.lots[it.want.Key()]; l != nil && decision.Feasible > 0 {
+		r.queue.release(l.items.first(), start)
+	}
+}
+
+// release looks for parked pods that the news may help. Of a lot only the first is let go; each pod that finds a node
+// lets the next one go.
+func (r *run) release(now time.Time) {
+	n := &r.news
+	if len(n.improved) == 0 && !n.arrived && !n.departed {
+		return
+	}
+	released := 0
+	if n.firstNode {
+		released += r.queue.releaseAll(now, func(*item) bool { return true })
+	}
+	if len(n.improved) > 0 {
+		for _, l := range r.queue.lots {
+			if it := l.items.first(); r.anyFits(it.want) {
+				r.queue.release(it, now)
+				released++
+			}
+		}
+	}
+	for it := range r.queue.alone {
+		if it.want.HelpedBy(n.arrived, n.departed || len(n.improved) > 0) {
+			r.queue.release(it, now)
+			released++
+		}
+	}
+	if released > 0 && r.metrics.Incoming != nil {
+		r.metrics.Incoming("AssignedPodDelete", "active", released)
+	}
+	clear(n.improved)
+	n.firstNode, n.arrived, n.departed = false, false, false
+}
+
+func (r *run) anyFits(w *placement.Want) bool {
+	for name := range r.news.improved {
+		if r.cluster.Fits(w, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// flush tries pods again that have been parked for long.
+func (r *run) flush(now time.Time) {
+	r.queue.releaseAll(now, func(it *item) bool { return now.Sub(it.at) >= parkedMax })
+}
+
+func (r *run) observe(result string, start time.Time) {
+	if r.metrics.Attempt != nil {
+		r.metrics.Attempt(result, r.now().Sub(start))
+	}
+}
+
+func (r *run) incoming(event string, it *item) {
+	if r.metrics.Incoming == nil {
+		return
+	}
+	name := "active"
+	if it.where == gated {
+		name = "gated"
+	}
+	r.metrics.Incoming(event, name, 1)
+}
+
+// report tells the sizes if they changed.
+func (r *run) report() {
+	q := r.queue
+	sizes := [7]int{q.active.Len(), q.waitingLen(), q.parked(), q.gated, r.cluster.Nodes(), r.cluster.Pods(), len(r.assumed)}
+	if sizes == r.pending {
+		return
+	}
+	r.pending = sizes
+	if r.metrics.Pending != nil {
+		r.metrics.Pending(sizes[0], sizes[1], sizes[2], sizes[3])
+	}
+	if r.metrics.Cache != nil {
+		r.metrics.Cache(sizes[4], sizes[5], sizes[6])
+	}
+}

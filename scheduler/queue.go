@@ -1,0 +1,312 @@
+package scheduler
+
+import (
+	"container/heap"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/wheelhouse-k8s/wheelhouse/scheduler/placement"
+)
+
+// Upstream's times.
+const (
+	backoffFirst = time.Second
+	backoffMax   = 10 * time.Second
+	// parkedMax is when a parked pod is tried again though nothing changed that could help it: a safety net.
+	parkedMax  = 5 * time.Minute
+	flushEvery = 30 * time.Second
+)
+
+// whereabouts of an item.
+type whereabouts uint8
+
+const (
+	// nowhere: not in the queue (any more).
+	nowhere whereabouts = iota
+	// gated: the pod has scheduling gates.
+	gated
+	// active: to be tried as soon as its turn comes.
+	active
+	// waiting out its backoff.
+	waiting
+	// parked: no node can take the pod, until something changes.
+	parked
+	// assumed: it has a node and is being bound.
+	assumed
+)
+
+// item is a pod on its way to a node.
+type item struct {
+	want     *placement.Want
+	uid      types.UID
+	priority int32
+	// since is when the pod was first seen, at when it was queued or tried last.
+	since, at time.Time
+	seq       uint64
+	// attempts that failed.
+	attempts int
+	// hold: it stays for its backoff even if there is nothing else to do.
+	hold  bool
+	where whereabouts
+	index int
+	lot   *lot
+
+	bind  binding
+	patch patching
+}
+
+func (it *item) pod() *corev1.Pod { return it.want.Pod() }
+
+// ready is when the item's backoff ends.
+func (it *item) ready() time.Time {
+	if it.attempts == 0 {
+		return it.at
+	}
+	d := backoffFirst
+	for n := 1; n < it.attempts && d < backoffMax; n++ {
+		d *= 2
+	}
+	return it.at.Add(min(d, backoffMax))
+}
+
+// items is a heap.
+type items struct {
+	list []*item
+	less func(a, b *item) bool
+}
+
+func (h *items) Len() int           { return len(h.list) }
+func (h *items) Less(i, j int) bool { return h.less(h.list[i], h.list[j]) }
+func (h *items) Swap(i, j int) {
+	h.list[i], h.list[j] = h.list[j], h.list[i]
+	h.list[i].index, h.list[j].index = i, j
+}
+func (h *items) Push(x any) {
+	it := x.(*item)
+	it.index = len(h.list)
+	h.list = append(h.list, it)
+}
+func (h *items) Pop() any {
+	last := len(h.list) - 1
+	it := h.list[last]
+	h.list[last] = nil
+	h.list = h.list[:last]
+	return it
+}
+
+// first is the item at the top, nil if there is none.
+func (h *items) first() *item {
+	if len(h.list) == 0 {
+		return nil
+	}
+	return h.list[0]
+}
+
+// byPriority is upstream's PrioritySort: the higher priority, then the longer wait.
+func byPriority(a, b *item) bool {
+	if a.priority != b.priority {
+		return a.priority > b.priority
+	}
+	if !a.at.Equal(b.at) {
+		return a.at.Before(b.at)
+	}
+	return a.seq < b.seq
+}
+
+func byReady(a, b *item) bool {
+	if ra, rb := a.ready(), b.ready(); !ra.Equal(rb) {
+		return ra.Before(rb)
+	}
+	return byPriority(a, b)
+}
+
+// lot is the parked pods that every node treats alike: as long as no node takes one of them, none takes any.
+type lot struct {
+	key   string
+	items items
+}
+
+// queue orders the pods that have no node. The loop owns it.
+type queue struct {
+	byUID  map[types.UID]*item
+	active items
+	// waiting ones by the end of their backoff; held are those that wait for all of it.
+	waiting, held items
+	lots          map[string]*lot
+	// alone are the parked pods whose chances depend on other pods.
+	alone map[*item]struct{}
+	gated int
+	seq   uint64
+}
+
+func newQueue() *queue {
+	return &queue{byUID: map[types.UID]*item{}, active: items{less: byPriority}, waiting: items{less: byReady}, held: items{less: byReady},
+		lots: map[string]*lot{}, alone: map[*item]struct{}{}}
+}
+
+// add queues a pod that is new or became another.
+func (q *queue) add(want *placement.Want, now time.Time) *item {
+	pod := want.Pod()
+	q.seq++
+	it := &item{want: want, uid: pod.UID, since: now, at: now, seq: q.seq}
+	q.byUID[pod.UID] = it
+	q.enter(it)
+	return it
+}
+
+// enter puts an item where its pod belongs at first.
+func (q *queue) enter(it *item) {
+	it.priority = 0
+	if p := it.pod().Spec.Priority; p != nil {
+		it.priority = *p
+	}
+	if len(it.pod().Spec.SchedulingGates) > 0 {
+		it.where = gated
+		q.gated++
+		return
+	}
+	it.where = active
+	heap.Push(&q.active, it)
+}
+
+// leave takes an item out of where it is.
+func (q *queue) leave(it *item) {
+	switch it.where {
+	case gated:
+		q.gated--
+	case active:
+		heap.Remove(&q.active, it.index)
+	case waiting:
+		heap.Remove(q.backoff(it), it.index)
+	case parked:
+		if it.lot == nil {
+			delete(q.alone, it)
+			break
+		}
+		heap.Remove(&it.lot.items, it.index)
+		if it.lot.items.Len() == 0 {
+			delete(q.lots, it.lot.key)
+		}
+		it.lot = nil
+	}
+	it.where = nowhere
+}
+
+// drop forgets a pod.
+func (q *queue) drop(it *item) {
+	q.leave(it)
+	delete(q.byUID, it.uid)
+}
+
+// pop takes the pod to try next, nil if there is none. A pod in backoff is tried early when nothing else is to do.
+func (q *queue) pop(now time.Time) *item {
+	for _, h := range [2]*items{&q.waiting, &q.held} {
+		for it := h.first(); it != nil && !it.ready().After(now); it = h.first() {
+			q.leave(it)
+			it.where = active
+			heap.Push(&q.active, it)
+		}
+	}
+	it := q.active.first()
+	if it == nil {
+		it = q.waiting.first()
+	}
+	if it != nil {
+		q.leave(it)
+	}
+	return it
+}
+
+// backoff is the heap that the item waits in.
+func (q *queue) backoff(it *item) *items {
+	if it.hold {
+		return &q.held
+	}
+	return &q.waiting
+}
+
+func (q *queue) wait(it *item) {
+	it.where = waiting
+	heap.Push(q.backoff(it), it)
+}
+
+// park puts away an item that no node can take.
+func (q *queue) park(it *item, now time.Time) {
+	it.at = now
+	it.attempts++
+	it.where = parked
+	if it.want.Alone() {
+		it.hold = true
+		q.alone[it] = struct{}{}
+		return
+	}
+	it.hold = false
+	key := it.want.Key()
+	l := q.lots[key]
+	if l == nil {
+		l = &lot{key: key, items: items{less: byPriority}}
+		q.lots[key] = l
+	}
+	it.lot = l
+	heap.Push(&l.items, it)
+}
+
+// retry queues an item again after an error, for after its backoff.
+func (q *queue) retry(it *item, now time.Time) {
+	it.at = now
+	it.attempts++
+	it.hold = true
+	q.wait(it)
+}
+
+// release lets a parked item be tried again, after its backoff if that has not passed.
+func (q *queue) release(it *item, now time.Time) {
+	q.leave(it)
+	if it.ready().After(now) {
+		q.wait(it)
+		return
+	}
+	it.where = active
+	heap.Push(&q.active, it)
+}
+
+// releaseAll lets every parked item be tried again.
+func (q *queue) releaseAll(now time.Time, which func(*item) bool) (released int) {
+	var found []*item
+	for _, l := range q.lots {
+		for _, it := range l.items.list {
+			if which(it) {
+				found = append(found, it)
+			}
+		}
+	}
+	for it := range q.alone {
+		if which(it) {
+			found = append(found, it)
+		}
+	}
+	for _, it := range found {
+		q.release(it, now)
+	}
+	return len(found)
+}
+
+// parked is the number of parked items.
+func (q *queue) parked() int {
+	return len(q.byUID) - q.gated - q.active.Len() - q.waitingLen()
+}
+
+func (q *queue) waitingLen() int { return q.waiting.Len() + q.held.Len() }
+
+// nextReady is when the first backoff ends; false if none is waiting.
+func (q *queue) nextReady() (time.Time, bool) {
+	var next time.Time
+	for _, h := range [2]*items{&q.waiting, &q.held} {
+		if it := h.first(); it != nil && (next.IsZero() || it.ready().Before(next)) {
+			next = it.ready()
+		}
+	}
+	return next, !next.IsZero()
+}

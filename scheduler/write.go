@@ -1,0 +1,193 @@
+package scheduler
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"maps"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/wheelhouse-k8s/wheelhouse/scheduler/placement"
+)
+
+// noteMax is the longest message of an event.
+const noteMax = 1024
+
+// binding is a decision that is being written.
+type binding struct {
+	node  string
+	start time.Time
+}
+
+// patching is what an item has to say in its pod's status.
+type patching struct {
+	// condition to write next, nil for none.
+	condition *corev1.PodCondition
+	// queued in the list of patches; busy while one is in flight.
+	queued, busy bool
+	// bindAfter: the binding waits for the patch in flight, which would otherwise undo the condition of the binding.
+	bindAfter bool
+}
+
+// bindWhenQuiet writes the binding as soon as no patch of the pod is in flight.
+func (r *run) bindWhenQuiet(ctx context.Context, it *item) {
+	r.binding++
+	it.patch.condition = nil
+	if it.patch.busy {
+		it.patch.bindAfter = true
+		return
+	}
+	pod, node := it.pod(), it.bind.node
+	r.writers.Go(func() {
+		_, err := r.client.Act(ctx, pod.Namespace, pod.Name, "binding", &corev1.Binding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID},
+			Target:     corev1.ObjectReference{Kind: "Node", Name: node},
+		})
+		if err == nil {
+			r.recorder.Action(reference(pod), corev1.EventTypeNormal, "Scheduled", "Binding",
+				"Successfully assigned "+pod.Namespace+"/"+pod.Name+" to "+node)
+		}
+		r.inbox.put(-1, letter{item: it, bound: true, err: err})
+	})
+}
+
+// bound takes the outcome of a binding.
+func (r *run) bound(ctx context.Context, it *item, err error) {
+	r.binding--
+	if err == nil {
+		r.observe(ResultScheduled, it.bind.start)
+		if r.metrics.Scheduled != nil {
+			r.metrics.Scheduled(it.attempts+1, r.now().Sub(it.since))
+		}
+		return
+	}
+	if ctx.Err() != nil || r.assumed[it.uid] != it {
+		return // the cluster has shown what became of the pod
+	}
+	delete(r.assumed, it.uid)
+	if node := r.cluster.RemovePod(it.uid); node != "" {
+		r.news.improved[node] = struct{}{}
+		r.news.departed = true
+	}
+	it.want = r.cluster.Want(it.pod())
+	r.queue.byUID[it.uid] = it
+	r.queue.retry(it, r.now())
+	r.observe(ResultError, it.bind.start)
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return // deleted, or bound by another: the cluster will show it
+	}
+	slog.Warn("binding a pod failed", "namespace", it.pod().Namespace, "pod", it.pod().Name, "node", it.bind.node, "error", err)
+	r.say(it, corev1.PodReasonSchedulerError, "binding rejected: "+err.Error())
+}
+
+// refuse parks a pod that no node can take, and says why.
+func (r *run) refuse(it *item, why *placement.Explanation) {
+	it.bind = binding{}
+	r.queue.park(it, r.now())
+	r.queue.byUID[it.uid] = it
+	r.say(it, corev1.PodReasonUnschedulable, why.String())
+}
+
+// say tells in an event and in the pod's status why it has no node.
+func (r *run) say(it *item, reason, message string) {
+	pod := it.pod()
+	note := message
+	if len(note) > noteMax {
+		note = note[:noteMax-4] + " ..."
+	}
+	r.recorder.Action(reference(pod), corev1.EventTypeWarning, "FailedScheduling", "Scheduling", note)
+	condition := corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: reason, Message: message,
+		ObservedGeneration: pod.Generation, LastTransitionTime: metav1.NewTime(r.now())}
+	for i := range pod.Status.Conditions {
+		old := &pod.Status.Conditions[i]
+		if old.Type != condition.Type {
+			continue
+		}
+		if old.Status == condition.Status {
+			condition.LastTransitionTime = old.LastTransitionTime
+		}
+		if old.Status == condition.Status && old.Reason == reason && old.Message == message &&
+			old.ObservedGeneration == pod.Generation {
+			it.patch.condition = nil
+			return
+		}
+	}
+	it.patch.condition = &condition
+	if !it.patch.queued && !it.patch.busy {
+		it.patch.queued = true
+		r.patches = append(r.patches, it)
+	}
+}
+
+// sendPatches writes waiting conditions.
+func (r *run) sendPatches(ctx context.Context) {
+	for r.patching < r.options.PatchesMax && len(r.patches) > 0 {
+		it := r.patches[0]
+		r.patches[0] = nil
+		r.patches = r.patches[1:]
+		it.patch.queued = false
+		if it.patch.condition == nil || r.queue.byUID[it.uid] != it {
+			continue // it found a node, or is gone
+		}
+		condition := it.patch.condition
+		it.patch.condition = nil
+		it.patch.busy = true
+		r.patching++
+		pod := it.pod()
+		r.writers.Go(func() {
+			_, err := r.client.PatchStatus(ctx, pod.Namespace, pod.Name, types.StrategicMergePatchType, statusPatch(pod, condition))
+			r.inbox.put(-1, letter{item: it, patched: true, err: err})
+		})
+	}
+}
+
+// patched takes the outcome of a status patch.
+func (r *run) patched(ctx context.Context, it *item, err error) {
+	r.patching--
+	it.patch.busy = false
+	if err != nil && ctx.Err() == nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		slog.Warn("writing why a pod has no node failed", "namespace", it.pod().Namespace, "pod", it.pod().Name, "error", err)
+	}
+	if it.patch.bindAfter {
+		it.patch.bindAfter = false
+		r.binding--
+		if r.assumed[it.uid] == it {
+			r.bindWhenQuiet(ctx, it)
+		}
+		return
+	}
+	if it.patch.condition != nil && !it.patch.queued {
+		it.patch.queued = true
+		r.patches = append(r.patches, it)
+	}
+}
+
+// statusPatch sets one condition of one very pod.
+func statusPatch(pod *corev1.Pod, condition *corev1.PodCondition) []byte {
+	type meta struct {
+		UID types.UID `json:"uid"`
+	}
+	type status struct {
+		Conditions []corev1.PodCondition `json:"conditions"`
+	}
+	patch, err := json.Marshal(struct {
+		Metadata meta   `json:"metadata"`
+		Status   status `json:"status"`
+	}{meta{pod.UID}, status{[]corev1.PodCondition{*condition}}})
+	if err != nil {
+		panic(err) // strings and times always encode
+	}
+	return patch
+}
+
+func reference(pod *corev1.Pod) *corev1.ObjectReference {
+	return &corev1.ObjectReference{Kind: "Pod", APIVersion: "v1", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID,
+		ResourceVersion: pod.ResourceVersion}
+}
+
+func sameLabels(a, b *corev1.Pod) bool { return maps.Equal(a.Labels, b.Labels) }
