@@ -1,0 +1,247 @@
+package core
+
+import (
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+func (v *podValidator) affinity(a *corev1.Affinity, at *field.Path) {
+	const required, preferred = "requiredDuringSchedulingIgnoredDuringExecution", "preferredDuringSchedulingIgnoredDuringExecution"
+	if n := a.NodeAffinity; n != nil {
+		here := at.Child("nodeAffinity")
+		if s := n.RequiredDuringSchedulingIgnoredDuringExecution; s != nil {
+			v.add(ValidateNodeSelector(s, v.allow.NodeAffinityLabelValues, here.Child(required)))
+		}
+		for i := range n.PreferredDuringSchedulingIgnoredDuringExecution {
+			term := &n.PreferredDuringSchedulingIgnoredDuringExecution[i]
+			v.weight(term.Weight, here.Child(preferred).Index(i))
+			// Values that are no label values have always been accepted here: they only match nothing.
+			v.nodeSelectorTerm(&term.Preference, true, here.Child(preferred).Index(i).Child("preference"))
+		}
+	}
+	if p := a.PodAffinity; p != nil {
+		v.podAffinityTerms(p.RequiredDuringSchedulingIgnoredDuringExecution, at.Child("podAffinity", required))
+		v.weightedTerms(p.PreferredDuringSchedulingIgnoredDuringExecution, at.Child("podAffinity", preferred))
+	}
+	if p := a.PodAntiAffinity; p != nil {
+		v.podAffinityTerms(p.RequiredDuringSchedulingIgnoredDuringExecution, at.Child("podAntiAffinity", required))
+		v.weightedTerms(p.PreferredDuringSchedulingIgnoredDuringExecution, at.Child("podAntiAffinity", preferred))
+	}
+}
+
+func (ps *problems) weight(w int32, at *field.Path) {
+	if w <= 0 || w > 100 {
+		ps.invalid(at, "weight", w, "must be in the range 1-100")
+	}
+}
+
+// ValidateNodeSelector judges a selector of nodes. anyValues accepts values that cannot be label values.
+func ValidateNodeSelector(s *corev1.NodeSelector, anyValues bool, at *field.Path) field.ErrorList {
+	var p problems
+	if len(s.NodeSelectorTerms) == 0 {
+		p.required(at, "nodeSelectorTerms", "must have at least one term")
+	}
+	for i := range s.NodeSelectorTerms {
+		p.nodeSelectorTerm(&s.NodeSelectorTerms[i], anyValues, at.Child("nodeSelectorTerms").Index(i))
+	}
+	return p.list
+}
+
+func (ps *problems) nodeSelectorTerm(t *corev1.NodeSelectorTerm, anyValues bool, at *field.Path) {
+	for i := range t.MatchExpressions {
+		ps.nodeExpression(&t.MatchExpressions[i], anyValues, at.Child("matchExpressions").Index(i))
+	}
+	for i := range t.MatchFields {
+		ps.nodeField(&t.MatchFields[i], at.Child("matchFields").Index(i))
+	}
+}
+
+func (ps *problems) nodeExpression(r *corev1.NodeSelectorRequirement, anyValues bool, at *field.Path) {
+	switch r.Operator {
+	case corev1.NodeSelectorOpIn, corev1.NodeSelectorOpNotIn:
+		if len(r.Values) == 0 {
+			ps.required(at, "values", "must be set when operator is In or NotIn")
+		}
+	case corev1.NodeSelectorOpExists, corev1.NodeSelectorOpDoesNotExist:
+		if len(r.Values) > 0 {
+			ps.forbidden(at, "values", "may not be set when operator is Exists or DoesNotExist")
+		}
+	case corev1.NodeSelectorOpGt, corev1.NodeSelectorOpLt:
+		if len(r.Values) != 1 {
+			ps.required(at, "values", "must be one value when operator is Lt or Gt")
+		}
+	default:
+		ps.invalid(at, "operator", r.Operator, "is not an operator of node selectors")
+	}
+	ps.add(metav1validation.ValidateLabelName(r.Key, at.Child("key")))
+	if anyValues {
+		return
+	}
+	for i, value := range r.Values {
+		ps.messages(at.Child("values").Index(i), "", value, validation.IsValidLabelValue(value))
+	}
+}
+
+func (ps *problems) nodeField(r *corev1.NodeSelectorRequirement, at *field.Path) {
+	switch r.Operator {
+	case corev1.NodeSelectorOpIn, corev1.NodeSelectorOpNotIn:
+		if len(r.Values) != 1 {
+			ps.required(at, "values", "must be one value")
+		}
+	default:
+		ps.invalid(at, "operator", r.Operator, "is not an operator for fields of nodes")
+	}
+	if r.Key != metav1.ObjectNameField {
+		ps.invalid(at, "key", r.Key, "is not a field of nodes that can be selected by")
+		return
+	}
+	for i, value := range r.Values {
+		ps.subdomain(at.Child("values").Index(i), "", value)
+	}
+}
+
+func (v *podValidator) podAffinityTerms(terms []corev1.PodAffinityTerm, at *field.Path) {
+	for i := range terms {
+		v.podAffinityTerm(&terms[i], at.Index(i))
+	}
+}
+
+func (v *podValidator) weightedTerms(terms []corev1.WeightedPodAffinityTerm, at *field.Path) {
+	for i := range terms {
+		v.weight(terms[i].Weight, at.Index(i))
+		v.podAffinityTerm(&terms[i].PodAffinityTerm, at.Index(i).Child("podAffinityTerm"))
+	}
+}
+
+func (v *podValidator) podAffinityTerm(t *corev1.PodAffinityTerm, at *field.Path) {
+	options := metav1validation.LabelSelectorValidationOptions{AllowInvalidLabelValueInSelector: v.allow.SelectorLabelValues}
+	v.add(metav1validation.ValidateLabelSelector(t.LabelSelector, options, at.Child("labelSelector")))
+	v.add(metav1validation.ValidateLabelSelector(t.NamespaceSelector, options, at.Child("namespaceSelector")))
+	for _, name := range t.Namespaces {
+		v.label(at, "namespace", name)
+	}
+	v.labelKeys(t.MatchLabelKeys, t.LabelSelector, at.Child("matchLabelKeys"))
+	v.labelKeys(t.MismatchLabelKeys, t.LabelSelector, at.Child("mismatchLabelKeys"))
+	v.keysOnce(t.MatchLabelKeys, t.MismatchLabelKeys, t.LabelSelector, at)
+	if t.TopologyKey == "" {
+		v.required(at, "topologyKey", "must not be empty")
+	}
+	v.add(metav1validation.ValidateLabelName(t.TopologyKey, at.Child("topologyKey")))
+}
+
+func (v *podValidator) labelKeys(keys []string, s *metav1.LabelSelector, at *field.Path) {
+	if len(keys) > 0 && s == nil {
+		v.forbidden(at, "", "may not be set without labelSelector")
+		return
+	}
+	for i, key := range keys {
+		v.add(metav1validation.ValidateLabelName(key, at.Index(i)))
+	}
+}
+
+// keysOnce: a key that is matched by the pod's own label may not be selected in another way too. The selector already
+// holds an expression for each matched key, made when the pod was prepared, so a second mention is the user's.
+func (v *podValidator) keysOnce(matched, mismatched []string, s *metav1.LabelSelector, at *field.Path) {
+	if s != nil && len(matched) > 0 {
+		seen := map[string]bool{}
+		for key := range s.MatchLabels {
+			seen[key] = true
+		}
+		for _, e := range s.MatchExpressions {
+			for i, key := range matched {
+				if key == e.Key && seen[key] {
+					v.invalid(at.Index(i), "", key, "is both in matchLabelKeys and in labelSelector")
+				}
+			}
+			seen[e.Key] = true
+		}
+	}
+	for i, key := range matched {
+		if contains(mismatched, key) {
+			v.invalid(at.Child("matchLabelKeys").Index(i), "", key, "is both in matchLabelKeys and in mismatchLabelKeys")
+		}
+	}
+}
+
+// ValidateTolerations judges tolerations of taints.
+func ValidateTolerations(tolerations []corev1.Toleration, at *field.Path) field.ErrorList {
+	var p problems
+	for i := range tolerations {
+		p.toleration(&tolerations[i], at, i)
+	}
+	return p.list
+}
+
+func (ps *problems) toleration(t *corev1.Toleration, at *field.Path, i int) {
+	if t.Key != "" && t.Key != corev1.TaintNodeNotReady && t.Key != corev1.TaintNodeUnreachable {
+		ps.add(metav1validation.ValidateLabelName(t.Key, at.Index(i).Child("key")))
+	}
+	if t.Key == "" && t.Operator != corev1.TolerationOpExists {
+		ps.invalid(at.Index(i), "operator", t.Operator, "must be Exists when key is empty, which means all keys and values")
+	}
+	if t.TolerationSeconds != nil && t.Effect != corev1.TaintEffectNoExecute {
+		ps.invalid(at.Index(i), "effect", t.Effect, "must be NoExecute when tolerationSeconds is set")
+	}
+	switch t.Operator {
+	case corev1.TolerationOpEqual, "":
+		if messages := validation.IsValidLabelValue(t.Value); len(messages) > 0 {
+			ps.invalid(at.Index(i), "operator", t.Value, strings.Join(messages, ";"))
+		}
+	case corev1.TolerationOpExists:
+		if t.Value != "" {
+			ps.invalid(at.Index(i), "operator", t.Value, "value must be empty when operator is Exists")
+		}
+	default:
+		oneOf(ps, at.Index(i), "operator", t.Operator, corev1.TolerationOpEqual, corev1.TolerationOpExists)
+	}
+	switch t.Effect {
+	case "", corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute:
+	default:
+		oneOf(ps, at.Index(i), "effect", t.Effect, corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute)
+	}
+}
+
+func (v *podValidator) topologySpread(at *field.Path) {
+	list := v.spec.TopologySpreadConstraints
+	for i := range list {
+		c, here := &list[i], at.Child("topologySpreadConstraints").Index(i)
+		if c.MaxSkew <= 0 {
+			v.invalid(here, "maxSkew", c.MaxSkew, "must be greater than zero")
+		}
+		if c.TopologyKey == "" {
+			v.required(here, "topologyKey", "must not be empty")
+		}
+		oneOf(&v.problems, here, "whenUnsatisfiable", c.WhenUnsatisfiable, corev1.DoNotSchedule, corev1.ScheduleAnyway)
+		for j := i + 1; j < len(list); j++ {
+			if list[j].TopologyKey == c.TopologyKey && list[j].WhenUnsatisfiable == c.WhenUnsatisfiable {
+				v.duplicate(here, "{topologyKey, whenUnsatisfiable}", fmt.Sprintf("{%v, %v}", c.TopologyKey, c.WhenUnsatisfiable))
+				break
+			}
+		}
+		if n := c.MinDomains; n != nil {
+			if *n <= 0 {
+				v.invalid(here, "minDomains", *n, "must be greater than zero")
+			}
+			if c.WhenUnsatisfiable != corev1.DoNotSchedule {
+				v.invalid(here, "minDomains", *n, "needs whenUnsatisfiable to be DoNotSchedule")
+			}
+		}
+		if p := c.NodeAffinityPolicy; p != nil {
+			oneOf(&v.problems, here, "nodeAffinityPolicy", *p, corev1.NodeInclusionPolicyHonor, corev1.NodeInclusionPolicyIgnore)
+		}
+		if p := c.NodeTaintsPolicy; p != nil {
+			oneOf(&v.problems, here, "nodeTaintsPolicy", *p, corev1.NodeInclusionPolicyHonor, corev1.NodeInclusionPolicyIgnore)
+		}
+		v.labelKeys(c.MatchLabelKeys, c.LabelSelector, here.Child("matchLabelKeys"))
+		v.keysOnce(c.MatchLabelKeys, nil, c.LabelSelector, here)
+		if !v.allow.SpreadSelectors {
+			v.add(metav1validation.ValidateLabelSelector(c.LabelSelector, metav1validation.LabelSelectorValidationOptions{}, here.Child("labelSelector")))
+		}
+	}
+}

@@ -1,0 +1,183 @@
+package core
+
+import (
+	"path"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// volume is the pod's volume of that name, nil if there is none without problems.
+func (v *podValidator) volume(name string) *corev1.Volume {
+	for _, volume := range v.volumes {
+		if volume.Name == name {
+			return volume
+		}
+	}
+	return nil
+}
+
+func (v *podValidator) volumeMounts(c *corev1.Container, at *field.Path) {
+	for i := range c.VolumeMounts {
+		m := &c.VolumeMounts[i]
+		volume := v.volume(m.Name)
+		if volume != nil && volume.Image == nil && m.Name != "" && m.MountPath != "" && len(c.VolumeDevices) == 0 &&
+			m.SubPath == "" && m.SubPathExpr == "" && m.MountPropagation == nil && m.RecursiveReadOnly == nil &&
+			!mountedBefore(c.VolumeMounts[:i], m.MountPath) {
+			continue
+		}
+		v.volumeMount(c, i, volume, at.Child("volumeMounts"))
+	}
+}
+
+// volumeMount judges the i-th mount. The paths of some problems lack its index: clients know them so.
+func (v *podValidator) volumeMount(c *corev1.Container, i int, volume *corev1.Volume, at *field.Path) {
+	m, here := &c.VolumeMounts[i], at.Index(i)
+	if m.Name == "" {
+		v.required(here, "name", "")
+	}
+	if volume == nil {
+		v.notFound(here, "name", m.Name)
+	}
+	if m.MountPath == "" {
+		v.required(here, "mountPath", "")
+	}
+	if mountedBefore(c.VolumeMounts[:i], m.MountPath) {
+		v.invalid(here, "mountPath", m.MountPath, "must be unique")
+	}
+	for j := range c.VolumeDevices {
+		if c.VolumeDevices[j].Name == m.Name {
+			v.invalid(here, "name", m.Name, "is already in volumeDevices")
+		}
+		if c.VolumeDevices[j].DevicePath == m.MountPath {
+			v.invalid(here, "mountPath", m.MountPath, "is already a path in volumeDevices")
+		}
+	}
+	if volume != nil && volume.Image != nil {
+		if m.SubPath != "" {
+			v.invalid(here, "subPath", m.SubPath, "is not possible for image volumes")
+		}
+		if m.SubPathExpr != "" {
+			v.invalid(here, "subPathExpr", m.SubPathExpr, "is not possible for image volumes")
+		}
+	}
+	if m.SubPath != "" {
+		v.descendingPath(m.SubPath, at, "subPath")
+	}
+	if m.SubPathExpr != "" {
+		if m.SubPath != "" {
+			v.invalid(here, "subPathExpr", m.SubPathExpr, "may not be set together with subPath")
+		}
+		v.descendingPath(m.SubPathExpr, at, "subPathExpr")
+	}
+	v.mountPropagation(c, m, at)
+	v.recursiveReadOnly(m, at)
+}
+
+func mountedBefore(mounts []corev1.VolumeMount, path string) bool {
+	for i := range mounts {
+		if mounts[i].MountPath == path {
+			return true
+		}
+	}
+	return false
+}
+
+func (v *podValidator) mountPropagation(c *corev1.Container, m *corev1.VolumeMount, at *field.Path) {
+	if m.MountPropagation == nil {
+		return
+	}
+	mode := *m.MountPropagation
+	oneOf(&v.problems, at, "mountPropagation", mode, corev1.MountPropagationBidirectional, corev1.MountPropagationHostToContainer, corev1.MountPropagationNone)
+	privileged := c.SecurityContext != nil && c.SecurityContext.Privileged != nil && *c.SecurityContext.Privileged
+	if mode == corev1.MountPropagationBidirectional && !privileged {
+		v.forbidden(at, "mountPropagation", "Bidirectional is for privileged containers only")
+	}
+}
+
+func (v *podValidator) recursiveReadOnly(m *corev1.VolumeMount, at *field.Path) {
+	if m.RecursiveReadOnly == nil {
+		return
+	}
+	mode := *m.RecursiveReadOnly
+	oneOf(&v.problems, at, "recursiveReadOnly", mode, corev1.RecursiveReadOnlyDisabled, corev1.RecursiveReadOnlyIfPossible, corev1.RecursiveReadOnlyEnabled)
+	if mode != corev1.RecursiveReadOnlyEnabled && mode != corev1.RecursiveReadOnlyIfPossible {
+		return
+	}
+	if !m.ReadOnly {
+		v.forbidden(at, "recursiveReadOnly", "needs readOnly to be true")
+	}
+	if m.MountPropagation != nil && *m.MountPropagation != corev1.MountPropagationNone {
+		v.forbidden(at, "recursiveReadOnly", "needs mountPropagation to be None or not set")
+	}
+}
+
+func (v *podValidator) volumeDevices(c *corev1.Container, at *field.Path) {
+	for i := range c.VolumeDevices {
+		d, here := &c.VolumeDevices[i], at.Child("volumeDevices").Index(i)
+		volume := v.volume(d.Name)
+		if d.Name == "" {
+			v.required(here, "name", "")
+		}
+		switch {
+		case volume == nil:
+			v.notFound(here, "name", d.Name)
+		case volume.PersistentVolumeClaim == nil && volume.Ephemeral == nil:
+			v.invalid(here, "name", d.Name, "must be a volume of a PersistentVolumeClaim to be used as a block device")
+		}
+		if d.DevicePath == "" {
+			v.required(here, "devicePath", "")
+		}
+		for _, earlier := range c.VolumeDevices[:i] {
+			if d.Name != "" && earlier.Name == d.Name {
+				v.invalid(here, "name", d.Name, "must be unique")
+			}
+			if earlier.DevicePath == d.DevicePath && !climbs(d.DevicePath) {
+				v.invalid(here, "devicePath", d.DevicePath, "must be unique")
+			}
+		}
+		if climbs(d.DevicePath) {
+			v.invalid(here, "devicePath", d.DevicePath, "must not contain '..'")
+		}
+		for j := range c.VolumeMounts {
+			if c.VolumeMounts[j].Name == d.Name {
+				v.invalid(here, "name", d.Name, "is already in volumeMounts")
+			}
+			if c.VolumeMounts[j].MountPath == d.DevicePath {
+				v.invalid(here, "devicePath", d.DevicePath, "is already a path in volumeMounts")
+			}
+		}
+	}
+}
+
+// climbs tells whether a path has an element "..", which could lead out of where it belongs.
+func climbs(p string) bool {
+	if !strings.Contains(p, "..") {
+		return false
+	}
+	for _, element := range strings.Split(p, "/") {
+		if element == ".." {
+			return true
+		}
+	}
+	return false
+}
+
+// descendingPath accepts relative paths that stay below where they start.
+func (ps *problems) descendingPath(p string, at *field.Path, child string) {
+	if path.IsAbs(p) {
+		ps.invalid(at, child, p, "must be a relative path")
+	}
+	if climbs(p) {
+		ps.invalid(at, child, p, "must not contain '..'")
+	}
+}
+
+// pathInVolume is a descendingPath whose first element does not begin with two dots: such names are the kubelet's own.
+func (ps *problems) pathInVolume(p string, at *field.Path, child string) {
+	ps.descendingPath(p, at, child)
+	if strings.HasPrefix(p, "..") && !strings.HasPrefix(p, "../") {
+		ps.invalid(at, child, p, "must not start with '..'")
+	}
+}

@@ -1,0 +1,202 @@
+package core
+
+import (
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	resourcehelper "k8s.io/component-helpers/resource"
+)
+
+func isHugePages(name corev1.ResourceName) bool {
+	return strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix)
+}
+
+// isNative tells whether Kubernetes itself gives the resource its meaning.
+func isNative(name corev1.ResourceName) bool {
+	return !strings.Contains(string(name), "/") || strings.Contains(string(name), corev1.ResourceDefaultNamespacePrefix)
+}
+
+// isExtended tells whether the resource is advertised by someone else.
+func isExtended(name corev1.ResourceName) bool {
+	if isNative(name) || strings.HasPrefix(string(name), corev1.DefaultResourceRequestsPrefix) {
+		return false
+	}
+	// It must be usable in a quota, where it is prefixed.
+	return len(validation.IsQualifiedName(corev1.DefaultResourceRequestsPrefix+string(name))) == 0
+}
+
+// overcommittable tells whether limits may exceed requests.
+func overcommittable(name corev1.ResourceName) bool { return isNative(name) && !isHugePages(name) }
+
+// wholeNumbersOnly tells whether amounts of the resource are counted.
+func wholeNumbersOnly(name corev1.ResourceName) bool {
+	switch name {
+	case corev1.ResourcePods, corev1.ResourceQuotas, corev1.ResourceServices, corev1.ResourceReplicationControllers, corev1.ResourceSecrets,
+		corev1.ResourceConfigMaps, corev1.ResourcePersistentVolumeClaims, corev1.ResourceServicesNodePorts, corev1.ResourceServicesLoadBalancers:
+		return true
+	}
+	return isExtended(name)
+}
+
+// ValidateResourceQuantity judges an amount of a resource.
+func ValidateResourceQuantity(name corev1.ResourceName, q resource.Quantity, at *field.Path) field.ErrorList {
+	var p problems
+	p.quantity(name, q, at)
+	return p.list
+}
+
+func (p *problems) quantity(name corev1.ResourceName, q resource.Quantity, at *field.Path) {
+	if q.Sign() < 0 {
+		p.invalid(at, "", q.String(), "must be greater than or equal to 0")
+	}
+	if wholeNumbersOnly(name) && q.MilliValue()%1000 != 0 {
+		p.invalid(at, "", q.String(), "must be an integer")
+	}
+}
+
+// resourceNameRule judges the name of a resource in requests or limits.
+type resourceNameRule func(name corev1.ResourceName, at *field.Path) field.ErrorList
+
+func validateContainerResourceName(name corev1.ResourceName, at *field.Path) field.ErrorList {
+	switch name {
+	case corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage:
+		return nil
+	}
+	var p problems
+	p.messages(at, "", string(name), validation.IsQualifiedName(string(name)))
+	switch {
+	case len(p.list) > 0:
+	case isHugePages(name):
+	case !strings.Contains(string(name), "/"):
+		p.invalid(at, "", string(name), "must be a standard resource or have a domain prefix")
+	case !isNative(name) && !isExtended(name):
+		p.invalid(at, "", string(name), "is no valid name of an extended resource")
+	}
+	return p.list
+}
+
+func validatePodLevelResourceName(name corev1.ResourceName, at *field.Path) field.ErrorList {
+	var p problems
+	p.messages(at, "", string(name), validation.IsQualifiedName(string(name)))
+	if len(p.list) == 0 && !resourcehelper.IsSupportedPodLevelResource(name) {
+		p.list = append(p.list, field.NotSupported(at, name, []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, "hugepages-*"}))
+	}
+	return p.list
+}
+
+// containerResources judges requests and limits together.
+func (v *podValidator) containerResources(r *corev1.ResourceRequirements, at *field.Path, nameRule resourceNameRule) {
+	compute, huge := false, false
+	note := func(name corev1.ResourceName) {
+		compute = compute || name == corev1.ResourceCPU || name == corev1.ResourceMemory
+		huge = huge || isHugePages(name)
+	}
+	for name, q := range r.Limits {
+		note(name)
+		v.amount(name, q, at, "limits", nameRule)
+	}
+	for name, q := range r.Requests {
+		note(name)
+		v.amount(name, q, at, "requests", nameRule)
+		limit, limited := r.Limits[name]
+		switch order := q.Cmp(limit); {
+		case !limited && !overcommittable(name):
+			v.required(at, "limits", fmt.Sprintf("must have a limit of %s, which cannot be overcommitted", name))
+		case limited && order != 0 && !overcommittable(name):
+			v.invalid(at, "requests", q.String(), fmt.Sprintf("must equal the %s limit of %s", name, limit.String()))
+		case limited && order > 0:
+			v.invalid(at, "requests", q.String(), fmt.Sprintf("must be less than or equal to the %s limit of %s", name, limit.String()))
+		}
+	}
+	if huge && !compute {
+		v.forbidden(at, "", "huge pages need a request or limit of cpu or memory")
+	}
+	v.claimReferences(r.Claims, at)
+}
+
+func (v *podValidator) amount(name corev1.ResourceName, q resource.Quantity, at *field.Path, list string, nameRule resourceNameRule) {
+	if (name == corev1.ResourceCPU || name == corev1.ResourceMemory) && q.Sign() >= 0 {
+		return
+	}
+	here := at.Child(list).Key(string(name))
+	v.add(nameRule(name, here))
+	v.quantity(name, q, here)
+	if isHugePages(name) {
+		page, err := resource.ParseQuantity(strings.TrimPrefix(string(name), corev1.ResourceHugePagesPrefix))
+		if err != nil || page.Sign() <= 0 || page.MilliValue()%1000 != 0 || q.Value()%page.Value() != 0 {
+			v.invalid(here, "", q.String(), fmt.Sprintf("must be a multiple of the page size of %s", name))
+		}
+	}
+}
+
+// claimReferences are a container's uses of the pod's resource claims, or of single requests of them.
+func (v *podValidator) claimReferences(claims []corev1.ResourceClaim, at *field.Path) {
+	for i, c := range claims {
+		here := at.Child("claims").Index(i)
+		if c.Name == "" {
+			v.required(here, "", "")
+			continue
+		}
+		if c.Request != "" {
+			v.label(here, "request", c.Request)
+		}
+		for _, earlier := range claims[:i] {
+			// The whole claim includes each of its requests.
+			if earlier.Name == c.Name && (earlier.Request == c.Request || earlier.Request == "" || c.Request == "") {
+				v.duplicate(here, "", c.Name)
+				break
+			}
+		}
+		if !claimNamed(v.spec.ResourceClaims, c.Name) {
+			v.notFound(here, "", c.Name)
+		}
+	}
+}
+
+// podLevelResources are requests and limits for the pod as a whole: its containers must fit in.
+func (v *podValidator) podLevelResources(specPath *field.Path) {
+	r, at := v.spec.Resources, specPath.Child("resources")
+	if r.Claims != nil {
+		v.forbidden(at, "claims", "may not be set for the pod as a whole")
+	}
+	v.containerResources(&corev1.ResourceRequirements{Limits: r.Limits, Requests: r.Requests}, at, validatePodLevelResourceName)
+	sums := resourcehelper.AggregateContainerRequests(&corev1.Pod{Spec: *v.spec}, resourcehelper.PodResourcesOptions{})
+	for _, name := range sortedKeys(sums) {
+		if !resourcehelper.IsSupportedPodLevelResource(name) {
+			continue
+		}
+		sum, asked := sums[name], r.Requests[name]
+		if sum.Cmp(asked) > 0 {
+			v.invalid(at.Child("requests").Key(string(name)), "", asked.String(), fmt.Sprintf("must be greater than or equal to what the containers request together, %s", sum.String()))
+		}
+	}
+	for i := range v.spec.Containers {
+		limits := v.spec.Containers[i].Resources.Limits
+		for _, name := range sortedKeys(limits) {
+			limit := limits[name]
+			if whole, ok := r.Limits[name]; ok && limit.Cmp(whole) > 0 {
+				v.invalid(at.Child("containers").Index(i).Key(string(name)), "limits", limit.String(), fmt.Sprintf("must be less than or equal to the pod's limit of %s", whole.String()))
+			}
+		}
+	}
+}
+
+func (v *podValidator) resizePolicy(policies []corev1.ContainerResizePolicy, at *field.Path) {
+	for i, p := range policies {
+		for _, earlier := range policies[:i] {
+			if earlier.ResourceName == p.ResourceName {
+				v.duplicate(at.Child("resizePolicy").Index(i), "", string(p.ResourceName))
+				break
+			}
+		}
+		requiredOneOf(&v.problems, at, "resizePolicy", p.ResourceName, corev1.ResourceCPU, corev1.ResourceMemory)
+		requiredOneOf(&v.problems, at, "resizePolicy", p.RestartPolicy, corev1.NotRequired, corev1.RestartContainer)
+		if v.spec.RestartPolicy == corev1.RestartPolicyNever && p.RestartPolicy != corev1.NotRequired {
+			v.invalid(at, "resizePolicy", p.RestartPolicy, "must be NotRequired when the pod's restartPolicy is Never")
+		}
+	}
+}

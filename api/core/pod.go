@@ -1,0 +1,100 @@
+package core
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+// Pod is what runs: containers that share a node, an address and volumes.
+var Pod = kind.Kind[*corev1.Pod]{
+	Version: "v1", Kind: "Pod", Plural: "pods",
+	ShortNames: []string{"po"}, Categories: []string{"all"},
+	Namespaced: true,
+	New:        func() *corev1.Pod { return &corev1.Pod{} },
+	NewList:    func() runtime.Object { return &corev1.PodList{} },
+
+	Default:        DefaultPod,
+	ValidName:      apivalidation.NameIsDNSSubdomain,
+	PrepareCreate:  preparePodCreate,
+	PrepareUpdate:  preparePodUpdate,
+	Validate:       validatePodCreate,
+	ValidateUpdate: validatePodUpdate,
+	Warnings:       podWarnings,
+
+	HasGeneration:       true,
+	SpecChanged:         podSpecChanged,
+	DeleteReturnsObject: true,
+	Grace:               podGrace,
+
+	Fields:  podFields,
+	Columns: podColumns,
+	Status: &kind.Part[*corev1.Pod]{
+		Prepare:        preparePodStatus,
+		ValidateUpdate: validatePodStatus,
+		Warnings:       podStatusWarnings,
+	},
+	Parts: []kind.Part[*corev1.Pod]{
+		{Name: "ephemeralcontainers", Prepare: prepareEphemeralContainers, ValidateUpdate: validateEphemeralContainersUpdate},
+		{Name: "resize", Prepare: preparePodResize, ValidateUpdate: validatePodResize},
+	},
+	Actions: []kind.Action{
+		{Name: "attach", Kind: coreKind("PodAttachOptions"), Verbs: []string{"create", "get"}},
+		{Name: "binding", Kind: coreKind("Binding"), Verbs: []string{"create"}},
+		{Name: "eviction", Kind: schema.GroupVersionKind{Group: "policy", Version: "v1", Kind: "Eviction"}, Verbs: []string{"create"}},
+		{Name: "exec", Kind: coreKind("PodExecOptions"), Verbs: []string{"create", "get"}},
+		{Name: "log", Kind: coreKind("Pod"), Verbs: []string{"get"}},
+		{Name: "portforward", Kind: coreKind("PodPortForwardOptions"), Verbs: []string{"create", "get"}},
+		{Name: "proxy", Kind: coreKind("PodProxyOptions"), Verbs: []string{"create", "delete", "get", "patch", "update"}},
+	},
+}
+
+func coreKind(name string) schema.GroupVersionKind {
+	return schema.GroupVersionKind{Version: "v1", Kind: name}
+}
+
+// podFields are the field selectors of pods. Nodes and schedulers list by spec.nodeName, so it is indexed.
+var podFields = []kind.Field[*corev1.Pod]{
+	{Name: "spec.nodeName", Indexed: true, Value: func(p *corev1.Pod) string { return p.Spec.NodeName }},
+	{Name: "spec.restartPolicy", Value: func(p *corev1.Pod) string { return string(p.Spec.RestartPolicy) }},
+	{Name: "spec.schedulerName", Value: func(p *corev1.Pod) string { return p.Spec.SchedulerName }},
+	{Name: "spec.serviceAccountName", Value: func(p *corev1.Pod) string { return p.Spec.ServiceAccountName }},
+	{Name: "spec.hostNetwork", Value: func(p *corev1.Pod) string {
+		if p.Spec.HostNetwork {
+			return "true"
+		}
+		return "false"
+	}},
+	{Name: "status.phase", Value: func(p *corev1.Pod) string { return string(p.Status.Phase) }},
+	{Name: "status.podIP", Value: podIP},
+	{Name: "status.podIPs", Value: podIP},
+	{Name: "status.nominatedNodeName", Value: func(p *corev1.Pod) string { return p.Status.NominatedNodeName }},
+}
+
+// podIP is the first address of a pod, empty while it has none.
+func podIP(p *corev1.Pod) string {
+	if len(p.Status.PodIPs) > 0 {
+		return p.Status.PodIPs[0].IP
+	}
+	return p.Status.PodIP
+}
+
+// podGrace decides how long a deleted pod may take to stop. A pod that no node runs, or that has ended, goes at once.
+func podGrace(p *corev1.Pod, o *metav1.DeleteOptions) kind.Grace {
+	seconds := int64(0)
+	switch {
+	case p.Spec.NodeName == "", p.Status.Phase == corev1.PodFailed, p.Status.Phase == corev1.PodSucceeded:
+	case o != nil && o.GracePeriodSeconds != nil:
+		seconds = *o.GracePeriodSeconds
+	case p.Spec.TerminationGracePeriodSeconds != nil:
+		seconds = *p.Spec.TerminationGracePeriodSeconds
+	}
+	if seconds < 0 {
+		seconds = 1
+	}
+	return kind.Grace{Graceful: seconds > 0, Seconds: seconds}
+}

@@ -1,0 +1,233 @@
+package core
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Annotations of pods that have a meaning of their own.
+const (
+	tolerationsAnnotation   = "scheduler.alpha.kubernetes.io/tolerations"
+	deletionCostAnnotation  = corev1.PodDeletionCost
+	mirrorAnnotation        = corev1.MirrorPodAnnotationKey
+	appArmorAnnotation      = corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix
+	seccompPodAnnotation    = corev1.SeccompPodAnnotationKey
+	seccompContainerPrefix  = corev1.SeccompContainerAnnotationKeyPrefix
+	appArmorRuntimeDefault  = corev1.DeprecatedAppArmorBetaProfileRuntimeDefault
+	appArmorUnconfined      = corev1.DeprecatedAppArmorBetaProfileNameUnconfined
+	appArmorLocalhostPrefix = corev1.DeprecatedAppArmorBetaProfileNamePrefix
+	seccompLocalhostPrefix  = corev1.SeccompLocalhostProfileNamePrefix
+)
+
+// initContainerAnnotations once held init containers; they are dropped wherever they still turn up.
+var initContainerAnnotations = []string{
+	"pod.beta.kubernetes.io/init-containers", "pod.alpha.kubernetes.io/init-containers",
+	"pod.beta.kubernetes.io/init-container-statuses", "pod.alpha.kubernetes.io/init-container-statuses",
+}
+
+func dropInitContainerAnnotations(annotations map[string]string) {
+	if len(annotations) == 0 {
+		return
+	}
+	for _, key := range initContainerAnnotations {
+		delete(annotations, key)
+	}
+}
+
+// podAnnotations judges the annotations of a pod or of a template.
+func (ps *problems) podAnnotations(annotations map[string]string, spec *corev1.PodSpec, at *field.Path) {
+	if len(annotations) == 0 {
+		return
+	}
+	if value, ok := annotations[mirrorAnnotation]; ok && spec.NodeName == "" {
+		ps.invalid(at.Key(mirrorAnnotation), "", value, "needs spec.nodeName to be set")
+	}
+	if text := annotations[tolerationsAnnotation]; text != "" {
+		var tolerations []corev1.Toleration
+		if err := json.Unmarshal([]byte(text), &tolerations); err != nil {
+			ps.invalid(at, tolerationsAnnotation, text, err.Error())
+		} else {
+			ps.add(ValidateTolerations(tolerations, at.Child(tolerationsAnnotation)))
+		}
+	}
+	if cost, ok := annotations[deletionCostAnnotation]; ok && !deletionCost(cost) {
+		ps.invalid(at.Key(deletionCostAnnotation), "", cost, "must be a 32bit integer")
+	}
+	for key, profile := range annotations {
+		switch {
+		case key == seccompPodAnnotation, strings.HasPrefix(key, seccompContainerPrefix):
+			ps.seccompAnnotation(profile, at, key)
+		case strings.HasPrefix(key, appArmorAnnotation):
+			name := strings.TrimPrefix(key, appArmorAnnotation)
+			if !hasContainer(spec, name) {
+				ps.invalid(at.Key(key), "", name, "is no container of the pod")
+			}
+			if profile != "" && profile != appArmorRuntimeDefault && profile != appArmorUnconfined && !strings.HasPrefix(profile, appArmorLocalhostPrefix) {
+				ps.invalid(at.Key(key), "", profile, "is no AppArmor profile")
+			}
+		}
+	}
+}
+
+// deletionCost accepts 32-bit integers without a plus sign or leading zeros.
+func deletionCost(s string) bool {
+	if s == "" || !(s[0] == '-' || s == "0" || s[0] >= '1' && s[0] <= '9') {
+		return false
+	}
+	_, err := strconv.ParseInt(s, 10, 32)
+	return err == nil
+}
+
+func (ps *problems) seccompAnnotation(profile string, at *field.Path, key string) {
+	switch {
+	case profile == corev1.SeccompProfileRuntimeDefault, profile == corev1.DeprecatedSeccompProfileDockerDefault, profile == corev1.SeccompProfileNameUnconfined:
+	case strings.HasPrefix(profile, seccompLocalhostPrefix):
+		ps.descendingPath(strings.TrimPrefix(profile, seccompLocalhostPrefix), at, key)
+	default:
+		ps.invalid(at, key, profile, "must be a seccomp profile")
+	}
+}
+
+func hasContainer(s *corev1.PodSpec, name string) bool {
+	for i := range s.EphemeralContainers {
+		if s.EphemeralContainers[i].Name == name {
+			return true
+		}
+	}
+	return containerNamed(s.Containers, name) || containerNamed(s.InitContainers, name)
+}
+
+// seccompAgrees: where both the annotation and the field give a profile, they must be the same.
+func (ps *problems) seccompAgrees(annotations map[string]string, s *corev1.PodSpec, at *field.Path) {
+	if len(annotations) == 0 {
+		return
+	}
+	if s.SecurityContext != nil && s.SecurityContext.SeccompProfile != nil {
+		if text, ok := annotations[seccompPodAnnotation]; ok {
+			ps.sameSeccomp(text, s.SecurityContext.SeccompProfile, at.Child("securityContext", "seccompProfile"))
+		}
+	}
+	eachContainer(s, at, func(c *corev1.Container, path func() *field.Path) {
+		if c.SecurityContext == nil || c.SecurityContext.SeccompProfile == nil {
+			return
+		}
+		if text, ok := annotations[seccompContainerPrefix+c.Name]; ok {
+			ps.sameSeccomp(text, c.SecurityContext.SeccompProfile, path().Child("securityContext", "seccompProfile"))
+		}
+	})
+}
+
+func (ps *problems) sameSeccomp(text string, p *corev1.SeccompProfile, at *field.Path) {
+	const typeDetail, profileDetail = "must be the type that the annotation gives", "must be the profile that the annotation gives"
+	switch p.Type {
+	case corev1.SeccompProfileTypeUnconfined:
+		if text != corev1.SeccompProfileNameUnconfined {
+			ps.forbidden(at, "type", typeDetail)
+		}
+	case corev1.SeccompProfileTypeRuntimeDefault:
+		if text != corev1.SeccompProfileRuntimeDefault && text != corev1.DeprecatedSeccompProfileDockerDefault {
+			ps.forbidden(at, "type", typeDetail)
+		}
+	case corev1.SeccompProfileTypeLocalhost:
+		if !strings.HasPrefix(text, seccompLocalhostPrefix) {
+			ps.forbidden(at, "type", typeDetail)
+		} else if p.LocalhostProfile == nil || strings.TrimPrefix(text, seccompLocalhostPrefix) != *p.LocalhostProfile {
+			ps.forbidden(at, "localhostProfile", profileDetail)
+		}
+	}
+}
+
+// appArmorAgrees is seccompAgrees for AppArmor; a container without a profile has the pod's.
+func (ps *problems) appArmorAgrees(annotations map[string]string, s *corev1.PodSpec, at *field.Path) {
+	if len(annotations) == 0 || s.OS != nil && s.OS.Name == corev1.Windows {
+		return
+	}
+	var whole *corev1.AppArmorProfile
+	if s.SecurityContext != nil {
+		whole = s.SecurityContext.AppArmorProfile
+	}
+	eachContainer(s, at, func(c *corev1.Container, path func() *field.Path) {
+		own := whole
+		if c.SecurityContext != nil && c.SecurityContext.AppArmorProfile != nil {
+			own = c.SecurityContext.AppArmorProfile
+		}
+		text, ok := annotations[appArmorAnnotation+c.Name]
+		if own == nil || !ok {
+			return
+		}
+		here := func() *field.Path { return path().Child("securityContext", "appArmorProfile") }
+		annotated := appArmorFromText(text)
+		switch {
+		case annotated == nil || annotated.Type != own.Type:
+			ps.forbidden(here(), "type", "must be the type that the annotation gives")
+		case own.Type == corev1.AppArmorProfileTypeLocalhost && (own.LocalhostProfile == nil || *own.LocalhostProfile != *annotated.LocalhostProfile):
+			ps.forbidden(here(), "localhostProfile", "must be the profile that the annotation gives")
+		}
+	})
+}
+
+// appArmorFromText reads the value of an annotation; nil if it is no profile.
+func appArmorFromText(text string) *corev1.AppArmorProfile {
+	switch {
+	case text == appArmorUnconfined:
+		return &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined}
+	case text == appArmorRuntimeDefault:
+		return &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeRuntimeDefault}
+	case strings.HasPrefix(text, appArmorLocalhostPrefix):
+		name := strings.TrimPrefix(text, appArmorLocalhostPrefix)
+		return &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeLocalhost, LocalhostProfile: &name}
+	}
+	return nil
+}
+
+// appArmorFromAnnotations gives containers the profile that only an annotation asks for, which is where profiles
+// were given before there was a field.
+func appArmorFromAnnotations(p *corev1.Pod) {
+	if len(p.Annotations) == 0 || p.Spec.OS != nil && p.Spec.OS.Name == corev1.Windows {
+		return
+	}
+	eachContainer(&p.Spec, nil, func(c *corev1.Container, _ func() *field.Path) {
+		if c.SecurityContext != nil && c.SecurityContext.AppArmorProfile != nil {
+			return
+		}
+		profile := appArmorFromText(p.Annotations[appArmorAnnotation+c.Name])
+		var check problems
+		check.appArmor(profile, nil)
+		if profile == nil || len(check.list) > 0 || sameAppArmor(profile, p.Spec.SecurityContext) {
+			return
+		}
+		if c.SecurityContext == nil {
+			c.SecurityContext = &corev1.SecurityContext{}
+		}
+		c.SecurityContext.AppArmorProfile = profile
+	})
+}
+
+// sameAppArmor tells whether the whole pod has this profile already.
+func sameAppArmor(p *corev1.AppArmorProfile, c *corev1.PodSecurityContext) bool {
+	if c == nil || c.AppArmorProfile == nil || c.AppArmorProfile.Type != p.Type {
+		return false
+	}
+	a, b := c.AppArmorProfile.LocalhostProfile, p.LocalhostProfile
+	return (a == nil) == (b == nil) && (a == nil || *a == *b)
+}
+
+// podAnnotationChanges: what a node has already acted on cannot be changed.
+func (ps *problems) podAnnotationChanges(new, old *metav1.ObjectMeta, at *field.Path) {
+	fixed := func(key string) bool { return key == mirrorAnnotation || strings.HasPrefix(key, appArmorAnnotation) }
+	for key, before := range old.Annotations {
+		if after, ok := new.Annotations[key]; fixed(key) && (!ok || after != before) {
+			ps.forbidden(at.Key(key), "", "may not be changed or removed")
+		}
+	}
+	for key := range new.Annotations {
+		if _, ok := old.Annotations[key]; fixed(key) && !ok {
+			ps.forbidden(at.Key(key), "", "may not be added to an existing pod")
+		}
+	}
+}

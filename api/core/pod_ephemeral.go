@@ -1,0 +1,53 @@
+package core
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// prepareEphemeralContainers keeps everything but the ephemeral containers.
+func prepareEphemeralContainers(new, old *corev1.Pod) {
+	containers := new.Spec.EphemeralContainers
+	new.Spec, new.Status = old.Spec, old.Status
+	keepObjectMeta(new, old)
+	new.Spec.EphemeralContainers = containers
+	for i := range containers {
+		dropDisabledContainerFields((*corev1.Container)(&containers[i].EphemeralContainerCommon))
+	}
+}
+
+// keepObjectMeta takes back metadata that subresources of the spec may not change.
+func keepObjectMeta(new, old *corev1.Pod) {
+	new.DeletionTimestamp, new.DeletionGracePeriodSeconds = old.DeletionTimestamp, old.DeletionGracePeriodSeconds
+	new.Generation = old.Generation
+	new.SelfLink = old.SelfLink
+	new.Labels, new.Annotations = old.Labels, old.Annotations
+	new.OwnerReferences, new.Finalizers = old.OwnerReferences, old.Finalizers
+}
+
+// validateEphemeralContainersUpdate: ephemeral containers are added, never changed or removed.
+func validateEphemeralContainersUpdate(new, old *corev1.Pod) field.ErrorList {
+	var ps problems
+	if _, static := old.Annotations[mirrorAnnotation]; static {
+		ps.forbidden(field.NewPath(""), "", "static pods cannot have ephemeral containers")
+		return ps.list
+	}
+	ps.changedPod(new, old)
+	for i := range old.Spec.EphemeralContainers {
+		before := &old.Spec.EphemeralContainers[i]
+		var after *corev1.EphemeralContainer
+		for j := range new.Spec.EphemeralContainers {
+			if new.Spec.EphemeralContainers[j].Name == before.Name {
+				after = &new.Spec.EphemeralContainers[j]
+			}
+		}
+		switch {
+		case after == nil:
+			ps.forbidden(specPath, "ephemeralContainers", "existing ephemeral container "+before.Name+" may not be removed")
+		case !equality.Semantic.DeepEqual(before, after):
+			ps.forbidden(specPath, "ephemeralContainers", "existing ephemeral container "+before.Name+" may not be changed")
+		}
+	}
+	return ps.list
+}

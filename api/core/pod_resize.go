@@ -1,0 +1,161 @@
+package core
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+// preparePodResize keeps everything but resources and resize policies. Containers that were added, removed, renamed
+// or moved are left for validation to refuse.
+func preparePodResize(new, old *corev1.Pod) {
+	containers, ok := resized(new.Spec.Containers, old.Spec.Containers)
+	inits, initsOK := resized(new.Spec.InitContainers, old.Spec.InitContainers)
+	if !ok || !initsOK {
+		new.Status = old.Status
+		return
+	}
+	whole := new.Spec.Resources
+	new.Spec, new.Status = old.Spec, old.Status
+	keepObjectMeta(new, old)
+	new.Spec.Containers, new.Spec.InitContainers, new.Spec.Resources = containers, inits, whole
+}
+
+// resized is old with the resources of new; false if these are not the same containers.
+func resized(new, old []corev1.Container) ([]corev1.Container, bool) {
+	if len(new) != len(old) {
+		return nil, false
+	}
+	merged := append([]corev1.Container(nil), old...)
+	for i := range new {
+		if new[i].Name != old[i].Name {
+			return nil, false
+		}
+		merged[i].Resources = new[i].Resources
+		merged[i].ResizePolicy = new[i].ResizePolicy
+	}
+	return merged, true
+}
+
+func validatePodResize(new, old *corev1.Pod) field.ErrorList {
+	var ps problems
+	if _, static := old.Annotations[mirrorAnnotation]; static {
+		ps.forbidden(field.NewPath(""), "", "static pods cannot be resized")
+		return ps.list
+	}
+	if old.Spec.OS != nil && old.Spec.OS.Name == corev1.Windows {
+		ps.forbidden(field.NewPath(""), "", "pods on Windows cannot be resized")
+		return ps.list
+	}
+	ps.changedPod(new, old)
+	if !ps.sameContainers(new.Spec.Containers, old.Spec.Containers, "containers") || !ps.sameContainers(new.Spec.InitContainers, old.Spec.InitContainers, "initContainers") {
+		return ps.list
+	}
+	if qosOf(old) != ComputePodQOS(new) {
+		ps.invalid(specPath, "", ComputePodQOS(new), "a resize may not change the pod's QoS class")
+	}
+	if !nodeResizes(old) {
+		ps.forbidden(specPath, "", "the pod's node does not support resizing")
+	}
+	ps.nothingRemoved(new.Spec.Resources, old.Spec.Resources, specPath.Child("resources"))
+	ps.resizedContainers(new.Spec.InitContainers, old.Spec.InitContainers, "initContainers")
+	ps.resizedContainers(new.Spec.Containers, old.Spec.Containers, "containers")
+	if len(ps.list) > 0 {
+		return ps.list
+	}
+	rest := kind.Copy(new).Spec
+	rest.Containers, rest.InitContainers = old.Spec.Containers, old.Spec.InitContainers
+	computeFrom(&rest.Resources, old.Spec.Resources)
+	if !equality.Semantic.DeepEqual(&rest, &old.Spec) {
+		ps.forbidden(specPath, "", "only cpu and memory may be resized")
+	}
+	return ps.list
+}
+
+// qosOf is the class that the pod has, which is fixed at its creation.
+func qosOf(p *corev1.Pod) corev1.PodQOSClass {
+	if p.Status.QOSClass != "" {
+		return p.Status.QOSClass
+	}
+	return ComputePodQOS(p)
+}
+
+// nodeResizes tells whether the pod's node reports resources of running containers, as nodes do that can resize them.
+func nodeResizes(p *corev1.Pod) bool {
+	for i := range p.Status.ContainerStatuses {
+		if c := &p.Status.ContainerStatuses[i]; c.State.Running != nil {
+			return c.Resources != nil
+		}
+	}
+	return true
+}
+
+func (ps *problems) resizedContainers(new, old []corev1.Container, list string) {
+	for i := range old {
+		ps.nothingRemoved(&new[i].Resources, &old[i].Resources, specPath.Child(list).Index(i).Child("resources"))
+		rest := *new[i].DeepCopy()
+		resources := &rest.Resources
+		computeFrom(&resources, &old[i].Resources)
+		if !equality.Semantic.DeepEqual(&rest, &old[i]) {
+			ps.forbidden(specPath, "", "only cpu and memory may be resized")
+		}
+	}
+}
+
+func (ps *problems) nothingRemoved(new, old *corev1.ResourceRequirements, at *field.Path) {
+	if old == nil {
+		return
+	}
+	var now corev1.ResourceRequirements
+	if new != nil {
+		now = *new
+	}
+	if lacks(now.Requests, old.Requests) {
+		ps.forbidden(at, "requests", "requests may not be removed")
+	}
+	if lacks(now.Limits, old.Limits) {
+		ps.forbidden(at, "limits", "limits may not be removed")
+	}
+}
+
+func lacks(new, old corev1.ResourceList) bool {
+	for name := range old {
+		if _, ok := new[name]; !ok {
+			return true
+		}
+	}
+	return false
+}
+
+// computeFrom sets CPU and memory in r back to what they were in old.
+func computeFrom(r **corev1.ResourceRequirements, old *corev1.ResourceRequirements) {
+	if old == nil {
+		old = &corev1.ResourceRequirements{}
+		if *r == nil {
+			return
+		}
+	}
+	if *r == nil {
+		*r = &corev1.ResourceRequirements{}
+	}
+	restore := func(now, before corev1.ResourceList) corev1.ResourceList {
+		list := now.DeepCopy()
+		if list == nil {
+			list = corev1.ResourceList{}
+		}
+		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+			delete(list, name)
+			if q, ok := before[name]; ok {
+				list[name] = q
+			}
+		}
+		if len(list) == 0 {
+			return nil
+		}
+		return list
+	}
+	(*r).Limits = restore((*r).Limits, old.Limits)
+	(*r).Requests = restore((*r).Requests, old.Requests)
+}

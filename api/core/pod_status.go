@@ -1,0 +1,271 @@
+package core
+
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
+)
+
+// preparePodStatus keeps the spec and what nodes must not touch.
+func preparePodStatus(new, old *corev1.Pod) {
+	new.Spec = old.Spec
+	new.DeletionTimestamp, new.DeletionGracePeriodSeconds = old.DeletionTimestamp, old.DeletionGracePeriodSeconds
+	new.Generation = old.Generation
+	new.OwnerReferences = old.OwnerReferences
+	if new.Status.QOSClass == "" {
+		new.Status.QOSClass = old.Status.QOSClass
+	}
+	if new.Status.ObservedGeneration == 0 {
+		new.Status.ObservedGeneration = old.Status.ObservedGeneration
+	}
+	keepConditionGenerations(new.Status.Conditions, old.Status.Conditions)
+}
+
+// keepConditionGenerations fills in the observed generations that an older node leaves out. There may be several
+// conditions of a type; they are taken in order.
+func keepConditionGenerations(new, old []corev1.PodCondition) {
+	for i := range new {
+		if new[i].ObservedGeneration != 0 {
+			continue
+		}
+		before := 0
+		for j := range new[:i] {
+			if new[j].Type == new[i].Type {
+				before++
+			}
+		}
+		for j := range old {
+			if old[j].Type != new[i].Type {
+				continue
+			}
+			if before == 0 {
+				new[i].ObservedGeneration = old[j].ObservedGeneration
+				break
+			}
+			before--
+		}
+	}
+}
+
+func validatePodStatus(new, old *corev1.Pod) field.ErrorList {
+	var ps problems
+	ps.podAnnotationChanges(&new.ObjectMeta, &old.ObjectMeta, annotationsPath)
+	ps.podAnnotations(new.Annotations, &new.Spec, annotationsPath)
+	for i := range new.Status.Conditions {
+		switch t := new.Status.Conditions[i].Type; t {
+		case corev1.PodScheduled, corev1.PodReady, corev1.PodInitialized, corev1.ContainersReady, corev1.PodReadyToStartContainers:
+		default: // the paths are upstream's
+			ps.messages(metadataPath.Child("conditions").Index(i), "Type", string(t), validation.IsQualifiedName(string(t)))
+		}
+	}
+	if name := new.Status.NominatedNodeName; name != "" && name != old.Status.NominatedNodeName {
+		ps.subdomain(statusPath, "nominatedNodeName", name)
+	}
+	if new.Status.QOSClass != old.Status.QOSClass {
+		ps.invalid(statusPath, "qosClass", new.Status.QOSClass, "field is immutable")
+	}
+	ps.stateTransitions(new, old)
+	ps.claimStatuses(new)
+	if len(new.Status.PodIPs) > 0 {
+		ps.addresses(podIPsOf(new), "podIPs")
+	}
+	if hostIPs := new.Status.HostIPs; len(hostIPs) > 0 {
+		if new.Status.HostIP != hostIPs[0].IP {
+			ps.invalid(statusPath.Child("hostIPs").Index(0), "ip", hostIPs[0].IP, "must equal hostIP")
+		}
+		ps.addresses(hostIPsOf(new), "hostIPs")
+	}
+	ps.containerUsers(new)
+	ps.allocatedStatus(new.Status.ContainerStatuses, new.Spec.Containers, "containerStatuses")
+	ps.allocatedStatus(new.Status.InitContainerStatuses, new.Spec.InitContainers, "initContainerStatuses")
+	for i := range new.Status.EphemeralContainerStatuses {
+		if len(new.Status.EphemeralContainerStatuses[i].AllocatedResourcesStatus) > 0 {
+			ps.forbidden(statusPath.Child("ephemeralContainerStatuses").Index(i), "allocatedResourcesStatus", "may not be set for ephemeral containers")
+		}
+	}
+	return ps.list
+}
+
+func podIPsOf(p *corev1.Pod) []string {
+	ips := make([]string, len(p.Status.PodIPs))
+	for i := range ips {
+		ips[i] = p.Status.PodIPs[i].IP
+	}
+	return ips
+}
+
+func hostIPsOf(p *corev1.Pod) []string {
+	ips := make([]string, len(p.Status.HostIPs))
+	for i := range ips {
+		ips[i] = p.Status.HostIPs[i].IP
+	}
+	return ips
+}
+
+// addresses: at most one of each family.
+func (ps *problems) addresses(ips []string, child string) {
+	at := statusPath.Child(child)
+	for i, ip := range ips {
+		ps.add(validation.IsValidIP(at.Index(i), ip))
+	}
+	if len(ips) < 2 {
+		return
+	}
+	dual, err := netutils.IsDualStackIPStrings(ips)
+	if err != nil {
+		ps.list = append(ps.list, field.InternalError(at, err))
+	}
+	if !dual || len(ips) > 2 {
+		ps.invalid(at, "", ips, "may have one address of each family only")
+	}
+	for i := range ips {
+		if contains(ips[:i], ips[i]) {
+			ps.duplicate(at.Index(i), "", ips[i])
+		}
+	}
+}
+
+// stateTransitions: what has ended and is not to be restarted stays ended.
+func (ps *problems) stateTransitions(new, old *corev1.Pod) {
+	ps.staysTerminated(new.Status.ContainerStatuses, old.Status.ContainerStatuses, old.Spec.Containers, old.Spec.RestartPolicy, "containerStatuses")
+	ps.staysTerminated(new.Status.InitContainerStatuses, old.Status.InitContainerStatuses, old.Spec.InitContainers, old.Spec.RestartPolicy, "initContainerStatuses")
+	ps.staysTerminated(new.Status.EphemeralContainerStatuses, old.Status.EphemeralContainerStatuses, nil, corev1.RestartPolicyNever, "ephemeralContainerStatuses")
+}
+
+func (ps *problems) staysTerminated(new, old []corev1.ContainerStatus, containers []corev1.Container, policy corev1.RestartPolicy, child string) {
+	if policy == corev1.RestartPolicyAlways {
+		return
+	}
+	for i := range old {
+		ended := old[i].State.Terminated
+		if ended == nil || ended.ExitCode != 0 && policy == corev1.RestartPolicyOnFailure || restartsItself(containers, old[i].Name) {
+			continue
+		}
+		for j := range new {
+			if new[j].Name == old[i].Name && new[j].State.Terminated == nil {
+				ps.forbidden(statusPath.Child(child).Index(i), "state", "may not leave the terminated state")
+			}
+		}
+	}
+}
+
+// restartsItself tells whether a container has a restart policy of its own that may start it again, or, since rules of
+// any container may restart all of them, whether such a rule exists.
+func restartsItself(containers []corev1.Container, name string) bool {
+	for i := range containers {
+		c := &containers[i]
+		for _, rule := range c.RestartPolicyRules {
+			if rule.Action == corev1.ContainerRestartRuleActionRestartAllContainers || c.Name == name {
+				return true
+			}
+		}
+		if c.Name == name && c.RestartPolicy != nil && *c.RestartPolicy != corev1.ContainerRestartPolicyNever {
+			return true
+		}
+	}
+	return false
+}
+
+func (ps *problems) claimStatuses(p *corev1.Pod) {
+	for i, s := range p.Status.ResourceClaimStatuses {
+		at := statusPath.Child("resourceClaimStatuses").Index(i)
+		if !claimNamed(p.Spec.ResourceClaims, s.Name) {
+			ps.invalid(at, "name", s.Name, "must be the name of an entry in spec.resourceClaims")
+		}
+		for _, earlier := range p.Status.ResourceClaimStatuses[:i] {
+			if earlier.Name == s.Name {
+				ps.duplicate(at, "name", s.Name)
+				break
+			}
+		}
+		if s.ResourceClaimName != nil {
+			ps.subdomain(at, "name", *s.ResourceClaimName)
+		}
+	}
+}
+
+func (ps *problems) containerUsers(p *corev1.Pod) {
+	windows := p.Spec.OS != nil && p.Spec.OS.Name == corev1.Windows
+	for _, list := range []struct {
+		name     string
+		statuses []corev1.ContainerStatus
+	}{
+		{"containerStatuses", p.Status.ContainerStatuses},
+		{"initContainerStatuses", p.Status.InitContainerStatuses},
+		{"ephemeralContainerStatuses", p.Status.EphemeralContainerStatuses},
+	} {
+		for i := range list.statuses {
+			user := list.statuses[i].User
+			if user == nil || user.Linux == nil {
+				continue
+			}
+			at := statusPath.Child(list.name).Index(i).Child("linux")
+			if windows {
+				ps.forbidden(at, "", "may not be set for a pod on Windows")
+				continue
+			}
+			for _, m := range validation.IsValidUserID(user.Linux.UID) {
+				ps.invalid(at, "uid", user.Linux.UID, m)
+			}
+			ps.groupID(&user.Linux.GID, at, "gid")
+			for j, gid := range user.Linux.SupplementalGroups {
+				ps.groupID(&gid, at.Child("supplementalGroups").Index(j), "")
+			}
+		}
+	}
+}
+
+// allocatedStatus is about the health of devices that a container got.
+func (ps *problems) allocatedStatus(statuses []corev1.ContainerStatus, containers []corev1.Container, child string) {
+	for i := range statuses {
+		for j := range statuses[i].AllocatedResourcesStatus {
+			r, at := &statuses[i].AllocatedResourcesStatus[j], statusPath.Child(child).Index(i).Child("allocatedResourcesStatus").Index(j)
+			if !asksFor(containers, statuses[i].Name, r.Name) {
+				ps.invalid(at, "name", r.Name, "must be a resource or claim that the container asks for")
+			}
+			for k := range r.Resources {
+				here := at.Child("resources").Index(k)
+				oneOf(ps, here, "health", r.Resources[k].Health, corev1.ResourceHealthStatusHealthy, corev1.ResourceHealthStatusUnhealthy, corev1.ResourceHealthStatusUnknown)
+				for _, earlier := range r.Resources[:k] {
+					if earlier.ResourceID == r.Resources[k].ResourceID {
+						ps.duplicate(here, "resourceID", string(earlier.ResourceID))
+						break
+					}
+				}
+			}
+		}
+	}
+}
+
+// asksFor tells whether a container requests the resource; containers that are not in the spec may have asked for anything.
+func asksFor(containers []corev1.Container, name string, resource corev1.ResourceName) bool {
+	for i := range containers {
+		if containers[i].Name != name {
+			continue
+		}
+		if claim, ok := strings.CutPrefix(string(resource), "claim:"); ok {
+			for _, c := range containers[i].Resources.Claims {
+				if claim == c.Name && c.Request == "" || c.Request != "" && claim == c.Name+"/"+c.Request {
+					return true
+				}
+			}
+			return false
+		}
+		_, ok := containers[i].Resources.Requests[resource]
+		return ok
+	}
+	return true
+}
+
+func podStatusWarnings(new, _ *corev1.Pod) (warnings []string) {
+	for i := range new.Status.PodIPs {
+		warnings = append(warnings, validation.GetWarningsForIP(statusPath.Child("podIPs").Index(i).Child("ip"), new.Status.PodIPs[i].IP)...)
+	}
+	for i := range new.Status.HostIPs {
+		warnings = append(warnings, validation.GetWarningsForIP(statusPath.Child("hostIPs").Index(i).Child("ip"), new.Status.HostIPs[i].IP)...)
+	}
+	return warnings
+}

@@ -1,0 +1,199 @@
+package core
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+const podChangeDetail = "only these may be changed: spec.containers[*].image, spec.initContainers[*].image, spec.activeDeadlineSeconds, " +
+	"spec.tolerations (additions), spec.terminationGracePeriodSeconds (to 1 if it was negative)"
+
+// validatePodUpdate judges a change by a user. A running pod cannot become another one: nearly all of its spec is fixed.
+func validatePodUpdate(new, old *corev1.Pod) field.ErrorList {
+	var ps problems
+	ps.podAnnotationChanges(&new.ObjectMeta, &old.ObjectMeta, annotationsPath)
+	if SamePodSpec(&new.Spec, &old.Spec) {
+		ps.podAnnotations(new.Annotations, &new.Spec, annotationsPath)
+		return ps.list
+	}
+	ps.changedPod(new, old)
+	if !ps.sameContainers(new.Spec.Containers, old.Spec.Containers, "containers") || !ps.sameContainers(new.Spec.InitContainers, old.Spec.InitContainers, "initContainers") {
+		return ps.list
+	}
+	if !ps.deadlineChange(new.Spec.ActiveDeadlineSeconds, old.Spec.ActiveDeadlineSeconds) {
+		return ps.list
+	}
+	ps.tolerationsAdded(new.Spec.Tolerations, old.Spec.Tolerations)
+	ps.gatesRemoved(new.Spec.SchedulingGates, old.Spec.SchedulingGates)
+	ps.onlyMutable(new, old)
+	return ps.list
+}
+
+// changedPod judges the new pod as a whole, with what was accepted of the old one.
+func (ps *problems) changedPod(new, old *corev1.Pod) {
+	var strict problems
+	strict.wholePod(new, PodAllowances{})
+	if len(strict.list) > 0 {
+		if allow := allowancesOf(&old.Spec); allow != (PodAllowances{}) {
+			strict.list = nil
+			strict.wholePod(new, allow)
+		}
+	}
+	ps.add(strict.list)
+}
+
+func (ps *problems) sameContainers(new, old []corev1.Container, list string) bool {
+	if len(new) != len(old) {
+		ps.forbidden(specPath, list, "containers may not be added or removed")
+		return false
+	}
+	for i := range new {
+		at := specPath.Child(list).Index(i)
+		ps.needs(at, "image", new[i].Image)
+		if strings.TrimSpace(new[i].Image) != new[i].Image {
+			ps.invalid(at, "image", new[i].Image, "must not begin or end with white space")
+		}
+	}
+	return true
+}
+
+// deadlineChange: a deadline may be set, and then only come nearer.
+func (ps *problems) deadlineChange(new, old *int64) bool {
+	const name = "activeDeadlineSeconds"
+	switch {
+	case new == nil && old != nil:
+		ps.invalid(specPath, name, nil, "may not be removed")
+	case new == nil:
+	case *new < 0 || *new > math.MaxInt32:
+		ps.invalid(specPath, name, *new, "must be between 0 and 2147483647")
+		return false
+	case old != nil && *old < *new:
+		ps.invalid(specPath, name, *new, "must be less than or equal to the previous value")
+		return false
+	}
+	return true
+}
+
+// tolerationsAdded: of present tolerations only the time may change.
+func (ps *problems) tolerationsAdded(new, old []corev1.Toleration) {
+	for _, before := range old {
+		found := false
+		for _, after := range new {
+			before.TolerationSeconds = after.TolerationSeconds
+			found = found || before == after
+		}
+		if !found {
+			ps.forbidden(specPath, "tolerations", "existing tolerations may not be changed except for their tolerationSeconds")
+			return
+		}
+	}
+	ps.add(ValidateTolerations(new, specPath.Child("tolerations")))
+}
+
+func (ps *problems) gatesRemoved(new, old []corev1.PodSchedulingGate) {
+	for i, gate := range new {
+		known := false
+		for _, before := range old {
+			known = known || before.Name == gate.Name
+		}
+		if !known {
+			ps.forbidden(specPath.Child("schedulingGates").Index(i), "name", fmt.Sprintf("gates may only be removed, but %q is new", gate.Name))
+		}
+	}
+}
+
+// onlyMutable sets back in a copy whatever may change; what differs then may not.
+func (ps *problems) onlyMutable(new, old *corev1.Pod) {
+	rest := kind.Copy(new).Spec
+	for i := range rest.Containers {
+		rest.Containers[i].Image = old.Spec.Containers[i].Image
+	}
+	for i := range rest.InitContainers {
+		rest.InitContainers[i].Image = old.Spec.InitContainers[i].Image
+	}
+	rest.ActiveDeadlineSeconds = old.Spec.ActiveDeadlineSeconds
+	rest.SchedulingGates = old.Spec.SchedulingGates
+	rest.Tolerations = old.Spec.Tolerations
+	if before, after := old.Spec.TerminationGracePeriodSeconds, rest.TerminationGracePeriodSeconds; before != nil && *before < 0 && after != nil && *after == 1 {
+		rest.TerminationGracePeriodSeconds = before
+	}
+	if len(old.Spec.SchedulingGates) > 0 {
+		ps.gatedChanges(&rest, &old.Spec)
+	}
+	if !equality.Semantic.DeepEqual(&rest, &old.Spec) {
+		ps.forbidden(specPath, "", podChangeDetail)
+	}
+}
+
+// gatedChanges: while a pod waits for its gates, the nodes it may go to may become fewer. rest is set back to old.
+func (ps *problems) gatedChanges(rest, old *corev1.PodSpec) {
+	for key, value := range old.NodeSelector {
+		if after, ok := rest.NodeSelector[key]; !ok || after != value {
+			ps.invalid(specPath, "nodeSelector", rest.NodeSelector, "may only get additional labels")
+			break
+		}
+	}
+	rest.NodeSelector = old.NodeSelector
+
+	before, after := nodeAffinityOf(old), nodeAffinityOf(rest)
+	if equality.Semantic.DeepEqual(before, after) {
+		return
+	}
+	ps.nodeAffinityNarrowed(after, before)
+	switch {
+	case rest.Affinity == nil:
+		rest.Affinity = &corev1.Affinity{NodeAffinity: before}
+	case old.Affinity == nil && rest.Affinity.PodAffinity == nil && rest.Affinity.PodAntiAffinity == nil:
+		rest.Affinity = nil
+	default:
+		rest.Affinity.NodeAffinity = before
+	}
+}
+
+func nodeAffinityOf(s *corev1.PodSpec) *corev1.NodeAffinity {
+	if s.Affinity == nil {
+		return nil
+	}
+	return s.Affinity.NodeAffinity
+}
+
+func (ps *problems) nodeAffinityNarrowed(new, old *corev1.NodeAffinity) {
+	if old == nil || old.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+		return
+	}
+	before := old.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
+	var after []corev1.NodeSelectorTerm
+	if new != nil && new.RequiredDuringSchedulingIgnoredDuringExecution != nil {
+		after = new.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
+	}
+	at := specPath.Child("affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms")
+	if len(before) > 0 && len(before) != len(after) {
+		ps.invalid(at, "", len(after), "terms may not be added or removed")
+		return
+	}
+	for i := range before {
+		if !termNarrowed(&after[i], &before[i]) {
+			ps.invalid(at.Index(i), "", after[i], "may only get additional requirements")
+		}
+	}
+}
+
+// termNarrowed: requirements of one term must all hold, so more of them select fewer nodes. But a term without any
+// selects none, so requirements would let it select more.
+func termNarrowed(new, old *corev1.NodeSelectorTerm) bool {
+	if len(old.MatchExpressions)+len(old.MatchFields) == 0 {
+		return len(new.MatchExpressions)+len(new.MatchFields) == 0
+	}
+	return extended(new.MatchExpressions, old.MatchExpressions) && extended(new.MatchFields, old.MatchFields)
+}
+
+func extended(new, old []corev1.NodeSelectorRequirement) bool {
+	return len(new) >= len(old) && equality.Semantic.DeepEqual(new[:len(old)], old) || len(old) == 0
+}

@@ -1,0 +1,365 @@
+package core
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/component-helpers/resource"
+)
+
+// fileModeDefault is the mode of files in volumes that are made of API objects.
+const fileModeDefault int32 = 0o644
+
+// DefaultPod fills in what a pod leaves out. Some defaults are for pods alone and not for templates, so that a
+// template stays as its author wrote it.
+func DefaultPod(p *corev1.Pod) {
+	s := &p.Spec
+	DefaultPodSpec(s)
+	for i := range s.Containers {
+		requestsFromLimits(&s.Containers[i].Resources)
+	}
+	for i := range s.InitContainers {
+		requestsFromLimits(&s.InitContainers[i].Resources)
+	}
+	if s.Resources != nil {
+		defaultPodLevelResources(p)
+	}
+	if s.EnableServiceLinks == nil {
+		links := true
+		s.EnableServiceLinks = &links
+	}
+	if s.HostNetwork {
+		hostPortsFromContainerPorts(s.Containers)
+		hostPortsFromContainerPorts(s.InitContainers)
+	}
+	defaultPodStatus(&p.Status)
+}
+
+// DefaultPodTemplate fills in what a pod template leaves out.
+func DefaultPodTemplate(t *corev1.PodTemplateSpec) { DefaultPodSpec(&t.Spec) }
+
+// DefaultPodSpec fills in what is the same for pods and templates.
+func DefaultPodSpec(s *corev1.PodSpec) {
+	if s.DNSPolicy == "" {
+		s.DNSPolicy = corev1.DNSClusterFirst
+	}
+	if s.RestartPolicy == "" {
+		s.RestartPolicy = corev1.RestartPolicyAlways
+	}
+	if s.SecurityContext == nil {
+		s.SecurityContext = &corev1.PodSecurityContext{}
+	}
+	if s.TerminationGracePeriodSeconds == nil {
+		seconds := int64(corev1.DefaultTerminationGracePeriodSeconds)
+		s.TerminationGracePeriodSeconds = &seconds
+	}
+	if s.SchedulerName == "" {
+		s.SchedulerName = corev1.DefaultSchedulerName
+	}
+	// Both names of the service account are kept equal; the newer one wins.
+	if s.ServiceAccountName == "" {
+		s.ServiceAccountName = s.DeprecatedServiceAccount
+	}
+	s.DeprecatedServiceAccount = s.ServiceAccountName
+	for i := range s.Volumes {
+		defaultVolume(&s.Volumes[i])
+	}
+	for i := range s.InitContainers {
+		defaultContainer(&s.InitContainers[i])
+	}
+	for i := range s.Containers {
+		defaultContainer(&s.Containers[i])
+	}
+	for i := range s.EphemeralContainers {
+		defaultContainer((*corev1.Container)(&s.EphemeralContainers[i].EphemeralContainerCommon))
+	}
+	roundToMilli(s.Overhead)
+	if s.Resources != nil {
+		roundToMilli(s.Resources.Limits)
+		roundToMilli(s.Resources.Requests)
+	}
+}
+
+func defaultContainer(c *corev1.Container) {
+	if c.ImagePullPolicy == "" {
+		c.ImagePullPolicy = pullPolicyFor(c.Image)
+	}
+	if c.TerminationMessagePath == "" {
+		c.TerminationMessagePath = corev1.TerminationMessagePathDefault
+	}
+	if c.TerminationMessagePolicy == "" {
+		c.TerminationMessagePolicy = corev1.TerminationMessageReadFile
+	}
+	for i := range c.Ports {
+		if c.Ports[i].Protocol == "" {
+			c.Ports[i].Protocol = corev1.ProtocolTCP
+		}
+	}
+	for i := range c.Env {
+		from := c.Env[i].ValueFrom
+		if from == nil {
+			continue
+		}
+		defaultFieldRef(from.FieldRef)
+		if from.FileKeyRef != nil && from.FileKeyRef.Optional == nil {
+			optional := false
+			from.FileKeyRef.Optional = &optional
+		}
+	}
+	roundToMilli(c.Resources.Limits)
+	roundToMilli(c.Resources.Requests)
+	defaultProbe(c.LivenessProbe)
+	defaultProbe(c.ReadinessProbe)
+	defaultProbe(c.StartupProbe)
+	if c.Lifecycle != nil {
+		if h := c.Lifecycle.PostStart; h != nil {
+			defaultHTTPGet(h.HTTPGet)
+		}
+		if h := c.Lifecycle.PreStop; h != nil {
+			defaultHTTPGet(h.HTTPGet)
+		}
+	}
+}
+
+func defaultProbe(p *corev1.Probe) {
+	if p == nil {
+		return
+	}
+	if p.TimeoutSeconds == 0 {
+		p.TimeoutSeconds = 1
+	}
+	if p.PeriodSeconds == 0 {
+		p.PeriodSeconds = 10
+	}
+	if p.SuccessThreshold == 0 {
+		p.SuccessThreshold = 1
+	}
+	if p.FailureThreshold == 0 {
+		p.FailureThreshold = 3
+	}
+	defaultHTTPGet(p.HTTPGet)
+	if p.GRPC != nil && p.GRPC.Service == nil {
+		service := ""
+		p.GRPC.Service = &service
+	}
+}
+
+func defaultHTTPGet(g *corev1.HTTPGetAction) {
+	if g == nil {
+		return
+	}
+	if g.Path == "" {
+		g.Path = "/"
+	}
+	if g.Scheme == "" {
+		g.Scheme = corev1.URISchemeHTTP
+	}
+}
+
+func defaultFieldRef(r *corev1.ObjectFieldSelector) {
+	if r != nil && r.APIVersion == "" {
+		r.APIVersion = "v1"
+	}
+}
+
+// roundToMilli rounds amounts up to thousandths, the finest that are kept.
+func roundToMilli(list corev1.ResourceList) {
+	for name, q := range list {
+		if q.RoundUp(-3) {
+			continue // it was no finer
+		}
+		list[name] = q
+	}
+}
+
+func requestsFromLimits(r *corev1.ResourceRequirements) {
+	if r.Limits == nil {
+		return
+	}
+	if r.Requests == nil {
+		r.Requests = make(corev1.ResourceList, len(r.Limits))
+	}
+	for name, limit := range r.Limits {
+		if _, ok := r.Requests[name]; !ok {
+			r.Requests[name] = limit.DeepCopy()
+		}
+	}
+}
+
+// defaultPodLevelResources completes requests and limits of the pod as a whole from those of its containers.
+func defaultPodLevelResources(p *corev1.Pod) {
+	r := p.Spec.Resources
+	if len(r.Limits) == 0 && len(r.Requests) == 0 {
+		return
+	}
+	// Huge pages cannot be overcommitted: the pod's limit is what its containers may use together.
+	for name, sum := range resource.AggregateContainerLimits(p, resource.PodResourcesOptions{}) {
+		if !isHugePages(name) {
+			continue
+		}
+		_, requested := r.Requests[name]
+		_, limited := r.Limits[name]
+		if requested || limited {
+			continue
+		}
+		if r.Limits == nil {
+			r.Limits = corev1.ResourceList{}
+		}
+		r.Limits[name] = sum.DeepCopy()
+	}
+	if len(r.Limits) == 0 {
+		return
+	}
+	requests := r.Requests
+	if requests == nil {
+		requests = corev1.ResourceList{}
+	}
+	for name, sum := range resource.AggregateContainerRequests(p, resource.PodResourcesOptions{}) {
+		if _, ok := requests[name]; !ok && resource.IsSupportedPodLevelResource(name) && overcommittable(name) {
+			requests[name] = sum.DeepCopy()
+		}
+	}
+	for name, limit := range r.Limits {
+		if _, ok := requests[name]; !ok && resource.IsSupportedPodLevelResource(name) {
+			requests[name] = limit.DeepCopy()
+		}
+	}
+	if len(requests) > 0 {
+		r.Requests = requests
+	}
+}
+
+// hostPortsFromContainerPorts: containers in the node's network use the node's ports.
+func hostPortsFromContainerPorts(containers []corev1.Container) {
+	for i := range containers {
+		for j := range containers[i].Ports {
+			if port := &containers[i].Ports[j]; port.HostPort == 0 {
+				port.HostPort = port.ContainerPort
+			}
+		}
+	}
+}
+
+func defaultVolume(v *corev1.Volume) {
+	s := &v.VolumeSource
+	switch {
+	case *s == (corev1.VolumeSource{}):
+		s.EmptyDir = &corev1.EmptyDirVolumeSource{}
+	case s.Secret != nil:
+		defaultMode(&s.Secret.DefaultMode)
+	case s.ConfigMap != nil:
+		defaultMode(&s.ConfigMap.DefaultMode)
+	case s.DownwardAPI != nil:
+		defaultMode(&s.DownwardAPI.DefaultMode)
+		for i := range s.DownwardAPI.Items {
+			defaultFieldRef(s.DownwardAPI.Items[i].FieldRef)
+		}
+	case s.Projected != nil:
+		defaultProjected(s.Projected)
+	case s.HostPath != nil && s.HostPath.Type == nil:
+		kind := corev1.HostPathUnset
+		s.HostPath.Type = &kind
+	case s.Image != nil && s.Image.PullPolicy == "":
+		s.Image.PullPolicy = pullPolicyFor(s.Image.Reference)
+	case s.Ephemeral != nil && s.Ephemeral.VolumeClaimTemplate != nil:
+		DefaultPersistentVolumeClaimSpec(&s.Ephemeral.VolumeClaimTemplate.Spec)
+	default:
+		defaultVendorVolume(s)
+	}
+}
+
+// defaultVendorVolume is about the sources that belong to one storage system each.
+func defaultVendorVolume(s *corev1.VolumeSource) {
+	switch {
+	case s.ISCSI != nil && s.ISCSI.ISCSIInterface == "":
+		s.ISCSI.ISCSIInterface = "default"
+	case s.RBD != nil:
+		setIfEmpty(&s.RBD.RBDPool, "rbd")
+		setIfEmpty(&s.RBD.RadosUser, "admin")
+		setIfEmpty(&s.RBD.Keyring, "/etc/ceph/keyring")
+	case s.ScaleIO != nil:
+		setIfEmpty(&s.ScaleIO.StorageMode, "ThinProvisioned")
+		setIfEmpty(&s.ScaleIO.FSType, "xfs")
+	case s.AzureDisk != nil:
+		defaultAzureDisk(s.AzureDisk)
+	}
+}
+
+func defaultAzureDisk(d *corev1.AzureDiskVolumeSource) {
+	if d.CachingMode == nil {
+		mode := corev1.AzureDataDiskCachingReadWrite
+		d.CachingMode = &mode
+	}
+	if d.Kind == nil {
+		kind := corev1.AzureSharedBlobDisk
+		d.Kind = &kind
+	}
+	if d.FSType == nil {
+		fs := "ext4"
+		d.FSType = &fs
+	}
+	if d.ReadOnly == nil {
+		readOnly := false
+		d.ReadOnly = &readOnly
+	}
+}
+
+func defaultProjected(p *corev1.ProjectedVolumeSource) {
+	defaultMode(&p.DefaultMode)
+	for i := range p.Sources {
+		src := &p.Sources[i]
+		if src.DownwardAPI != nil {
+			for j := range src.DownwardAPI.Items {
+				defaultFieldRef(src.DownwardAPI.Items[j].FieldRef)
+			}
+		}
+		if src.ServiceAccountToken != nil && src.ServiceAccountToken.ExpirationSeconds == nil {
+			hour := int64(3600)
+			src.ServiceAccountToken.ExpirationSeconds = &hour
+		}
+		if src.PodCertificate != nil && src.PodCertificate.MaxExpirationSeconds == nil {
+			day := int32(86400)
+			src.PodCertificate.MaxExpirationSeconds = &day
+		}
+	}
+}
+
+// DefaultPersistentVolumeClaimSpec fills in what a claim, or a template for claims, leaves out.
+func DefaultPersistentVolumeClaimSpec(s *corev1.PersistentVolumeClaimSpec) {
+	if s.VolumeMode == nil {
+		mode := corev1.PersistentVolumeFilesystem
+		s.VolumeMode = &mode
+	}
+	roundToMilli(s.Resources.Limits)
+	roundToMilli(s.Resources.Requests)
+}
+
+func defaultMode(mode **int32) {
+	if *mode == nil {
+		m := fileModeDefault
+		*mode = &m
+	}
+}
+
+func setIfEmpty(s *string, value string) {
+	if *s == "" {
+		*s = value
+	}
+}
+
+// defaultPodStatus keeps the address lists in step with their first element, which older clients write alone.
+func defaultPodStatus(s *corev1.PodStatus) {
+	if s.PodIP != "" && (len(s.PodIPs) == 0 || s.PodIPs[0].IP != s.PodIP) {
+		s.PodIPs = []corev1.PodIP{{IP: s.PodIP}}
+	}
+	if s.PodIP == "" && len(s.PodIPs) > 0 {
+		s.PodIP = s.PodIPs[0].IP
+	}
+	for _, list := range [][]corev1.ContainerStatus{s.InitContainerStatuses, s.ContainerStatuses, s.EphemeralContainerStatuses} {
+		for i := range list {
+			roundToMilli(list[i].AllocatedResources)
+			if r := list[i].Resources; r != nil {
+				roundToMilli(r.Limits)
+				roundToMilli(r.Requests)
+			}
+		}
+	}
+}

@@ -1,0 +1,208 @@
+package core
+
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Bounds of a projected token's life.
+const (
+	tokenSecondsMin = 10 * 60
+	tokenSecondsMax = 1 << 32
+)
+
+func (v *podValidator) projected(p *corev1.ProjectedVolumeSource, at *field.Path) {
+	v.fileMode(p.DefaultMode, at, "defaultMode")
+	var paths []string
+	// once notes a path in the volume, which only one source may write. Tokens are not noted: their paths were
+	// never compared, so a clash with them is a warning only.
+	once := func(path string) {
+		if path == "" {
+			return
+		}
+		if contains(paths, path) {
+			v.invalid(at, "", path, "is the path of more than one source")
+			return
+		}
+		paths = append(paths, path)
+	}
+	for i := range p.Sources {
+		v.projection(&p.Sources[i], at, at.Child("sources").Index(i), once)
+	}
+}
+
+func (v *podValidator) projection(s *corev1.VolumeProjection, volume, at *field.Path, once func(string)) {
+	found := 0
+	keyed := func(source, name string, items []corev1.KeyToPath) {
+		found++
+		if name == "" {
+			v.required(at.Child(source), "name", "")
+		}
+		v.keysToPaths(items, at.Child(source))
+		for i := range items {
+			once(items[i].Path)
+		}
+	}
+	if s.Secret != nil {
+		keyed("secret", s.Secret.Name, s.Secret.Items)
+	}
+	if s.ConfigMap != nil {
+		keyed("configMap", s.ConfigMap.Name, s.ConfigMap.Items)
+	}
+	if s.DownwardAPI != nil {
+		found++
+		for i := range s.DownwardAPI.Items {
+			v.downwardFile(&s.DownwardAPI.Items[i], at.Child("downwardAPI"))
+			once(s.DownwardAPI.Items[i].Path)
+		}
+	}
+	if s.ServiceAccountToken != nil {
+		found++
+		v.projectedToken(s.ServiceAccountToken, volume, at.Child("serviceAccountToken"))
+	}
+	if s.ClusterTrustBundle != nil {
+		found++
+		v.trustBundle(s.ClusterTrustBundle, at.Child("clusterTrustBundle"))
+		once(s.ClusterTrustBundle.Path)
+	}
+	if s.PodCertificate != nil {
+		found++
+		v.podCertificate(s.PodCertificate, at.Child("podCertificate"), once)
+	}
+	if found > 1 {
+		v.forbidden(at, "", "may have one type of source only")
+	}
+}
+
+// projectedToken reports a bad path at the volume, not at the source: clients know it so.
+func (v *podValidator) projectedToken(t *corev1.ServiceAccountTokenProjection, volume, at *field.Path) {
+	if s := t.ExpirationSeconds; s != nil && *s < tokenSecondsMin {
+		v.invalid(at, "expirationSeconds", *s, "must not be less than 10 minutes")
+	}
+	if s := t.ExpirationSeconds; s != nil && *s > tokenSecondsMax {
+		v.invalid(at, "expirationSeconds", *s, "must not be more than 2^32 seconds")
+	}
+	if t.Path == "" {
+		v.required(volume, "path", "")
+	} else if !v.allow.ProjectedTokenPaths {
+		v.pathInVolume(t.Path, volume, "path")
+	}
+}
+
+func (v *podValidator) trustBundle(b *corev1.ClusterTrustBundleProjection, at *field.Path) {
+	switch {
+	case b.Name != nil && b.SignerName != nil:
+		v.invalid(at, "", b, "may have either name or signerName")
+	case b.Name != nil:
+		if *b.Name == "" {
+			v.required(at, "name", "must be the name of a ClusterTrustBundle")
+		}
+		v.trustBundleName(*b.Name, at)
+		if b.LabelSelector != nil {
+			v.invalid(at, "labelSelector", b.LabelSelector, "may not be set when name is")
+		}
+	case b.SignerName != nil:
+		if *b.SignerName == "" {
+			v.required(at, "signerName", "must be the name of a signer")
+		}
+		v.add(ValidateSignerName(*b.SignerName, at.Child("signerName")))
+		v.add(metav1validation.ValidateLabelSelector(b.LabelSelector, metav1validation.LabelSelectorValidationOptions{}, at.Child("labelSelector")))
+	default:
+		v.required(at, "", "must have name or signerName")
+	}
+	if b.Path == "" {
+		v.required(at, "path", "")
+	}
+	v.pathInVolume(b.Path, at, "path")
+}
+
+// trustBundleName: bundles of a signer are named "signer:domain:name", bundles of none like other objects.
+func (v *podValidator) trustBundleName(name string, at *field.Path) {
+	signer := strings.LastIndex(name, ":")
+	if signer < 0 {
+		v.subdomain(at, "name", name)
+		return
+	}
+	v.subdomain(at, "name", name[signer+1:])
+}
+
+// Bounds of a projected certificate's life.
+const (
+	certificateSecondsMin = 3600
+	certificateSecondsMax = 91 * 86400
+)
+
+func (v *podValidator) podCertificate(c *corev1.PodCertificateProjection, at *field.Path, once func(string)) {
+	if c.SignerName == "" {
+		v.required(at, "signerName", "")
+	} else {
+		v.add(ValidateSignerName(c.SignerName, at.Child("signerName")))
+	}
+	requiredOneOf(&v.problems, at, "keyType", c.KeyType, "RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519")
+	if s := c.MaxExpirationSeconds; s == nil {
+		v.required(at, "maxExpirationSeconds", "")
+	} else {
+		if *s < certificateSecondsMin {
+			v.invalid(at, "maxExpirationSeconds", *s, "must not be less than 1 hour")
+		}
+		longest := int32(certificateSecondsMax)
+		if strings.HasPrefix(c.SignerName, "kubernetes.io/") {
+			longest = 86400
+		}
+		if *s > longest {
+			v.invalid(at, "maxExpirationSeconds", *s, "is longer than certificates of this signer last")
+		}
+	}
+	if c.CredentialBundlePath == "" && c.KeyPath == "" && c.CertificateChainPath == "" {
+		v.required(at, "", "must have credentialBundlePath, keyPath or certificateChainPath")
+	}
+	for _, path := range []struct{ name, value string }{
+		{"credentialBundlePath", c.CredentialBundlePath}, {"keyPath", c.KeyPath}, {"certificateChainPath", c.CertificateChainPath},
+	} {
+		if path.value != "" {
+			v.pathInVolume(path.value, at, path.name)
+			once(path.value)
+		}
+	}
+	for _, key := range sortedKeys(c.UserAnnotations) {
+		v.messages(at.Child("userAnnotations").Key(key), "", key, validation.IsQualifiedName(key))
+	}
+}
+
+// Bounds of the two halves of a signer's name.
+const (
+	signerPathMax = 571
+	signerMax     = 253 + 1 + signerPathMax
+)
+
+// ValidateSignerName judges the name of a certificate signer: a domain, a slash and a path of dotted words.
+func ValidateSignerName(name string, at *field.Path) field.ErrorList {
+	var p problems
+	if name == "" {
+		p.required(at, "", "")
+		return p.list
+	}
+	if len(name) > signerMax {
+		p.list = append(p.list, field.TooLong(at, name, signerMax))
+	}
+	parts := strings.Split(name, "/")
+	if len(parts) != 2 {
+		p.invalid(at, "", name, "must be a domain and a path, separated by one slash")
+		return p.list
+	}
+	p.messages(at, "", name, dnsSubdomain(parts[0]))
+	if !strings.Contains(parts[0], ".") {
+		p.invalid(at, "", name, "the domain must have at least two parts, separated by a dot")
+	}
+	for _, word := range strings.Split(parts[1], ".") {
+		p.messages(at, "", name, validation.IsDNS1123Label(word))
+	}
+	if len(parts[1]) > signerPathMax {
+		p.list = append(p.list, field.TooLong(at, parts[1], signerPathMax))
+	}
+	return p.list
+}
