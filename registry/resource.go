@@ -3,152 +3,123 @@ package registry
 import (
 	"context"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
-// Resource is the objects of one kind. Its errors are *errors.StatusError of apimachinery.
-type Resource struct{}
+// Resource is the objects of one kind. Its errors are *errors.StatusError of apimachinery, except that the error of
+// a context that ended is passed on as it is.
+type Resource struct {
+	reg   *Registry
+	table *table
+	info  *kind.Info
+	// shape of the items that are handed out.
+	shape *shape
+	// via is set if another kind stores the objects.
+	via *kind.Conversion
+	// names are the complaints about a name; canonical makes an object what its stored form decodes to.
+	names     validation.ValidateNameFunc
+	canonical canonical
+}
 
 // Info is the kind's definition.
-func (r *Resource) Info() *kind.Info { panic("skeleton") }
+func (r *Resource) Info() *kind.Info { return r.info }
 
-// Item is one object at one revision. It never changes; all its results are shared and must not be changed.
-type Item struct{}
+// gr names the resource in errors.
+func (r *Resource) gr() schema.GroupResource { return r.info.GR() }
 
-// Object is the decoded object, resourceVersion set, TypeMeta empty.
-func (i *Item) Object() kind.Object { panic("skeleton") }
+func validName(info *kind.Info) validation.ValidateNameFunc {
+	if info.ValidName != nil {
+		return info.ValidName
+	}
+	return validation.NameIsDNSSubdomain
+}
 
-// Revision of the object's last change.
-func (i *Item) Revision() int64 { panic("skeleton") }
+// served is a table's item in the shape that this resource serves.
+func (r *Resource) served(i *Item) *Item {
+	if r.via == nil || i == nil || i.shape == r.shape {
+		return i
+	}
+	stored, err := i.Decode()
+	converted := &Item{shape: r.shape, key: i.key, revision: i.revision}
+	if err == nil {
+		var o kind.Object
+		if o, err = r.via.FromStored(stored); err == nil {
+			o.SetResourceVersion(stored.GetResourceVersion())
+			converted.object.Store(&decoded{object: o})
+			return converted
+		}
+	}
+	converted.object.Store(&decoded{err: err})
+	return converted
+}
 
-// Proto is the object's protobuf encoding with its resourceVersion, without envelope.
-func (i *Item) Proto() []byte { panic("skeleton") }
+// item makes the item that stores an object, which is in the shape that this resource serves.
+func (r *Resource) item(key string, o kind.Object) (*Item, error) {
+	if r.via == nil {
+		return r.table.write(key, o)
+	}
+	stored, err := r.via.ToStored(o)
+	if err != nil {
+		return nil, err
+	}
+	return r.table.write(key, stored)
+}
 
-// JSON is the object's JSON encoding without apiVersion and kind (as an element of a list).
-func (i *Item) JSON() ([]byte, error) { panic("skeleton") }
+// whenLoaded waits for the first load of the mirror.
+func (r *Registry) whenLoaded(ctx context.Context) error {
+	select {
+	case <-r.ready:
+		return nil
+	default:
+	}
+	select {
+	case <-r.ready:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 // Get reads one object. resourceVersion "" is a consistent read, "0" takes what the mirror has,
 // another waits until the mirror is at least there.
 func (r *Resource) Get(ctx context.Context, namespace, name, resourceVersion string) (*Item, error) {
-	panic("skeleton")
+	revision, err := parseRevision(resourceVersion)
+	if err != nil {
+		return nil, unspecified(err)
+	}
+	if err := r.reg.reach(ctx, resourceVersion, revision); err != nil {
+		return nil, err
+	}
+	i := r.served(r.table.get(r.key(namespace, name)))
+	if i == nil {
+		return nil, apierrors.NewNotFound(r.gr(), name)
+	}
+	if _, err := i.Decode(); err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	return i, nil
 }
 
-// ListOptions are the options of a list, parsed. Namespace "" is all namespaces.
-type ListOptions struct {
-	Namespace            string
-	Label                labels.Selector // nil is everything
-	Field                fields.Selector // nil is everything; its labels have been checked
-	ResourceVersion      string
-	ResourceVersionMatch metav1.ResourceVersionMatch
-	Limit                int64
-	Continue             string
+// reach waits until the mirror is as new as a read asks for.
+func (r *Registry) reach(ctx context.Context, resourceVersion string, revision int64) error {
+	if err := r.whenLoaded(ctx); err != nil {
+		return err
+	}
+	if resourceVersion == "" {
+		_, err := r.Fresh(ctx)
+		return err
+	}
+	return r.waitAtLeast(ctx, revision)
 }
 
-// List is the result of a listing; Items are in key order.
-type List struct {
-	Items     []*Item
-	Revision  int64
-	Continue  string
-	Remaining *int64
-}
-
-// List reads a snapshot.
-func (r *Resource) List(ctx context.Context, o ListOptions) (*List, error) { panic("skeleton") }
-
-// WatchOptions are the options of a watch, parsed.
-type WatchOptions struct {
-	Namespace            string
-	Label                labels.Selector
-	Field                fields.Selector
-	ResourceVersion      string
-	ResourceVersionMatch metav1.ResourceVersionMatch
-	SendInitialEvents    *bool
-	AllowBookmarks       bool
-}
-
-// Event is one event of a watch. A bookmark has no Item.
-type Event struct {
-	Type     watch.EventType
-	Item     *Item // for Deleted: the last state, at the revision of the deletion
-	Revision int64
-	// InitialEnd marks the bookmark that ends the initial events.
-	InitialEnd bool
-}
-
-// Watcher is a running watch.
-type Watcher struct{}
-
-// Next waits for further events; it returns at least one, or an error: the context's, or a StatusError
-// (410 Expired when the watcher was too slow or too old) that the client is to get as an ERROR event.
-func (w *Watcher) Next(ctx context.Context) ([]Event, error) { panic("skeleton") }
-
-// Stop ends the watch.
-func (w *Watcher) Stop() { panic("skeleton") }
-
-// Watch starts a watch.
-func (r *Resource) Watch(ctx context.Context, o WatchOptions) (*Watcher, error) { panic("skeleton") }
-
-// CreateOptions of Create.
-type CreateOptions struct {
-	DryRun bool
-	// Admit is the validating admission; it sees the object as it would be stored.
-	Admit func(ctx context.Context, obj kind.Object) error
-}
-
-// Create stores a new object, which must be decoded, defaulted and admitted by mutation; it is changed in place
-// (uid, creationTimestamp, generateName, …) and belongs to the registry afterwards.
-// Kind.PrepareCreate, metadata checks and Kind.Validate run here.
-func (r *Resource) Create(ctx context.Context, obj kind.Object, o CreateOptions) (*Item, error) {
-	panic("skeleton")
-}
-
-// Change makes the new object from the present one, which it must not change (copy it with kind.Copy).
-// It may run several times. old is nil when the object does not exist and the kind is created by update.
-type Change func(ctx context.Context, old kind.Object) (kind.Object, error)
-
-// UpdateOptions of Update.
-type UpdateOptions struct {
-	// Part is the subresource that is updated; empty for the main resource.
-	Part   string
-	DryRun bool
-	// UID and ResourceVersion must match the present object if set.
-	UID             *types.UID
-	ResourceVersion *string
-	// Trusted skips preparation and validation: the server itself makes the change (binding).
-	Trusted bool
-	// Admit is the validating admission; old is nil when the update creates.
-	Admit func(ctx context.Context, new, old kind.Object) error
-}
-
-// Update changes one object: present object, Change, Kind.PrepareUpdate or Part.Prepare, validation, Admit,
-// compare-and-swap; a lost race repeats it with the newer object unless the new object carries a resourceVersion
-// of its own that no longer matches (409). A change that changes nothing is not written.
-// created tells that the object did not exist before.
-func (r *Resource) Update(ctx context.Context, namespace, name string, change Change, o UpdateOptions) (item *Item, created bool, err error) {
-	panic("skeleton")
-}
-
-// DeleteOptions of Delete and DeleteCollection.
-type DeleteOptions struct {
-	metav1.DeleteOptions
-	DryRun bool
-	// Admit is the admission of the deletion.
-	Admit func(ctx context.Context, old kind.Object) error
-}
-
-// Delete removes an object, or marks it for removal: preconditions, grace, finalizers and propagation apply.
-// The item is the last (or the marked) state; removed tells that it is gone from the store.
-func (r *Resource) Delete(ctx context.Context, namespace, name string, o DeleteOptions) (item *Item, removed bool, err error) {
-	panic("skeleton")
-}
-
-// DeleteCollection deletes what a list finds, in parallel, and returns the items it acted on.
-func (r *Resource) DeleteCollection(ctx context.Context, l ListOptions, o DeleteOptions) (*List, error) {
-	panic("skeleton")
+// key in the store.
+func (r *Resource) key(namespace, name string) string {
+	if r.info.Namespaced {
+		return r.shape.prefix + namespace + "/" + name
+	}
+	return r.shape.prefix + name
 }

@@ -3,24 +3,72 @@ package registry
 import (
 	"context"
 	"iter"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
 )
 
 // Peek is the object in the mirror now, without waiting; nil if there is none.
-func (r *Resource) Peek(namespace, name string) *Item { panic("skeleton") }
+func (r *Resource) Peek(namespace, name string) *Item {
+	return r.served(r.table.get(r.key(namespace, name)))
+}
 
 // All yields the mirror's objects of a namespace ("" for all) in key order, from one snapshot.
-func (r *Resource) All(namespace string) iter.Seq[*Item] { panic("skeleton") }
+func (r *Resource) All(namespace string) iter.Seq[*Item] {
+	return func(yield func(*Item) bool) {
+		scope := r.filter(namespace, nil, nil).scope()
+		s, _ := r.table.snapshot()
+		s.ascend(scope, scope, func(i *Item) bool { return yield(r.served(i)) })
+	}
+}
 
 // OwnedBy yields the objects that name the uid in metadata.ownerReferences.
-func (r *Resource) OwnedBy(uid types.UID) iter.Seq[*Item] { panic("skeleton") }
+func (r *Resource) OwnedBy(uid types.UID) iter.Seq[*Item] {
+	return func(yield func(*Item) bool) {
+		r.table.mu.RLock()
+		items := r.table.owners.find(string(uid))
+		r.table.mu.RUnlock()
+		r.each(items, yield)
+	}
+}
 
-// ByField yields the objects whose indexed field has the value.
-func (r *Resource) ByField(name, value string) iter.Seq[*Item] { panic("skeleton") }
+// ByField yields the objects whose indexed field has the value. A field without an index finds the same by
+// looking at every object.
+func (r *Resource) ByField(name, value string) iter.Seq[*Item] {
+	return func(yield func(*Item) bool) {
+		if r.via == nil {
+			for n := range r.table.fields {
+				if x := &r.table.fields[n]; x.field.Name == name {
+					r.table.mu.RLock()
+					items := x.find(value)
+					r.table.mu.RUnlock()
+					r.each(items, yield)
+					return
+				}
+			}
+		}
+		for i := range r.All("") {
+			if (itemFields{r, i}).Get(name) == value && !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+func (r *Resource) each(items []*Item, yield func(*Item) bool) {
+	for _, i := range items {
+		if !yield(r.served(i)) {
+			return
+		}
+	}
+}
 
 // Len is the number of objects in the mirror.
-func (r *Resource) Len() int { panic("skeleton") }
+func (r *Resource) Len() int {
+	r.table.mu.RLock()
+	defer r.table.mu.RUnlock()
+	return r.table.tree.Len()
+}
 
 // Delta is one change of the mirror: Old is nil for a new object, New for a removed one.
 type Delta struct {
@@ -28,6 +76,67 @@ type Delta struct {
 	Revision int64
 }
 
-// Subscribe calls f with every object that exists (Old nil), then with every change in order, until ctx ends.
-// f sees the mirror at the change's revision or later; calls do not overlap; f must not block for long.
-func (r *Resource) Subscribe(ctx context.Context, f func([]Delta)) { panic("skeleton") }
+// Subscribe calls f with every object that exists (Old nil), then with every change in order, until ctx ends, and
+// returns then. f sees the mirror at the change's revision or later; calls do not overlap; f must not block for
+// long, because what it has not taken yet waits in memory.
+func (r *Resource) Subscribe(ctx context.Context, f func([]Delta)) {
+	if r.reg.whenLoaded(ctx) != nil {
+		return
+	}
+	s := &subscription{wake: make(chan struct{}, 1)}
+	t := r.table
+	t.mu.Lock()
+	present := t.snapshotLocked()
+	t.watchers.subscribe(s)
+	t.mu.Unlock()
+	defer func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.watchers.unsubscribe(s)
+	}()
+	var deltas []Delta
+	present.ascend(t.prefix, t.prefix, func(i *Item) bool {
+		deltas = append(deltas, Delta{New: r.served(i), Revision: i.revision})
+		return true
+	})
+	present = nil
+	for ctx.Err() == nil {
+		if len(deltas) > 0 {
+			f(deltas)
+		}
+		select {
+		case <-s.wake:
+		case <-ctx.Done():
+			return
+		}
+		deltas = nil
+		for _, c := range s.take() {
+			deltas = append(deltas, Delta{Old: r.served(c.old), New: r.served(c.new), Revision: c.revision})
+		}
+	}
+}
+
+// subscription is a queue of changes for a caller in this process, which must not miss any.
+type subscription struct {
+	wake  chan struct{}
+	mu    sync.Mutex
+	queue []*change // guarded by mu
+}
+
+func (s *subscription) push(c *change) {
+	s.mu.Lock()
+	s.queue = append(s.queue, c)
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (s *subscription) take() []*change {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	queue := s.queue
+	s.queue = nil
+	return queue
+}

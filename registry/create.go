@@ -1,0 +1,131 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/store"
+)
+
+// generateAttempts is how many generated names are tried.
+const generateAttempts = 8
+
+// CreateOptions of Create.
+type CreateOptions struct {
+	DryRun bool
+	// Admit is the validating admission; it sees the object as it would be stored.
+	Admit func(ctx context.Context, obj kind.Object) error
+}
+
+// Create stores a new object, which must be decoded, defaulted and admitted by mutation; it is changed in place
+// (uid, creationTimestamp, generateName, …) and belongs to the registry afterwards.
+// Kind.PrepareCreate, metadata checks and Kind.Validate run here.
+func (r *Resource) Create(ctx context.Context, obj kind.Object, o CreateOptions) (*Item, error) {
+	generated := obj.GetName() == "" && obj.GetGenerateName() != ""
+	for attempt := 1; ; attempt++ {
+		if generated {
+			obj.SetName(generateName(obj.GetGenerateName()))
+		}
+		i, err := r.create(ctx, obj, o)
+		if err == nil || !generated || attempt == generateAttempts || !apierrors.IsAlreadyExists(err) {
+			return i, err
+		}
+	}
+}
+
+// create makes one attempt under one name.
+func (r *Resource) create(ctx context.Context, obj kind.Object, o CreateOptions) (*Item, error) {
+	r.born(obj)
+	settle, err := r.prepareNew(ctx, obj, o)
+	if err != nil {
+		return nil, err
+	}
+	i, err := r.writeNew(ctx, obj, o.DryRun)
+	settle(err == nil && !o.DryRun)
+	if err != nil {
+		return nil, r.createError(err, obj)
+	}
+	return r.served(i), nil
+}
+
+// prepareNew makes a new object ready to be stored. settle must be called if there is no error.
+func (r *Resource) prepareNew(ctx context.Context, obj kind.Object, o CreateOptions) (settle func(bool), err error) {
+	generation := int64(0)
+	if r.info.HasGeneration {
+		generation = 1
+	}
+	obj.SetGeneration(generation)
+	r.info.PrepareCreate(obj)
+	obj.SetGeneration(generation)
+	if err := r.checkNew(obj); err != nil {
+		return nil, err
+	}
+	if o.Admit != nil {
+		if err := o.Admit(ctx, obj); err != nil {
+			return nil, err
+		}
+	}
+	if v := obj.GetResourceVersion(); v != "" && v != "0" {
+		return nil, unspecified(errors.New("resourceVersion should not be set on objects to be created"))
+	}
+	return r.reserve(ctx, obj, nil, o.DryRun)
+}
+
+// reserve asks the resource's Reserver, if there is one.
+func (r *Resource) reserve(ctx context.Context, new, old kind.Object, dryRun bool) (settle func(bool), err error) {
+	reserver := r.reg.reservers[r.gr()]
+	if reserver == nil {
+		return func(bool) {}, nil
+	}
+	return reserver.Reserve(ctx, new, old, dryRun)
+}
+
+// writeNew stores a new object under a key that must be free; if it is not, the error is a *store.Conflict.
+func (r *Resource) writeNew(ctx context.Context, obj kind.Object, dryRun bool) (*Item, error) {
+	r.canonical.settle(obj)
+	key := r.key(obj.GetNamespace(), obj.GetName())
+	i, err := r.item(key, obj)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	if dryRun {
+		return i, r.mustBeFree(ctx, key)
+	}
+	r.reg.claims.add(i)
+	revision, err := r.reg.store.Create(ctx, key, i.value, r.table.info.TTL)
+	return r.reg.claims.settle(i, revision), asWriteError(err)
+}
+
+// mustBeFree is what creation would answer.
+func (r *Resource) mustBeFree(ctx context.Context, key string) error {
+	e, _, err := r.reg.store.Get(ctx, key, 0)
+	switch {
+	case err == nil:
+		return &store.Conflict{Present: &e}
+	case errors.Is(err, store.ErrNotFound):
+		return nil
+	}
+	return &writeError{err}
+}
+
+// createError is what a client is told whose object was not created.
+func (r *Resource) createError(err error, obj kind.Object) error {
+	var conflict *store.Conflict
+	if !errors.As(err, &conflict) {
+		return r.raceError(err, "create")
+	}
+	exists := apierrors.NewAlreadyExists(r.gr(), obj.GetName())
+	if obj.GetGenerateName() != "" {
+		exists = apierrors.NewGenerateNameConflict(r.gr(), obj.GetName(), 1)
+	}
+	if conflict.Present != nil {
+		if i := r.reg.read(r.table, conflict.Present); i != nil && i.Object().GetDeletionTimestamp() != nil {
+			exists.ErrStatus.Message = fmt.Sprintf("object is being deleted: %s", exists.ErrStatus.Message)
+		}
+	}
+	return exists
+}

@@ -1,0 +1,148 @@
+package registry
+
+import (
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/google/btree"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+// treeDegree of all trees: nodes of a few hundred bytes, so that a copied path is cheap.
+const treeDegree = 16
+
+// entry is one object in a table's tree, ordered by key.
+type entry struct {
+	key  string
+	item *Item
+}
+
+func newTree(prefix string) *btree.BTreeG[entry] {
+	skip := len(prefix) // all keys share it
+	return btree.NewG(treeDegree, func(a, b entry) bool { return a.key[skip:] < b.key[skip:] })
+}
+
+// indexed is one value of one object in an index, ordered by value, then key.
+type indexed struct {
+	value string
+	key   string
+	item  *Item
+}
+
+// index finds items by a value. It is guarded by its table's lock; a change costs O(log n).
+type index struct {
+	tree *btree.BTreeG[indexed]
+}
+
+func newIndex() index {
+	return index{btree.NewG(treeDegree, func(a, b indexed) bool {
+		if a.value != b.value {
+			return a.value < b.value
+		}
+		return a.key < b.key
+	})}
+}
+
+func (x index) set(value string, i *Item)   { x.tree.ReplaceOrInsert(indexed{value, i.key, i}) }
+func (x index) unset(value string, i *Item) { x.tree.Delete(indexed{value: value, key: i.key}) }
+func (x index) find(value string) []*Item {
+	var items []*Item
+	x.tree.AscendGreaterOrEqual(indexed{value: value}, func(e indexed) bool {
+		if e.value != value {
+			return false
+		}
+		items = append(items, e.item)
+		return true
+	})
+	return items
+}
+
+// fieldIndex is an index by one of the kind's fields.
+type fieldIndex struct {
+	index
+	field kind.InfoField
+	// path of field numbers to the value in protobuf, nil if it must be asked of the decoded object.
+	path []uint64
+}
+
+// newFieldIndexes makes an index for each field that asks for one.
+func newFieldIndexes(info *kind.Info) []fieldIndex {
+	var all []fieldIndex
+	for _, f := range info.Fields {
+		if f.Indexed {
+			all = append(all, fieldIndex{index: newIndex(), field: f, path: protoFieldPath(info, f)})
+		}
+	}
+	return all
+}
+
+// value of an item in the index. It must be the same each time it is asked for.
+func (x *fieldIndex) value(i *Item) string {
+	if x.path != nil && i.end > 0 {
+		return string(protoPath(i.body(), x.path))
+	}
+	return x.field.Value(i.Object())
+}
+
+// protoFieldPath finds where a plain string field such as spec.nodeName stands in the protobuf encoding, so that
+// an object need not be decoded to be indexed. It is nil if there is no such field, or if the kind's Value does
+// more than to read it.
+func protoFieldPath(info *kind.Info, f kind.InfoField) []uint64 {
+	probe := info.New()
+	v := reflect.ValueOf(probe).Elem()
+	var path []uint64
+	for _, name := range strings.Split(f.Name, ".") {
+		if v.Kind() != reflect.Struct {
+			return nil
+		}
+		field, ok := fieldByJSON(v.Type(), name)
+		if !ok {
+			return nil
+		}
+		parts := strings.Split(field.Tag.Get("protobuf"), ",")
+		if len(parts) < 2 || parts[0] != "bytes" {
+			return nil
+		}
+		number, err := strconv.ParseUint(parts[1], 10, 32)
+		if err != nil {
+			return nil
+		}
+		path = append(path, number)
+		v = v.FieldByIndex(field.Index)
+	}
+	if v.Kind() != reflect.String || f.Value(probe) != "" {
+		return nil
+	}
+	v.SetString("probe")
+	if f.Value(probe) != "probe" {
+		return nil
+	}
+	return path
+}
+
+func fieldByJSON(t reflect.Type, name string) (reflect.StructField, bool) {
+	for n := range t.NumField() {
+		if tag, _, _ := strings.Cut(t.Field(n).Tag.Get("json"), ","); tag == name {
+			return t.Field(n), true
+		}
+	}
+	return reflect.StructField{}, false
+}
+
+// owners are the uids that an item's owner references name.
+func owners(i *Item) []types.UID {
+	var uids []types.UID
+	if i.end > 0 {
+		for uid := range protoOwners(i.body()) {
+			uids = append(uids, uid)
+		}
+		return uids
+	}
+	for _, ref := range i.Object().GetOwnerReferences() {
+		uids = append(uids, ref.UID)
+	}
+	return uids
+}

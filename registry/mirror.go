@@ -1,0 +1,205 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/wheelhouse-k8s/wheelhouse/store"
+)
+
+// loadPage is the number of keys that are read at once when the mirror loads.
+const loadPage = 2000
+
+// Pauses between attempts to reach the store.
+const (
+	pauseMin = 10 * time.Millisecond
+	pauseMax = 2 * time.Second
+)
+
+// Run loads the mirror and keeps it up to date by one watch over all keys, until ctx ends.
+// It returns nil then, or an error if the store has been closed.
+func (r *Registry) Run(ctx context.Context) error {
+	reload := true
+	pause := pauseMin
+	for {
+		before := r.Applied()
+		err := r.follow(ctx, reload)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, store.ErrClosed):
+			return err
+		}
+		// A watch that broke is taken up where it ended; only lost history needs everything anew.
+		reload = !r.loaded() || errors.Is(err, store.ErrCompacted) || errors.Is(err, store.ErrFutureRevision)
+		if r.Applied() > before {
+			pause = pauseMin
+		}
+		r.log.Warn("the registry's watch of the store ended", "error", err, "revision", r.Applied(), "reload", reload)
+		select {
+		case <-time.After(pause + rand.N(pause)):
+		case <-ctx.Done():
+			return nil
+		}
+		pause = min(2*pause, pauseMax)
+	}
+}
+
+// follow applies the store's changes, after a reload if asked, until the watch ends.
+func (r *Registry) follow(ctx context.Context, reload bool) error {
+	if reload {
+		if err := r.load(ctx); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watch := r.store.Watch(ctx, Root, store.WatchOptions{From: r.Applied() + 1})
+	r.watch.Store(&watch)
+	defer r.watch.Store(nil)
+	if r.waiting.count.Load() > 0 {
+		r.nudge(ctx)
+	}
+	for batch := range watch.C() {
+		r.applyBatch(batch)
+	}
+	return watch.Err()
+}
+
+// applyBatch brings every table that a batch touches to the batch's revision, then publishes the revision.
+func (r *Registry) applyBatch(batch store.Batch) {
+	applied := r.Applied()
+	now := r.now()
+	var touched []*table // in order of first change; nearly always one
+	var t *table
+	for n := range batch.Events {
+		e := &batch.Events[n]
+		if e.Revision <= applied {
+			continue
+		}
+		if t == nil || !strings.HasPrefix(e.Key, t.prefix) {
+			t = r.route(e.Key)
+		}
+		if t == nil || !t.well(e.Key) {
+			r.countUnknown(e)
+			continue
+		}
+		if len(t.pending) == 0 {
+			touched = append(touched, t)
+		}
+		t.pending = append(t.pending, r.updateOf(t, e))
+	}
+	for _, t := range touched {
+		t.apply(t.pending, now)
+		clear(t.pending)
+		t.pending = t.pending[:0]
+	}
+	if batch.Revision > applied {
+		r.advance(batch.Revision)
+	}
+}
+
+func (r *Registry) countUnknown(e *store.Event) {
+	switch {
+	case e.Deleted:
+		r.unknown.Add(-1)
+	case e.Created:
+		r.unknown.Add(1)
+	}
+}
+
+// route finds the table of a key: its prefix has one part below Root, or two.
+func (r *Registry) route(key string) *table {
+	if !strings.HasPrefix(key, Root) {
+		return nil
+	}
+	end := strings.IndexByte(key[len(Root):], '/')
+	if end < 0 {
+		return nil
+	}
+	end += len(Root) + 1
+	if t := r.byPrefix[key[:end]]; t != nil {
+		return t
+	}
+	next := strings.IndexByte(key[end:], '/')
+	if next < 0 {
+		return nil
+	}
+	return r.byPrefix[key[:end+next+1]]
+}
+
+// load reads everything at one revision. The first time it fills the tables; later it brings them up to date with
+// the changes that this takes.
+func (r *Registry) load(ctx context.Context) error {
+	found := map[*table][]*Item{}
+	var revision, unknown int64
+	for o := (store.ListOptions{Limit: loadPage}); ; {
+		page, err := r.store.List(ctx, Root, o)
+		if err != nil {
+			return err
+		}
+		revision = page.Revision
+		for n := range page.Entries {
+			e := &page.Entries[n]
+			t := r.route(e.Key)
+			if t == nil || !t.well(e.Key) {
+				unknown++
+				continue
+			}
+			if i := r.read(t, e); i != nil {
+				found[t] = append(found[t], i)
+			}
+		}
+		if !page.More || len(page.Entries) == 0 {
+			break
+		}
+		o.Revision = revision
+		o.From = page.Entries[len(page.Entries)-1].Key + "\x00"
+	}
+	r.unknown.Store(unknown)
+	again := r.loaded()
+	now := r.now()
+	for _, t := range r.tables {
+		switch {
+		case !again:
+			t.fill(found[t], revision)
+		case revision < r.Applied():
+			// The store went back in time (it was restored): no watcher can go on from where it is.
+			t.turnBack(revision)
+			t.replace(found[t], revision, now)
+		default:
+			t.replace(found[t], revision, now)
+		}
+	}
+	r.claims.drop(revision)
+	r.advance(revision)
+	if !again {
+		close(r.ready)
+	}
+	return nil
+}
+
+// read makes an item of what the store delivered, nil if that cannot be read.
+func (r *Registry) read(t *table, e *store.Entry) *Item {
+	i, err := t.read(e.Key, e.Value, e.Revision)
+	if err != nil {
+		r.unreadable.Add(1)
+		r.log.Error("a stored value cannot be read", "error", err, "revision", e.Revision)
+		return nil
+	}
+	return i
+}
+
+// updateOf makes an update of a store's event. A value that cannot be read removes the object from the mirror.
+func (r *Registry) updateOf(t *table, e *store.Event) update {
+	u := update{key: e.Key, revision: e.Revision}
+	if !e.Deleted {
+		if u.item = r.claims.take(e.Key, e.Value, e.Revision); u.item == nil {
+			u.item = r.read(t, &e.Entry)
+		}
+	}
+	return u
+}

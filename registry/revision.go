@@ -1,0 +1,196 @@
+package registry
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
+
+const (
+	// staleMax is how long a read waits for the mirror to reach the revision it asked for.
+	staleMax = 3 * time.Second
+	// freshMax is how long a consistent read waits.
+	freshMax = 10 * time.Second
+	// nudgeAfter is how long a wait lasts before the store is asked to report its progress: the revision that is
+	// waited for may have changed a key outside the mirror.
+	nudgeAfter = 2 * time.Millisecond
+	// nudgeEvery repeats that.
+	nudgeEvery = 100 * time.Millisecond
+)
+
+// waiting wakes those who wait for a revision. All that wait for the same revision share one channel.
+type waiting struct {
+	count atomic.Int64
+
+	mu       sync.Mutex
+	channels map[int64]chan struct{} // guarded by mu
+}
+
+// channel is closed when the mirror has reached the revision.
+func (w *waiting) channel(revision int64) <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c := w.channels[revision]
+	if c == nil {
+		if w.channels == nil {
+			w.channels = map[int64]chan struct{}{}
+		}
+		c = make(chan struct{})
+		w.channels[revision] = c
+		w.count.Add(1)
+	}
+	return c
+}
+
+// reached wakes all that wait for revision or an older one.
+func (w *waiting) reached(revision int64) {
+	if w.count.Load() == 0 {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for r, c := range w.channels {
+		if r <= revision {
+			close(c)
+			delete(w.channels, r)
+			w.count.Add(-1)
+		}
+	}
+}
+
+// Applied is the revision that the mirror has reached.
+func (r *Registry) Applied() int64 { return r.applied.Load() }
+
+// advance publishes a revision that has been applied to all tables.
+func (r *Registry) advance(revision int64) {
+	r.applied.Store(revision)
+	r.waiting.reached(revision)
+}
+
+// WaitFor waits until the mirror has reached the revision.
+func (r *Registry) WaitFor(ctx context.Context, revision int64) error {
+	if r.applied.Load() >= revision {
+		return nil
+	}
+	c := r.waiting.channel(revision)
+	// The mirror may have got there between the look and the entry.
+	if now := r.applied.Load(); now >= revision {
+		r.waiting.reached(now)
+		return nil
+	}
+	nudge := time.NewTimer(nudgeAfter)
+	defer nudge.Stop()
+	for {
+		select {
+		case <-c:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-nudge.C:
+			r.nudge(ctx)
+			nudge.Reset(nudgeEvery)
+		}
+	}
+}
+
+// nudge asks the running watch to report the revision that it has reached.
+func (r *Registry) nudge(ctx context.Context) {
+	if w := r.watch.Load(); w != nil {
+		_ = (*w).Progress(ctx) // a watch that has ended is replaced by Run; the wait is bounded by its context
+	}
+}
+
+// waitAtLeast is WaitFor for a client: it gives up soon, with the error that upstream gives.
+func (r *Registry) waitAtLeast(ctx context.Context, revision int64) error {
+	if r.applied.Load() >= revision && r.loaded() {
+		return nil
+	}
+	limited, cancel := context.WithTimeout(ctx, staleMax)
+	defer cancel()
+	err := r.WaitFor(limited, max(revision, 1))
+	if err != nil && ctx.Err() == nil {
+		return tooLarge(revision, r.Applied())
+	}
+	return err
+}
+
+// fresh lets one question for the store's revision serve all readers that came before it was asked.
+type fresh struct {
+	mu      sync.Mutex
+	asking  bool   // a round is on its way
+	waiting *round // the round that begins when it is back
+}
+
+type round struct {
+	done     chan struct{}
+	revision int64
+	err      error
+}
+
+// Fresh waits until the mirror holds every write that was acknowledged before the call (a consistent read).
+func (r *Registry) Fresh(ctx context.Context) (int64, error) {
+	revision, err := r.current(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if r.applied.Load() >= revision && r.loaded() {
+		return revision, nil
+	}
+	limited, cancel := context.WithTimeout(ctx, freshMax)
+	defer cancel()
+	if err := r.WaitFor(limited, max(revision, 1)); err != nil {
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+		return 0, apierrors.NewTooManyRequests(tooLarge(revision, r.Applied()).Error(), 1)
+	}
+	return revision, nil
+}
+
+// current is the store's revision, asked for after the call began.
+func (r *Registry) current(ctx context.Context) (int64, error) {
+	f := &r.fresh
+	f.mu.Lock()
+	if !f.asking {
+		// Nobody to share with: the caller asks by itself, without a hand-over.
+		f.asking = true
+		f.mu.Unlock()
+		mine := &round{done: make(chan struct{})}
+		r.ask(mine)
+		return mine.revision, mine.err
+	}
+	if f.waiting == nil {
+		f.waiting = &round{done: make(chan struct{})}
+	}
+	mine := f.waiting
+	f.mu.Unlock()
+	select {
+	case <-mine.done:
+		return mine.revision, mine.err
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+// ask runs one round and starts the next one if readers came meanwhile.
+func (r *Registry) ask(this *round) {
+	ctx, cancel := context.WithTimeout(context.Background(), freshMax)
+	defer cancel()
+	this.revision, this.err = r.store.Revision(ctx)
+	if this.err != nil {
+		this.err = apierrors.NewTimeoutError("the store did not tell its revision: "+this.err.Error(), retrySeconds)
+	}
+	close(this.done)
+	f := &r.fresh
+	f.mu.Lock()
+	next := f.waiting
+	f.waiting = nil
+	f.asking = next != nil
+	f.mu.Unlock()
+	if next != nil {
+		go r.ask(next)
+	}
+}

@@ -1,0 +1,309 @@
+package registry
+
+import (
+	"math"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/google/btree"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+// Bounds of the snapshots that a table keeps for the later pages of lists.
+const (
+	snapshotsMax = 8
+	snapshotAge  = 5 * time.Minute
+)
+
+// table is the mirror of one kind's objects: everything that is known under one key prefix.
+//
+// Only the mirror's own goroutine (Run) changes it, with mu held for writing; so it reads without a lock.
+// Readers hold mu for the moment that they need to find an item, to collect a few, or to take a snapshot.
+type table struct {
+	*shape
+	applied func() int64
+	// pending are the updates of the batch that is being applied; only the mirror's goroutine uses it.
+	pending []update
+
+	mu sync.RWMutex // guards everything below
+	// tree of the objects.
+	tree *btree.BTreeG[entry]
+	// last is the revision of the newest change in tree. Invariant: tree is exactly the store's content at every
+	// revision from last up to the registry's applied revision.
+	last int64
+	// now is the snapshot of tree, nil until somebody asks for it after a change.
+	now *snapshot
+	// kept are former snapshots that a list will come back to for further pages.
+	kept []*snapshot
+
+	namespaces map[string]int // number of objects by namespace
+	owners     index
+	fields     []fieldIndex
+	window     window
+	watchers   watchers
+	bytes      int64 // of all stored values
+}
+
+// snapshot is the table at the revisions from..to. It never changes, except that to is set when the table goes on.
+type snapshot struct {
+	tree     *btree.BTreeG[entry]
+	from, to int64
+	// keep until; zero if nobody will come back.
+	until time.Time
+	// remaining objects from a page's first key on, guarded by the table's lock.
+	remaining map[string]int64
+}
+
+func newTable(info *kind.Info, applied func() int64) *table {
+	s := newShape(info, info)
+	return &table{
+		shape: s, applied: applied, tree: newTree(s.prefix), namespaces: map[string]int{},
+		owners: newIndex(), fields: newFieldIndexes(info), watchers: newWatchers(len(newFieldIndexes(info))),
+	}
+}
+
+// revision at which the table stands. It is called with mu held (for reading at least).
+func (t *table) revision() int64 { return max(t.applied(), t.last) }
+
+// get finds one item.
+func (t *table) get(key string) *Item {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	e, _ := t.tree.Get(entry{key: key})
+	return e.item
+}
+
+// snapshot is the table now, and its revision.
+func (t *table) snapshot() (*snapshot, int64) {
+	t.mu.RLock()
+	s, revision := t.now, t.revision()
+	t.mu.RUnlock()
+	if s != nil {
+		return s, revision
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.snapshotLocked(), t.revision()
+}
+
+// snapshotLocked is called with mu held for writing.
+func (t *table) snapshotLocked() *snapshot {
+	if t.now == nil {
+		t.now = &snapshot{tree: t.tree.Clone(), from: t.last, to: math.MaxInt64}
+	}
+	return t.now
+}
+
+// snapshotAt is the snapshot that shows the table at a past revision, nil if there is none any more.
+func (t *table) snapshotAt(revision int64) *snapshot {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.last <= revision && revision <= t.revision() {
+		return t.snapshotLocked()
+	}
+	for _, s := range t.kept {
+		if s.from <= revision && revision <= s.to {
+			return s
+		}
+	}
+	return nil
+}
+
+// keep holds a snapshot for further pages and remembers how many objects are left from the key on.
+func (t *table) keep(s *snapshot, key string, remaining int64, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s.remaining == nil {
+		s.remaining = map[string]int64{}
+	}
+	if remaining >= 0 {
+		s.remaining[key] = remaining
+	}
+	if s.until.IsZero() {
+		t.kept = append(t.kept, s)
+		if len(t.kept) > snapshotsMax {
+			t.kept = append(t.kept[:0:0], t.kept[1:]...)
+		}
+	}
+	s.until = now.Add(snapshotAge)
+}
+
+// left is the number of objects from a key on, if a former page counted them.
+func (t *table) left(s *snapshot, key string) (int64, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	n, ok := s.remaining[key]
+	return n, ok
+}
+
+// expire lets go of snapshots that nobody came back to. It is called with mu held for writing.
+func (t *table) expire(now time.Time) {
+	for len(t.kept) > 0 && t.kept[0].until.Before(now) {
+		t.kept = t.kept[1:]
+	}
+}
+
+// update is what the mirror does to a table: one key's new item, or nil.
+type update struct {
+	key      string
+	item     *Item
+	revision int64
+}
+
+// apply makes changes in order and tells the watchers. The caller is the mirror's goroutine.
+func (t *table) apply(updates []update, now time.Time) {
+	for _, u := range updates {
+		if u.item != nil {
+			t.warmUp(u.item) // outside the lock: it may have to decode
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.expire(now)
+	for _, u := range updates {
+		if c := t.change(u, now); c != nil {
+			t.window.add(c)
+			t.watchers.dispatch(t, c)
+		}
+	}
+}
+
+// warmUp decodes an item whose indexed fields cannot be read from its bytes.
+func (t *table) warmUp(i *Item) {
+	for n := range t.fields {
+		if t.fields[n].path == nil || i.end == 0 {
+			i.Object()
+		}
+	}
+}
+
+// change makes one update; nil if there was nothing to change. It is called with mu held for writing.
+func (t *table) change(u update, now time.Time) *change {
+	before, existed := t.tree.Get(entry{key: u.key})
+	c := &change{old: before.item, new: u.item, revision: u.revision, at: now}
+	if !existed && u.item == nil {
+		t.advance(u.revision)
+		return nil
+	}
+	t.advance(u.revision)
+	if existed {
+		t.unindex(before.item, u.item)
+	}
+	if u.item == nil {
+		t.tree.Delete(entry{key: u.key})
+		return c
+	}
+	u.item.hot.Store(true)
+	// Old and new key are equal: the tree keeps the new string, which the store's message need not outlive.
+	t.tree.ReplaceOrInsert(entry{key: u.item.key, item: u.item})
+	t.index(u.item)
+	return c
+}
+
+// advance ends the present snapshot before the table goes on to a revision.
+func (t *table) advance(revision int64) {
+	if t.now != nil {
+		t.now.to = revision - 1
+		t.now = nil
+	}
+	t.last = revision
+}
+
+func (t *table) index(i *Item) {
+	for _, uid := range owners(i) {
+		t.owners.set(string(uid), i)
+	}
+	for n := range t.fields {
+		t.fields[n].set(t.fields[n].value(i), i)
+	}
+	if t.info.Namespaced {
+		t.namespaces[i.Namespace()]++
+	}
+	t.bytes += int64(len(i.value))
+}
+
+// unindex takes an item out of the indexes; what next will overwrite in place is left.
+func (t *table) unindex(i, next *Item) {
+	for _, uid := range owners(i) {
+		t.owners.unset(string(uid), i)
+	}
+	for n := range t.fields {
+		f := &t.fields[n]
+		if value := f.value(i); next == nil || f.value(next) != value {
+			f.unset(value, i)
+		}
+	}
+	if t.info.Namespaced {
+		namespace := i.Namespace()
+		if t.namespaces[namespace]--; t.namespaces[namespace] == 0 {
+			delete(t.namespaces, namespace)
+		}
+	}
+	t.bytes -= int64(len(i.value))
+}
+
+// fill is the first load of a table: items in key order.
+func (t *table) fill(items []*Item, revision int64) {
+	for _, i := range items {
+		t.warmUp(i)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, i := range items {
+		t.tree.ReplaceOrInsert(entry{key: i.key, item: i})
+		t.index(i)
+		t.last = max(t.last, i.revision)
+	}
+	t.now = nil
+	t.window.reset(revision)
+}
+
+// turnBack ends all watches and forgets all snapshots, because the store's revisions start over.
+func (t *table) turnBack(revision int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.watchers.expire(revision)
+	t.kept, t.now, t.last = nil, nil, revision
+}
+
+// replace brings the table to the items that a reload found, as changes for its watchers. The changes in between
+// are not known, so the window begins anew.
+func (t *table) replace(items []*Item, revision int64, now time.Time) {
+	var updates []update
+	n := 0
+	t.tree.Ascend(func(e entry) bool {
+		for n < len(items) && items[n].key < e.key {
+			updates = append(updates, update{items[n].key, items[n], items[n].revision})
+			n++
+		}
+		if n == len(items) || items[n].key != e.key {
+			updates = append(updates, update{e.key, nil, revision})
+			return true
+		}
+		if next := items[n]; next.revision != e.item.revision {
+			if uidOf(next) != uidOf(e.item) {
+				updates = append(updates, update{e.key, nil, next.revision - 1})
+			}
+			updates = append(updates, update{e.key, next, next.revision})
+		}
+		n++
+		return true
+	})
+	for ; n < len(items); n++ {
+		updates = append(updates, update{items[n].key, items[n], items[n].revision})
+	}
+	sort.SliceStable(updates, func(a, b int) bool { return updates[a].revision < updates[b].revision })
+	t.apply(updates, now)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.window.reset(revision)
+}
+
+func uidOf(i *Item) string {
+	if i.end > 0 {
+		return string(protoUID(i.body()))
+	}
+	return string(i.Object().GetUID())
+}

@@ -1,0 +1,375 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/store"
+)
+
+// racesMax bounds how often one update is repeated because others changed the object meanwhile.
+const racesMax = 1000
+
+// Change makes the new object from the present one, which it must not change (copy it with kind.Copy).
+// It may run several times. old is nil when the object does not exist and the kind is created by update.
+type Change func(ctx context.Context, old kind.Object) (kind.Object, error)
+
+// UpdateOptions of Update.
+type UpdateOptions struct {
+	// Part is the subresource that is updated; empty for the main resource.
+	Part   string
+	DryRun bool
+	// UID and ResourceVersion must match the present object if set.
+	UID             *types.UID
+	ResourceVersion *string
+	// Trusted skips preparation and validation: the server itself makes the change (binding).
+	Trusted bool
+	// Admit is the validating admission; old is nil when the update creates.
+	Admit func(ctx context.Context, new, old kind.Object) error
+}
+
+// Update changes one object: present object, Change, Kind.PrepareUpdate or Part.Prepare, validation, Admit,
+// compare-and-swap; a lost race repeats it with the newer object unless the new object carries a resourceVersion
+// of its own that no longer matches (409). A change that changes nothing is not written.
+// created tells that the object did not exist before.
+func (r *Resource) Update(ctx context.Context, namespace, name string, change Change, o UpdateOptions) (item *Item, created bool, err error) {
+	u := &updating{r: r, o: &o, change: change, namespace: namespace, name: name}
+	if o.Part != "" {
+		part, ok := r.info.Part(o.Part)
+		if !ok {
+			return nil, false, apierrors.NewInternalError(fmt.Errorf("%s has no subresource %s", r.gr(), o.Part))
+		}
+		u.part = part
+	}
+	err = r.race(ctx, namespace, name, "update", func(present *Item, certain bool) error {
+		item, created, err = u.attempt(ctx, present, certain)
+		return err
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	return r.served(item), created, nil
+}
+
+// errStale asks race for the store's own state, because the mirror's does not suffice.
+var errStale = errors.New("the present state must be read from the store")
+
+// race calls attempt with the present item (nil if there is none) until it succeeds or fails on the true present
+// state. The first state is the mirror's, which may be a moment old: certain is false then, and an error counts
+// only if the store confirms that state. A lost race (*store.Conflict) brings the next state with it.
+func (r *Resource) race(ctx context.Context, namespace, name, verb string, attempt func(present *Item, certain bool) error) error {
+	key := r.key(namespace, name)
+	present, certain := r.latest(key), false
+	for range racesMax {
+		if present == nil && !certain {
+			var err error
+			if present, err = r.present(ctx, key); err != nil {
+				return storeError(err, r.gr(), verb)
+			}
+			certain = true
+		}
+		err := attempt(present, certain)
+		var lost *store.Conflict
+		switch {
+		case err == nil:
+			return nil
+		case errors.As(err, &lost):
+			if present, err = r.readPresent(lost.Present); err != nil {
+				return err
+			}
+			certain = true
+		case certain || ctx.Err() != nil || isWriteError(err):
+			return r.raceError(err, verb)
+		default:
+			newer, readErr := r.present(ctx, key)
+			if readErr != nil {
+				return storeError(readErr, r.gr(), verb)
+			}
+			if newer != nil && newer.revision == present.revision {
+				if !errors.Is(err, errStale) {
+					return r.raceError(err, verb)
+				}
+				newer = present // keep what has been decoded
+			}
+			present, certain = newer, true
+		}
+	}
+	return apierrors.NewConflict(r.gr(), name, errors.New(modified))
+}
+
+// raceError makes the store's errors into a client's; all others are made by attempts and pass.
+func (r *Resource) raceError(err error, verb string) error {
+	var fromStore *writeError
+	if errors.As(err, &fromStore) {
+		return storeError(fromStore.error, r.gr(), verb)
+	}
+	return err
+}
+
+// writeError marks an error as the store's.
+type writeError struct{ error }
+
+func (e *writeError) Unwrap() error { return e.error }
+
+func isWriteError(err error) bool {
+	var e *writeError
+	return errors.As(err, &e)
+}
+
+// latest is what this process knows of a key without asking: the mirror's item, or its own newer write.
+func (r *Resource) latest(key string) *Item {
+	i := r.table.get(key)
+	if own := r.reg.claims.latest(key); own != nil && (i == nil || own.revision > i.revision) {
+		return own
+	}
+	return i
+}
+
+// present reads the store; nil if there is no such object.
+func (r *Resource) present(ctx context.Context, key string) (*Item, error) {
+	e, _, err := r.reg.store.Get(ctx, key, 0)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return r.readPresent(&e)
+}
+
+func (r *Resource) readPresent(e *store.Entry) (*Item, error) {
+	if e == nil {
+		return nil, nil
+	}
+	i, err := r.table.read(e.Key, e.Value, e.Revision)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	return i, nil
+}
+
+// updating is one Update call.
+type updating struct {
+	r               *Resource
+	o               *UpdateOptions
+	part            *kind.InfoPart
+	change          Change
+	namespace, name string
+}
+
+// attempt updates the object as it is present. The item is the table's.
+func (u *updating) attempt(ctx context.Context, present *Item, certain bool) (i *Item, created bool, err error) {
+	r := u.r
+	if present == nil {
+		if !r.info.CreateOnUpdate || u.part != nil {
+			return nil, false, apierrors.NewNotFound(r.gr(), u.name)
+		}
+		i, err = u.create(ctx)
+		return i, true, err
+	}
+	old, err := r.served(present).Decode()
+	if err != nil {
+		return nil, false, apierrors.NewInternalError(err)
+	}
+	if err := u.precondition(old); err != nil {
+		return nil, false, err
+	}
+	new, err := u.change(ctx, old)
+	if err != nil {
+		return nil, false, err
+	}
+	if err := u.checkRevision(new, old); err != nil {
+		return nil, false, err
+	}
+	if !u.o.Trusted {
+		if err := r.carryOver(new, old, u.part); err != nil {
+			return nil, false, err
+		}
+	}
+	if u.o.Admit != nil {
+		if err := u.o.Admit(ctx, new, old); err != nil {
+			return nil, false, err
+		}
+	}
+	if r.ends(new, old) {
+		i, err = u.remove(ctx, present, new, old)
+	} else {
+		i, err = u.write(ctx, present, new, old, certain)
+	}
+	return i, false, err
+}
+
+func (u *updating) precondition(old kind.Object) error {
+	if uid := u.o.UID; uid != nil && *uid != old.GetUID() {
+		return precondition(u.r.gr(), u.name, "UID", *uid, old.GetUID())
+	}
+	if v := u.o.ResourceVersion; v != nil && *v != old.GetResourceVersion() {
+		return precondition(u.r.gr(), u.name, "ResourceVersion", *v, old.GetResourceVersion())
+	}
+	return nil
+}
+
+// checkRevision compares the resourceVersion that the new object carries.
+func (u *updating) checkRevision(new, old kind.Object) error {
+	version := new.GetResourceVersion()
+	if version == old.GetResourceVersion() {
+		return nil
+	}
+	if version != "" && version != "0" {
+		if _, err := strconv.ParseUint(version, 10, 64); err != nil {
+			return unspecified(err)
+		}
+		return apierrors.NewConflict(u.r.gr(), u.name, errors.New(modified))
+	}
+	if u.r.info.RequireRevision && !u.o.Trusted {
+		gk := schema.GroupKind{Group: u.r.gr().Group, Kind: u.r.gr().Resource}
+		return apierrors.NewInvalid(gk, u.name, field.ErrorList{
+			field.Invalid(metadata.Child("resourceVersion"), 0, "must be specified for an update"),
+		})
+	}
+	return nil
+}
+
+// ends tells that an update was the last thing that a deleted object waited for.
+func (r *Resource) ends(new, old kind.Object) bool {
+	grace := old.GetDeletionGracePeriodSeconds()
+	return old.GetDeletionTimestamp() != nil && (grace == nil || *grace == 0) &&
+		len(new.GetFinalizers()) == 0 && r.info.Finalized(new)
+}
+
+// remove deletes the object that an update has released. The item is its last state.
+func (u *updating) remove(ctx context.Context, present *Item, new, old kind.Object) (*Item, error) {
+	r := u.r
+	settle, err := r.reserve(ctx, nil, old, u.o.DryRun)
+	if err != nil {
+		return nil, err
+	}
+	revision := present.revision
+	if !u.o.DryRun {
+		if revision, err = r.reg.store.Delete(ctx, present.key, present.revision); err != nil {
+			settle(false)
+			var lost *store.Conflict
+			if !errors.As(err, &lost) || lost.Present != nil {
+				return nil, asWriteError(err)
+			}
+			revision = present.revision // somebody else has removed it
+		}
+	}
+	if err == nil {
+		settle(!u.o.DryRun)
+	}
+	return r.final(present.key, new, revision), nil
+}
+
+// final is an item of an object that is not stored (any more).
+func (r *Resource) final(key string, o kind.Object, revision int64) *Item {
+	r.canonical.settle(o)
+	o.SetResourceVersion(strconv.FormatInt(revision, 10))
+	i := &Item{shape: r.shape, key: key, revision: revision}
+	i.object.Store(&decoded{object: o})
+	return i
+}
+
+// write stores the new object, if it differs from the present one.
+func (u *updating) write(ctx context.Context, present *Item, new, old kind.Object, certain bool) (*Item, error) {
+	r := u.r
+	settle := func(bool) {}
+	if u.part == nil {
+		var err error
+		if settle, err = r.reserve(ctx, new, old, u.o.DryRun); err != nil {
+			return nil, err
+		}
+	}
+	i, err := u.encode(present, new, old)
+	if err != nil {
+		settle(false)
+		return nil, apierrors.NewInternalError(err)
+	}
+	if bytes.Equal(i.value, present.value) {
+		settle(false)
+		if !certain {
+			return nil, errStale
+		}
+		return present, nil
+	}
+	if u.o.DryRun {
+		settle(false)
+		i.settle(present.revision)
+		return i, nil
+	}
+	r.reg.claims.add(i)
+	revision, err := r.reg.store.Update(ctx, present.key, present.revision, i.value, r.table.info.TTL)
+	i = r.reg.claims.settle(i, revision)
+	settle(err == nil)
+	if err != nil {
+		return nil, asWriteError(err)
+	}
+	return i, nil
+}
+
+// asWriteError marks the store's error, but leaves a lost race to race.
+func asWriteError(err error) error {
+	var lost *store.Conflict
+	if err == nil || errors.As(err, &lost) {
+		return err
+	}
+	return &writeError{err}
+}
+
+// encode makes the new object's item. Managed fields that differ in nothing but times are no change.
+func (u *updating) encode(present *Item, new, old kind.Object) (*Item, error) {
+	u.r.canonical.settle(new)
+	fields := new.GetManagedFields()
+	if !onlyTimes(fields, old.GetManagedFields()) {
+		return u.r.item(present.key, new)
+	}
+	new.SetManagedFields(old.GetManagedFields())
+	i, err := u.r.item(present.key, new)
+	if err != nil || bytes.Equal(i.value, present.value) {
+		return i, err
+	}
+	new.SetManagedFields(fields)
+	return u.r.item(present.key, new)
+}
+
+// create makes the object that an update found missing.
+func (u *updating) create(ctx context.Context) (*Item, error) {
+	r := u.r
+	if u.o.UID != nil && *u.o.UID != "" {
+		return nil, precondition(r.gr(), u.name, "UID", *u.o.UID, "")
+	}
+	new, err := u.change(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	if v := new.GetResourceVersion(); v != "" && v != "0" {
+		if _, err := strconv.ParseUint(v, 10, 64); err != nil {
+			return nil, unspecified(err)
+		}
+	}
+	if err := r.sameNamespace(new, u.namespace); err != nil {
+		return nil, err
+	}
+	r.born(new)
+	new.SetResourceVersion("")
+	o := CreateOptions{DryRun: u.o.DryRun}
+	if u.o.Admit != nil {
+		o.Admit = func(ctx context.Context, obj kind.Object) error { return u.o.Admit(ctx, obj, nil) }
+	}
+	settle, err := r.prepareNew(ctx, new, o)
+	if err != nil {
+		return nil, err
+	}
+	i, err := r.writeNew(ctx, new, u.o.DryRun)
+	settle(err == nil && !u.o.DryRun)
+	return i, err
+}
