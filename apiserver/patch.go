@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"context"
+	"net/http"
 	"net/url"
 	"strings"
 
@@ -12,10 +13,11 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/patch"
+	"github.com/wheelhouse-k8s/wheelhouse/registry"
 )
 
 // patchTypes are those that are understood.
-var patchTypes = []string{string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType)}
+var patchTypes = []string{string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType), string(types.ApplyYAMLPatchType)}
 
 func (s *Server) servePatch(x *exchange, rt *route) {
 	r := x.request(rt)
@@ -58,12 +60,65 @@ func (x *exchange) readPatchOptions(o *metav1.PatchOptions, t types.PatchType) e
 
 func (c *call) patch(ctx context.Context) (*Response, error) {
 	p := c.replacing(c.PatchOptions.FieldManager, c.PatchOptions.FieldValidation, c.PatchOptions.DryRun)
+	if c.PatchType == types.ApplyYAMLPatchType && c.s.Tracker != nil {
+		return p.apply(ctx)
+	}
 	return p.run(ctx, p.options(), func(_ context.Context, old kind.Object) (kind.Object, error) {
 		if old == nil {
 			return nil, apierrors.NewNotFound(c.rt.info.GR(), c.Name)
 		}
 		return c.patched(c.rt.info, old)
 	})
+}
+
+// applyAttempts bounds how often apply starts anew because the object has come or gone meanwhile.
+const applyAttempts = 5
+
+// apply is server-side apply: it changes the object, or creates it if there is none.
+func (p *replacement) apply(ctx context.Context) (*Response, error) {
+	p.tracked = true
+	for attempt := 1; ; attempt++ {
+		resp, err := p.run(ctx, p.options(), func(_ context.Context, old kind.Object) (kind.Object, error) { return p.configured(old) })
+		if !apierrors.IsNotFound(err) || p.before != nil || p.Subresource != "" {
+			return resp, err
+		}
+		resp, err = p.applyNew(ctx)
+		if !apierrors.IsAlreadyExists(err) || attempt == applyAttempts {
+			return resp, err
+		}
+	}
+}
+
+// configured is the object that the configuration makes of old, which is nil if there is none.
+func (p *replacement) configured(old kind.Object) (kind.Object, error) {
+	force := p.PatchOptions.Force
+	new, texts, err := p.s.Tracker.Apply(patch.Configuration{Kind: p.rt.info, Namespace: p.Namespace, Name: p.Name, Subresource: p.Subresource,
+		Data: p.Patch, Manager: p.manager, Force: force != nil && *force, FieldValidation: p.PatchOptions.FieldValidation, Now: p.s.Now()}, old)
+	if err != nil {
+		return nil, err
+	}
+	p.warn.add(texts...)
+	return new, nil
+}
+
+func (p *replacement) applyNew(ctx context.Context) (*Response, error) {
+	new, err := p.configured(nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := place(new, p.Namespace); err != nil {
+		return nil, err
+	}
+	if err := p.prepare(ctx, new, nil); err != nil {
+		return nil, err
+	}
+	item, err := p.rt.resource.Create(ctx, new, registry.CreateOptions{DryRun: p.create.dryRun,
+		Admit: func(ctx context.Context, obj kind.Object) error { return p.admit(ctx, obj, nil) }})
+	if err != nil {
+		return nil, err
+	}
+	p.warn.add(p.rt.info.Warnings(item.Object(), nil)...)
+	return &Response{Code: http.StatusCreated, Item: item}, nil
 }
 
 // patched applies the request's patch to an object.

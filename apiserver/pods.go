@@ -2,18 +2,15 @@ package apiserver
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/core"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
 )
@@ -47,8 +44,8 @@ func (c *call) bind(ctx context.Context, obj kind.Object) (*Response, error) {
 	if err := c.admitAction(ctx, b, corev1.SchemeGroupVersion.WithKind("Binding")); err != nil {
 		return nil, err
 	}
-	if err := checkBinding(b); err != nil {
-		return nil, err
+	if err := core.ValidateBinding(b).ToAggregate(); err != nil {
+		return nil, err // a plain error, which the client sees as a 500, as upstream's
 	}
 	o := registry.UpdateOptions{DryRun: len(c.CreateOptions.DryRun) > 0, Trusted: true}
 	if b.UID != "" {
@@ -66,23 +63,6 @@ func (c *call) bind(ctx context.Context, obj kind.Object) (*Response, error) {
 		return nil, err
 	}
 	return succeeded(), nil
-}
-
-// checkBinding judges a binding. Its complaints reach the client as a plain 500, as upstream's do.
-func checkBinding(b *corev1.Binding) error {
-	var errs field.ErrorList
-	if b.Target.Kind != "" && b.Target.Kind != "Node" {
-		errs = append(errs, field.NotSupported(field.NewPath("target", "kind"), b.Target.Kind, []string{"Node", "<empty>"}))
-	}
-	if b.Target.Name == "" {
-		errs = append(errs, field.Required(field.NewPath("target", "name"), ""))
-	} else if texts := validation.NameIsDNSSubdomain(b.Target.Name, false); len(texts) > 0 {
-		errs = append(errs, field.Invalid(field.NewPath("target", "name"), b.Target.Name, strings.Join(texts, "; ")))
-	}
-	if err := errs.ToAggregate(); err != nil {
-		return errors.New(err.Error())
-	}
-	return nil
 }
 
 // bound is the pod on its node.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/codec"
+	"github.com/wheelhouse-k8s/wheelhouse/patch"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
 )
 
@@ -45,8 +46,8 @@ type Options struct {
 	Admission admission.Interface
 	// ObjectInterfaces are what admission may ask about kinds; nil means those of the built-in kinds.
 	ObjectInterfaces admission.ObjectInterfaces
-	// Tracker keeps metadata.managedFields; nil leaves them alone.
-	Tracker Tracker
+	// Tracker keeps metadata.managedFields; nil leaves them alone, and then there is no server-side apply.
+	Tracker *patch.Tracker
 	// Reviewer answers the kinds that are only created and never kept (SubjectAccessReview and its like).
 	Reviewer Reviewer
 	// Tokens issues service account tokens.
@@ -63,12 +64,6 @@ type Options struct {
 	Timeout time.Duration
 	// MinWatch is the least time after which a watch without a timeout of its own ends; 0 means half an hour.
 	MinWatch time.Duration
-}
-
-// Tracker records which manager set which fields.
-type Tracker interface {
-	Created(k *kind.Info, obj kind.Object, manager, subresource string, now time.Time) error
-	Updated(k *kind.Info, new, old kind.Object, manager, subresource string, now time.Time) error
 }
 
 // Reviewer decides about an object of a kind that is not kept.

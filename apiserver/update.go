@@ -66,7 +66,9 @@ func (c *call) update(ctx context.Context) (*Response, error) {
 // replacement is the common part of update and patch: the new object, whoever makes it, is tracked, admitted and stored.
 type replacement struct {
 	*call
-	manager        string
+	manager string
+	// tracked: whoever makes the new object has kept its managed fields.
+	tracked        bool
 	update, create admitted
 	// before is the object that the last attempt replaced.
 	before kind.Object
@@ -108,16 +110,7 @@ func (p *replacement) run(ctx context.Context, o registry.UpdateOptions, change 
 		if err != nil {
 			return nil, err
 		}
-		if err := p.track(new, old, p.manager); err != nil {
-			return nil, err
-		}
-		if old == nil {
-			err = p.mutate(ctx, p.create, new, nil)
-		} else {
-			err = p.mutate(ctx, p.update, new, old)
-		}
-		p.uniqueOwners(new)
-		return new, err
+		return new, p.prepare(ctx, new, old)
 	}, o)
 	if err != nil {
 		return nil, err
@@ -128,6 +121,20 @@ func (p *replacement) run(ctx context.Context, o registry.UpdateOptions, change 
 		code = http.StatusCreated
 	}
 	return &Response{Code: code, Item: item}, nil
+}
+
+// prepare tracks the new object and lets admission change it; old is nil when it is created.
+func (p *replacement) prepare(ctx context.Context, new, old kind.Object) error {
+	if !p.tracked {
+		if err := p.track(new, old, p.manager); err != nil {
+			return err
+		}
+	}
+	defer p.uniqueOwners(new)
+	if old == nil {
+		return p.mutate(ctx, p.create, new, nil)
+	}
+	return p.mutate(ctx, p.update, new, old)
 }
 
 // warnOf adds what the kind has to say about the stored object.
