@@ -11,6 +11,8 @@ import (
 	"time"
 
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+
+	"github.com/wheelhouse-k8s/wheelhouse/controllers"
 )
 
 // Component is a part of a master that can be left out.
@@ -59,30 +61,26 @@ type Config struct {
 	CompactionInterval time.Duration
 	EventTTL           time.Duration
 
-	AnonymousAuth             bool
-	ServiceAccountIssuers     []string
-	APIAudiences              []string
-	MaxTokenExpiration        time.Duration
-	EnableAdmission           []string
-	DisableAdmission          []string
-	NotReadyToleration        int64 // seconds
-	UnreachableToleration     int64 // seconds
-	MaxRequestsInflight       int
-	MaxMutatingInflight       int
-	RequestTimeout            time.Duration
-	MinRequestTimeout         time.Duration
-	ControllerNames           []string
-	NodeMonitorPeriod         time.Duration
-	NodeMonitorGrace          time.Duration
-	NodeStartupGrace          time.Duration
-	NodeEvictionRate          float32
-	SecondaryNodeEvictionRate float32
-	LargeClusterSize          int
-	UnhealthyZoneThreshold    float32
-	TerminatedPodThreshold    int
-	LeaseDuration             time.Duration
-	RenewDeadline             time.Duration
-	RetryPeriod               time.Duration
+	AnonymousAuth         bool
+	ServiceAccountIssuers []string
+	APIAudiences          []string
+	MaxTokenExpiration    time.Duration
+	EnableAdmission       []string
+	DisableAdmission      []string
+	NotReadyToleration    int64 // seconds
+	UnreachableToleration int64 // seconds
+	MaxRequestsInflight   int
+	MaxMutatingInflight   int
+	RequestTimeout        time.Duration
+	// Profiling serves /debug/pprof/.
+	Profiling         bool
+	MinRequestTimeout time.Duration
+	LeaseDuration     time.Duration
+	RenewDeadline     time.Duration
+	RetryPeriod       time.Duration
+
+	// Controller manager settings; RootCA is filled in from the authority.
+	ControllerManager controllers.Options
 
 	// SimulateNodes is the number of nodes that this process simulates over its own HTTPS API.
 	SimulateNodes int
@@ -94,36 +92,28 @@ type Config struct {
 // Default is the configuration of a master whose operator said nothing.
 func Default() Config {
 	return Config{
-		Components:                Components,
-		DataDir:                   DefaultDataDir(),
-		BindAddress:               "0.0.0.0",
-		SecurePort:                6443,
-		TLSMinVersion:             "VersionTLS12",
-		ServiceRanges:             []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
-		NodePorts:                 utilnet.PortRange{Base: 30000, Size: 2768},
-		Quota:                     8 << 30,
-		CompactionInterval:        5 * time.Minute,
-		EventTTL:                  time.Hour,
-		AnonymousAuth:             true,
-		ServiceAccountIssuers:     []string{"https://kubernetes.default.svc.cluster.local"},
-		NotReadyToleration:        300,
-		UnreachableToleration:     300,
-		MaxRequestsInflight:       400,
-		MaxMutatingInflight:       200,
-		RequestTimeout:            time.Minute,
-		MinRequestTimeout:         30 * time.Minute,
-		ControllerNames:           []string{"*"},
-		NodeMonitorPeriod:         5 * time.Second,
-		NodeMonitorGrace:          50 * time.Second,
-		NodeStartupGrace:          time.Minute,
-		NodeEvictionRate:          0.1,
-		SecondaryNodeEvictionRate: 0.01,
-		LargeClusterSize:          50,
-		UnhealthyZoneThreshold:    0.55,
-		TerminatedPodThreshold:    12500,
-		LeaseDuration:             5 * time.Second,
-		RenewDeadline:             3 * time.Second,
-		RetryPeriod:               time.Second,
+		Components:            Components,
+		DataDir:               DefaultDataDir(),
+		BindAddress:           "0.0.0.0",
+		SecurePort:            6443,
+		TLSMinVersion:         "VersionTLS12",
+		ServiceRanges:         []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
+		NodePorts:             utilnet.PortRange{Base: 30000, Size: 2768},
+		Quota:                 8 << 30,
+		CompactionInterval:    5 * time.Minute,
+		EventTTL:              time.Hour,
+		AnonymousAuth:         true,
+		ServiceAccountIssuers: []string{"https://kubernetes.default.svc.cluster.local"},
+		NotReadyToleration:    300,
+		UnreachableToleration: 300,
+		MaxRequestsInflight:   400,
+		MaxMutatingInflight:   200,
+		RequestTimeout:        time.Minute,
+		MinRequestTimeout:     30 * time.Minute,
+		LeaseDuration:         5 * time.Second,
+		RenewDeadline:         3 * time.Second,
+		RetryPeriod:           time.Second,
+		ControllerManager:     controllers.DefaultOptions(),
 	}
 }
 
@@ -185,8 +175,11 @@ func (c *Config) Check() error {
 	if c.LeaseDuration <= c.RenewDeadline || c.RenewDeadline <= c.RetryPeriod {
 		return errors.New("--leader-elect-lease-duration must be longer than --leader-elect-renew-deadline, and that longer than --leader-elect-retry-period")
 	}
-	if c.NodeMonitorGrace < c.NodeMonitorPeriod {
+	if c.ControllerManager.NodeMonitorGracePeriod < c.ControllerManager.NodeMonitorPeriod {
 		return errors.New("--node-monitor-grace-period must not be shorter than --node-monitor-period")
+	}
+	if _, err := c.ControllerManager.Select(); err != nil {
+		return err
 	}
 	return c.checkRanges()
 }

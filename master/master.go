@@ -17,9 +17,9 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver"
+	"github.com/wheelhouse-k8s/wheelhouse/apiserver/auth"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
-	"github.com/wheelhouse-k8s/wheelhouse/simulate"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
 	"github.com/wheelhouse-k8s/wheelhouse/store/memory"
@@ -33,11 +33,13 @@ type Master struct {
 	authority *pki.Authority
 	admin     *pki.Pair
 	advertise net.IP
+	identity  string
 
 	// Set in the course of Run.
-	store    store.Store
-	registry *registry.Registry
-	server   *apiserver.Server
+	store      store.Store
+	registry   *registry.Registry
+	authorizer *auth.Authorizer
+	server     *apiserver.Server
 
 	ready     chan struct{}
 	readyOnce sync.Once
@@ -72,6 +74,9 @@ func (m *Master) take() (err error) {
 		if c.Kubeconfig == "" {
 			c.Kubeconfig = DefaultKubeconfig(c.DataDir)
 		}
+	}
+	if m.identity, err = identify(c.DataDir); err != nil {
+		return err
 	}
 	address := net.JoinHostPort(c.BindAddress, strconv.Itoa(c.SecurePort))
 	if m.listener, err = net.Listen("tcp", address); err != nil {
@@ -160,6 +165,7 @@ func (m *Master) Run(ctx context.Context) error {
 	defer stop()
 	servers, serving := errgroup.WithContext(serving)
 	servers.Go(func() error { return m.registry.Run(serving) })
+	servers.Go(func() error { m.authorizer.Run(serving); return nil })
 	loops, working := errgroup.WithContext(ctx)
 	loops.Go(func() error { // a server that fails ends the loops
 		select {
@@ -212,19 +218,6 @@ func (m *Master) openStore(ctx context.Context) error {
 	}
 	m.store = opened
 	return nil
-}
-
-// simulate runs the simulated nodes over the public API.
-func (m *Master) simulate(ctx context.Context) error {
-	if m.config.SimulateNodes == 0 {
-		return nil
-	}
-	select {
-	case <-m.ready:
-	case <-ctx.Done():
-		return nil
-	}
-	return simulate.Run(ctx, simulate.Options{Config: m.RESTConfig(), Nodes: m.config.SimulateNodes})
 }
 
 // kinds that this master serves.

@@ -56,6 +56,7 @@ func (f *serverFlags) serving(s *pflag.FlagSet) {
 	s.IntVar(&c.MaxRequestsInflight, "max-requests-inflight", c.MaxRequestsInflight, "Reads served at the same time; 0 for no limit.")
 	s.IntVar(&c.MaxMutatingInflight, "max-mutating-requests-inflight", c.MaxMutatingInflight, "Writes served at the same time; 0 for no limit.")
 	s.DurationVar(&c.RequestTimeout, "request-timeout", c.RequestTimeout, "How long a request may take, unless it is a watch.")
+	s.BoolVar(&c.Profiling, "profiling", c.Profiling, "Serve profiles at /debug/pprof/ to those who may read them.")
 	min := &secondsValue{&c.MinRequestTimeout}
 	s.Var(min, "min-request-timeout", "Seconds after which a watch may be ended, at the earliest.")
 	s.StringVar(&f.serviceRanges, "service-cluster-ip-range", "10.96.0.0/12", "Range of cluster IPs; two of different families, separated by a comma, for dual stack.")
@@ -84,15 +85,24 @@ func (f *serverFlags) access(s *pflag.FlagSet) {
 
 func (f *serverFlags) controllers(s *pflag.FlagSet) {
 	c := f.config
-	s.StringSliceVar(&c.ControllerNames, "controllers", c.ControllerNames, "Controllers to run: * for all that are on by default, NAME for one, -NAME to leave one out.")
-	s.DurationVar(&c.NodeMonitorPeriod, "node-monitor-period", c.NodeMonitorPeriod, "How often nodes are looked at.")
-	s.DurationVar(&c.NodeMonitorGrace, "node-monitor-grace-period", c.NodeMonitorGrace, "How long a node may be silent before it is taken for unreachable.")
-	s.DurationVar(&c.NodeStartupGrace, "node-startup-grace-period", c.NodeStartupGrace, "The same for a node that has just started.")
-	s.Float32Var(&c.NodeEvictionRate, "node-eviction-rate", c.NodeEvictionRate, "Nodes a second whose pods are evicted when their zone is healthy.")
-	s.Float32Var(&c.SecondaryNodeEvictionRate, "secondary-node-eviction-rate", c.SecondaryNodeEvictionRate, "The same when their zone is unhealthy.")
-	s.IntVar(&c.LargeClusterSize, "large-cluster-size-threshold", c.LargeClusterSize, "Nodes from which on an unhealthy zone gets evictions at all.")
-	s.Float32Var(&c.UnhealthyZoneThreshold, "unhealthy-zone-threshold", c.UnhealthyZoneThreshold, "Share of nodes not ready from which on a zone is unhealthy.")
-	s.IntVar(&c.TerminatedPodThreshold, "terminated-pod-gc-threshold", c.TerminatedPodThreshold, "Finished pods that are kept; 0 keeps all.")
+	o := &c.ControllerManager
+	s.StringSliceVar(&o.Controllers, "controllers", o.Controllers, "Controllers to run: * for all that are on by default, NAME for one, -NAME to leave one out.")
+	s.DurationVar(&o.NodeMonitorPeriod, "node-monitor-period", o.NodeMonitorPeriod, "How often nodes are looked at.")
+	s.DurationVar(&o.NodeMonitorGracePeriod, "node-monitor-grace-period", o.NodeMonitorGracePeriod, "How long a node may be silent before it is taken for unreachable.")
+	s.DurationVar(&o.NodeStartupGracePeriod, "node-startup-grace-period", o.NodeStartupGracePeriod, "The same for a node that has just started.")
+	s.Float64Var(&o.NodeEvictionRate, "node-eviction-rate", o.NodeEvictionRate, "Nodes a second whose pods are evicted when their zone is healthy.")
+	s.Float64Var(&o.SecondaryNodeEvictionRate, "secondary-node-eviction-rate", o.SecondaryNodeEvictionRate, "The same when their zone is unhealthy.")
+	s.IntVar(&o.LargeClusterSizeThreshold, "large-cluster-size-threshold", o.LargeClusterSizeThreshold, "Nodes from which on an unhealthy zone gets evictions at all.")
+	s.Float64Var(&o.UnhealthyZoneThreshold, "unhealthy-zone-threshold", o.UnhealthyZoneThreshold, "Share of nodes not ready from which on a zone is unhealthy.")
+	s.IntVar(&o.TerminatedPodGCThreshold, "terminated-pod-gc-threshold", o.TerminatedPodGCThreshold, "Finished pods that are kept; 0 keeps all.")
+	s.IntVar(&o.ConcurrentDeploymentSyncs, "concurrent-deployment-syncs", o.ConcurrentDeploymentSyncs, "Deployments worked on at once.")
+	s.IntVar(&o.ConcurrentReplicaSetSyncs, "concurrent-replicaset-syncs", o.ConcurrentReplicaSetSyncs, "ReplicaSets worked on at once.")
+	s.IntVar(&o.ConcurrentNamespaceSyncs, "concurrent-namespace-syncs", o.ConcurrentNamespaceSyncs, "Namespaces worked on at once.")
+	s.IntVar(&o.ConcurrentEndpointSyncs, "concurrent-endpoint-syncs", o.ConcurrentEndpointSyncs, "Services whose Endpoints are worked on at once.")
+	s.IntVar(&o.ConcurrentServiceSyncs, "concurrent-service-endpoint-syncs", o.ConcurrentServiceSyncs, "Services whose EndpointSlices are worked on at once.")
+	s.IntVar(&o.ConcurrentGCSyncs, "concurrent-gc-syncs", o.ConcurrentGCSyncs, "Objects that the garbage collector works on at once.")
+	s.BoolVar(&o.EnableGarbageCollector, "enable-garbage-collector", o.EnableGarbageCollector, "Delete dependents of deleted objects.")
+	s.IntVar(&o.MaxEndpointsPerSlice, "max-endpoints-per-slice", o.MaxEndpointsPerSlice, "Endpoints in one EndpointSlice.")
 	s.DurationVar(&c.LeaseDuration, "leader-elect-lease-duration", c.LeaseDuration, "After how much silence another master takes over controllers and scheduler.")
 	s.DurationVar(&c.RenewDeadline, "leader-elect-renew-deadline", c.RenewDeadline, "After how long a leader that cannot renew stops leading.")
 	s.DurationVar(&c.RetryPeriod, "leader-elect-retry-period", c.RetryPeriod, "How often leadership is renewed or tried.")
@@ -106,7 +116,6 @@ func (f *serverFlags) accepted(s *pflag.FlagSet) {
 		{name: "enable-bootstrap-token-auth", values: []string{"true", "false"}, boolean: true},
 		{name: "leader-elect", values: []string{"true"}, boolean: true},
 		{name: "use-service-account-credentials", values: []string{"true"}, boolean: true},
-		{name: "profiling", values: []string{"false"}, boolean: true},
 		{name: "storage-backend", values: []string{"etcd3"}},
 		{name: "storage-media-type", values: []string{"application/vnd.kubernetes.protobuf"}},
 		{name: "etcd-prefix", values: []string{"/registry"}},

@@ -1,0 +1,37 @@
+package master
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/uuid"
+)
+
+// identify gives this master's name among all: the host's with a part made at the first start, so that a master that
+// comes back takes its own leases over at once.
+func identify(dataDir string) (string, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("the host name is unknown: %w", err)
+	}
+	if dataDir == "" {
+		return host + "_" + string(uuid.NewUUID()), nil
+	}
+	file := filepath.Join(dataDir, "identity")
+	data, err := os.ReadFile(file)
+	switch {
+	case err == nil && len(data) > 0:
+		return strings.TrimSpace(string(data)), nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("the data folder cannot be read: %w", err)
+	}
+	identity := host + "_" + string(uuid.NewUUID())
+	if err := os.WriteFile(file, []byte(identity+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("the data folder cannot be written: %w", err)
+	}
+	return identity, nil
+}
