@@ -109,6 +109,7 @@ func Default() Config {
 		MaxRequestsInflight:   400,
 		MaxMutatingInflight:   200,
 		RequestTimeout:        time.Minute,
+		Profiling:             true,
 		MinRequestTimeout:     30 * time.Minute,
 		LeaseDuration:         5 * time.Second,
 		RenewDeadline:         3 * time.Second,
