@@ -24,6 +24,8 @@ const bodyMax = 256 << 10
 // readBody reads a request's body into b, up to the limit.
 func (x *exchange) readBody(b []byte) ([]byte, error) {
 	tooLarge := func() error {
+		// A client that is still sending when the connection is closed would not see the answer.
+		_, _ = io.CopyN(io.Discard, x.r.Body, 2*maxBodyBytes)
 		return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", maxBodyBytes))
 	}
 	known := x.r.ContentLength

@@ -4,14 +4,15 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	"k8s.io/client-go/kubernetes/scheme"
 )
 
 // serveConnect answers the subresources that lead to a node, a pod or a service. What a request says wrongly is judged here; the
@@ -26,7 +27,7 @@ func (s *Server) serveConnect(x *exchange, rt *route) {
 	case *corev1.Pod:
 		err = s.connectPod(x, o)
 	case *corev1.Service:
-		err = apierrors.NewServiceUnavailable(fmt.Sprintf("no endpoints available for service %q", o.Name))
+		err = s.connectService(x, o)
 	case *corev1.Node:
 		err = unreachable(o.Name)
 	default:
@@ -50,6 +51,34 @@ func trimPort(t target) string {
 		return parts[1]
 	}
 	return t.name
+}
+
+// connectService judges a proxy request to a service.
+func (s *Server) connectService(x *exchange, service *corev1.Service) error {
+	if _, port, ok := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(x.target.name, "https:"), "http:"), ":"); ok && port != "" {
+		served := false
+		for _, p := range service.Spec.Ports {
+			served = served || p.Name == port || strconv.Itoa(int(p.Port)) == port
+		}
+		if !served {
+			return apierrors.NewServiceUnavailable(fmt.Sprintf("no service port %q found for service %q", port, service.Name))
+		}
+	}
+	rt := s.routes.find("", "v1", "endpoints")
+	if rt == nil || rt.resource == nil {
+		return apierrors.NewNotFound(schema.GroupResource{Resource: "services"}, service.Name)
+	}
+	item, err := rt.resource.Get(x.ctx, service.Namespace, service.Name, "")
+	if apierrors.IsNotFound(err) {
+		return apierrors.NewNotFound(schema.GroupResource{Resource: "services"}, service.Name)
+	}
+	if err != nil {
+		return err
+	}
+	if e, ok := item.Object().(*corev1.Endpoints); ok && len(e.Subsets) > 0 && len(e.Subsets[0].Addresses) > 0 { //nolint:staticcheck // it is what a proxy has always asked
+		return apierrors.NewServiceUnavailable(fmt.Sprintf("the endpoints of service %q cannot be reached from here", service.Name))
+	}
+	return apierrors.NewServiceUnavailable(fmt.Sprintf("no endpoints available for service %q", service.Name))
 }
 
 func unreachable(node string) error {
@@ -90,26 +119,39 @@ func (s *Server) connectPod(x *exchange, pod *corev1.Pod) error {
 
 // checkLog judges the options of a log request.
 func checkLog(q url.Values, pod *corev1.Pod) error {
-	var o corev1.PodLogOptions
-	if err := scheme.ParameterCodec.DecodeParameters(q, corev1.SchemeGroupVersion, &o); err != nil {
-		return apierrors.NewBadRequest(err.Error())
-	}
 	var errs field.ErrorList
-	negative := func(name string, v *int64, least int64, text string) {
-		if v != nil && *v < least {
-			errs = append(errs, field.Invalid(field.NewPath(name), *v, text))
+	for _, o := range []struct {
+		name  string
+		least int64
+		text  string
+	}{
+		{"tailLines", 0, "must be greater than or equal to 0"},
+		{"limitBytes", 1, "must be greater than 0"},
+		{"sinceSeconds", 1, "must be greater than 0"},
+	} {
+		if !q.Has(o.name) {
+			continue
+		}
+		n, err := strconv.ParseInt(q.Get(o.name), 10, 64)
+		if err != nil {
+			return apierrors.NewBadRequest(err.Error())
+		}
+		if n < o.least {
+			errs = append(errs, field.Invalid(field.NewPath(o.name), n, o.text))
 		}
 	}
-	negative("tailLines", o.TailLines, 0, "must be greater than or equal to 0")
-	negative("limitBytes", o.LimitBytes, 1, "must be greater than 0")
-	negative("sinceSeconds", o.SinceSeconds, 1, "must be greater than 0")
-	if o.SinceSeconds != nil && o.SinceTime != nil {
-		errs = append(errs, field.Forbidden(field.NewPath(""), "at most one of `sinceTime` or `sinceSeconds` may be specified"))
+	if t := q.Get("sinceTime"); t != "" {
+		if _, err := time.Parse(time.RFC3339, t); err != nil {
+			return apierrors.NewBadRequest(err.Error())
+		}
+		if q.Has("sinceSeconds") {
+			errs = append(errs, field.Forbidden(field.NewPath(""), "at most one of `sinceTime` or `sinceSeconds` may be specified"))
+		}
 	}
 	if len(errs) > 0 {
 		return apierrors.NewInvalid(schema.GroupKind{Kind: "PodLogOptions"}, pod.Name, errs)
 	}
-	_, err := chooseContainer(o.Container, pod)
+	_, err := chooseContainer(q.Get("container"), pod)
 	return err
 }
 

@@ -115,7 +115,7 @@ func (s *Server) verbFor(t *target, rt *route, method string) (verbHandler, erro
 	info := rt.info
 	inNamespace := t.namespace != "" && !isNamespaces(info)
 	switch {
-	case inNamespace && !info.Namespaced:
+	case inNamespace && !info.Namespaced, isNamespaces(info) && t.namespace != "" && t.namespace != t.name:
 		return nil, notFoundPath()
 	case info.Namespaced && !inNamespace:
 		if t.byPath || !info.Serves("list") {

@@ -106,6 +106,7 @@ func (p *replacement) applyNew(ctx context.Context) (*Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	new.SetResourceVersion("") // an object that does not exist has none to be compared
 	if err := place(new, p.Namespace); err != nil {
 		return nil, err
 	}

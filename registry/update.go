@@ -236,6 +236,7 @@ func (u *updating) checkRevision(new, old kind.Object) error {
 			field.Invalid(metadata.Child("resourceVersion"), 0, "must be specified for an update"),
 		})
 	}
+	new.SetResourceVersion(old.GetResourceVersion()) // an update without condition is one of the present state
 	return nil
 }
 

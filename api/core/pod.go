@@ -96,5 +96,5 @@ func podGrace(p *corev1.Pod, o *metav1.DeleteOptions) kind.Grace {
 	if seconds < 0 {
 		seconds = 1
 	}
-	return kind.Grace{Graceful: seconds > 0, Seconds: seconds}
+	return kind.Grace{Graceful: true, Seconds: seconds} // a pod that goes at once is marked all the same
 }
