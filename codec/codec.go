@@ -68,6 +68,14 @@ type Kind struct {
 	columnCells []kind.InfoColumn
 }
 
+// rowConditions say what is special about an object's row in a table.
+func (k *Kind) rowConditions(o kind.Object) []metav1.TableRowCondition {
+	if f := k.Info.RowConditions; f != nil {
+		return f(o)
+	}
+	return nil
+}
+
 // heads say a kind and a version in each format.
 type heads struct {
 	// json is `{"kind":"Pod","apiVersion":"v1"`.

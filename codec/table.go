@@ -69,8 +69,17 @@ func (k *Kind) appendRow(dst []byte, version string, item Item, include metav1.I
 			return nil, err
 		}
 	}
-	dst = append(dst, `],"object":`...)
+	dst = append(dst, ']')
 	var err error
+	if conditions := k.rowConditions(o); len(conditions) > 0 {
+		encoded, err := json.Marshal(conditions)
+		if err != nil {
+			return nil, err
+		}
+		dst = append(dst, `,"conditions":`...)
+		dst = append(dst, encoded...)
+	}
+	dst = append(dst, `,"object":`...)
 	switch include {
 	case metav1.IncludeNone:
 		dst = append(dst, `null`...)

@@ -30,6 +30,7 @@ var Pod = kind.Kind[*corev1.Pod]{
 	SpecChanged:         podSpecChanged,
 	DeleteReturnsObject: true,
 	Grace:               podGrace,
+	RowConditions:       podRowConditions,
 
 	Fields:  podFields,
 	Columns: podColumns,
@@ -97,4 +98,18 @@ func podGrace(p *corev1.Pod, o *metav1.DeleteOptions) kind.Grace {
 		seconds = 1
 	}
 	return kind.Grace{Graceful: true, Seconds: seconds} // a pod that goes at once is marked all the same
+}
+
+// podRowConditions mark a pod that has run to its end, which kubectl get can leave out.
+func podRowConditions(p *corev1.Pod) []metav1.TableRowCondition {
+	condition := metav1.TableRowCondition{Type: metav1.RowCompleted, Status: metav1.ConditionTrue, Reason: string(p.Status.Phase)}
+	switch p.Status.Phase {
+	case corev1.PodSucceeded:
+		condition.Message = "The pod has completed successfully."
+	case corev1.PodFailed:
+		condition.Message = "The pod failed."
+	default:
+		return nil
+	}
+	return []metav1.TableRowCondition{condition}
 }

@@ -52,6 +52,8 @@ type Info struct {
 
 	Fields  []InfoField
 	Columns []InfoColumn
+	// RowConditions of a table's row.
+	RowConditions func(Object) []metav1.TableRowCondition
 	// Parts holds status first, then the others.
 	Parts   []InfoPart
 	Scale   *InfoScale
@@ -213,6 +215,10 @@ func (k Kind[T]) eraseShape(i *Info) {
 			TableColumnDefinition: metav1.TableColumnDefinition{Name: c.Name, Type: c.Type, Format: c.Format, Description: c.Description, Priority: c.Priority},
 			Cell:                  func(o Object, now time.Time) any { return cell(o.(T), now) },
 		})
+	}
+	i.RowConditions = func(Object) []metav1.TableRowCondition { return nil }
+	if f := k.RowConditions; f != nil {
+		i.RowConditions = func(o Object) []metav1.TableRowCondition { return f(o.(T)) }
 	}
 	parts := k.Parts
 	if k.Status != nil {

@@ -79,6 +79,8 @@ type Kind[T Object] struct {
 	Fields []Field[T]
 	// Columns of kubectl get after the row's object; the first is normally Name. nil means Name and Created At.
 	Columns []Column[T]
+	// RowConditions say what is special about a row: a pod that has completed. nil means none.
+	RowConditions func(T) []metav1.TableRowCondition
 	// Status is the status subresource, nil if there is none.
 	Status *Part[T]
 	// Scale is the scale subresource, nil if there is none.
