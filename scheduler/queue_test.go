@@ -1,0 +1,110 @@
+package scheduler
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/wheelhouse-k8s/wheelhouse/scheduler/placement"
+)
+
+var cluster = placement.NewCluster()
+
+func want(name string, priority int32, cpu string) *placement.Want {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name)}, Spec: corev1.PodSpec{Priority: &priority, NodeSelector: map[string]string{"cpu": cpu}}}
+	return cluster.Want(pod)
+}
+
+// drain pops all that may be tried now.
+func drain(q *queue, now time.Time) (names string, popped []*item) {
+	var list []string
+	for it := q.pop(now); it != nil; it = q.pop(now) {
+		list = append(list, it.pod().Name)
+		popped = append(popped, it)
+	}
+	return strings.Join(list, " "), popped
+}
+
+func TestQueueOrder(t *testing.T) {
+	q, now := newQueue(), time.Unix(100, 0)
+	q.add(want("a", 0, ""), now)
+	q.add(want("b", 10, ""), now)
+	q.add(want("c", 10, ""), now)
+	q.add(want("d", 5, ""), now.Add(-time.Second))
+	if got, _ := drain(q, now); got != "b c d a" {
+		t.Error(got)
+	}
+}
+
+func TestQueueBackoff(t *testing.T) {
+	q, now := newQueue(), time.Unix(100, 0)
+	it := q.add(want("a", 0, ""), now)
+	for _, seconds := range []int{1, 2, 4, 8, 10, 10} {
+		if got, _ := drain(q, now); got != "a" {
+			t.Fatalf("before %d s: %q", seconds, got)
+		}
+		q.retry(it, now)
+		if got, _ := drain(q, now.Add(time.Duration(seconds)*time.Second-time.Millisecond)); got != "" {
+			t.Fatalf("tried before %d s", seconds)
+		}
+		now = now.Add(time.Duration(seconds) * time.Second)
+		if next, ok := q.nextReady(); !ok || !next.Equal(now) {
+			t.Fatalf("next is %v, want %v", next, now)
+		}
+	}
+}
+
+// Parked pods stay until they are released, and then do not wait for their backoff if nothing else is to do.
+func TestQueueParking(t *testing.T) {
+	q, now := newQueue(), time.Unix(100, 0)
+	for _, name := range []string{"a", "b", "c"} {
+		q.add(want(name, 0, map[bool]string{true: "large"}[name != "c"]), now)
+	}
+	_, popped := drain(q, now)
+	for _, it := range popped {
+		q.park(it, now)
+	}
+	if got, _ := drain(q, now.Add(time.Hour)); got != "" || q.parked() != 3 || len(q.lots) != 2 {
+		t.Fatalf("%q, %d parked in %d lots", got, q.parked(), len(q.lots))
+	}
+	q.release(q.lots[popped[0].want.Key()].items.first(), now)
+	q.add(want("d", 0, ""), now)
+	if got, _ := drain(q, now); got != "d a" {
+		t.Errorf("after a release: %q", got)
+	}
+	if released := q.releaseAll(now, func(it *item) bool { return now.Sub(it.at) < parkedMax }); released != 2 || len(q.lots) != 0 {
+		t.Errorf("released %d, %d lots are left", released, len(q.lots))
+	}
+	q.drop(popped[1])
+	if got, _ := drain(q, now); got != "c" {
+		t.Errorf("after a drop: %q", got)
+	}
+}
+
+func TestQueueGates(t *testing.T) {
+	q, now := newQueue(), time.Unix(100, 0)
+	w := want("a", 0, "")
+	w.Pod().Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "x.io/y"}}
+	it := q.add(w, now)
+	if got, _ := drain(q, now); got != "" || q.gated != 1 {
+		t.Fatalf("%q, %d gated", got, q.gated)
+	}
+	it.want = want("a", 0, "")
+	q.leave(it)
+	q.enter(it)
+	if got, _ := drain(q, now); got != "a" || q.gated != 0 {
+		t.Errorf("%q, %d gated", got, q.gated)
+	}
+}
+
+func TestStatusPatch(t *testing.T) {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "u"}}
+	got := string(statusPatch(pod, &corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "m", ObservedGeneration: 2}))
+	if got != `{"metadata":{"uid":"u"},"status":{"conditions":[{"type":"PodScheduled","observedGeneration":2,"status":"False","lastProbeTime":null,"lastTransitionTime":null,"reason":"Unschedulable","message":"m"}]}}` {
+		t.Error(got)
+	}
+}
