@@ -292,15 +292,19 @@ func (a *Authority) Node(name string) (*Pair, error) {
 }
 
 // ClientPool holds the authority that client certificates must come from.
-func (a *Authority) ClientPool() *x509.CertPool { return pool(a.CA) }
+func (a *Authority) ClientPool() *x509.CertPool { return a.CA.pool() }
 
 // FrontProxyPool holds the authority that front proxies' certificates must come from.
-func (a *Authority) FrontProxyPool() *x509.CertPool { return pool(a.FrontProxyCA) }
+func (a *Authority) FrontProxyPool() *x509.CertPool { return a.FrontProxyCA.pool() }
 
-func pool(p *Pair) *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(p.Certificate)
-	return pool
+// pool holds the pair's certificate alone. It is the same pool at each call, so that who verified with it can tell
+// that nothing changed.
+func (p *Pair) pool() *x509.CertPool {
+	p.poolOnce.Do(func() {
+		p.pooled = x509.NewCertPool()
+		p.pooled.AddCert(p.Certificate)
+	})
+	return p.pooled
 }
 
 // due tells whether a certificate should be issued anew.

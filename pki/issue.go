@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"net"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -24,6 +25,9 @@ type Pair struct {
 	CertPEM, KeyPEM []byte
 
 	tls tls.Certificate
+
+	poolOnce sync.Once
+	pooled   *x509.CertPool // set by poolOnce
 }
 
 // TLS is the pair for a tls.Config; the result is shared and must not be changed.
