@@ -14,6 +14,9 @@ import (
 
 const none = "<none>"
 
+// NodeSelectorDoc describes the node selector of a pod, for columns.
+var NodeSelectorDoc = kind.Doc(corev1.PodSpec{}, "nodeSelector")
+
 // podColumns are what kubectl get pods shows.
 var podColumns = []kind.Column[*corev1.Pod]{
 	kind.NameColumn[*corev1.Pod](),

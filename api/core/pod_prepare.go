@@ -35,21 +35,35 @@ func podSpecChanged(new, old *corev1.Pod) bool { return !SamePodSpec(&new.Spec, 
 
 // SamePodSpec tells whether two pod specs mean the same.
 func SamePodSpec(a, b *corev1.PodSpec) bool {
-	return sameEncoding(a, b) || equality.Semantic.DeepEqual(a, b)
+	return Same(a, b)
 }
 
 // SamePodTemplate tells whether two pod templates mean the same.
 func SamePodTemplate(a, b *corev1.PodTemplateSpec) bool {
-	return sameEncoding(a, b) || equality.Semantic.DeepEqual(a, b)
+	return Same(a, b)
 }
 
-// encodable is a generated type with a protobuf encoding, which is the same for equal values.
-type encodable interface {
+// Encodable is a generated type with a protobuf encoding, which is the same for equal values.
+type Encodable interface {
+	comparable
 	Size() int
 	Marshal() ([]byte, error)
 }
 
-func sameEncoding(a, b encodable) bool {
+// Same tells whether two values mean the same. It compares encodings first: values that have not changed are found
+// equal without reflection.
+func Same[T Encodable](a, b T) bool {
+	var none T
+	if a == b {
+		return true
+	}
+	if a == none || b == none {
+		return false
+	}
+	return sameEncoding(a, b) || equality.Semantic.DeepEqual(a, b)
+}
+
+func sameEncoding[T Encodable](a, b T) bool {
 	if a.Size() != b.Size() {
 		return false
 	}

@@ -65,7 +65,7 @@ func (w *warnings) template(meta *metav1.ObjectMeta, s *corev1.PodSpec, at *fiel
 	})
 	w.ports(s, spec)
 	w.addresses(s, spec)
-	w.probes(s, spec)
+	w.withoutEffect(s, spec)
 }
 
 // deprecatedNodeLabels are labels that newer ones replaced.
@@ -100,7 +100,7 @@ func (w *warnings) nodeLabels(s *corev1.PodSpec, spec *field.Path) {
 			w.about(at.Child("topologyKey"), c.TopologyKey+" is "+text)
 		}
 		if c.LabelSelector == nil {
-			w.about(at.Child("labelSelector"), "a null labelSelector results in matching no pod")
+			w.about(at.Child("labelSelector"), selectsNothing)
 		}
 	}
 }
@@ -318,7 +318,7 @@ func (w *warnings) ports(s *corev1.PodSpec, spec *field.Path) {
 					w.about(at(), "duplicate port definition with "+other.at().String())
 				case port.HostPort == 0 || other.port.HostPort == 0:
 					w.about(at(), "overlapping port definition with "+other.at().String())
-				case port.HostPort == other.port.HostPort && (anyAddress(port.HostIP) || anyAddress(other.port.HostIP)):
+				case port.HostPort == other.port.HostPort && (port.HostIP == "") != (other.port.HostIP == ""):
 					w.about(at(), "dangerously ambiguous port definition with "+other.at().String())
 				}
 			}
@@ -326,8 +326,6 @@ func (w *warnings) ports(s *corev1.PodSpec, spec *field.Path) {
 		}
 	})
 }
-
-func anyAddress(ip string) bool { return ip == "" || ip == "0.0.0.0" || ip == "::" }
 
 // addresses that are accepted for compatibility, such as those with leading zeros.
 func (w *warnings) addresses(s *corev1.PodSpec, spec *field.Path) {
@@ -341,9 +339,41 @@ func (w *warnings) addresses(s *corev1.PodSpec, spec *field.Path) {
 	}
 }
 
-// probes and others: settings that cannot have the effect which they seem to have.
-func (w *warnings) probes(s *corev1.PodSpec, spec *field.Path) {
+// withoutEffect: settings that cannot have the effect which they seem to have.
+func (w *warnings) withoutEffect(s *corev1.PodSpec, spec *field.Path) {
 	if g := s.TerminationGracePeriodSeconds; g != nil && *g < 0 {
 		w.about(spec.Child("terminationGracePeriodSeconds"), "must be >= 0; negative values are invalid and will be treated as 1")
+	}
+	if s.Affinity == nil {
+		return
+	}
+	const required, preferred = "requiredDuringSchedulingIgnoredDuringExecution", "preferredDuringSchedulingIgnoredDuringExecution"
+	if a := s.Affinity.PodAffinity; a != nil {
+		at := spec.Child("affinity", "podAffinity")
+		w.nullSelectors(a.RequiredDuringSchedulingIgnoredDuringExecution, at.Child(required))
+		w.nullWeightedSelectors(a.PreferredDuringSchedulingIgnoredDuringExecution, at.Child(preferred))
+	}
+	if a := s.Affinity.PodAntiAffinity; a != nil {
+		at := spec.Child("affinity", "podAntiAffinity")
+		w.nullSelectors(a.RequiredDuringSchedulingIgnoredDuringExecution, at.Child(required))
+		w.nullWeightedSelectors(a.PreferredDuringSchedulingIgnoredDuringExecution, at.Child(preferred))
+	}
+}
+
+const selectsNothing = "a null labelSelector results in matching no pod"
+
+func (w *warnings) nullSelectors(terms []corev1.PodAffinityTerm, at *field.Path) {
+	for i := range terms {
+		if terms[i].LabelSelector == nil {
+			w.about(at.Index(i).Child("labelSelector"), selectsNothing)
+		}
+	}
+}
+
+func (w *warnings) nullWeightedSelectors(terms []corev1.WeightedPodAffinityTerm, at *field.Path) {
+	for i := range terms {
+		if terms[i].PodAffinityTerm.LabelSelector == nil {
+			w.about(at.Index(i).Child("podAffinityTerm", "labelSelector"), selectsNothing)
+		}
 	}
 }

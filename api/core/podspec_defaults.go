@@ -12,7 +12,11 @@ const fileModeDefault int32 = 0o644
 // template stays as its author wrote it.
 func DefaultPod(p *corev1.Pod) {
 	s := &p.Spec
+	dropInitContainerAnnotations(p.Annotations)
 	DefaultPodSpec(s)
+	if t := s.TerminationGracePeriodSeconds; *t < 0 {
+		*t = 1 // what a negative time has always meant
+	}
 	for i := range s.Containers {
 		requestsFromLimits(&s.Containers[i].Resources)
 	}
@@ -34,7 +38,10 @@ func DefaultPod(p *corev1.Pod) {
 }
 
 // DefaultPodTemplate fills in what a pod template leaves out.
-func DefaultPodTemplate(t *corev1.PodTemplateSpec) { DefaultPodSpec(&t.Spec) }
+func DefaultPodTemplate(t *corev1.PodTemplateSpec) {
+	dropInitContainerAnnotations(t.Annotations)
+	DefaultPodSpec(&t.Spec)
+}
 
 // DefaultPodSpec fills in what is the same for pods and templates.
 func DefaultPodSpec(s *corev1.PodSpec) {

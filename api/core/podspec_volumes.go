@@ -155,6 +155,7 @@ func ValidateCSIDriverName(name string, at *field.Path) field.ErrorList {
 	var p problems
 	if name == "" {
 		p.required(at, "", "")
+		return p.list
 	}
 	if len(name) > csiDriverNameMax {
 		p.list = append(p.list, field.TooLong(at, name, csiDriverNameMax))
