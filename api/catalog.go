@@ -7,6 +7,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/apps"
 	"github.com/wheelhouse-k8s/wheelhouse/api/authentication"
 	"github.com/wheelhouse-k8s/wheelhouse/api/authorization"
 	"github.com/wheelhouse-k8s/wheelhouse/api/coordination"
@@ -30,9 +31,16 @@ func list() []*kind.Info {
 		core.Namespace.Info(),
 		core.Node.Info(),
 		core.Pod.Info(),
+		core.PodTemplate.Info(),
 		core.Secret.Info(),
 		core.ServiceAccount.Info(),
 		core.Service.Info(),
+
+		apps.ControllerRevision.Info(),
+		apps.DaemonSet.Info(),
+		apps.Deployment.Info(),
+		apps.ReplicaSet.Info(),
+		apps.StatefulSet.Info(),
 
 		events.Event.Info(),
 

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -21,9 +22,17 @@ var LimitRange = kind.Kind[*corev1.LimitRange]{
 	NewList:        func() runtime.Object { return &corev1.LimitRangeList{} },
 	Default:        defaultLimitRange,
 	ValidName:      apivalidation.NameIsDNSSubdomain,
+	PrepareCreate:  nameLimitRange,
 	Validate:       validateLimitRange,
 	ValidateUpdate: func(new, _ *corev1.LimitRange) field.ErrorList { return validateLimitRange(new) },
 	CreateOnUpdate: true,
+}
+
+// nameLimitRange names a limit range that its user did not name.
+func nameLimitRange(l *corev1.LimitRange) {
+	if l.Name == "" {
+		l.Name = string(uuid.NewUUID())
+	}
 }
 
 // defaultLimitRange fills the defaults of containers from the other values: max is the default limit, and a request

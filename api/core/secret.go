@@ -2,6 +2,7 @@ package core
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"maps"
 	"time"
@@ -23,6 +24,7 @@ var Secret = kind.Kind[*corev1.Secret]{
 	ValidName:      apivalidation.NameIsDNSSubdomain,
 	Validate:       validateSecret,
 	ValidateUpdate: validateSecretUpdate,
+	Warnings:       func(new, _ *corev1.Secret) []string { return warnSecret(new) },
 	Fields: []kind.Field[*corev1.Secret]{
 		{Name: "type", Value: func(s *corev1.Secret) string { return string(s.Type) }},
 	},
@@ -49,6 +51,17 @@ func defaultSecret(s *corev1.Secret) {
 		}
 	}
 	s.StringData = nil
+}
+
+// warnSecret tells about a certificate and key that do not fit: a server that loads them would not start.
+func warnSecret(s *corev1.Secret) []string {
+	if s.Type != corev1.SecretTypeTLS {
+		return nil
+	}
+	if _, err := tls.X509KeyPair(s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey]); err != nil {
+		return []string{err.Error()}
+	}
+	return nil
 }
 
 func validateSecret(s *corev1.Secret) field.ErrorList {

@@ -95,12 +95,26 @@ func KeepAllocated(new, old *corev1.Service) {
 		if len(new.Spec.ClusterIPs) == 0 && len(old.Spec.ClusterIPs) > 0 {
 			new.Spec.ClusterIPs = slices.Clone(old.Spec.ClusterIPs)
 		}
+		keepFamilies(new, old)
 	}
 	if HasNodePorts(old) && HasNodePorts(new) {
 		keepNodePorts(new, old)
 	}
 	if NeedsHealthCheckPort(old) && NeedsHealthCheckPort(new) && new.Spec.HealthCheckNodePort == 0 {
 		new.Spec.HealthCheckNodePort = old.Spec.HealthCheckNodePort
+	}
+}
+
+// keepFamilies fills in the policy, and the families of the addresses, that an update leaves out.
+func keepFamilies(new, old *corev1.Service) {
+	if new.Spec.IPFamilyPolicy == nil && old.Spec.IPFamilyPolicy != nil {
+		policy := *old.Spec.IPFamilyPolicy
+		new.Spec.IPFamilyPolicy = &policy
+	}
+	for n := len(new.Spec.IPFamilies); n < len(new.Spec.ClusterIPs); n++ {
+		if ip := new.Spec.ClusterIPs[n]; isIP(ip) {
+			new.Spec.IPFamilies = append(new.Spec.IPFamilies, FamilyOf(ip))
+		}
 	}
 }
 

@@ -287,18 +287,10 @@ func validateTraffic(s *corev1.Service, path *field.Path) field.ErrorList {
 		errs = append(errs, field.NotSupported(at, spec.ExternalTrafficPolicy, externalPolicies))
 	}
 	at = path.Child("healthCheckNodePort")
-	switch {
-	case !NeedsHealthCheckPort(s):
-		if spec.HealthCheckNodePort != 0 {
-			errs = append(errs, field.Invalid(at, spec.HealthCheckNodePort,
-				"may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"))
-		}
-	case spec.HealthCheckNodePort == 0:
-		errs = append(errs, field.Required(at, ""))
-	default:
-		for _, msg := range validation.IsValidPortNum(int(spec.HealthCheckNodePort)) {
-			errs = append(errs, field.Invalid(at, spec.HealthCheckNodePort, msg))
-		}
+	if !NeedsHealthCheckPort(s) && spec.HealthCheckNodePort != 0 {
+		// Where it may be set, the allocator fills it in and judges it.
+		errs = append(errs, field.Invalid(at, spec.HealthCheckNodePort,
+			"may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"))
 	}
 	at = path.Child("internalTrafficPolicy")
 	if p := spec.InternalTrafficPolicy; p == nil {

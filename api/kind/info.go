@@ -2,6 +2,7 @@ package kind
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -182,10 +183,7 @@ func (k Kind[T]) eraseRules(i *Info) {
 	i.ValidateUpdate = judge(k.ValidateUpdate)
 	i.Warnings = warn(k.Warnings)
 	i.ValidName = k.ValidName
-	i.Validate = func(o Object) field.ErrorList { return nil }
-	if f := k.Validate; f != nil {
-		i.Validate = func(o Object) field.ErrorList { return f(o.(T)) }
-	}
+	i.Validate = judgeNew(k.Validate, k.FreeFinalizers)
 	i.SpecChanged = func(new, old Object) bool { return false }
 	if f := k.SpecChanged; f != nil {
 		i.SpecChanged = func(new, old Object) bool { return f(new.(T), old.(T)) }
@@ -241,6 +239,29 @@ func (k Kind[T]) eraseShape(i *Info) {
 			StatusReplicas: func(o Object) int32 { return s.StatusReplicas(o.(T)) },
 			Selector:       func(o Object) string { return s.Selector(o.(T)) },
 		}
+	}
+}
+
+// standardFinalizers are those that need no domain.
+var standardFinalizers = []string{"kubernetes", metav1.FinalizerOrphanDependents, metav1.FinalizerDeleteDependents}
+
+// judgeNew adds to a kind's own rules that a new object's finalizers carry the domain of who acts on them.
+func judgeNew[T Object](f func(T) field.ErrorList, freeFinalizers bool) func(Object) field.ErrorList {
+	return func(o Object) field.ErrorList {
+		var errs field.ErrorList
+		if f != nil {
+			errs = f(o.(T))
+		}
+		if freeFinalizers {
+			return errs
+		}
+		for n, name := range o.GetFinalizers() {
+			if !strings.Contains(name, "/") && !slices.Contains(standardFinalizers, name) {
+				errs = append(errs, field.Invalid(field.NewPath("metadata", "finalizers").Index(n), name,
+					"name is neither a standard finalizer name nor is it fully qualified"))
+			}
+		}
+		return errs
 	}
 }
 

@@ -69,6 +69,8 @@ type Kind[T Object] struct {
 	OrphanByDefault bool
 	// Grace decides graceful deletion; nil means immediate.
 	Grace func(obj T, options *metav1.DeleteOptions) Grace
+	// FreeFinalizers: new objects may have finalizers without a domain beyond the standard ones.
+	FreeFinalizers bool
 	// Finalizers in spec (Namespace): true when the object may be removed from the store though metadata.finalizers is empty.
 	Finalized func(T) bool
 	// Deleting changes an object, in place, that is marked for removal but stays for its finalizers
