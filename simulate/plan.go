@@ -48,11 +48,10 @@ type act struct {
 // plan decides what a node does with a pod in the state it is in. It depends on nothing else, so that a simulation that
 // starts anew goes on where the last one stopped.
 func plan(pod *corev1.Pod, at place, now time.Time) act {
-	ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 	if pod.DeletionTimestamp != nil {
-		return planEnd(pod, ended, now)
+		return planEnd(pod, now)
 	}
-	if ended {
+	if ended(pod) {
 		return act{}
 	}
 	if seconds := pod.Spec.ActiveDeadlineSeconds; seconds != nil && pod.Status.StartTime != nil {
@@ -66,6 +65,10 @@ func plan(pod *corev1.Pod, at place, now time.Time) act {
 	return planLife(pod, at, now)
 }
 
+func ended(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
+
 // sooner looks again after d at the latest.
 func sooner(a act, d time.Duration) act {
 	if a.status == nil && !a.remove && (a.wait == 0 || d < a.wait) {
@@ -75,12 +78,12 @@ func sooner(a act, d time.Duration) act {
 }
 
 // planEnd ends a pod that was deleted.
-func planEnd(pod *corev1.Pod, ended bool, now time.Time) act {
+func planEnd(pod *corev1.Pod, now time.Time) act {
 	grace := int64(0)
 	if pod.DeletionGracePeriodSeconds != nil {
 		grace = *pod.DeletionGracePeriodSeconds
 	}
-	if ended || !running(pod) {
+	if ended(pod) || !running(pod) {
 		if grace == 0 && len(pod.Finalizers) > 0 {
 			return act{} // the finalizers' turn
 		}

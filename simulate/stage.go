@@ -34,7 +34,9 @@ type actor struct {
 	node *node
 	// latest state of the pod; nil while there is nothing to do, so that quiet pods take little memory.
 	latest  *corev1.Pod
+	// ip is empty before the pod needs one and after it has ended.
 	ip      string
+	ended   bool
 	arrived time.Time
 }
 
@@ -80,7 +82,7 @@ func (s *stage) changed(pod *corev1.Pod) {
 	if a == nil {
 		a = &actor{node: n, arrived: time.Now()}
 		s.pods[pod.UID] = a
-		if pod.Status.PodIP != "" {
+		if pod.Status.PodIP != "" && !ended(pod) {
 			a.ip = pod.Status.PodIP
 			n.pods.hold(a.ip)
 		}
@@ -177,7 +179,11 @@ func (s *stage) play(ctx context.Context, uid types.UID) {
 // placeOf is called with mu held.
 func (s *stage) placeOf(a *actor) place {
 	o := s.fleet.options
-	if a.ip == "" {
+	if ended(a.latest) {
+		a.node.pods.free(a.ip)
+		a.ip, a.ended = "", true
+	}
+	if a.ip == "" && !a.ended {
 		if a.latest.Spec.HostNetwork {
 			a.ip = a.node.ip
 		} else {

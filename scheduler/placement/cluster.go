@@ -78,7 +78,7 @@ type Pod struct {
 	Object *corev1.Pod
 	demand *demand
 	node   *node
-	terms  []*antiTerm
+	terms  []*heldTerm
 }
 
 // Node is the name of the pod's node.
@@ -92,8 +92,7 @@ func NewCluster() *Cluster {
 	c.classes.byKey = map[string]*class{}
 	c.images.byName = map[string]*image{}
 	c.topology.counters = map[string]*counter{}
-	c.topology.anti = map[string]*antiTerm{}
-	c.topology.antiByNamespace = map[string][]*antiTerm{}
+	c.topology.repelling, c.topology.pulling = newHeldTerms(), newHeldTerms()
 	c.topology.namespaces = map[string]labels.Set{}
 	for _, v := range fixedVerdicts {
 		c.verdicts.id(v)

@@ -10,10 +10,13 @@ import (
 	"k8s.io/apimachinery/pkg/selection"
 )
 
-// constraints are a pod's hard rules about where other pods are.
+// constraints are a pod's rules about where other pods are.
 type constraints struct {
 	spread         []spreadRule
 	affinity, anti []term
+	// softSpread and pulls only score.
+	softSpread []spreadRule
+	pulls      []pull
 	// affinityKey names the counter of the pods that match all terms of affinity.
 	affinityKey string
 }
@@ -39,10 +42,14 @@ func (t *topology) constraints(pod *corev1.Pod) *constraints {
 	}
 	var r constraints
 	for i := range pod.Spec.TopologySpreadConstraints {
-		if s := &pod.Spec.TopologySpreadConstraints[i]; s.WhenUnsatisfiable == corev1.DoNotSchedule {
-			r.spread = append(r.spread, newSpreadRule(s, pod))
+		s := &pod.Spec.TopologySpreadConstraints[i]
+		if rule := newSpreadRule(s, pod); s.WhenUnsatisfiable == corev1.DoNotSchedule {
+			r.spread = append(r.spread, rule)
+		} else {
+			r.softSpread = append(r.softSpread, rule)
 		}
 	}
+	r.addPulls(pod)
 	if a != nil && a.PodAffinity != nil {
 		for i := range a.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution {
 			made := newTerm(&a.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution[i], pod.Namespace)
@@ -55,10 +62,12 @@ func (t *topology) constraints(pod *corev1.Pod) *constraints {
 			r.anti = append(r.anti, newTerm(&a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution[i], pod.Namespace))
 		}
 	}
-	if len(r.spread)+len(r.affinity)+len(r.anti) == 0 {
-		return nil
-	}
 	return &r
+}
+
+// hard tells whether rules can refuse a node.
+func (r *constraints) hard() bool {
+	return r != nil && len(r.spread)+len(r.affinity)+len(r.anti) > 0
 }
 
 func newSpreadRule(s *corev1.TopologySpreadConstraint, pod *corev1.Pod) spreadRule {
@@ -113,7 +122,7 @@ type forbidden struct {
 }
 
 // rules takes stock for one pod. Its work grows with the number of nodes.
-func (c *Cluster) rules(w *Want, against []*antiTerm) *rulesNow {
+func (c *Cluster) rules(w *Want, against []*heldTerm) *rulesNow {
 	r := &rulesNow{c: c, w: w, own: w.constraints}
 	if r.own == nil {
 		r.own = &constraints{}
@@ -122,7 +131,7 @@ func (c *Cluster) rules(w *Want, against []*antiTerm) *rulesNow {
 	r.countAffinity()
 	for i := range r.own.anti {
 		t := &r.own.anti[i]
-		k := c.counter("anti\x00"+t.key, func(p *corev1.Pod) bool { return t.concerns(&c.topology, p) })
+		k := c.termCounter(t)
 		f := forbidden{t.topologyKey, map[string]bool{}}
 		for slot, pods := range k.perNode {
 			if pods > 0 {
@@ -158,13 +167,10 @@ func (f *forbidden) holds(n *node) bool {
 func (r *rulesNow) countSpread() {
 	for i := range r.own.spread {
 		rule := &r.own.spread[i]
-		namespace := r.w.pod.Namespace
-		k := r.c.counter(rule.key, func(p *corev1.Pod) bool {
-			return p.Namespace == namespace && p.DeletionTimestamp == nil && rule.selector.Matches(labels.Set(p.Labels))
-		})
+		k := r.counter(rule)
 		now := spreadNow{pods: map[string]int64{}, fewest: math.MaxInt32}
 		for _, n := range r.c.nodes {
-			if n.object != nil && r.counts(rule, n) {
+			if n.object != nil && r.counts(r.own.spread, rule, n) {
 				now.pods[n.object.Labels[rule.topologyKey]] += int64(k.perNode[n.slot])
 			}
 		}
@@ -178,12 +184,10 @@ func (r *rulesNow) countSpread() {
 	}
 }
 
-// counts tells whether the node's pods count for a spread rule.
-func (r *rulesNow) counts(rule *spreadRule, n *node) bool {
-	for i := range r.own.spread {
-		if _, ok := n.object.Labels[r.own.spread[i].topologyKey]; !ok {
-			return false
-		}
+// counts tells whether the node's pods count for a spread rule, one of rules.
+func (r *rulesNow) counts(rules []spreadRule, rule *spreadRule, n *node) bool {
+	if !labeled(rules, n) {
+		return false
 	}
 	s := r.w.shape
 	if rule.honorSelection && s.selects {
@@ -196,6 +200,24 @@ func (r *rulesNow) counts(rule *spreadRule, n *node) bool {
 			if !s.tolerates(&n.refusing[i]) {
 				return false
 			}
+		}
+	}
+	return true
+}
+
+// counter of the pods that a spread rule counts.
+func (r *rulesNow) counter(rule *spreadRule) *counter {
+	namespace, selector := r.w.pod.Namespace, rule.selector
+	return r.c.counter(rule.key, func(p *corev1.Pod) bool {
+		return p.Namespace == namespace && p.DeletionTimestamp == nil && selector.Matches(labels.Set(p.Labels))
+	})
+}
+
+// labeled tells whether the node is in a domain for each of the rules.
+func labeled(rules []spreadRule, n *node) bool {
+	for i := range rules {
+		if _, ok := n.object.Labels[rules[i].topologyKey]; !ok {
+			return false
 		}
 	}
 	return true

@@ -17,10 +17,10 @@ func (c *Cluster) Place(w *Want) Decision {
 	if c.count == 0 || w.refused != "" {
 		return Decision{Why: c.explain(w, nil)}
 	}
-	against := c.topology.against(w.pod)
-	w.kept = len(against) > 0
-	if w.constraints != nil || w.kept || w.shape.pinned {
-		return c.placeAmongAll(w, against)
+	near := neighbours{c.topology.repelling.concerning(&c.topology, w.pod), c.topology.pulling.concerning(&c.topology, w.pod)}
+	w.kept = len(near.repelling) > 0
+	if w.constraints != nil || near.any() || w.shape.pinned {
+		return c.placeAmongAll(w, near)
 	}
 	k := c.class(w.shape)
 	slot, score := k.best(c)
@@ -35,13 +35,22 @@ type candidate struct {
 	n     *node
 	score int32
 	level level
+	// soft is what the pods near are worth.
+	soft int64
 }
 
+// neighbours are the terms of pods on nodes that concern a pod.
+type neighbours struct {
+	repelling, pulling []*heldTerm
+}
+
+func (n *neighbours) any() bool { return len(n.repelling)+len(n.pulling) > 0 }
+
 // placeAmongAll looks at every node (or at those that the pod names): the way of pods whose chances depend on other pods.
-func (c *Cluster) placeAmongAll(w *Want, against []*antiTerm) Decision {
+func (c *Cluster) placeAmongAll(w *Want, near neighbours) Decision {
 	candidates, counts := c.candidates(w)
-	if w.constraints != nil || len(against) > 0 {
-		rules := c.rules(w, against)
+	if w.constraints != nil || near.any() {
+		rules := c.rules(w, near.repelling)
 		left := candidates[:0]
 		for _, a := range candidates {
 			verdict := rules.judge(a.n)
@@ -51,6 +60,7 @@ func (c *Cluster) placeAmongAll(w *Want, against []*antiTerm) Decision {
 			}
 		}
 		candidates = left
+		rules.addSoftScores(candidates, near.pulling)
 	}
 	if len(candidates) == 0 {
 		return Decision{Why: c.explain(w, counts)}
@@ -65,7 +75,7 @@ func (c *Cluster) placeAmongAll(w *Want, against []*antiTerm) Decision {
 	var best candidate
 	bestScore := int64(-1)
 	for _, a := range candidates {
-		score := int64(a.score) + scale.score(a.level)
+		score := int64(a.score) + scale.score(a.level) + a.soft
 		if score > bestScore || score == bestScore && waitedLonger(a.n, best.n) {
 			best, bestScore = a, score
 		}
@@ -101,7 +111,7 @@ func (c *Cluster) candidates(w *Want) ([]candidate, []int32) {
 				counts[verdict]++
 				continue
 			}
-			found = append(found, candidate{n, c.localScore(s, n), c.levelOf(s, n)})
+			found = append(found, candidate{n: n, score: c.localScore(s, n), level: c.levelOf(s, n)})
 		}
 		return found, counts
 	}
@@ -114,7 +124,7 @@ func (c *Cluster) candidates(w *Want) ([]candidate, []int32) {
 	for i := range k.tiers {
 		t := &k.tiers[i]
 		for _, slot := range t.heap {
-			found = append(found, candidate{c.nodes[slot], k.entries[slot].score, t.level})
+			found = append(found, candidate{n: c.nodes[slot], score: k.entries[slot].score, level: t.level})
 		}
 	}
 	return found, counts

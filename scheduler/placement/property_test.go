@@ -129,6 +129,15 @@ func (w *world) pod() *corev1.Pod {
 		p.OwnerReferences = []metav1.OwnerReference{{Kind: "ReplicaSet", UID: types.UID(fmt.Sprintf("rs%d", w.rand.IntN(4))), Controller: &yes}}
 	}
 	if w.rand.IntN(8) == 0 {
+		p.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{MaxSkew: 1, TopologyKey: corev1.LabelTopologyZone,
+			WhenUnsatisfiable: []corev1.UnsatisfiableConstraintAction{corev1.DoNotSchedule, corev1.ScheduleAnyway}[w.rand.IntN(2)],
+			LabelSelector:     &metav1.LabelSelector{MatchLabels: p.Labels}}}
+	}
+	if w.rand.IntN(8) == 0 {
+		p.Spec.Affinity = &corev1.Affinity{PodAffinity: &corev1.PodAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.WeightedPodAffinityTerm{
+			{Weight: 10, PodAffinityTerm: corev1.PodAffinityTerm{TopologyKey: corev1.LabelTopologyZone, LabelSelector: &metav1.LabelSelector{MatchLabels: p.Labels}}}}}}
+	}
+	if w.rand.IntN(8) == 0 {
 		p.Spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{
 			{TopologyKey: corev1.LabelHostname, LabelSelector: &metav1.LabelSelector{MatchLabels: p.Labels}}}}}
 	}
@@ -170,14 +179,14 @@ func (w *world) place(pod *corev1.Pod) {
 
 // bestOfAll evaluates every node for the pod, without any class.
 func (w *world) bestOfAll(want *Want) (best int64, feasible int) {
-	against := w.c.topology.against(want.pod)
-	rules := w.c.rules(want, against)
+	top := &w.c.topology
+	rules := w.c.rules(want, top.repelling.concerning(top, want.pod))
 	var levels []level
-	var nodes []*node
+	var nodes []candidate
 	for _, n := range w.c.nodes {
 		if w.c.judge(want.shape, n) == fits && rules.judge(n) == fits {
 			levels = append(levels, w.c.levelOf(want.shape, n))
-			nodes = append(nodes, n)
+			nodes = append(nodes, candidate{n: n})
 		}
 	}
 	scale := w.c.scale(want.shape, func(yield func(level, int) bool) {
@@ -187,8 +196,9 @@ func (w *world) bestOfAll(want *Want) (best int64, feasible int) {
 			}
 		}
 	})
-	for i, n := range nodes {
-		best = max(best, int64(w.c.localScore(want.shape, n))+scale.score(levels[i]))
+	rules.addSoftScores(nodes, top.pulling.concerning(top, want.pod))
+	for i, a := range nodes {
+		best = max(best, int64(w.c.localScore(want.shape, a.n))+scale.score(levels[i])+a.soft)
 	}
 	return best, len(nodes)
 }

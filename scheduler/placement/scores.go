@@ -7,14 +7,15 @@ const scoreMax = 100
 
 // Weights of the scores, as in upstream's default profile.
 const (
-	weightTaints    = 3
-	weightAffinity  = 2
-	weightSpread    = 2
-	weightFit       = 1
-	weightBalanced  = 1
-	weightImages    = 1
-	imageSizeMin    = 23 << 20
-	imageSizePerMax = 1000 << 20
+	weightTaints      = 3
+	weightAffinity    = 2
+	weightSpread      = 2
+	weightPodAffinity = 2
+	weightFit         = 1
+	weightBalanced    = 1
+	weightImages      = 1
+	imageSizeMin      = 23 << 20
+	imageSizePerMax   = 1000 << 20
 )
 
 // localScores depend on the node alone, so a class orders its nodes by their weighted sum.

@@ -2,6 +2,7 @@ package placement
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,11 +18,9 @@ type topology struct {
 	// counters by the text of what they count.
 	counters map[string]*counter
 	clock    uint64
-	// anti are the required anti-affinity terms of the pods on nodes. antiByNamespace finds those that concern one
-	// namespace, wide are the others.
-	anti            map[string]*antiTerm
-	antiByNamespace map[string][]*antiTerm
-	wide            []*antiTerm
+	// repelling are the required anti-affinity terms of the pods on nodes; pulling are the terms of theirs that draw
+	// other pods near or, with a negative weight, rather away.
+	repelling, pulling heldTerms
 	// namespaces and their labels.
 	namespaces map[string]labels.Set
 }
@@ -44,11 +43,24 @@ type term struct {
 	key               string
 }
 
-// antiTerm is a required anti-affinity term of pods on nodes.
-type antiTerm struct {
+// heldTerm is an affinity term of pods on nodes.
+type heldTerm struct {
 	term
+	weight int64
 	// perNode counts the pods that have the term, by slot.
 	perNode map[int32]int32
+	in      *heldTerms
+}
+
+// heldTerms are held terms, by what they say. byNamespace finds those that concern one namespace, wide are the others.
+type heldTerms struct {
+	byKey       map[string]*heldTerm
+	byNamespace map[string][]*heldTerm
+	wide        []*heldTerm
+}
+
+func newHeldTerms() heldTerms {
+	return heldTerms{byKey: map[string]*heldTerm{}, byNamespace: map[string][]*heldTerm{}}
 }
 
 // SetNamespace takes note of a namespace's labels, which namespace selectors look at. It tells whether they changed.
@@ -157,29 +169,74 @@ func (t *topology) count(pod *corev1.Pod, n *node, by int32) {
 	}
 }
 
-// addTerms takes note of the required anti-affinity of a pod that is on the node now.
-func (t *topology) addTerms(pod *corev1.Pod, n *node) []*antiTerm {
+// requiredWeight is what a required affinity term of a pod on a node weighs for the pods that it selects.
+const requiredWeight = 1
+
+// addTerms takes note of the affinity terms of a pod that is on the node now.
+func (t *topology) addTerms(pod *corev1.Pod, n *node) []*heldTerm {
 	a := pod.Spec.Affinity
-	if a == nil || a.PodAntiAffinity == nil {
+	if a == nil || a.PodAffinity == nil && a.PodAntiAffinity == nil {
 		return nil
 	}
-	var terms []*antiTerm
-	for i := range a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution {
-		made := newTerm(&a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution[i], pod.Namespace)
-		known := t.anti[made.key]
-		if known == nil {
-			known = &antiTerm{term: made, perNode: map[int32]int32{}}
-			t.anti[made.key] = known
-			if ns, one := known.oneNamespace(); one {
-				t.antiByNamespace[ns] = append(t.antiByNamespace[ns], known)
-			} else {
-				t.wide = append(t.wide, known)
-			}
+	var held []*heldTerm
+	if anti := a.PodAntiAffinity; anti != nil {
+		for i := range anti.RequiredDuringSchedulingIgnoredDuringExecution {
+			held = append(held, t.repelling.add(&anti.RequiredDuringSchedulingIgnoredDuringExecution[i], 0, pod, n))
 		}
-		known.perNode[n.slot]++
-		terms = append(terms, known)
+		for i := range anti.PreferredDuringSchedulingIgnoredDuringExecution {
+			p := &anti.PreferredDuringSchedulingIgnoredDuringExecution[i]
+			held = append(held, t.pulling.add(&p.PodAffinityTerm, -int64(p.Weight), pod, n))
+		}
 	}
-	return terms
+	if near := a.PodAffinity; near != nil {
+		for i := range near.RequiredDuringSchedulingIgnoredDuringExecution {
+			held = append(held, t.pulling.add(&near.RequiredDuringSchedulingIgnoredDuringExecution[i], requiredWeight, pod, n))
+		}
+		for i := range near.PreferredDuringSchedulingIgnoredDuringExecution {
+			p := &near.PreferredDuringSchedulingIgnoredDuringExecution[i]
+			held = append(held, t.pulling.add(&p.PodAffinityTerm, int64(p.Weight), pod, n))
+		}
+	}
+	return held
+}
+
+func (h *heldTerms) add(t *corev1.PodAffinityTerm, weight int64, pod *corev1.Pod, n *node) *heldTerm {
+	made := newTerm(t, pod.Namespace)
+	made.key = strconv.FormatInt(weight, 10) + "\x00" + made.key
+	known := h.byKey[made.key]
+	if known == nil {
+		known = &heldTerm{term: made, weight: weight, perNode: map[int32]int32{}, in: h}
+		h.byKey[made.key] = known
+		if ns, one := known.oneNamespace(); one {
+			h.byNamespace[ns] = append(h.byNamespace[ns], known)
+		} else {
+			h.wide = append(h.wide, known)
+		}
+	}
+	known.perNode[n.slot]++
+	return known
+}
+
+// removeTerms forgets the terms of a pod that leaves its node.
+func (t *topology) removeTerms(p *Pod) {
+	for _, held := range p.terms {
+		bump(held.perNode, p.node.slot, -1)
+		if len(held.perNode) == 0 {
+			held.in.remove(held)
+		}
+	}
+}
+
+func (h *heldTerms) remove(held *heldTerm) {
+	delete(h.byKey, held.key)
+	same := func(o *heldTerm) bool { return o == held }
+	if ns, one := held.oneNamespace(); !one {
+		h.wide = slices.DeleteFunc(h.wide, same)
+	} else if left := slices.DeleteFunc(h.byNamespace[ns], same); len(left) > 0 {
+		h.byNamespace[ns] = left
+	} else {
+		delete(h.byNamespace, ns)
+	}
 }
 
 func (t *term) oneNamespace() (string, bool) {
@@ -189,33 +246,13 @@ func (t *term) oneNamespace() (string, bool) {
 	return "", false
 }
 
-func (t *topology) removeTerms(p *Pod) {
-	for _, a := range p.terms {
-		if a.perNode[p.node.slot]--; a.perNode[p.node.slot] == 0 {
-			delete(a.perNode, p.node.slot)
-		}
-		if len(a.perNode) > 0 {
-			continue
-		}
-		delete(t.anti, a.key)
-		same := func(o *antiTerm) bool { return o == a }
-		if ns, one := a.oneNamespace(); !one {
-			t.wide = slices.DeleteFunc(t.wide, same)
-		} else if left := slices.DeleteFunc(t.antiByNamespace[ns], same); len(left) > 0 {
-			t.antiByNamespace[ns] = left
-		} else {
-			delete(t.antiByNamespace, ns)
-		}
-	}
-}
-
-// against are the anti-affinity terms of pods on nodes that keep this pod away.
-func (t *topology) against(pod *corev1.Pod) []*antiTerm {
-	var found []*antiTerm
-	for _, list := range [2][]*antiTerm{t.antiByNamespace[pod.Namespace], t.wide} {
-		for _, a := range list {
-			if a.concerns(t, pod) {
-				found = append(found, a)
+// concerning are the terms that select the pod.
+func (h *heldTerms) concerning(t *topology, pod *corev1.Pod) []*heldTerm {
+	var found []*heldTerm
+	for _, list := range [2][]*heldTerm{h.byNamespace[pod.Namespace], h.wide} {
+		for _, held := range list {
+			if held.concerns(t, pod) {
+				found = append(found, held)
 			}
 		}
 	}

@@ -31,7 +31,7 @@ func (w *Want) Pod() *corev1.Pod { return w.pod }
 func (w *Want) Key() string { return w.shape.key }
 
 // Alone tells that the pod's chances depend on more than its Key: on other pods, by its rules or theirs.
-func (w *Want) Alone() bool { return w.constraints != nil || w.kept || w.refused != "" }
+func (w *Want) Alone() bool { return w.constraints.hard() || w.kept || w.refused != "" }
 
 // shape is what filters and scores read of a pod, in the form they need. Pods of equal key share one.
 type shape struct {
@@ -193,7 +193,7 @@ func (w *Want) HelpedBy(arrived, departed bool) bool {
 	if w.refused != "" {
 		return false
 	}
-	if w.constraints != nil && len(w.constraints.spread)+len(w.constraints.affinity) > 0 {
+	if w.constraints.hard() && len(w.constraints.spread)+len(w.constraints.affinity) > 0 {
 		return arrived || departed
 	}
 	return departed
