@@ -54,25 +54,38 @@ func (r *Resource) create(ctx context.Context, obj kind.Object, o CreateOptions)
 
 // prepareNew makes a new object ready to be stored. settle must be called if there is no error.
 func (r *Resource) prepareNew(ctx context.Context, obj kind.Object, o CreateOptions) (settle func(bool), err error) {
-	generation := int64(0)
+	// Kinds that do not count generations keep what the client sent, which the check of metadata judges.
 	if r.info.HasGeneration {
-		generation = 1
+		obj.SetGeneration(1)
 	}
-	obj.SetGeneration(generation)
 	r.info.PrepareCreate(obj)
-	obj.SetGeneration(generation)
-	if err := r.checkNew(obj); err != nil {
+	if r.info.HasGeneration {
+		obj.SetGeneration(1)
+	}
+	if settle, err = r.reserve(ctx, obj, nil, o.DryRun); err != nil {
 		return nil, err
+	}
+	if err := r.judgeNew(ctx, obj, o); err != nil {
+		settle(false)
+		return nil, err
+	}
+	return settle, nil
+}
+
+// judgeNew judges a new object as it is to be stored.
+func (r *Resource) judgeNew(ctx context.Context, obj kind.Object, o CreateOptions) error {
+	if err := r.checkNew(obj); err != nil {
+		return err
 	}
 	if o.Admit != nil {
 		if err := o.Admit(ctx, obj); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if v := obj.GetResourceVersion(); v != "" && v != "0" {
-		return nil, unspecified(errors.New("resourceVersion should not be set on objects to be created"))
+		return unspecified(errors.New("resourceVersion should not be set on objects to be created"))
 	}
-	return r.reserve(ctx, obj, nil, o.DryRun)
+	return nil
 }
 
 // reserve asks the resource's Reserver, if there is one.

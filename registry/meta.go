@@ -77,21 +77,21 @@ func (r *Resource) invalid(o kind.Object, errs field.ErrorList) error {
 	return apierrors.NewInvalid(r.info.GVK.GroupKind(), o.GetName(), errs)
 }
 
-// carryOver makes an updated object keep what no update may change, has the kind prepare it, counts its generation
-// and judges it. part is nil for the main resource.
+// carryOver makes an updated object keep what no update may change, has the kind prepare it and counts its generation.
+// part is nil for the main resource.
 func (r *Resource) carryOver(new, old kind.Object, part *kind.InfoPart) error {
 	if err := r.sameNamespace(new, old.GetNamespace()); err != nil {
 		return err
 	}
-	prepare, validate := r.info.PrepareUpdate, r.info.ValidateUpdate
+	prepare := r.info.PrepareUpdate
 	if part != nil {
-		prepare, validate = part.Prepare, part.ValidateUpdate
+		prepare = part.Prepare
 	}
 	new.SetGeneration(old.GetGeneration())
 	prepare(new, old)
 	if r.info.HasGeneration {
 		generation := old.GetGeneration()
-		if r.info.SpecChanged(new, old) {
+		if (part == nil || part.Name != "status") && r.info.SpecChanged(new, old) {
 			generation++
 		}
 		new.SetGeneration(generation)
@@ -107,6 +107,15 @@ func (r *Resource) carryOver(new, old kind.Object, part *kind.InfoPart) error {
 	}
 	if grace := old.GetDeletionGracePeriodSeconds(); grace != nil && new.GetDeletionGracePeriodSeconds() == nil {
 		new.SetDeletionGracePeriodSeconds(grace)
+	}
+	return nil
+}
+
+// checkUpdate judges an updated object.
+func (r *Resource) checkUpdate(new, old kind.Object, part *kind.InfoPart) error {
+	validate := r.info.ValidateUpdate
+	if part != nil {
+		validate = part.ValidateUpdate
 	}
 	errs := validation.ValidateObjectMetaAccessor(new, r.info.Namespaced, pathSegment, metadata)
 	errs = append(errs, validation.ValidateObjectMetaAccessorUpdate(new, old, metadata)...)

@@ -195,17 +195,36 @@ func (u *updating) attempt(ctx context.Context, present *Item, certain bool) (i 
 			return nil, false, err
 		}
 	}
-	if u.o.Admit != nil {
-		if err := u.o.Admit(ctx, new, old); err != nil {
+	ends := r.ends(new, old)
+	settle := func(bool) {}
+	if u.part == nil && !ends {
+		if settle, err = r.reserve(ctx, new, old, u.o.DryRun); err != nil {
 			return nil, false, err
 		}
 	}
-	if r.ends(new, old) {
+	if err := u.judge(ctx, new, old); err != nil {
+		settle(false)
+		return nil, false, err
+	}
+	if ends {
 		i, err = u.remove(ctx, present, new, old)
 	} else {
-		i, err = u.write(ctx, present, new, old, certain)
+		i, err = u.write(ctx, present, new, old, certain, settle)
 	}
 	return i, false, err
+}
+
+// judge judges the new object as it is to be stored.
+func (u *updating) judge(ctx context.Context, new, old kind.Object) error {
+	if !u.o.Trusted {
+		if err := u.r.checkUpdate(new, old, u.part); err != nil {
+			return err
+		}
+	}
+	if u.o.Admit == nil {
+		return nil
+	}
+	return u.o.Admit(ctx, new, old)
 }
 
 func (u *updating) precondition(old kind.Object) error {
@@ -280,16 +299,9 @@ func (r *Resource) final(key string, o kind.Object, revision int64) *Item {
 	return i
 }
 
-// write stores the new object, if it differs from the present one.
-func (u *updating) write(ctx context.Context, present *Item, new, old kind.Object, certain bool) (*Item, error) {
+// write stores the new object, if it differs from the present one. It settles what was reserved.
+func (u *updating) write(ctx context.Context, present *Item, new, old kind.Object, certain bool, settle func(bool)) (*Item, error) {
 	r := u.r
-	settle := func(bool) {}
-	if u.part == nil {
-		var err error
-		if settle, err = r.reserve(ctx, new, old, u.o.DryRun); err != nil {
-			return nil, err
-		}
-	}
 	i, err := u.encode(present, new, old)
 	if err != nil {
 		settle(false)

@@ -151,6 +151,9 @@ func dropServiceTypeFields(new, old *corev1.Service) {
 		if same(old.Spec.IPFamilyPolicy, new.Spec.IPFamilyPolicy) {
 			new.Spec.IPFamilyPolicy = nil
 		}
+		if same(old.Spec.InternalTrafficPolicy, new.Spec.InternalTrafficPolicy) {
+			new.Spec.InternalTrafficPolicy = nil
+		}
 	}
 	if HasNodePorts(old) && !HasNodePorts(new) && noNewNodePorts(new, old) {
 		for n := range new.Spec.Ports {
