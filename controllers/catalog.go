@@ -5,12 +5,19 @@ package controllers
 import (
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/clusterrole"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/deployment"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/endpoints"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/endpointslice"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/garbage"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/namespace"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/nodelifecycle"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/podgc"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/replicaset"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/rootca"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/serviceaccount"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/tainteviction"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/ttl"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
 
@@ -44,32 +51,119 @@ type Builder struct {
 	Options   Options
 }
 
-// Catalog is all controllers, in the order in which they start.
-func Catalog() []Entry {
+// Catalog is all controllers, in the order in which they start, and after them the names of upstream's that this version
+// does not have.
+func Catalog() []Entry { return append(entries(), elsewhere()...) }
+
+func entries() []Entry {
 	return []Entry{
-		{Name: "serviceaccount-controller", Alias: "serviceaccount", Account: "service-account-controller", New: func(b Builder) *reconcile.Controller {
-			return serviceaccount.New(b.Transport)
-		}},
-		{Name: "root-ca-certificate-publisher-controller", Alias: "root-ca-cert-publisher", Account: "root-ca-cert-publisher", New: func(b Builder) *reconcile.Controller {
-			if len(b.Options.RootCA) == 0 {
-				return nil
-			}
-			return rootca.New(b.Transport, b.Options.RootCA)
-		}},
-		{Name: "deployment-controller", Alias: "deployment", Account: "deployment-controller", New: func(b Builder) *reconcile.Controller {
-			return deployment.New(b.Transport, b.Events, b.Options.ConcurrentDeploymentSyncs)
-		}},
-		{Name: "replicaset-controller", Alias: "replicaset", Account: "replicaset-controller", New: func(b Builder) *reconcile.Controller {
-			return replicaset.New(b.Transport, b.Events, b.Options.ConcurrentReplicaSetSyncs)
-		}},
-		{Name: "namespace-controller", Alias: "namespace", Account: "namespace-controller", New: func(b Builder) *reconcile.Controller {
-			return namespace.New(b.Transport, b.Kinds, b.Options.ConcurrentNamespaceSyncs)
-		}},
-		{Name: "garbage-collector-controller", Alias: "garbagecollector", Account: "generic-garbage-collector", New: func(b Builder) *reconcile.Controller {
-			if !b.Options.EnableGarbageCollector {
-				return nil
-			}
-			return garbage.New(b.Transport, b.Events, b.Kinds, b.Options.ConcurrentGCSyncs)
-		}},
+		{Name: "serviceaccount-controller", Alias: "serviceaccount", Account: "service-account-controller",
+			New: func(b Builder) *reconcile.Controller { return serviceaccount.New(b.Transport) }},
+		{Name: "root-ca-certificate-publisher-controller", Alias: "root-ca-cert-publisher", Account: "root-ca-cert-publisher", New: newRootCA},
+		{Name: "deployment-controller", Alias: "deployment", Account: "deployment-controller",
+			New: func(b Builder) *reconcile.Controller {
+				return deployment.New(b.Transport, b.Events, b.Options.ConcurrentDeploymentSyncs)
+			}},
+		{Name: "replicaset-controller", Alias: "replicaset", Account: "replicaset-controller",
+			New: func(b Builder) *reconcile.Controller {
+				return replicaset.New(b.Transport, b.Events, b.Options.ConcurrentReplicaSetSyncs)
+			}},
+		{Name: "namespace-controller", Alias: "namespace", Account: "namespace-controller",
+			New: func(b Builder) *reconcile.Controller {
+				return namespace.New(b.Transport, b.Kinds, b.Options.ConcurrentNamespaceSyncs)
+			}},
+		{Name: "garbage-collector-controller", Alias: "garbagecollector", Account: "generic-garbage-collector", Source: "garbage-collector-controller", New: newGarbage},
+		{Name: "endpoints-controller", Alias: "endpoint", Account: "endpoint-controller",
+			New: func(b Builder) *reconcile.Controller {
+				return endpoints.New(b.Transport, b.Events, b.Options.ConcurrentEndpointSyncs)
+			}},
+		{Name: "endpointslice-controller", Alias: "endpointslice", Account: "endpointslice-controller", Source: "endpoint-slice-controller",
+			New: func(b Builder) *reconcile.Controller {
+				return endpointslice.New(b.Transport, b.Events, b.Options.ConcurrentServiceEndpointSyncs, b.Options.MaxEndpointsPerSlice)
+			}},
+		{Name: "node-lifecycle-controller", Alias: "nodelifecycle", Account: "node-controller", New: newNodeLifecycle},
+		{Name: "taint-eviction-controller", Account: "node-controller", Source: "taint-eviction-controller",
+			New: func(b Builder) *reconcile.Controller { return tainteviction.New(b.Transport, b.Events) }},
+		{Name: "pod-garbage-collector-controller", Alias: "podgc", Account: "pod-garbage-collector",
+			New: func(b Builder) *reconcile.Controller {
+				return podgc.New(b.Transport, b.Options.TerminatedPodGCThreshold)
+			}},
+		{Name: "clusterrole-aggregation-controller", Alias: "clusterrole-aggregation", Account: "clusterrole-aggregation-controller",
+			New: func(b Builder) *reconcile.Controller { return clusterrole.New(b.Transport) }},
+		{Name: "ttl-controller", Alias: "ttl", Account: "ttl-controller",
+			New: func(b Builder) *reconcile.Controller { return ttl.New(b.Transport) }},
 	}
+}
+
+func newRootCA(b Builder) *reconcile.Controller {
+	if len(b.Options.RootCA) == 0 {
+		return nil
+	}
+	return rootca.New(b.Transport, b.Options.RootCA)
+}
+
+func newGarbage(b Builder) *reconcile.Controller {
+	if !b.Options.EnableGarbageCollector {
+		return nil
+	}
+	return garbage.New(b.Transport, b.Events, b.Kinds, b.Options.ConcurrentGCSyncs)
+}
+
+func newNodeLifecycle(b Builder) *reconcile.Controller {
+	o := b.Options
+	return nodelifecycle.New(b.Transport, b.Events, nodelifecycle.Settings{
+		NodeMonitorPeriod: o.NodeMonitorPeriod, NodeMonitorGracePeriod: o.NodeMonitorGracePeriod, NodeStartupGracePeriod: o.NodeStartupGracePeriod,
+		NodeEvictionRate: o.NodeEvictionRate, SecondaryNodeEvictionRate: o.SecondaryNodeEvictionRate,
+		UnhealthyZoneThreshold: o.UnhealthyZoneThreshold, LargeClusterSizeThreshold: o.LargeClusterSizeThreshold,
+	})
+}
+
+// elsewhere are controllers of upstream that are not part of this version.
+func elsewhere() []Entry {
+	names := []struct{ name, alias string }{
+		{"serviceaccount-token-controller", "serviceaccount-token"},
+		{"endpointslice-mirroring-controller", "endpointslicemirroring"},
+		{"replicationcontroller-controller", "replicationcontroller"},
+		{"resourcequota-controller", "resourcequota"},
+		{"daemonset-controller", "daemonset"},
+		{"job-controller", "job"},
+		{"horizontal-pod-autoscaler-controller", "horizontalpodautoscaling"},
+		{"disruption-controller", "disruption"},
+		{"statefulset-controller", "statefulset"},
+		{"cronjob-controller", "cronjob"},
+		{"certificatesigningrequest-signing-controller", "csrsigning"},
+		{"certificatesigningrequest-approving-controller", "csrapproving"},
+		{"certificatesigningrequest-cleaner-controller", "csrcleaner"},
+		{"podcertificaterequest-cleaner-controller", ""},
+		{"bootstrap-signer-controller", "bootstrapsigner"},
+		{"token-cleaner-controller", "tokencleaner"},
+		{"node-ipam-controller", "nodeipam"},
+		{"device-taint-eviction-controller", ""},
+		{"persistentvolume-binder-controller", "persistentvolume-binder"},
+		{"persistentvolume-attach-detach-controller", "attachdetach"},
+		{"persistentvolume-expander-controller", "persistentvolume-expander"},
+		{"persistentvolumeclaim-protection-controller", "pvc-protection"},
+		{"persistentvolume-protection-controller", "pv-protection"},
+		{"podgroup-protection-controller", ""},
+		{"volumeattributesclass-protection-controller", ""},
+		{"ttl-after-finished-controller", "ttl-after-finished"},
+		{"kube-apiserver-serving-clustertrustbundle-publisher-controller", ""},
+		{"ephemeral-volume-controller", "ephemeral-volume"},
+		{"storageversion-garbage-collector-controller", "storage-version-gc"},
+		{"resourceclaim-controller", "resource-claim-controller"},
+		{"resourcepoolstatusrequest-controller", ""},
+		{"legacy-serviceaccount-token-cleaner-controller", "legacy-service-account-token-cleaner"},
+		{"validatingadmissionpolicy-status-controller", ""},
+		{"service-cidr-controller", ""},
+		{"storage-version-migrator-controller", ""},
+		{"selinux-warning-controller", ""},
+		{"service-lb-controller", "service"},
+		{"node-route-controller", "route"},
+		{"cloud-node-lifecycle-controller", "cloud-node-lifecycle"},
+	}
+	list := make([]Entry, len(names))
+	for i, n := range names {
+		list[i] = Entry{Name: n.name, Alias: n.alias}
+	}
+	return list
 }

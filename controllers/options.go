@@ -14,22 +14,22 @@ type Options struct {
 	// RootCA is the PEM that kube-root-ca.crt publishes; without it nothing is published.
 	RootCA []byte
 
-	ConcurrentDeploymentSyncs int
-	ConcurrentReplicaSetSyncs int
-	ConcurrentNamespaceSyncs  int
-	ConcurrentServiceSyncs    int
-	ConcurrentEndpointSyncs   int
-	ConcurrentGCSyncs         int
-	EnableGarbageCollector    bool
-	MaxEndpointsPerSlice      int
-	NodeMonitorPeriod         time.Duration
-	NodeMonitorGracePeriod    time.Duration
-	NodeStartupGracePeriod    time.Duration
-	NodeEvictionRate          float64
-	SecondaryNodeEvictionRate float64
-	LargeClusterSizeThreshold int
-	UnhealthyZoneThreshold    float64
-	TerminatedPodGCThreshold  int
+	ConcurrentDeploymentSyncs      int
+	ConcurrentReplicaSetSyncs      int
+	ConcurrentNamespaceSyncs       int
+	ConcurrentServiceEndpointSyncs int
+	ConcurrentEndpointSyncs        int
+	ConcurrentGCSyncs              int
+	EnableGarbageCollector         bool
+	MaxEndpointsPerSlice           int
+	NodeMonitorPeriod              time.Duration
+	NodeMonitorGracePeriod         time.Duration
+	NodeStartupGracePeriod         time.Duration
+	NodeEvictionRate               float64
+	SecondaryNodeEvictionRate      float64
+	LargeClusterSizeThreshold      int
+	UnhealthyZoneThreshold         float64
+	TerminatedPodGCThreshold       int
 }
 
 // DefaultOptions are upstream's defaults, but for more workers in the garbage collector.
@@ -37,7 +37,7 @@ func DefaultOptions() Options {
 	return Options{
 		Controllers:               []string{"*"},
 		ConcurrentDeploymentSyncs: 5, ConcurrentReplicaSetSyncs: 5, ConcurrentNamespaceSyncs: 10,
-		ConcurrentServiceSyncs: 5, ConcurrentEndpointSyncs: 5, ConcurrentGCSyncs: 64, EnableGarbageCollector: true,
+		ConcurrentServiceEndpointSyncs: 5, ConcurrentEndpointSyncs: 5, ConcurrentGCSyncs: 64, EnableGarbageCollector: true,
 		MaxEndpointsPerSlice: 100,
 		NodeMonitorPeriod:    5 * time.Second, NodeMonitorGracePeriod: 50 * time.Second, NodeStartupGracePeriod: time.Minute,
 		NodeEvictionRate: 0.1, SecondaryNodeEvictionRate: 0.01, LargeClusterSizeThreshold: 50, UnhealthyZoneThreshold: 0.55,
@@ -50,7 +50,7 @@ func (o Options) Select() ([]Entry, error) {
 	catalog := Catalog()
 	for _, word := range o.Controllers {
 		name := strings.TrimPrefix(word, "-")
-		if word != "*" && !slices.ContainsFunc(catalog, func(e Entry) bool { return e.Name == name || e.Alias == name && name != "" }) {
+		if word != "*" && !slices.ContainsFunc(catalog, func(e Entry) bool { return e.isCalled(name) }) {
 			return nil, fmt.Errorf("--controllers: %q is not in the list of known controllers", name)
 		}
 	}
@@ -67,14 +67,16 @@ func (o Options) Select() ([]Entry, error) {
 func (o Options) chooses(e Entry) bool {
 	star := false
 	for _, word := range o.Controllers {
-		switch word {
-		case e.Name, e.Alias:
-			return true
-		case "-" + e.Name, "-" + e.Alias:
-			return false
-		case "*":
+		switch {
+		case word == "*":
 			star = true
+		case e.isCalled(word):
+			return true
+		case strings.HasPrefix(word, "-") && e.isCalled(word[1:]):
+			return false
 		}
 	}
 	return star && !e.OffByDefault
 }
+
+func (e Entry) isCalled(name string) bool { return name == e.Name || e.Alias != "" && name == e.Alias }

@@ -1,0 +1,90 @@
+// Package clusterrole fills ClusterRoles that have an aggregationRule with the rules of the roles that it selects.
+package clusterrole
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api"
+	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
+)
+
+type controller struct {
+	roles client.Client[*rbacv1.ClusterRole]
+	live  client.Live[*rbacv1.ClusterRole]
+}
+
+// New declares the ClusterRole aggregation controller.
+func New(t client.Transport) *reconcile.Controller {
+	c := &controller{roles: client.For[*rbacv1.ClusterRole](t)}
+	c.live = c.roles.Live()
+	roles := api.Of[*rbacv1.ClusterRole]()
+	return &reconcile.Controller{
+		Name:      "ClusterRoleAggregator",
+		Reads:     []reconcile.Read{{Kind: roles, Keys: c.roleChanged}},
+		Writes:    []reconcile.Write{{Kind: roles, Verbs: []client.Verb{client.Update}}},
+		Reconcile: c.reconcile,
+	}
+}
+
+// roleChanged looks at every aggregating role again: any role may be selected, or no longer, by any of them.
+func (c *controller) roleChanged(_ client.Delta, enqueue func(reconcile.Key)) {
+	for role := range c.live.All("") {
+		if role.AggregationRule != nil {
+			enqueue(reconcile.KeyOf(role))
+		}
+	}
+}
+
+// aggregate collects the rules of the selected roles: selector by selector, by name, each rule once.
+func aggregate(into *rbacv1.ClusterRole, all []*rbacv1.ClusterRole) ([]rbacv1.PolicyRule, error) {
+	all = slices.Clone(all)
+	slices.SortFunc(all, func(a, b *rbacv1.ClusterRole) int { return strings.Compare(a.Name, b.Name) })
+	var rules []rbacv1.PolicyRule
+	for i := range into.AggregationRule.ClusterRoleSelectors {
+		selector, err := metav1.LabelSelectorAsSelector(&into.AggregationRule.ClusterRoleSelectors[i])
+		if err != nil {
+			return nil, err
+		}
+		for _, role := range all {
+			if role.Name == into.Name || !selector.Matches(labels.Set(role.Labels)) {
+				continue
+			}
+			for _, rule := range role.Rules {
+				if !slices.ContainsFunc(rules, func(have rbacv1.PolicyRule) bool { return equality.Semantic.DeepEqual(have, rule) }) {
+					rules = append(rules, rule)
+				}
+			}
+		}
+	}
+	return rules, nil
+}
+
+func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
+	role, ok := c.live.Get("", key.Name)
+	if !ok || role.AggregationRule == nil {
+		return reconcile.Result{}, nil
+	}
+	rules, err := aggregate(role, slices.Collect(c.live.All("")))
+	if err != nil || equality.Semantic.DeepEqual(rules, role.Rules) {
+		return reconcile.Result{}, err
+	}
+	changed := role.DeepCopy()
+	changed.Rules = nil
+	for _, rule := range rules {
+		changed.Rules = append(changed.Rules, *rule.DeepCopy())
+	}
+	_, err = c.roles.Update(ctx, changed)
+	if apierrors.IsNotFound(err) {
+		err = nil
+	}
+	return reconcile.Result{}, err
+}

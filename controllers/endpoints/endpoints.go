@@ -1,0 +1,117 @@
+// Package endpoints keeps the Endpoints objects of Services with a selector: what EndpointSlices were before, kept for
+// those who still read them.
+package endpoints
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	trigger "k8s.io/endpointslice/util"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api"
+	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/serving"
+	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
+)
+
+// leaderAnnotation marks Endpoints that old clients elect their leader by: they belong to no Service.
+const leaderAnnotation = "control-plane.alpha.kubernetes.io/leader"
+
+type controller struct {
+	endpoints client.Client[*corev1.Endpoints]
+	live      client.Live[*corev1.Endpoints]
+	services  client.Live[*corev1.Service]
+	pods      client.Live[*corev1.Pod]
+	times     *trigger.TriggerTimeTracker
+	events    *client.Recorder
+}
+
+// New declares the Endpoints controller.
+func New(t client.Transport, events *client.Recorder, workers int) *reconcile.Controller {
+	c := &controller{
+		endpoints: client.For[*corev1.Endpoints](t), services: client.For[*corev1.Service](t).Live(),
+		pods: client.For[*corev1.Pod](t).Live(), times: trigger.NewTriggerTimeTracker(), events: events,
+	}
+	c.live = c.endpoints.Live()
+	endpoints := api.Of[*corev1.Endpoints]()
+	return &reconcile.Controller{
+		Name: "endpoint", Workers: workers,
+		Reads: []reconcile.Read{
+			{Kind: api.Of[*corev1.Service](), Keys: reconcile.Own},
+			{Kind: api.Of[*corev1.Pod](), Keys: serving.PodChanged(c.services)},
+			{Kind: endpoints, Keys: endpointsRemoved},
+		},
+		Writes:    []reconcile.Write{{Kind: endpoints, Verbs: []client.Verb{client.Create, client.Update, client.Delete}}},
+		Pace:      reconcile.Pace{Burst: 5, Interval: 100 * time.Millisecond},
+		Start:     c.start,
+		Reconcile: c.reconcile,
+	}
+}
+
+func endpointsRemoved(d client.Delta, enqueue func(reconcile.Key)) {
+	if d.New == nil {
+		enqueue(reconcile.KeyOf(d.Old))
+	}
+}
+
+// start looks once for Endpoints whose Service went away while no controller ran.
+func (c *controller) start(_ context.Context, enqueue func(reconcile.Key, time.Duration)) {
+	for e := range c.live.All("") {
+		if _, leads := e.Annotations[leaderAnnotation]; !leads {
+			enqueue(reconcile.KeyOf(e), 0)
+		}
+	}
+}
+
+func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
+	have, exists := c.live.Get(key.Namespace, key.Name)
+	s, ok := c.services.Get(key.Namespace, key.Name)
+	if !ok {
+		c.times.DeleteService(key.Namespace, key.Name)
+		if !exists {
+			return reconcile.Result{}, nil
+		}
+		uid := have.UID
+		err := c.endpoints.Delete(ctx, key.Namespace, key.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+		if apierrors.IsNotFound(err) {
+			err = nil
+		}
+		return reconcile.Result{}, err
+	}
+	if !serving.HasSelector(s) {
+		return reconcile.Result{}, nil
+	}
+	pods := serving.Pods(c.pods, s)
+	changed := c.times.ComputeEndpointLastChangeTriggerTime(s.Namespace, s, pods)
+	want := makePlan(s, pods, have)
+	if want == nil {
+		return reconcile.Result{}, nil
+	}
+	if changed.IsZero() {
+		delete(want.Annotations, annotationModified)
+	} else {
+		want.Annotations[annotationModified] = changed.UTC().Format(time.RFC3339Nano)
+	}
+	return reconcile.Result{}, c.write(ctx, s, want, exists)
+}
+
+func (c *controller) write(ctx context.Context, s *corev1.Service, want *corev1.Endpoints, exists bool) error {
+	if !exists {
+		_, err := c.endpoints.Create(ctx, want)
+		if reconcile.NamespaceTerminating(err) {
+			return nil
+		}
+		if err != nil && !reconcile.Transient(err) && !apierrors.IsAlreadyExists(err) {
+			c.events.Eventf(s, corev1.EventTypeWarning, "FailedToCreateEndpoint", "Failed to create endpoint for service %s/%s: %v", s.Namespace, s.Name, err)
+		}
+		return err
+	}
+	_, err := c.endpoints.Update(ctx, want)
+	if err != nil && !reconcile.Transient(err) {
+		c.events.Eventf(s, corev1.EventTypeWarning, "FailedToUpdateEndpoint", "Failed to update endpoint %s/%s: %v", s.Namespace, s.Name, err)
+	}
+	return err
+}

@@ -1,0 +1,332 @@
+// Package nodelifecycle watches over the nodes' signs of life. A node that falls silent gets Unknown conditions; conditions
+// become taints that keep new pods off; nodes that are not ready are tainted so that their pods are driven
+// away, at a rate that depends on how their zone fares.
+package nodelifecycle
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api"
+	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
+)
+
+// recheck is how soon a node is looked at again that could not be tainted for now.
+const recheck = 5 * time.Second
+
+// Settings of the controller, by the names of kube-controller-manager's flags.
+type Settings struct {
+	NodeMonitorPeriod, NodeMonitorGracePeriod, NodeStartupGracePeriod time.Duration
+	NodeEvictionRate, SecondaryNodeEvictionRate                       float64
+	UnhealthyZoneThreshold                                            float64
+	LargeClusterSizeThreshold                                         int
+}
+
+type controller struct {
+	settings  Settings
+	nodes     client.Client[*corev1.Node]
+	pods      client.Client[*corev1.Pod]
+	leases    client.Client[*coordinationv1.Lease]
+	live      client.Live[*corev1.Node]
+	livePod   client.Live[*corev1.Pod]
+	liveLease client.Live[*coordinationv1.Lease]
+	events    *client.Recorder
+	now       func() time.Time
+
+	mu sync.Mutex // guards all below
+	// health holds the nodes that exist.
+	health map[string]health
+	zones  map[string]*zone
+	// allDisrupted: no zone has a ready node, and nothing is tainted.
+	allDisrupted bool
+	// unmarked are nodes whose pods could not all be marked not ready.
+	unmarked map[string]struct{}
+}
+
+// New declares the node lifecycle controller.
+func New(t client.Transport, events *client.Recorder, s Settings) *reconcile.Controller {
+	c := &controller{
+		settings: s, nodes: client.For[*corev1.Node](t), pods: client.For[*corev1.Pod](t), leases: client.For[*coordinationv1.Lease](t),
+		events: events, now: time.Now, health: map[string]health{}, zones: map[string]*zone{}, unmarked: map[string]struct{}{},
+	}
+	c.live, c.livePod, c.liveLease = c.nodes.Live(), c.pods.Live(), c.leases.Live()
+	nodes, pods, leases := api.Of[*corev1.Node](), api.Of[*corev1.Pod](), api.Of[*coordinationv1.Lease]()
+	return &reconcile.Controller{
+		Name: "node_lifecycle_controller", Workers: 8,
+		Reads: []reconcile.Read{{Kind: nodes, Keys: c.nodeChanged}, {Kind: pods, Keys: c.podChanged}, {Kind: leases}},
+		Writes: []reconcile.Write{
+			{Kind: nodes, Verbs: []client.Verb{client.Update}},
+			{Kind: nodes, Subresource: "status", Verbs: []client.Verb{client.Update}},
+			{Kind: pods, Subresource: "status", Verbs: []client.Verb{client.Update}},
+		},
+		Pace:      reconcile.Pace{Burst: 10, Interval: 100 * time.Millisecond},
+		Start:     c.start,
+		Reconcile: c.reconcile,
+	}
+}
+
+// nodeChanged looks at a node again unless only its heartbeat came.
+func (c *controller) nodeChanged(d client.Delta, enqueue func(reconcile.Key)) {
+	node := client.Typed[*corev1.Node](d)
+	if node.New == nil {
+		c.mu.Lock()
+		delete(c.health, node.Old.Name)
+		delete(c.unmarked, node.Old.Name)
+		c.mu.Unlock()
+		c.events.Eventf(nodeReference(node.Old), corev1.EventTypeNormal, "RemovingNode", "Node %s event: Removing Node %s from Controller", node.Old.Name, node.Old.Name)
+		return
+	}
+	if node.Old != nil && node.Old.UID == node.New.UID && !concerns(node.Old, node.New) {
+		return
+	}
+	enqueue(reconcile.KeyOf(d.New))
+}
+
+func concerns(old, new *corev1.Node) bool {
+	if old.Spec.Unschedulable != new.Spec.Unschedulable || !equality.Semantic.DeepEqual(old.Spec.Taints, new.Spec.Taints) ||
+		len(old.Status.Conditions) != len(new.Status.Conditions) || !equality.Semantic.DeepEqual(old.Labels, new.Labels) {
+		return true
+	}
+	for i := range new.Status.Conditions {
+		if a, b := &old.Status.Conditions[i], &new.Status.Conditions[i]; a.Type != b.Type || a.Status != b.Status {
+			return true
+		}
+	}
+	return false
+}
+
+// podChanged looks at a node again that is not ready and whose pod says that it is.
+func (c *controller) podChanged(d client.Delta, enqueue func(reconcile.Key)) {
+	pod, ok := d.New.(*corev1.Pod)
+	if !ok || pod.Spec.NodeName == "" {
+		return
+	}
+	node, ok := c.live.Get("", pod.Spec.NodeName)
+	if !ok || readyStatus(node) == corev1.ConditionTrue || condition(node.Status.Conditions, corev1.NodeReady) == nil {
+		return
+	}
+	if unreadyPod(pod, time.Time{}) != nil {
+		c.mu.Lock()
+		c.unmarked[node.Name] = struct{}{}
+		c.mu.Unlock()
+		enqueue(reconcile.KeyOf(node))
+	}
+}
+
+// start begins to look at all nodes every monitor period.
+func (c *controller) start(ctx context.Context, enqueue func(reconcile.Key, time.Duration)) {
+	c.monitor(enqueue)
+	go func() {
+		ticker := time.NewTicker(c.settings.NodeMonitorPeriod)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				c.monitor(enqueue)
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+}
+
+// monitor takes in the signs of life of all nodes, and enqueues those that need something done.
+func (c *controller) monitor(enqueue func(reconcile.Key, time.Duration)) {
+	now := c.now()
+	counted := map[string]*zone{}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for node := range c.live.All("") {
+		key := zoneOf(node)
+		z := counted[key]
+		if z == nil {
+			if z = c.zones[key]; z == nil {
+				z = &zone{}
+			}
+			z.ready, z.unready = 0, 0
+			counted[key] = z
+		}
+		if readyStatus(node) == corev1.ConditionTrue {
+			z.ready++
+		} else {
+			z.unready++
+		}
+		before, known := c.health[node.Name]
+		if !known {
+			c.events.Eventf(nodeReference(node), corev1.EventTypeNormal, "RegisteredNode", "Node %s event: Registered Node %s in Controller", node.Name, node.Name)
+		}
+		lease, _ := c.liveLease.Get(corev1.NamespaceNodeLease, node.Name)
+		h := observe(before, node, lease, now)
+		c.health[node.Name] = h
+		_, retry := c.unmarked[node.Name]
+		told := readyStatus(node) == corev1.ConditionUnknown && h.hasReady
+		if retry || !told && h.silent(now, c.settings.NodeMonitorGracePeriod, c.settings.NodeStartupGracePeriod) {
+			enqueue(reconcile.KeyOf(node), 0)
+		}
+	}
+	c.zones = counted
+	c.judge(now, enqueue)
+}
+
+// judge sets the zones' rates. It is called with mu held.
+func (c *controller) judge(now time.Time, enqueue func(reconcile.Key, time.Duration)) {
+	before := c.allDisrupted
+	c.allDisrupted = judgeZones(c.zones, rates{
+		normal: c.settings.NodeEvictionRate, secondary: c.settings.SecondaryNodeEvictionRate,
+		threshold: c.settings.UnhealthyZoneThreshold, largeCluster: c.settings.LargeClusterSizeThreshold,
+	})
+	if before == c.allDisrupted {
+		return
+	}
+	if before {
+		// Perhaps it was this process that was cut off: every node gets its grace period again.
+		for name, h := range c.health {
+			h.seen = now
+			c.health[name] = h
+		}
+	}
+	for node := range c.live.All("") {
+		enqueue(reconcile.KeyOf(node), 0)
+	}
+}
+
+func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
+	node, ok := c.live.Get("", key.Name)
+	if !ok {
+		return reconcile.Result{}, nil
+	}
+	node, err := c.silence(ctx, node)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if err := c.markPods(ctx, node); err != nil {
+		return reconcile.Result{}, err
+	}
+	changed := node.DeepCopy()
+	changed.Spec.Taints = schedulingTaints(node, c.now())
+	do, taint := judgeEviction(node)
+	wait := c.permit(node, &do)
+	switch do {
+	case clearTaints, swapTaints, addTaint:
+		changed.Spec.Taints = withEviction(changed.Spec.Taints, taint, c.now())
+	}
+	labelled := mirrorLabels(changed.Labels)
+	if !labelled && equality.Semantic.DeepEqual(changed.Spec.Taints, node.Spec.Taints) {
+		return reconcile.Result{After: wait}, nil
+	}
+	_, err = c.nodes.Update(ctx, changed)
+	if apierrors.IsNotFound(err) {
+		err = nil
+	}
+	return reconcile.Result{After: wait}, err
+}
+
+// permit holds a taint back that the rate of the node's zone does not allow yet; the result is when to ask again.
+func (c *controller) permit(node *corev1.Node, do *eviction) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.allDisrupted && *do != clearTaints {
+		*do = clearTaints
+		return 0
+	}
+	if *do != addTaint {
+		return 0
+	}
+	z := c.zones[zoneOf(node)]
+	if z == nil {
+		// Not counted yet: the next monitoring does.
+		*do = leave
+		return c.settings.NodeMonitorPeriod
+	}
+	wait := z.take(c.now())
+	if wait > 0 {
+		*do = leave
+	}
+	return wait
+}
+
+// silence writes Unknown conditions to a node that has given no sign of life for its grace period, and returns the node as
+// it is then.
+func (c *controller) silence(ctx context.Context, node *corev1.Node) (*corev1.Node, error) {
+	now := c.now()
+	c.mu.Lock()
+	h, known := c.health[node.Name]
+	c.mu.Unlock()
+	if !known || !h.silent(now, c.settings.NodeMonitorGracePeriod, c.settings.NodeStartupGracePeriod) {
+		return node, nil
+	}
+	changed := silenced(node, now)
+	if changed == nil {
+		return node, nil
+	}
+	// Before so grave a step, ask the server itself: the view may lag.
+	lease, err := c.leases.Get(ctx, corev1.NamespaceNodeLease, node.Name)
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err) {
+		return nil, err
+	}
+	if err == nil {
+		if h = observe(h, node, lease, now); !h.silent(now, c.settings.NodeMonitorGracePeriod, c.settings.NodeStartupGracePeriod) {
+			c.mu.Lock()
+			c.health[node.Name] = h
+			c.mu.Unlock()
+			return node, nil
+		}
+	}
+	wasReady := readyStatus(node) == corev1.ConditionTrue
+	stored, err := c.nodes.UpdateStatus(ctx, changed)
+	if err != nil {
+		return nil, err
+	}
+	if wasReady {
+		c.events.Eventf(nodeReference(node), corev1.EventTypeNormal, "NodeNotReady", "Node %s status is now: NodeNotReady", node.Name)
+		c.mu.Lock()
+		c.unmarked[node.Name] = struct{}{}
+		c.mu.Unlock()
+	}
+	return stored, nil
+}
+
+// markPods makes the pods of a silent node not ready, because nobody else will.
+func (c *controller) markPods(ctx context.Context, node *corev1.Node) error {
+	c.mu.Lock()
+	_, marked := c.unmarked[node.Name]
+	delete(c.unmarked, node.Name)
+	c.mu.Unlock()
+	if !marked || readyStatus(node) == corev1.ConditionTrue {
+		return nil
+	}
+	var pods []*corev1.Pod
+	for p := range c.livePod.ByField("spec.nodeName", node.Name) {
+		if changed := unreadyPod(p, c.now()); changed != nil {
+			pods = append(pods, changed)
+		}
+	}
+	_, err := reconcile.Batch(ctx, len(pods), func(ctx context.Context, i int) error {
+		_, err := c.pods.UpdateStatus(ctx, pods[i])
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		if err == nil {
+			c.events.Event(pods[i], corev1.EventTypeWarning, "NodeNotReady", "Node is not ready")
+		}
+		return err
+	})
+	if err != nil {
+		c.mu.Lock()
+		c.unmarked[node.Name] = struct{}{}
+		c.mu.Unlock()
+	}
+	return err
+}
+
+// nodeReference is what events of nodes are about.
+func nodeReference(node *corev1.Node) *corev1.ObjectReference {
+	return &corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID}
+}
