@@ -76,7 +76,7 @@ func (r *Rules) Update(i *kind.Info, part string, o kind.Object) Answer {
 	}
 	o.SetGeneration(old.GetGeneration())
 	prepare(o, old)
-	if i.HasGeneration && i.SpecChanged(o, old) {
+	if i.HasGeneration && part != "status" && i.SpecChanged(o, old) {
 		o.SetGeneration(old.GetGeneration() + 1)
 	}
 	errs := validation.ValidateObjectMetaAccessor(o, i.Namespaced, path.ValidatePathSegmentName, field.NewPath("metadata"))
@@ -106,6 +106,7 @@ func stored(i *kind.Info, o kind.Object) (any, error) {
 	if err := back.Unmarshal(data); err != nil {
 		return nil, fmt.Errorf("cannot read back: %w", err)
 	}
+	i.Default(back)
 	if data, err = json.Marshal(back); err != nil {
 		return nil, err
 	}

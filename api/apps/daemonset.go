@@ -68,7 +68,12 @@ var DaemonSet = kind.Kind[*appsv1.DaemonSet]{
 			Cell: func(d *appsv1.DaemonSet, _ time.Time) any { return metav1.FormatLabelSelector(d.Spec.Selector) }},
 	},
 	Status: &kind.Part[*appsv1.DaemonSet]{
-		Prepare: func(new, old *appsv1.DaemonSet) { new.Spec = old.Spec },
+		Prepare: func(new, old *appsv1.DaemonSet) {
+			new.Spec = old.Spec
+			if n := templateGeneration(old); n > 0 && templateGeneration(new) != n {
+				setTemplateGeneration(new, n)
+			}
+		},
 		ValidateUpdate: func(new, old *appsv1.DaemonSet) field.ErrorList {
 			return append(validateDaemonSetStatus(&new.Status), validateCollisionCount(new.Status.CollisionCount, old.Status.CollisionCount)...)
 		},

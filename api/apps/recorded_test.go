@@ -3,12 +3,34 @@ package apps
 import (
 	"testing"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/apitest"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
-	"github.com/wheelhouse-k8s/wheelhouse/api/recorded"
 )
 
+// TestRecorded replays recorded requests: defaults, refusals, changes and warnings must be the same.
 func TestRecorded(t *testing.T) {
-	for _, info := range []*kind.Info{Deployment.Info(), ReplicaSet.Info(), ControllerRevision.Info(), DaemonSet.Info(), StatefulSet.Info()} {
-		t.Run(info.Plural, func(t *testing.T) { recorded.Run(t, info, "testdata/"+info.Plural+".jsonl") })
+	all, err := apitest.Read("testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	infos := map[schema.GroupVersionResource]*kind.Info{}
+	for _, i := range []*kind.Info{Deployment.Info(), ReplicaSet.Info(), ControllerRevision.Info(), DaemonSet.Info(), StatefulSet.Info()} {
+		infos[i.GVR()] = i
+	}
+	find := func(gvr schema.GroupVersionResource) (*kind.Info, bool) { i, ok := infos[gvr]; return i, ok }
+	for name, cases := range all {
+		t.Run(name, func(t *testing.T) {
+			for _, c := range cases {
+				difference, err := c.Run(find, apitest.NewRules())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if difference != "" {
+					t.Errorf("%s: %s", c.ID, difference)
+				}
+			}
+		})
 	}
 }

@@ -84,7 +84,7 @@ func podIP(p *corev1.Pod) string {
 	return p.Status.PodIP
 }
 
-// podGrace decides how long a deleted pod may take to stop. A pod that no node runs, or that has ended, goes at once.
+// podGrace decides how long a deleted pod may take to stop. A pod that no node runs, or that has ended, takes no time.
 func podGrace(p *corev1.Pod, o *metav1.DeleteOptions) kind.Grace {
 	seconds := int64(0)
 	switch {
