@@ -71,6 +71,8 @@ type Authority struct {
 
 	options Options
 	dir     string // empty: kept in memory only
+	// pools hold CA and FrontProxyCA; they are made once, so that who remembers what was verified with one knows it again.
+	clientPool, frontProxyPool *x509.CertPool
 
 	mu     sync.RWMutex // guards leaves
 	leaves map[string]*Pair
@@ -115,6 +117,7 @@ func Ensure(dir string, o Options) (*Authority, error) {
 	if a.FrontProxyCA, err = a.ensureAuthority(w, "front-proxy-ca", "front-proxy-ca"); err != nil {
 		return nil, err
 	}
+	a.clientPool, a.frontProxyPool = pool(a.CA), pool(a.FrontProxyCA)
 	for _, l := range leaves {
 		if err := a.ensureLeaf(w, l); err != nil {
 			return nil, err
@@ -292,19 +295,15 @@ func (a *Authority) Node(name string) (*Pair, error) {
 }
 
 // ClientPool holds the authority that client certificates must come from.
-func (a *Authority) ClientPool() *x509.CertPool { return a.CA.pool() }
+func (a *Authority) ClientPool() *x509.CertPool { return a.clientPool }
 
 // FrontProxyPool holds the authority that front proxies' certificates must come from.
-func (a *Authority) FrontProxyPool() *x509.CertPool { return a.FrontProxyCA.pool() }
+func (a *Authority) FrontProxyPool() *x509.CertPool { return a.frontProxyPool }
 
-// pool holds the pair's certificate alone. It is the same pool at each call, so that who verified with it can tell
-// that nothing changed.
-func (p *Pair) pool() *x509.CertPool {
-	p.poolOnce.Do(func() {
-		p.pooled = x509.NewCertPool()
-		p.pooled.AddCert(p.Certificate)
-	})
-	return p.pooled
+func pool(p *Pair) *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(p.Certificate)
+	return pool
 }
 
 // due tells whether a certificate should be issued anew.

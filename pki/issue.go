@@ -13,7 +13,6 @@ import (
 	"math/big"
 	"net"
 	"slices"
-	"sync"
 	"time"
 )
 
@@ -25,9 +24,6 @@ type Pair struct {
 	CertPEM, KeyPEM []byte
 
 	tls tls.Certificate
-
-	poolOnce sync.Once
-	pooled   *x509.CertPool // set by poolOnce
 }
 
 // TLS is the pair for a tls.Config; the result is shared and must not be changed.
