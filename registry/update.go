@@ -187,6 +187,9 @@ func (u *updating) attempt(ctx context.Context, present *Item, certain bool) (i 
 	if err != nil {
 		return nil, false, err
 	}
+	if new == old { // nothing to change; new is worked on, old is kept
+		new = kind.Copy(old)
+	}
 	if err := u.checkRevision(new, old); err != nil {
 		return nil, false, err
 	}

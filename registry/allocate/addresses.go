@@ -84,8 +84,20 @@ func (t *taking) takeChosen(new *corev1.Service, want string) error {
 	return fmt.Errorf("the provided IP (%s) is not in the valid range. The range of valid IPs is%s", a, valid)
 }
 
-// choose tries the addresses of each block from a random one on, first those above the reserved part.
+// choose finds a free address. The mirror may lag behind: only a fresh view tells that all are taken.
 func (t *taking) choose(new *corev1.Service, family corev1.IPFamily) (netip.Addr, error) {
+	a, err := t.chooseAny(new, family)
+	if !errors.Is(err, errExhausted) {
+		return a, err
+	}
+	if _, err := t.s.registry.Fresh(t.ctx); err != nil {
+		return netip.Addr{}, err
+	}
+	return t.chooseAny(new, family)
+}
+
+// chooseAny tries the addresses of each block from a random one on, first those above the reserved part.
+func (t *taking) chooseAny(new *corev1.Service, family corev1.IPFamily) (netip.Addr, error) {
 	for _, b := range t.s.readyBlocks(family) {
 		for _, part := range [][2]uint64{{b.reserved, b.size}, {0, b.reserved}} {
 			a, err := t.chooseIn(new, b, part[0], part[1])
@@ -105,8 +117,10 @@ func (t *taking) chooseIn(new *corev1.Service, b block, from, to uint64) (netip.
 	start := rand.Uint64N(count)
 	for n := range count {
 		a := b.at(from + (start+n)%count)
-		err := t.reserve(new, a)
-		if !errors.Is(err, errTaken) {
+		if t.s.addresses.Peek("", a.String()) != nil {
+			continue
+		}
+		if err := t.reserve(new, a); !errors.Is(err, errTaken) {
 			return a, err
 		}
 	}
@@ -115,20 +129,22 @@ func (t *taking) chooseIn(new *corev1.Service, b block, from, to uint64) (netip.
 
 // reserve creates the IPAddress object, which is what makes the address the service's own.
 func (t *taking) reserve(new *corev1.Service, a netip.Addr) error {
-	if t.s.addresses.Peek("", a.String()) != nil {
-		return errTaken
-	}
 	if t.dryRun {
-		return nil
+		_, err := t.s.addresses.Get(t.ctx, "", a.String(), "")
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return errors.Join(err, errTaken)
 	}
 	_, err := t.s.addresses.Create(t.ctx, ipAddress(new, a), registry.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
 		return errTaken
 	}
-	if err == nil {
-		t.taken.addresses = append(t.taken.addresses, a.String())
+	if err != nil {
+		return err
 	}
-	return err
+	t.taken.addresses = append(t.taken.addresses, a.String())
+	return nil
 }
 
 func ipAddress(owner *corev1.Service, a netip.Addr) *networkingv1.IPAddress {

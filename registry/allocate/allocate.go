@@ -50,7 +50,8 @@ type Services struct {
 	ports *portAllocator
 	now   func() time.Time
 	log   *slog.Logger
-	// The registry's resources. Written once by Attach, before the first Reserve.
+	// The registry and its resources. Written once by Attach, before the first Reserve.
+	registry                    *registry.Registry
 	services, addresses, blocks *registry.Resource
 }
 
@@ -90,6 +91,7 @@ func New(o Options) (*Services, error) {
 
 // Attach tells where services and addresses are kept.
 func (s *Services) Attach(r *registry.Registry) error {
+	s.registry = r
 	for _, need := range []struct {
 		resource **registry.Resource
 		gr       schema.GroupResource

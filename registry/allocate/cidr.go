@@ -96,11 +96,10 @@ func (s *Services) EnsureDefaultCIDR(ctx context.Context) error {
 
 func (s *Services) markReady(ctx context.Context) error {
 	_, _, err := s.blocks.Update(ctx, "", DefaultServiceCIDR, func(_ context.Context, old kind.Object) (kind.Object, error) {
-		c := old.(*networkingv1.ServiceCIDR)
+		c := kind.Copy(old.(*networkingv1.ServiceCIDR))
 		if meta.FindStatusCondition(c.Status.Conditions, networkingv1.ServiceCIDRConditionReady) != nil {
 			return c, nil
 		}
-		c = kind.Copy(c)
 		meta.SetStatusCondition(&c.Status.Conditions, metav1.Condition{
 			Type: networkingv1.ServiceCIDRConditionReady, Status: metav1.ConditionTrue,
 			Message: "Kubernetes Service CIDR is ready", LastTransitionTime: metav1.NewTime(s.now()),
