@@ -99,7 +99,7 @@ func (f *serverFlags) controllers(s *pflag.FlagSet) {
 	s.IntVar(&o.ConcurrentReplicaSetSyncs, "concurrent-replicaset-syncs", o.ConcurrentReplicaSetSyncs, "ReplicaSets worked on at once.")
 	s.IntVar(&o.ConcurrentNamespaceSyncs, "concurrent-namespace-syncs", o.ConcurrentNamespaceSyncs, "Namespaces worked on at once.")
 	s.IntVar(&o.ConcurrentEndpointSyncs, "concurrent-endpoint-syncs", o.ConcurrentEndpointSyncs, "Services whose Endpoints are worked on at once.")
-	s.IntVar(&o.ConcurrentServiceSyncs, "concurrent-service-endpoint-syncs", o.ConcurrentServiceSyncs, "Services whose EndpointSlices are worked on at once.")
+	s.IntVar(&o.ConcurrentServiceEndpointSyncs, "concurrent-service-endpoint-syncs", o.ConcurrentServiceEndpointSyncs, "Services whose EndpointSlices are worked on at once.")
 	s.IntVar(&o.ConcurrentGCSyncs, "concurrent-gc-syncs", o.ConcurrentGCSyncs, "Objects that the garbage collector works on at once.")
 	s.BoolVar(&o.EnableGarbageCollector, "enable-garbage-collector", o.EnableGarbageCollector, "Delete dependents of deleted objects.")
 	s.IntVar(&o.MaxEndpointsPerSlice, "max-endpoints-per-slice", o.MaxEndpointsPerSlice, "Endpoints in one EndpointSlice.")

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -33,7 +34,7 @@ Start a master with three simulated nodes, and use it from a second terminal:
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(serverCommand(), simulateCommand(), kubectlCommand(), versionCommand())
-	if err := root.Execute(); err != nil {
+	if err := root.ExecuteContext(context.Background()); err != nil {
 		fmt.Fprintf(os.Stderr, "wheelhouse: %s\n", oneLine(err))
 		os.Exit(exitCode(err))
 	}
