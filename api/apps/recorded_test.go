@@ -9,6 +9,10 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
+func kinds() []*kind.Info {
+	return []*kind.Info{Deployment.Info(), ReplicaSet.Info(), ControllerRevision.Info(), DaemonSet.Info(), StatefulSet.Info()}
+}
+
 // TestRecorded replays recorded requests: defaults, refusals, changes and warnings must be the same.
 func TestRecorded(t *testing.T) {
 	all, err := apitest.Read("testdata")
@@ -16,7 +20,7 @@ func TestRecorded(t *testing.T) {
 		t.Fatal(err)
 	}
 	infos := map[schema.GroupVersionResource]*kind.Info{}
-	for _, i := range []*kind.Info{Deployment.Info(), ReplicaSet.Info(), ControllerRevision.Info(), DaemonSet.Info(), StatefulSet.Info()} {
+	for _, i := range kinds() {
 		infos[i.GVR()] = i
 	}
 	find := func(gvr schema.GroupVersionResource) (*kind.Info, bool) { i, ok := infos[gvr]; return i, ok }
@@ -32,5 +36,17 @@ func TestRecorded(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestRecordedColumns(t *testing.T) {
+	for _, info := range kinds() {
+		differences, err := apitest.Columns(info, "testdata/columns/"+info.Plural+".jsonl")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range differences {
+			t.Errorf("%s: %s", info.Plural, d)
+		}
 	}
 }

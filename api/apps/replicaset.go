@@ -47,9 +47,6 @@ var ReplicaSet = kind.Kind[*appsv1.ReplicaSet]{
 	HasGeneration: true,
 	SpecChanged:   func(new, old *appsv1.ReplicaSet) bool { return !core.Same(&new.Spec, &old.Spec) },
 
-	Fields: []kind.Field[*appsv1.ReplicaSet]{
-		{Name: "status.replicas", Value: func(r *appsv1.ReplicaSet) string { return number(r.Status.Replicas) }},
-	},
 	Columns: []kind.Column[*appsv1.ReplicaSet]{
 		kind.NameColumn[*appsv1.ReplicaSet](),
 		{Name: "Desired", Type: "integer", Description: kind.Doc(appsv1.ReplicaSetSpec{}, "replicas"),

@@ -1,7 +1,6 @@
 package apps
 
 import (
-	"fmt"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -271,5 +270,3 @@ func validateStatefulSetStatus(s *appsv1.StatefulSetStatus) field.ErrorList {
 	}
 	return append(errs, atMost(available, ready)...)
 }
-
-func number(n int32) string { return fmt.Sprint(n) }

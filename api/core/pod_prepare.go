@@ -47,7 +47,7 @@ func SamePodTemplate(a, b *corev1.PodTemplateSpec) bool {
 type Encodable interface {
 	comparable
 	Size() int
-	Marshal() ([]byte, error)
+	MarshalToSizedBuffer([]byte) (int, error)
 }
 
 // Same tells whether two values mean the same. It compares encodings first: values that have not changed are found
@@ -64,14 +64,16 @@ func Same[T Encodable](a, b T) bool {
 }
 
 func sameEncoding[T Encodable](a, b T) bool {
-	if a.Size() != b.Size() {
+	size := a.Size()
+	if size != b.Size() {
 		return false
 	}
-	left, err := a.Marshal()
-	if err != nil {
+	buffer := make([]byte, 2*size)
+	left, right := buffer[:size], buffer[size:]
+	if _, err := a.MarshalToSizedBuffer(left); err != nil {
 		return false
 	}
-	right, err := b.Marshal()
+	_, err := b.MarshalToSizedBuffer(right)
 	return err == nil && bytes.Equal(left, right)
 }
 

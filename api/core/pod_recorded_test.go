@@ -27,3 +27,15 @@ func TestRecordedPods(t *testing.T) {
 		}
 	}
 }
+
+func TestRecordedColumns(t *testing.T) {
+	for _, info := range []*kind.Info{Pod.Info(), PodTemplate.Info()} {
+		differences, err := apitest.Columns(info, "testdata/columns/"+info.Plural+".jsonl")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range differences {
+			t.Errorf("%s: %s", info.Plural, d)
+		}
+	}
+}
