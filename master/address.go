@@ -1,7 +1,6 @@
 package master
 
 import (
-	"fmt"
 	"net"
 	"os"
 
@@ -10,23 +9,17 @@ import (
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
 
-// advertised is the address at which the cluster reaches this master.
-func advertised(c *Config) (net.IP, error) {
+// advertised is the address at which the cluster reaches this master. It is nil on a machine whose only address is
+// loopback, which nobody else could reach: then the service default/kubernetes gets no endpoints.
+func advertised(c *Config) net.IP {
 	if c.AdvertiseAddress != "" {
-		return net.ParseIP(c.AdvertiseAddress), nil
+		return net.ParseIP(c.AdvertiseAddress)
 	}
-	bind := net.ParseIP(c.BindAddress)
-	if !bind.IsUnspecified() {
-		return bind, nil
+	ip, err := utilnet.ResolveBindAddress(net.ParseIP(c.BindAddress))
+	if err != nil || ip.IsLoopback() {
+		return nil
 	}
-	ip, err := utilnet.ResolveBindAddress(bind)
-	if err != nil { // a machine without a network still serves itself
-		return net.IPv4(127, 0, 0, 1), nil
-	}
-	if ip == nil {
-		return nil, fmt.Errorf("this machine has no address to advertise: give one with --advertise-address")
-	}
-	return ip, nil
+	return ip
 }
 
 // etcdLog passes on what an operator must know of etcd.

@@ -18,8 +18,10 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/auth"
+	"github.com/wheelhouse-k8s/wheelhouse/apiserver/metrics"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
+	"github.com/wheelhouse-k8s/wheelhouse/registry/allocate"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
 	"github.com/wheelhouse-k8s/wheelhouse/store/memory"
@@ -38,10 +40,13 @@ type Master struct {
 	// Set in the course of Run.
 	store      store.Store
 	registry   *registry.Registry
+	services   *allocate.Services
 	authorizer *auth.Authorizer
+	metrics    *metrics.Metrics
 	server     *apiserver.Server
 
 	ready     chan struct{}
+	stopping  chan struct{} // closed when the master begins to stop
 	readyOnce sync.Once
 }
 
@@ -54,7 +59,7 @@ func New(c Config) (*Master, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	m := &Master{config: c, ready: make(chan struct{})}
+	m := &Master{config: c, ready: make(chan struct{}), stopping: make(chan struct{})}
 	if err := m.take(); err != nil {
 		m.Close()
 		return nil, err
@@ -82,16 +87,17 @@ func (m *Master) take() (err error) {
 	if m.listener, err = net.Listen("tcp", address); err != nil {
 		return fmt.Errorf("cannot serve on %s: %w: is another server running? choose another --secure-port or --bind-address", address, err)
 	}
-	if m.advertise, err = advertised(c); err != nil {
-		return err
-	}
+	m.advertise = advertised(c)
 	return m.certify()
 }
 
 // certify loads the authority, or makes it at the first start.
 func (m *Master) certify() (err error) {
 	c := &m.config
-	options := pki.Options{AdvertiseIPs: []net.IP{m.advertise}, ExtraSANs: c.TLSNames}
+	options := pki.Options{ExtraSANs: c.TLSNames}
+	if m.advertise != nil {
+		options.AdvertiseIPs = append(options.AdvertiseIPs, m.advertise)
+	}
 	for _, r := range c.ServiceRanges {
 		options.ServiceIPs = append(options.ServiceIPs, net.IP(r.Addr().Next().AsSlice()))
 	}
@@ -188,8 +194,11 @@ func (m *Master) Run(ctx context.Context) error {
 		return errors.Join(ended(err), ended(servers.Wait()))
 	}
 	servers.Go(func() error { return m.serve(serving) })
+	loops.Go(func() error { m.services.Run(working); return nil })
 	loops.Go(func() error { return m.lead(working) })
 	loops.Go(func() error { return m.simulate(working) })
+	<-working.Done()
+	close(m.stopping)
 	loopsEnded := loops.Wait()
 	stop()
 	return errors.Join(ended(loopsEnded), ended(servers.Wait()))

@@ -1,17 +1,78 @@
 package master
 
 import (
+	"errors"
+	"net"
 	"net/http"
 	"net/http/pprof"
+	"strconv"
 
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver"
+	"github.com/wheelhouse-k8s/wheelhouse/apiserver/auth"
+	"github.com/wheelhouse-k8s/wheelhouse/apiserver/discovery"
+	"github.com/wheelhouse-k8s/wheelhouse/apiserver/health"
 )
 
 // paths are the handlers of what is no resource.
-func (m *Master) paths() []apiserver.Path {
-	var paths []apiserver.Path
+func (m *Master) paths(tokens *auth.Tokens) []apiserver.Path {
+	documents := discovery.New(kinds(), m.address())
+	paths := []apiserver.Path{
+		{Pattern: "/version", Handler: health.VersionHandler(health.Version()), GetOnly: true},
+		{Pattern: "/metrics", Handler: m.metrics.Handler(), GetOnly: true},
+		{Pattern: "/metrics/slis", Handler: m.metrics.SLIHandler(), GetOnly: true},
+	}
+	for _, name := range []string{"livez", "readyz", "healthz"} {
+		handler := health.Handler(name, m.checks(name), m.metrics.Healthcheck)
+		paths = append(paths, apiserver.Path{Pattern: "/" + name, Handler: handler}, apiserver.Path{Pattern: "/" + name + "/", Handler: handler})
+	}
+	for _, path := range documents.Paths() {
+		paths = append(paths, apiserver.Path{Pattern: path, Handler: documents})
+	}
 	if m.config.Profiling {
 		paths = append(paths, profiles()...)
+	}
+	return append(paths, issuer(tokens, m.URL())...)
+}
+
+// address is the host and port that discovery names.
+func (m *Master) address() string {
+	if m.advertise == nil {
+		return m.listener.Addr().String()
+	}
+	return net.JoinHostPort(m.advertise.String(), strconv.Itoa(m.Port()))
+}
+
+// checks are the conditions behind a health endpoint, with upstream's names where upstream has the condition.
+func (m *Master) checks(endpoint string) []health.Check {
+	checks := []health.Check{
+		health.Ping,
+		{Name: "etcd", Check: func(r *http.Request) error {
+			_, err := m.store.Revision(r.Context())
+			return err
+		}},
+		{Name: "informer-sync", Check: func(*http.Request) error {
+			select {
+			case <-m.registry.Ready():
+				return nil
+			default:
+				return errors.New("the mirror is not loaded yet")
+			}
+		}},
+	}
+	if endpoint == "readyz" {
+		checks = append(checks, health.Stopping(m.stopping))
+	}
+	return checks
+}
+
+// issuer serves what others need to verify service account tokens.
+func issuer(tokens *auth.Tokens, server string) []apiserver.Path {
+	var paths []apiserver.Path
+	if keys, err := tokens.JWKSHandler(); err == nil {
+		paths = append(paths, apiserver.Path{Pattern: "/openid/v1/jwks", Handler: keys, GetOnly: true})
+	}
+	if about, err := tokens.IssuerHandler(server); err == nil {
+		paths = append(paths, apiserver.Path{Pattern: "/.well-known/openid-configuration", Handler: about, GetOnly: true})
 	}
 	return paths
 }

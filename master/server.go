@@ -4,21 +4,41 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver"
+	"github.com/wheelhouse-k8s/wheelhouse/apiserver/admission"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/auth"
+	"github.com/wheelhouse-k8s/wheelhouse/apiserver/bootstrap"
+	"github.com/wheelhouse-k8s/wheelhouse/apiserver/health"
+	"github.com/wheelhouse-k8s/wheelhouse/apiserver/metrics"
 	"github.com/wheelhouse-k8s/wheelhouse/patch"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
+	"github.com/wheelhouse-k8s/wheelhouse/registry/allocate"
 )
+
+// frontProxyName is the common name of the certificate with which this server speaks for its users to others.
+const frontProxyName = "front-proxy-client"
 
 // build makes the registry and the API server on the opened store; nothing runs yet.
 func (m *Master) build() (err error) {
 	c := &m.config
-	m.registry, err = registry.New(registry.Options{Store: m.store, Kinds: kinds(), Reservers: map[schema.GroupResource]registry.Reserver{}})
+	if m.services, err = allocate.New(allocate.Options{
+		Store: m.store, CIDRs: c.ServiceRanges, NodePorts: allocate.PortRange{Base: c.NodePorts.Base, Size: c.NodePorts.Size},
+	}); err != nil {
+		return err
+	}
+	m.registry, err = registry.New(registry.Options{
+		Store: m.store, Kinds: kinds(),
+		Reservers: map[schema.GroupResource]registry.Reserver{{Resource: "services"}: m.services},
+	})
 	if err != nil {
+		return err
+	}
+	if err := m.services.Attach(m.registry); err != nil {
 		return err
 	}
 	tokens, err := auth.NewTokens(auth.TokenOptions{
@@ -35,7 +55,7 @@ func (m *Master) build() (err error) {
 	authentication := auth.NewAuthenticator(auth.AuthenticatorOptions{
 		ClientCAs:       m.authority.ClientPool,
 		FrontProxyCAs:   m.authority.FrontProxyPool,
-		FrontProxyNames: []string{"front-proxy-client"},
+		FrontProxyNames: []string{frontProxyName},
 		Tokens:          []authenticator.Token{tokens, auth.NewBootstrapTokens(m.registry)},
 		Audiences:       audiences,
 		NoAnonymous:     !c.AnonymousAuth,
@@ -43,15 +63,31 @@ func (m *Master) build() (err error) {
 	if m.authorizer, err = auth.NewAuthorizer(m.registry); err != nil {
 		return err
 	}
+	chain, err := admission.New(admission.Options{
+		Registry: m.registry, Kinds: kinds(), Authorizer: m.authorizer,
+		Enable: c.EnableAdmission, Disable: c.DisableAdmission,
+		NotReadySeconds: c.NotReadyToleration, UnreachableSeconds: c.UnreachableToleration,
+	})
+	if err != nil {
+		return err
+	}
+	m.metrics = metrics.New(metrics.Options{
+		Kinds: kinds(), Version: health.Version(), StoreID: "etcd-0",
+		StoreSize: func() int64 { total, _, _ := m.store.Size(context.Background()); return total },
+		Objects:   m.objects,
+		InFlight:  func() (readOnly, mutating int64) { return m.server.InFlight() },
+	})
 	m.server = apiserver.New(apiserver.Options{
 		Registry:      m.registry,
 		Kinds:         kinds(),
 		Authenticator: authentication,
 		Authorizer:    m.authorizer,
+		Admission:     chain,
 		Tracker:       patch.NewTracker(),
 		Reviewer:      &auth.Reviews{Authenticator: authentication, Authorizer: m.authorizer},
 		Tokens:        tokens,
-		Paths:         m.paths(),
+		Paths:         m.paths(tokens),
+		Observe:       func(o apiserver.Observation) { m.metrics.Request(metrics.Request(o)) },
 		MaxReads:      c.MaxRequestsInflight,
 		MaxWrites:     c.MaxMutatingInflight,
 		Timeout:       c.RequestTimeout,
@@ -62,7 +98,33 @@ func (m *Master) build() (err error) {
 
 // bootstrap makes the objects that every cluster has, as far as they are missing.
 func (m *Master) bootstrap(ctx context.Context) error {
+	if err := m.services.EnsureDefaultCIDR(ctx); err != nil {
+		return err
+	}
+	err := bootstrap.Ensure(ctx, bootstrap.Options{
+		Registry: m.registry, AdvertiseIP: m.advertise, Port: m.Port(),
+		ServiceIP: net.IP(m.config.ServiceRanges[0].Addr().Next().AsSlice()),
+		ClientCA:  m.authority.CA.CertPEM, FrontProxyCA: m.authority.FrontProxyCA.CertPEM,
+		FrontProxyNames: []string{frontProxyName},
+	})
+	if err != nil {
+		return err
+	}
 	return m.authorizer.Sync(ctx)
+}
+
+// objects counts what is kept, for the metrics.
+func (m *Master) objects() []metrics.Objects {
+	var all []metrics.Objects
+	for _, k := range kinds() {
+		if !k.Stored() {
+			continue
+		}
+		if r, ok := m.registry.Resource(k.GR()); ok {
+			all = append(all, metrics.Objects{Group: k.GVK.Group, Resource: k.Plural, Count: r.Len()})
+		}
+	}
+	return all
 }
 
 // serve answers HTTPS requests until ctx ends.

@@ -68,5 +68,10 @@ func (m *Master) control(ctx context.Context) error {
 
 // schedule runs the scheduler for one term.
 func (m *Master) schedule(ctx context.Context) error {
-	return scheduler.New(m.as(schedulerUser), scheduler.Options{}).Run(ctx)
+	return scheduler.New(m.as(schedulerUser), scheduler.Options{Metrics: m.schedulerMetrics()}).Run(ctx)
+}
+
+func (m *Master) schedulerMetrics() scheduler.Metrics {
+	to := m.metrics.Scheduler(scheduler.DefaultName)
+	return scheduler.Metrics{Attempt: to.Attempt, Algorithm: to.Algorithm, Scheduled: to.Scheduled, Incoming: to.Incoming, Pending: to.Pending, Cache: to.Cache}
 }
