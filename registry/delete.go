@@ -119,6 +119,7 @@ func (r *Resource) mark(old kind.Object, o *metav1.DeleteOptions) (marked kind.O
 	marked.SetFinalizers(finalizers)
 	if graceful {
 		if len(finalizers) > 0 || *marked.GetDeletionGracePeriodSeconds() > 0 {
+			r.info.Deleting(marked)
 			return marked, deleteMark
 		}
 		return marked, deleteRemove
@@ -134,6 +135,7 @@ func (r *Resource) mark(old kind.Object, o *metav1.DeleteOptions) (marked kind.O
 	} else {
 		setGrace(marked, 0)
 	}
+	r.info.Deleting(marked)
 	return marked, deleteMark
 }
 
@@ -142,8 +144,8 @@ func (r *Resource) terminate(old *corev1.Namespace, o *metav1.DeleteOptions, now
 	marked := old.DeepCopy()
 	deleted := seconds(now)
 	marked.DeletionTimestamp = &deleted
-	marked.Status.Phase = corev1.NamespaceTerminating
 	marked.Finalizers = r.finalizers(marked, o)
+	r.info.Deleting(marked)
 	return marked
 }
 

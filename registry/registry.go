@@ -31,6 +31,8 @@ type Options struct {
 type Reserver interface {
 	// Reserve may change new (old is nil on create; new is nil on delete). settle is called exactly once, with
 	// true if the write was stored and false if it was not. On a dry run nothing may be taken for good.
+	// It runs after the kind's PrepareCreate or PrepareUpdate and before its validation, which judges the object with
+	// what was taken. An error is a StatusError.
 	Reserve(ctx context.Context, new, old kind.Object, dryRun bool) (settle func(stored bool), err error)
 }
 
@@ -150,7 +152,9 @@ type Stats struct {
 	Applied int64
 	// UnknownKeys belong to no kind; Unreadable values could not be read since the start.
 	UnknownKeys, Unreadable int64
-	Resources               []ResourceStats
+	// ConsistentReads asked for the store's present revision, which was read RevisionReads times for all of them.
+	ConsistentReads, RevisionReads int64
+	Resources                      []ResourceStats
 }
 
 // ResourceStats are one stored resource's counts.
@@ -165,7 +169,8 @@ type ResourceStats struct {
 
 // Stats counts what the registry holds.
 func (r *Registry) Stats() Stats {
-	s := Stats{Applied: r.Applied(), UnknownKeys: r.unknown.Load(), Unreadable: r.unreadable.Load()}
+	s := Stats{Applied: r.Applied(), UnknownKeys: r.unknown.Load(), Unreadable: r.unreadable.Load(),
+		ConsistentReads: r.fresh.reads.Load(), RevisionReads: r.fresh.questions.Load()}
 	for _, t := range r.tables {
 		t.mu.RLock()
 		s.Resources = append(s.Resources, ResourceStats{

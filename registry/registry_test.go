@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -58,6 +59,7 @@ func testKinds() []*kind.Info {
 		NewList:       func() runtime.Object { return &corev1.NamespaceList{} },
 		PrepareCreate: func(n *corev1.Namespace) { n.Spec.Finalizers = []corev1.FinalizerName{corev1.FinalizerKubernetes} },
 		Finalized:     func(n *corev1.Namespace) bool { return len(n.Spec.Finalizers) == 0 },
+		Deleting:      func(n *corev1.Namespace) { n.Status.Phase = corev1.NamespaceTerminating },
 		Parts: []kind.Part[*corev1.Namespace]{{Name: "finalize", Prepare: func(new, old *corev1.Namespace) {
 			new.Status = old.Status
 		}}},
@@ -77,14 +79,27 @@ type bench struct {
 	clock *clock
 }
 
-type clock struct{ now time.Time }
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
 
-func (c *clock) Now() time.Time { return c.now }
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
 
 // start runs a registry on a store in memory.
 func start(t testing.TB, o Options) *bench {
 	t.Helper()
-	b := &bench{store: o.Store, clock: &clock{time.Date(2026, 1, 2, 3, 4, 5, 600, time.UTC)}}
+	b := &bench{store: o.Store, clock: &clock{now: time.Date(2026, 1, 2, 3, 4, 5, 600, time.UTC)}}
 	if b.store == nil {
 		b.store = memory.New()
 		o.Store = b.store

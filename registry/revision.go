@@ -122,6 +122,8 @@ type fresh struct {
 	mu      sync.Mutex
 	asking  bool   // a round is on its way
 	waiting *round // the round that begins when it is back
+
+	reads, questions atomic.Int64
 }
 
 type round struct {
@@ -157,6 +159,7 @@ func (r *Registry) current(ctx context.Context) (int64, error) {
 	if !f.asking {
 		// Nobody to share with: the caller asks by itself, without a hand-over.
 		f.asking = true
+		f.reads.Add(1)
 		f.mu.Unlock()
 		mine := &round{done: make(chan struct{})}
 		r.ask(mine)
@@ -166,6 +169,7 @@ func (r *Registry) current(ctx context.Context) (int64, error) {
 		f.waiting = &round{done: make(chan struct{})}
 	}
 	mine := f.waiting
+	f.reads.Add(1)
 	f.mu.Unlock()
 	select {
 	case <-mine.done:
@@ -179,6 +183,7 @@ func (r *Registry) current(ctx context.Context) (int64, error) {
 func (r *Registry) ask(this *round) {
 	ctx, cancel := context.WithTimeout(context.Background(), freshMax)
 	defer cancel()
+	r.fresh.questions.Add(1)
 	this.revision, this.err = r.store.Revision(ctx)
 	if this.err != nil {
 		this.err = apierrors.NewTimeoutError("the store did not tell its revision: "+this.err.Error(), retrySeconds)

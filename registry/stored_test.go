@@ -1,0 +1,311 @@
+package registry
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+// golden is an object that upstream encoded with every field set.
+func golden(t *testing.T, name string) []byte {
+	t.Helper()
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "k8s.io/api").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "testdata", "HEAD", name+".pb"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func clusterRoles() *kind.Info {
+	return kind.Kind[*rbacv1.ClusterRole]{
+		Group: rbacv1.GroupName, Version: "v1", Kind: "ClusterRole", Plural: "clusterroles",
+		New:     func() *rbacv1.ClusterRole { return &rbacv1.ClusterRole{} },
+		NewList: func() runtime.Object { return &rbacv1.ClusterRoleList{} },
+	}.Info()
+}
+
+// events shows that the stored form of a kind with many kinds of fields is upstream's.
+func events() *kind.Info {
+	return kind.Kind[*corev1.Event]{
+		Version: "v1", Kind: "Event", Plural: "events", Namespaced: true,
+		New:     func() *corev1.Event { return &corev1.Event{} },
+		NewList: func() runtime.Object { return &corev1.EventList{} },
+	}.Info()
+}
+
+func TestStoredFormIsUpstreams(t *testing.T) {
+	infos := append(testKinds(), clusterRoles(), events())
+	for _, info := range infos {
+		t.Run(info.GVK.Kind, func(t *testing.T) {
+			group := info.GVK.Group
+			if group == "" {
+				group = "core"
+			}
+			want := golden(t, group+".v1."+info.GVK.Kind)
+			s := newShape(info, info)
+			read, err := s.read(info.Key("ns", "name"), want, 7)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o, err := read.Decode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if o.GetResourceVersion() != "7" {
+				t.Errorf("resourceVersion %q", o.GetResourceVersion())
+			}
+			// The golden object carries a resourceVersion and a selfLink, which are not stored.
+			plain := kind.Copy(o)
+			plain.SetResourceVersion("resourceVersionValue")
+			plain.SetSelfLink("selfLinkValue")
+			got, begin, err := s.encode(plain)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(got, want) {
+				t.Errorf("encoded %d bytes differ from upstream's %d", len(got), len(want))
+			}
+			if begin != int(read.start) {
+				t.Errorf("body begins at %d, found at %d", begin, read.start)
+			}
+		})
+	}
+}
+
+func TestProtoCarriesResourceVersion(t *testing.T) {
+	for _, info := range append(testKinds(), clusterRoles(), events()) {
+		for _, revision := range []int64{1, 9, 10, 123456789012} {
+			group := info.GVK.Group
+			if group == "" {
+				group = "core"
+			}
+			o := info.New()
+			s := newShape(info, info)
+			full, err := s.read(info.Key("ns", "name"), golden(t, group+".v1."+info.GVK.Kind), 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			i, err := s.write("key", kind.Copy(full.Object()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			i.settle(revision)
+			proto := i.Proto()
+			if len(proto) != i.ProtoSize() {
+				t.Errorf("%s: %d bytes, announced %d", info.GVK.Kind, len(proto), i.ProtoSize())
+			}
+			if err := o.Unmarshal(proto); err != nil {
+				t.Fatal(err)
+			}
+			if !apiequality.Semantic.DeepEqual(o, i.Object()) {
+				t.Errorf("%s at %d: decoded object differs", info.GVK.Kind, revision)
+			}
+			if b := i.AppendProto([]byte("x")); !bytes.Equal(b[1:], proto) {
+				t.Errorf("%s: AppendProto differs from Proto", info.GVK.Kind)
+			}
+		}
+	}
+}
+
+func TestEnvelopeRefuses(t *testing.T) {
+	s := newShape(testKinds()[0], testKinds()[0])
+	whole, err := s.write("k", configMap("a", "b", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := newEnvelope("v1", "Secret")
+	foreign, _, err := other.encode(configMap("a", "b", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string][]byte{
+		"empty": nil, "noise": []byte("noise"), "magic alone": []byte(magic), "another kind": foreign,
+		"cut": whole.value[:len(whole.value)/2], "another kind in JSON": []byte(`{"kind":"Secret","apiVersion":"v1"}`),
+		"encrypted": []byte("k8s:enc:aescbc:v1:key1:xxxx"),
+	} {
+		if i, err := s.read("/registry/configmaps/a/b", value, 1); err == nil {
+			t.Errorf("%s: read as %v", name, i.Object())
+		}
+	}
+	i, err := s.read("/registry/configmaps/a/b", []byte(`{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"b","namespace":"a","uid":"u"},"data":{"k":"v"}}`), 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := i.Object().(*corev1.ConfigMap)
+	if o.Data["k"] != "v" || o.ResourceVersion != "5" || o.Kind != "" || uidOf(i) != "u" {
+		t.Errorf("JSON read as %#v", o)
+	}
+	var again corev1.ConfigMap
+	if err := again.Unmarshal(i.Proto()); err != nil || again.Data["k"] != "v" || again.ResourceVersion != "5" {
+		t.Errorf("protobuf of a value stored as JSON: %v %#v", err, again)
+	}
+}
+
+// What is read from the bytes must be what the decoded object says.
+func TestScanAgreesWithDecoding(t *testing.T) {
+	info := testKinds()[1]
+	s := newShape(info, info)
+	for _, p := range []*corev1.Pod{
+		pod("a", "bare", ""),
+		{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "full", UID: "u1", Labels: map[string]string{"app": "x", "empty": "", "z": "ü"},
+			OwnerReferences: []metav1.OwnerReference{{UID: "o1", Name: "n"}, {UID: "o2", Kind: "k"}}}, Spec: corev1.PodSpec{NodeName: "n1"}},
+	} {
+		i, err := s.write(info.Key(p.Namespace, p.Name), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		i.settle(3)
+		if got := uidOf(i); got != string(p.UID) {
+			t.Errorf("uid %q", got)
+		}
+		var uids []types.UID
+		for _, ref := range p.OwnerReferences {
+			uids = append(uids, ref.UID)
+		}
+		if got := owners(i); !slices.Equal(got, uids) {
+			t.Errorf("owners %v", got)
+		}
+		for _, key := range []string{"app", "empty", "z", "none"} {
+			want, exists := p.Labels[key]
+			got, ok := i.labels().Lookup(key)
+			if got != want || ok != exists || i.labels().Has(key) != exists || i.labels().Get(key) != want {
+				t.Errorf("label %s: %q %v", key, got, ok)
+			}
+		}
+		x := newFieldIndexes(info)[0]
+		if x.path == nil {
+			t.Error("spec.nodeName is not read from the bytes")
+		}
+		if got := x.value(i); got != p.Spec.NodeName {
+			t.Errorf("node %q", got)
+		}
+		if i.Name() != p.Name || i.Namespace() != p.Namespace {
+			t.Errorf("%s/%s", i.Namespace(), i.Name())
+		}
+	}
+	if newFieldIndexes(kind.Kind[*corev1.Pod]{New: func() *corev1.Pod { return &corev1.Pod{} }, Fields: []kind.Field[*corev1.Pod]{
+		{Name: "spec.nodeName", Indexed: true, Value: func(p *corev1.Pod) string { return "on " + p.Spec.NodeName }},
+	}}.Info())[0].path != nil {
+		t.Error("a computed value is read from the bytes")
+	}
+}
+
+// A writer's object stands for the stored one, so its JSON must be that of the decoded bytes.
+func TestCanonicalIsWhatDecodes(t *testing.T) {
+	for _, o := range []kind.Object{
+		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "r", Labels: map[string]string{}}, Rules: []rbacv1.PolicyRule{}},
+		&rbacv1.ClusterRole{Rules: []rbacv1.PolicyRule{{Verbs: []string{}, APIGroups: []string{}}}},
+		&corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{}, Tolerations: []corev1.Toleration{}}},
+		&corev1.Pod{Spec: corev1.PodSpec{Volumes: []corev1.Volume{{VolumeSource: corev1.VolumeSource{
+			Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{}}}}}}},
+	} {
+		info := clusterRoles()
+		if _, ok := o.(*corev1.Pod); ok {
+			info = testKinds()[1]
+		}
+		s := newShape(info, info)
+		newCanonical(info).settle(o)
+		i, err := s.write(info.Key("a", "b"), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		i.settle(4)
+		mine, err := i.JSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		decoded, err := i.at(4).JSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(mine) != string(decoded) {
+			t.Errorf("written as %s\ndecoded as %s", mine, decoded)
+		}
+	}
+}
+
+func TestJSONIsAListElement(t *testing.T) {
+	info := testKinds()[1]
+	i, err := newShape(info, info).write(info.Key("a", "b"), pod("a", "b", "<n>"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.settle(12)
+	first, err := i.JSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(first, &fields); err != nil {
+		t.Fatal(err)
+	}
+	for _, absent := range []string{"kind", "apiVersion"} {
+		if _, ok := fields[absent]; ok {
+			t.Errorf("%s is there", absent)
+		}
+	}
+	if want := map[string]any{"name": "b", "namespace": "a", "resourceVersion": "12"}; !reflect.DeepEqual(fields["metadata"], want) {
+		t.Errorf("metadata %v", fields["metadata"])
+	}
+	if i.json.Load() != nil {
+		t.Error("the JSON of an item without a recent event is kept")
+	}
+	i.hot.Store(true)
+	second, _ := i.JSON()
+	third, _ := i.JSON()
+	if &second[0] != &third[0] {
+		t.Error("the JSON of a recent item is not shared")
+	}
+	i.cool(true)
+	if i.json.Load() != nil || i.object.Load() == nil {
+		t.Error("cooling must drop the JSON and keep the object")
+	}
+}
+
+func TestContinueTokens(t *testing.T) {
+	scope := "/registry/pods/a/"
+	token := encodeContinue(scope+"x\x00", scope, 42)
+	key, revision, err := decodeContinue(token, scope)
+	if err != nil || key != scope+"x\x00" || revision != 42 {
+		t.Errorf("%q %d %v", key, revision, err)
+	}
+	// A token that upstream made.
+	key, revision, err = decodeContinue("eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6NTEyLCJzdGFydCI6ImVcdTAwMDAifQ", scope)
+	if err != nil || key != scope+"e\x00" || revision != 512 {
+		t.Errorf("%q %d %v", key, revision, err)
+	}
+	for _, bad := range []string{"bogus", "", "e30", encodeContinue("/x", "", 0), encodeContinue("../secrets/", "", 3), encodeContinue("a/../../secrets/x", "", 3)} {
+		if key, _, err := decodeContinue(bad, scope); err == nil {
+			t.Errorf("token %q leads to %q", bad, key)
+		}
+	}
+}
+
+func TestGenerateName(t *testing.T) {
+	long := strings.Repeat("x", 100)
+	for _, prefix := range []string{"", "a-", long} {
+		name := generateName(prefix)
+		if len(name) > 63 || len(name) < 5 || !strings.HasPrefix(name, prefix[:min(len(prefix), 58)]) {
+			t.Errorf("%q from %q", name, prefix)
+		}
+	}
+}

@@ -1,0 +1,686 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/store"
+	"github.com/wheelhouse-k8s/wheelhouse/store/memory"
+)
+
+var bg = context.Background()
+
+// answer is what a client sees of an error: code, reason, and the fields of the causes.
+func answer(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	var s apierrors.APIStatus
+	if !errors.As(err, &s) {
+		return "not a status: " + err.Error()
+	}
+	status := s.Status()
+	text := fmt.Sprintf("%d %s", status.Code, status.Reason)
+	if status.Details != nil {
+		for _, c := range status.Details.Causes {
+			text += " " + c.Field
+		}
+	}
+	return strings.TrimSpace(text)
+}
+
+func expect(t *testing.T, err error, want string) {
+	t.Helper()
+	if got := answer(err); got != want {
+		t.Errorf("answer %q instead of %q (%v)", got, want, err)
+	}
+}
+
+// to is a Change that changes a copy.
+func to[T kind.Object](f func(T)) Change {
+	return func(_ context.Context, old kind.Object) (kind.Object, error) {
+		new := kind.Copy(old.(T))
+		f(new)
+		return new, nil
+	}
+}
+
+// put is a Change to one object, as a PUT has it.
+func put(o kind.Object) Change {
+	return func(context.Context, kind.Object) (kind.Object, error) { return kind.Copy(o), nil }
+}
+
+func TestCreate(t *testing.T) {
+	b := start(t, Options{})
+	maps, pods := b.resource(t, "configmaps"), b.resource(t, "pods")
+	set := func(f func(*corev1.ConfigMap)) *corev1.ConfigMap {
+		c := configMap("a", "x", nil)
+		f(c)
+		return c
+	}
+	for _, c := range []struct {
+		name string
+		o    *corev1.ConfigMap
+		want string
+	}{
+		{"good", set(func(*corev1.ConfigMap) {}), "ok"},
+		{"again", set(func(*corev1.ConfigMap) {}), "409 AlreadyExists"},
+		{"again, name and generateName", set(func(c *corev1.ConfigMap) { c.GenerateName = "x" }), "409 AlreadyExists"},
+		{"resourceVersion", set(func(c *corev1.ConfigMap) { c.Name, c.ResourceVersion = "rv", "1" }), "500"},
+		{"no name", set(func(c *corev1.ConfigMap) { c.Name = "" }), "422 Invalid metadata.name"},
+		{"bad name", set(func(c *corev1.ConfigMap) { c.Name = "A_" }), "422 Invalid metadata.name"},
+		{"bad generateName", set(func(c *corev1.ConfigMap) { c.Name, c.GenerateName = "", "A_" }), "422 Invalid metadata.generateName metadata.name"},
+		{"no namespace", set(func(c *corev1.ConfigMap) { c.Namespace = "" }), "422 Invalid metadata.namespace"},
+		{"bad label and data", set(func(c *corev1.ConfigMap) {
+			c.Name, c.Labels, c.Data = "y", map[string]string{"a b": "c"}, map[string]string{"bad": "x"}
+		}), "422 Invalid metadata.labels data[bad]"},
+		{"bad finalizer", set(func(c *corev1.ConfigMap) { c.Name, c.Finalizers = "y", []string{"a b"} }), "422 Invalid metadata.finalizers"},
+	} {
+		_, err := maps.Create(bg, c.o, CreateOptions{})
+		if got := answer(err); !strings.HasPrefix(got, c.want) {
+			t.Errorf("%s: %q instead of %q (%v)", c.name, got, c.want, err)
+		}
+	}
+	deleted := metav1.Now()
+	p := pod("a", "p", "")
+	p.UID, p.DeletionTimestamp, p.Generation, p.SelfLink, p.Status.Phase = "mine", &deleted, 7, "/x", corev1.PodRunning
+	i := must(pods.Create(bg, p, CreateOptions{}))(t)
+	o := i.Object().(*corev1.Pod)
+	if o.UID == "mine" || o.DeletionTimestamp != nil || o.Generation != 1 || o.SelfLink != "" || o.Status.Phase != corev1.PodPending {
+		t.Errorf("created %+v", o)
+	}
+	if want := b.clock.now.Truncate(time.Second); !o.CreationTimestamp.Time.Equal(want) {
+		t.Errorf("created at %v instead of %v", o.CreationTimestamp, want)
+	}
+	e, _, err := b.store.Get(bg, "/registry/pods/a/p", 0)
+	if err != nil || strings.Contains(string(e.Value), "/x") {
+		t.Errorf("stored: %q %v", e.Value, err)
+	}
+	stored := must(pods.table.read(e.Key, e.Value, e.Revision))(t)
+	var plain corev1.Pod
+	if err := plain.Unmarshal(stored.body()); err != nil || plain.ResourceVersion != "" {
+		t.Errorf("resourceVersion %q is stored", plain.ResourceVersion)
+	}
+}
+
+func TestCreateHooks(t *testing.T) {
+	taken := &reserver{}
+	b := start(t, Options{Reservers: map[schema.GroupResource]Reserver{{Resource: "services"}: taken}})
+	services := b.resource(t, "services")
+	service := func(name string) *corev1.Service {
+		return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: name}}
+	}
+	admitted := 0
+	refuse := errors.New("refused")
+	o := CreateOptions{Admit: func(_ context.Context, o kind.Object) error {
+		admitted++
+		if o.GetUID() == "" || o.GetName() == "" || o.(*corev1.Service).Spec.ClusterIP == "" {
+			t.Error("admission sees an unfinished object")
+		}
+		if o.GetName() == "no" {
+			return refuse
+		}
+		return nil
+	}}
+	if _, err := services.Create(bg, service("no"), o); !errors.Is(err, refuse) {
+		t.Error(err)
+	}
+	i := must(services.Create(bg, service("x"), o))(t)
+	if ip := i.Object().(*corev1.Service).Spec.ClusterIP; ip != "10.0.0.1" {
+		t.Errorf("cluster IP %q", ip)
+	}
+	_, err := services.Create(bg, service("x"), o)
+	expect(t, err, "409 AlreadyExists")
+	must(services.Create(bg, service("y"), CreateOptions{DryRun: true}))(t)
+	if _, err := services.Get(bg, "a", "y", ""); answer(err) != "404 NotFound" {
+		t.Errorf("a dry run left %v", err)
+	}
+	if _, err := services.Create(bg, service("x"), CreateOptions{DryRun: true}); answer(err) != "409 AlreadyExists" {
+		t.Errorf("dry run: %v", err)
+	}
+	if _, _, err := services.Delete(bg, "a", "x", DeleteOptions{}); err != nil {
+		t.Error(err)
+	}
+	if want := "create no not, create x stored, create x not, create y dry not, create x dry not, delete x stored"; taken.log() != want {
+		t.Errorf("reserved: %s", taken.log())
+	}
+	if admitted != 3 {
+		t.Errorf("%d admissions", admitted)
+	}
+}
+
+// reserver gives every service the same address and notes what became of it.
+type reserver struct{ notes []string }
+
+func (r *reserver) Reserve(_ context.Context, new, old kind.Object, dryRun bool) (func(bool), error) {
+	var note string
+	switch {
+	case new == nil:
+		note = "delete " + old.GetName()
+	case old == nil:
+		note = "create " + new.GetName()
+		new.(*corev1.Service).Spec.ClusterIP = "10.0.0.1"
+	default:
+		note = "update " + new.GetName()
+	}
+	if dryRun {
+		note += " dry"
+	}
+	return func(stored bool) {
+		if stored {
+			r.notes = append(r.notes, note+" stored")
+		} else {
+			r.notes = append(r.notes, note+" not")
+		}
+	}, nil
+}
+
+func (r *reserver) log() string { return strings.Join(r.notes, ", ") }
+
+func TestGeneratedNames(t *testing.T) {
+	b := start(t, Options{})
+	maps := b.resource(t, "configmaps")
+	seen := map[string]bool{}
+	for range 50 {
+		c := configMap("a", "", nil)
+		c.GenerateName = "web-"
+		i := must(maps.Create(bg, c, CreateOptions{}))(t)
+		if name := i.Object().GetName(); seen[name] || !strings.HasPrefix(name, "web-") || len(name) != 9 || i.Name() != name {
+			t.Errorf("name %q", name)
+		}
+		seen[i.Name()] = true
+	}
+	// Every name is taken: after eight attempts the client is told.
+	full := &fullStore{Store: memory.New()}
+	t.Cleanup(func() { full.Close() })
+	b = start(t, Options{Store: full})
+	c := configMap("a", "", nil)
+	c.GenerateName = "web-"
+	_, err := b.resource(t, "configmaps").Create(bg, c, CreateOptions{})
+	expect(t, err, "409 AlreadyExists")
+	if !strings.Contains(err.Error(), "not able to generate a unique name") || full.asked != 8 {
+		t.Errorf("after %d attempts: %v", full.asked, err)
+	}
+}
+
+type fullStore struct {
+	store.Store
+	asked int
+}
+
+func (s *fullStore) Create(context.Context, string, []byte, time.Duration) (int64, error) {
+	s.asked++
+	return 0, &store.Conflict{}
+}
+
+func TestUpdate(t *testing.T) {
+	b := start(t, Options{})
+	pods, services, maps := b.resource(t, "pods"), b.resource(t, "services"), b.resource(t, "configmaps")
+	first := must(pods.Create(bg, pod("a", "p", "n1"), CreateOptions{}))(t).Object().(*corev1.Pod)
+
+	change := func(f func(*corev1.Pod)) *corev1.Pod {
+		p := first.DeepCopy()
+		f(p)
+		return p
+	}
+	i, _, err := pods.Update(bg, "a", "p", put(change(func(p *corev1.Pod) { p.Spec.Hostname = "h"; p.Status.Phase = corev1.PodRunning })), UpdateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := i.Object().(*corev1.Pod)
+	if o.Generation != 2 || o.Status.Phase != corev1.PodPending || o.Spec.Hostname != "h" {
+		t.Errorf("updated to %+v", o)
+	}
+	stale := first.ResourceVersion
+	for _, c := range []struct {
+		name string
+		f    func(*corev1.Pod)
+		o    UpdateOptions
+		want string
+	}{
+		{"stale revision", func(p *corev1.Pod) { p.ResourceVersion = stale }, UpdateOptions{}, "409 Conflict"},
+		{"noise as revision", func(p *corev1.Pod) { p.ResourceVersion = "abc" }, UpdateOptions{}, "500"},
+		{"unconditional", func(p *corev1.Pod) { p.ResourceVersion = ""; p.Labels = map[string]string{"a": "b"} }, UpdateOptions{}, "ok"},
+		{"zero is unconditional", func(p *corev1.Pod) { p.ResourceVersion = "0" }, UpdateOptions{}, "ok"},
+		{"another uid", func(p *corev1.Pod) { p.ResourceVersion, p.UID = "", "other" }, UpdateOptions{}, "422 Invalid metadata.uid"},
+		{"another uid as precondition", func(p *corev1.Pod) { p.ResourceVersion = "" }, UpdateOptions{UID: uid("other")}, "409 Conflict"},
+		{"another namespace", func(p *corev1.Pod) { p.ResourceVersion, p.Namespace = "", "b" }, UpdateOptions{}, "400 BadRequest"},
+		{"another name", func(p *corev1.Pod) { p.ResourceVersion, p.Name = "", "q" }, UpdateOptions{}, "422 Invalid metadata.name"},
+		{"deletionTimestamp", func(p *corev1.Pod) { p.ResourceVersion, p.DeletionTimestamp = "", &metav1.Time{Time: b.clock.now} }, UpdateOptions{}, "422 Invalid metadata.deletionTimestamp"},
+		{"unknown part", func(p *corev1.Pod) {}, UpdateOptions{Part: "nothing"}, "500 InternalError "},
+	} {
+		_, _, err := pods.Update(bg, "a", "p", put(change(c.f)), c.o)
+		if got := answer(err); got != strings.TrimSpace(c.want) {
+			t.Errorf("%s: %q instead of %q (%v)", c.name, got, c.want, err)
+		}
+	}
+	if _, _, err := pods.Update(bg, "a", "p", put(change(func(p *corev1.Pod) { p.ResourceVersion = stale })), UpdateOptions{}); !strings.Contains(err.Error(), modified) {
+		t.Error(err)
+	}
+	_, _, err = pods.Update(bg, "a", "missing", put(first), UpdateOptions{})
+	expect(t, err, "404 NotFound")
+
+	i, _, err = pods.Update(bg, "a", "p", to(func(p *corev1.Pod) {
+		p.Status.Phase, p.Spec.Hostname, p.Labels = corev1.PodRunning, "other", map[string]string{"c": "d"}
+	}), UpdateOptions{Part: "status"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o := i.Object().(*corev1.Pod); o.Status.Phase != corev1.PodRunning || o.Spec.Hostname == "other" || o.Labels["c"] != "d" {
+		t.Errorf("status updated to %+v", o)
+	}
+	i, _, err = pods.Update(bg, "a", "p", to(func(p *corev1.Pod) { p.Spec.NodeName, p.Status.Phase = "n2", corev1.PodFailed }), UpdateOptions{Trusted: true})
+	if err != nil || i.Object().(*corev1.Pod).Status.Phase != corev1.PodFailed {
+		t.Errorf("trusted change: %v %v", i, err)
+	}
+
+	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "s"}}
+	i, created, err := services.Update(bg, "a", "s", put(s), UpdateOptions{})
+	if err != nil || !created || i.Object().GetUID() == "" {
+		t.Errorf("create by update: %v %v", created, err)
+	}
+	_, _, err = services.Update(bg, "a", "s", put(s), UpdateOptions{})
+	expect(t, err, "422 Invalid metadata.resourceVersion")
+	_, _, err = services.Update(bg, "a", "new", put(s), UpdateOptions{UID: uid("u")})
+	expect(t, err, "409 Conflict")
+	_, _, err = services.Update(bg, "b", "s", put(s), UpdateOptions{})
+	expect(t, err, "400 BadRequest")
+	_, _, err = maps.Update(bg, "a", "s", put(configMap("a", "s", nil)), UpdateOptions{})
+	expect(t, err, "404 NotFound")
+}
+
+func uid(s string) *types.UID { u := types.UID(s); return &u }
+
+func TestNoChangeIsNotWritten(t *testing.T) {
+	b := start(t, Options{})
+	maps := b.resource(t, "configmaps")
+	at := func(minute int) *metav1.Time {
+		return &metav1.Time{Time: b.clock.now.Add(time.Duration(minute) * time.Minute)}
+	}
+	c := configMap("a", "x", nil)
+	c.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "m", Operation: "Update", APIVersion: "v1", FieldsType: "FieldsV1", Time: at(0), FieldsV1: metav1.NewFieldsV1("{}")}}
+	first := must(maps.Create(bg, c, CreateOptions{}))(t)
+	before := must(b.store.Revision(bg))(t)
+	for name, change := range map[string]Change{
+		"nothing":            to(func(c *corev1.ConfigMap) {}),
+		"empty map":          to(func(c *corev1.ConfigMap) { c.Data = map[string]string{} }),
+		"managed field time": to(func(c *corev1.ConfigMap) { c.ManagedFields[0].Time = at(5) }),
+	} {
+		i, created, err := maps.Update(bg, "a", "x", change, UpdateOptions{})
+		if err != nil || created || i.Revision() != first.Revision() {
+			t.Errorf("%s: %v %v", name, i, err)
+		}
+	}
+	if after := must(b.store.Revision(bg))(t); after != before {
+		t.Errorf("written: revision %d became %d", before, after)
+	}
+	i, _, err := maps.Update(bg, "a", "x", to(func(c *corev1.ConfigMap) {
+		c.ManagedFields[0].Time, c.Data = at(5), map[string]string{"k": "v"}
+	}), UpdateOptions{})
+	if err != nil || !i.Object().GetManagedFields()[0].Time.Equal(at(5)) {
+		t.Errorf("a real change lost its time: %v", err)
+	}
+}
+
+// Many writers of one object: none of their changes is lost, and those with a revision of their own are told.
+func TestLostRaces(t *testing.T) {
+	b := start(t, Options{})
+	maps := b.resource(t, "configmaps")
+	first := must(maps.Create(bg, configMap("a", "x", nil), CreateOptions{}))(t)
+	var wait sync.WaitGroup
+	for w := range 8 {
+		wait.Go(func() {
+			for n := range 10 {
+				_, _, err := maps.Update(bg, "a", "x", to(func(c *corev1.ConfigMap) {
+					data := map[string]string{fmt.Sprintf("%d-%d", w, n): "x"}
+					for k, v := range c.Data {
+						data[k] = v
+					}
+					c.Data = data
+				}), UpdateOptions{})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wait.Wait()
+	last := must(maps.Get(bg, "a", "x", ""))(t).Object().(*corev1.ConfigMap)
+	if len(last.Data) != 80 {
+		t.Errorf("%d of 80 changes are left", len(last.Data))
+	}
+	_, _, err := maps.Update(bg, "a", "x", put(first.Object()), UpdateOptions{})
+	expect(t, err, "409 Conflict")
+}
+
+// The mirror may lag behind: what it says is optimistic, never an answer.
+func TestStaleMirror(t *testing.T) {
+	s := memory.New()
+	t.Cleanup(func() { s.Close() })
+	leader := start(t, Options{Store: s})
+	// A second process whose mirror has seen nothing since it was loaded.
+	held := &heldStore{Store: s}
+	late, err := New(Options{Store: held, Kinds: testKinds(), Now: leader.clock.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	maps := leader.resource(t, "configmaps")
+	must(maps.Create(bg, configMap("a", "old", nil), CreateOptions{}))(t)
+	must(maps.Create(bg, configMap("a", "gone", nil), CreateOptions{}))(t)
+	ctx, cancel := context.WithCancel(bg)
+	defer cancel()
+	done := make(chan struct{})
+	go func() { defer close(done); _ = late.Run(ctx) }()
+	<-late.Ready()
+	second, _ := late.Resource(schema.GroupResource{Resource: "configmaps"})
+
+	label := to(func(c *corev1.ConfigMap) { c.Labels = map[string]string{"k": "v"} })
+	must(maps.Create(bg, configMap("a", "new", nil), CreateOptions{}))(t)
+	changed, _, err := maps.Update(bg, "a", "old", label, UpdateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := maps.Delete(bg, "a", "gone", DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+
+	if _, _, err := second.Update(bg, "a", "new", label, UpdateOptions{}); err != nil {
+		t.Errorf("an object that the mirror has not seen: %v", err)
+	}
+	_, _, err = second.Update(bg, "a", "gone", label, UpdateOptions{})
+	expect(t, err, "404 NotFound")
+	_, _, err = second.Delete(bg, "a", "gone", DeleteOptions{})
+	expect(t, err, "404 NotFound")
+	// The same change again is none, though the mirror's object lacks it.
+	i, _, err := second.Update(bg, "a", "old", label, UpdateOptions{})
+	if err != nil || i.Revision() != changed.Revision() {
+		t.Errorf("%v %v", i, err)
+	}
+	// An undo that the stale object makes look like no change must be written.
+	i, _, err = second.Update(bg, "a", "old", to(func(c *corev1.ConfigMap) { c.Labels = nil }), UpdateOptions{})
+	if err != nil || len(i.Object().GetLabels()) != 0 || i.Revision() == changed.Revision() {
+		t.Errorf("%v %v", i, err)
+	}
+	v := i.Object().GetResourceVersion()
+	_, _, err = second.Delete(bg, "a", "old", DeleteOptions{DeleteOptions: metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &v}}})
+	expect(t, err, "ok")
+	cancel()
+	<-done
+}
+
+// heldStore's watches deliver nothing.
+type heldStore struct{ store.Store }
+
+func (s *heldStore) Watch(ctx context.Context, _ string, o store.WatchOptions) store.Watch {
+	return s.Store.Watch(ctx, "/nothing/", o)
+}
+
+func TestDelete(t *testing.T) {
+	b := start(t, Options{})
+	maps, pods, services := b.resource(t, "configmaps"), b.resource(t, "pods"), b.resource(t, "services")
+	seconds := func(n int64) DeleteOptions {
+		return DeleteOptions{DeleteOptions: metav1.DeleteOptions{GracePeriodSeconds: &n}}
+	}
+	policy := func(p metav1.DeletionPropagation) DeleteOptions {
+		return DeleteOptions{DeleteOptions: metav1.DeleteOptions{PropagationPolicy: &p}}
+	}
+	state := func(i *Item, removed bool, err error) string {
+		if err != nil {
+			return answer(err)
+		}
+		o := i.Object()
+		text := fmt.Sprintf("removed=%v", removed)
+		if at := o.GetDeletionTimestamp(); at != nil {
+			text += fmt.Sprintf(" at=%+.0f", at.Sub(b.clock.now.Truncate(time.Second)).Seconds())
+		}
+		if g := o.GetDeletionGracePeriodSeconds(); g != nil {
+			text += fmt.Sprintf(" grace=%d", *g)
+		}
+		if f := o.GetFinalizers(); len(f) > 0 {
+			text += " " + strings.Join(f, ",")
+		}
+		if g := o.GetGeneration(); g > 0 {
+			text += fmt.Sprintf(" generation=%d", g)
+		}
+		return text
+	}
+	orphan, foreground := policy(metav1.DeletePropagationOrphan), policy(metav1.DeletePropagationForeground)
+	yes := true
+	for _, c := range []struct {
+		name string
+		o    kind.Object
+		do   []DeleteOptions
+		want []string
+	}{
+		{"at once", configMap("a", "x", nil), []DeleteOptions{{}, {}}, []string{"removed=true", "404 NotFound"}},
+		{"finalizer", finalized(configMap("a", "x", nil), "f/x"), []DeleteOptions{{}, {}},
+			[]string{"removed=false at=+0 grace=0 f/x", "removed=false at=+0 grace=0 f/x"}},
+		{"orphan", configMap("a", "x", nil), []DeleteOptions{orphan, {}}, []string{"removed=false at=+0 grace=0 orphan", "removed=false at=+0 grace=0 orphan"}},
+		{"orphan in the old way", configMap("a", "x", nil), []DeleteOptions{{DeleteOptions: metav1.DeleteOptions{OrphanDependents: &yes}}}, []string{"removed=false at=+0 grace=0 orphan"}},
+		{"foreground", finalized(configMap("a", "x", nil), "f/x"), []DeleteOptions{foreground, policy(metav1.DeletePropagationBackground)},
+			[]string{"removed=false at=+0 grace=0 f/x,foregroundDeletion", "removed=false at=+0 grace=0 f/x"}},
+		{"both ways", configMap("a", "x", nil), []DeleteOptions{{DeleteOptions: metav1.DeleteOptions{OrphanDependents: &yes, PropagationPolicy: orphan.PropagationPolicy}}},
+			[]string{"422 Invalid propagationPolicy"}},
+		{"pod without a node", pod("a", "x", ""), []DeleteOptions{{}}, []string{"removed=true at=+0 grace=0 generation=2"}},
+		{"pod on a node", pod("a", "x", "n"), []DeleteOptions{{}, {}, seconds(40), seconds(10), seconds(0)},
+			[]string{"removed=false at=+30 grace=30 generation=2", "removed=false at=+30 grace=30 generation=2", "removed=false at=+30 grace=30 generation=2",
+				"removed=false at=+10 grace=10 generation=2", "removed=true at=+0 grace=0 generation=2"}},
+		{"negative grace", pod("a", "x", "n"), []DeleteOptions{seconds(-5)}, []string{"removed=false at=+1 grace=1 generation=2"}},
+		{"pod with a finalizer", finalized(pod("a", "x", "n"), "f/x"), []DeleteOptions{seconds(0), seconds(0)},
+			[]string{"removed=false at=+0 grace=0 f/x generation=2", "removed=false at=+0 grace=0 f/x generation=2"}},
+		{"missing", nil, []DeleteOptions{{}}, []string{"404 NotFound"}},
+		{"another uid", configMap("a", "x", nil), []DeleteOptions{{DeleteOptions: metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: uid("u")}}}}, []string{"409 Conflict"}},
+		{"dry run", configMap("a", "x", nil), []DeleteOptions{{DryRun: true}, {}}, []string{"removed=true", "removed=true"}},
+		{"dry run with grace", pod("a", "x", "n"), []DeleteOptions{{DryRun: true}, seconds(0)}, []string{"removed=false at=+30 grace=30 generation=2", "removed=true at=+0 grace=0 generation=2"}},
+		{"service", &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "x"}}, []DeleteOptions{foreground}, []string{"removed=false at=+0 grace=0 foregroundDeletion"}},
+	} {
+		r := maps
+		switch o := c.o.(type) {
+		case *corev1.Pod:
+			r = pods
+			must(r.Create(bg, o, CreateOptions{}))(t)
+		case *corev1.Service:
+			r = services
+			must(r.Create(bg, o, CreateOptions{}))(t)
+		case *corev1.ConfigMap:
+			must(r.Create(bg, o, CreateOptions{}))(t)
+		}
+		for n, o := range c.do {
+			if got := state(r.Delete(bg, "a", "x", o)); got != c.want[n] {
+				t.Errorf("%s, deletion %d: %s instead of %s", c.name, n, got, c.want[n])
+			}
+		}
+		free(t, r, "a", "x")
+	}
+}
+
+func finalized[T kind.Object](o T, finalizers ...string) T {
+	o.SetFinalizers(finalizers)
+	return o
+}
+
+// free makes sure that an object is gone.
+func free(t *testing.T, r *Resource, namespace, name string) {
+	t.Helper()
+	_, _, err := r.Update(bg, namespace, name, func(_ context.Context, old kind.Object) (kind.Object, error) {
+		new := kind.Copy(old)
+		new.SetFinalizers(nil)
+		return new, nil
+	}, UpdateOptions{Trusted: true})
+	if apierrors.IsNotFound(err) {
+		return
+	}
+	zero := int64(0)
+	if _, _, err := r.Delete(bg, namespace, name, DeleteOptions{DeleteOptions: metav1.DeleteOptions{GracePeriodSeconds: &zero}}); err != nil && !apierrors.IsNotFound(err) {
+		t.Fatal(err)
+	}
+}
+
+func TestLastFinalizerRemoves(t *testing.T) {
+	b := start(t, Options{})
+	maps, pods := b.resource(t, "configmaps"), b.resource(t, "pods")
+	must(maps.Create(bg, finalized(configMap("a", "x", nil), "f/x", "f/y"), CreateOptions{}))(t)
+	if _, removed, err := maps.Delete(bg, "a", "x", DeleteOptions{}); removed || err != nil {
+		t.Fatal(removed, err)
+	}
+	without := func(names ...string) Change {
+		return to(func(c *corev1.ConfigMap) {
+			c.Finalizers = slices.DeleteFunc(slices.Clone(c.Finalizers), func(f string) bool { return slices.Contains(names, f) })
+		})
+	}
+	_, _, err := maps.Update(bg, "a", "x", to(func(c *corev1.ConfigMap) { c.Finalizers = append(slices.Clone(c.Finalizers), "f/z") }), UpdateOptions{})
+	expect(t, err, "422 Invalid metadata.finalizers")
+	if _, err := maps.Create(bg, configMap("a", "x", nil), CreateOptions{}); answer(err) != "409 AlreadyExists" || !strings.HasPrefix(err.Error(), "object is being deleted: ") {
+		t.Error(err)
+	}
+	if _, _, err := maps.Update(bg, "a", "x", without("f/x"), UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := maps.Update(bg, "a", "x", without("f/y"), UpdateOptions{DryRun: true}); err != nil {
+		t.Fatal(err)
+	}
+	must(maps.Get(bg, "a", "x", ""))(t)
+	i, _, err := maps.Update(bg, "a", "x", without("f/y"), UpdateOptions{})
+	if err != nil || len(i.Object().GetFinalizers()) != 0 {
+		t.Fatal(i, err)
+	}
+	_, err = maps.Get(bg, "a", "x", "")
+	expect(t, err, "404 NotFound")
+	if now := must(b.store.Revision(bg))(t); i.Revision() != now {
+		t.Errorf("the item is at %d, the deletion at %d", i.Revision(), now)
+	}
+
+	// A pod in its grace is not removed by losing its finalizer.
+	must(pods.Create(bg, finalized(pod("a", "p", "n"), "f/x"), CreateOptions{}))(t)
+	if _, _, err := pods.Delete(bg, "a", "p", DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := pods.Update(bg, "a", "p", to(func(p *corev1.Pod) { p.Finalizers = nil }), UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	must(pods.Get(bg, "a", "p", ""))(t)
+}
+
+func TestNamespaceWaitsForItsContent(t *testing.T) {
+	b := start(t, Options{})
+	namespaces := b.resource(t, "namespaces")
+	must(namespaces.Create(bg, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "n", Namespace: "ignored"}}, CreateOptions{}))(t)
+	for range 2 {
+		i, removed, err := namespaces.Delete(bg, "", "n", DeleteOptions{})
+		if err != nil || removed {
+			t.Fatal(removed, err)
+		}
+		if n := i.Object().(*corev1.Namespace); n.Status.Phase != corev1.NamespaceTerminating || n.DeletionTimestamp == nil || n.DeletionGracePeriodSeconds != nil {
+			t.Errorf("%+v", n)
+		}
+	}
+	_, _, err := namespaces.Update(bg, "", "n", to(func(n *corev1.Namespace) { n.Spec.Finalizers = nil }), UpdateOptions{Part: "finalize"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = namespaces.Get(bg, "", "n", "")
+	expect(t, err, "404 NotFound")
+}
+
+func TestDeleteCollection(t *testing.T) {
+	b := start(t, Options{})
+	maps := b.resource(t, "configmaps")
+	for n := range 100 {
+		must(maps.Create(bg, configMap([]string{"a", "b"}[n%2], fmt.Sprintf("x%02d", n), map[string]string{"third": fmt.Sprint(n % 3)}), CreateOptions{}))(t)
+	}
+	selector, err := labels.Parse("third=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := must(maps.DeleteCollection(bg, ListOptions{Namespace: "a", Label: selector}, DeleteOptions{}))(t)
+	if len(list.Items) != 16 {
+		t.Errorf("%d deleted", len(list.Items))
+	}
+	list = must(maps.DeleteCollection(bg, ListOptions{Namespace: "a", Limit: 3}, DeleteOptions{}))(t)
+	if len(list.Items) != 3 || list.Continue == "" {
+		t.Errorf("%d deleted", len(list.Items))
+	}
+	refuse := apierrors.NewForbidden(maps.gr(), "x", errors.New("no"))
+	_, err = maps.DeleteCollection(bg, ListOptions{Namespace: "b"}, DeleteOptions{Admit: func(context.Context, kind.Object) error { return refuse }})
+	expect(t, err, "403 Forbidden")
+	must(maps.DeleteCollection(bg, ListOptions{Namespace: "b"}, DeleteOptions{DryRun: true}))(t)
+	b.settle(t)
+	if maps.Len() != 81 {
+		t.Errorf("%d left", maps.Len())
+	}
+}
+
+// What the store says becomes what a client understands.
+func TestStoreErrors(t *testing.T) {
+	failing := &failingStore{Store: memory.New()}
+	t.Cleanup(func() { failing.Close() })
+	b := start(t, Options{Store: failing})
+	maps := b.resource(t, "configmaps")
+	must(maps.Create(bg, configMap("a", "x", nil), CreateOptions{}))(t)
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{store.ErrUnavailable, "504 Timeout"}, {store.ErrNoSpace, "500"}, {store.ErrClosed, "503 ServiceUnavailable"},
+		{errors.New("odd"), "500 InternalError "},
+	} {
+		failing.set(c.err)
+		_, err := maps.Create(bg, configMap("a", "y", nil), CreateOptions{})
+		expect(t, err, strings.TrimSpace(c.want))
+		_, _, err = maps.Update(bg, "a", "x", to(func(c *corev1.ConfigMap) { c.Labels = map[string]string{"a": "b"} }), UpdateOptions{})
+		expect(t, err, strings.TrimSpace(c.want))
+		_, _, err = maps.Delete(bg, "a", "x", DeleteOptions{})
+		expect(t, err, strings.TrimSpace(c.want))
+	}
+	failing.set(nil)
+	b.settle(t)
+	b.claims.mu.Lock()
+	defer b.claims.mu.Unlock()
+	if b.claims.count != 0 || len(b.claims.byKey) != 0 {
+		t.Errorf("%d claims of failed writes are left", b.claims.count)
+	}
+}
+
+type failingStore struct {
+	store.Store
+	mu  sync.Mutex
+	err error
+}
+
+func (s *failingStore) set(err error) { s.mu.Lock(); s.err = err; s.mu.Unlock() }
+func (s *failingStore) get() error    { s.mu.Lock(); defer s.mu.Unlock(); return s.err }
+
+func (s *failingStore) Create(ctx context.Context, k string, v []byte, ttl time.Duration) (int64, error) {
+	if err := s.get(); err != nil {
+		return 0, err
+	}
+	return s.Store.Create(ctx, k, v, ttl)
+}
+
+func (s *failingStore) Update(ctx context.Context, k string, expect int64, v []byte, ttl time.Duration) (int64, error) {
+	if err := s.get(); err != nil {
+		return 0, err
+	}
+	return s.Store.Update(ctx, k, expect, v, ttl)
+}
+
+func (s *failingStore) Delete(ctx context.Context, k string, expect int64) (int64, error) {
+	if err := s.get(); err != nil {
+		return 0, err
+	}
+	return s.Store.Delete(ctx, k, expect)
+}
