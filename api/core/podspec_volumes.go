@@ -75,6 +75,29 @@ func (v *podValidator) volumeSource(volume *corev1.Volume, at *field.Path) {
 		v.descendingPath(s.GitRepo.Directory, at.Child("gitRepo"), "directory")
 	}
 	v.diskSources(s, at, volume.Name, first)
+	v.objectSources(s, at, first)
+	if first(s.PersistentVolumeClaim != nil, "persistentVolumeClaim") && s.PersistentVolumeClaim.ClaimName == "" {
+		v.required(at.Child("persistentVolumeClaim"), "claimName", "")
+	}
+	if first(s.CSI != nil, "csi") {
+		v.csi(s.CSI, at.Child("csi"))
+	}
+	if first(s.Ephemeral != nil, "ephemeral") {
+		v.ephemeralVolume(volume, at)
+	}
+	if first(s.Image != nil, "image") {
+		if s.Image.Reference == "" && v.meta != nil {
+			v.required(at.Child("image"), "reference", "")
+		}
+		v.pullPolicy(s.Image.PullPolicy, at.Child("image"), "pullPolicy")
+	}
+	if found == 0 {
+		v.required(at, "", "must have a type of volume")
+	}
+}
+
+// objectSources are the volumes whose files are made of API objects.
+func (v *podValidator) objectSources(s *corev1.VolumeSource, at *field.Path, first func(bool, string) bool) {
 	if first(s.Secret != nil, "secret") {
 		here := at.Child("secret")
 		if s.Secret.SecretName == "" {
@@ -91,9 +114,6 @@ func (v *podValidator) volumeSource(volume *corev1.Volume, at *field.Path) {
 		v.fileMode(s.ConfigMap.DefaultMode, here, "defaultMode")
 		v.keysToPaths(s.ConfigMap.Items, here)
 	}
-	if first(s.PersistentVolumeClaim != nil, "persistentVolumeClaim") && s.PersistentVolumeClaim.ClaimName == "" {
-		v.required(at.Child("persistentVolumeClaim"), "claimName", "")
-	}
 	// The missing letter in the name of the second downwardAPI source is upstream's.
 	if first(s.DownwardAPI != nil, "downwarAPI") {
 		here := at.Child("downwardAPI")
@@ -104,21 +124,6 @@ func (v *podValidator) volumeSource(volume *corev1.Volume, at *field.Path) {
 	}
 	if first(s.Projected != nil, "projected") {
 		v.projected(s.Projected, at.Child("projected"))
-	}
-	if first(s.CSI != nil, "csi") {
-		v.csi(s.CSI, at.Child("csi"))
-	}
-	if first(s.Ephemeral != nil, "ephemeral") {
-		v.ephemeralVolume(volume, at)
-	}
-	if first(s.Image != nil, "image") {
-		if s.Image.Reference == "" && v.meta != nil {
-			v.required(at.Child("image"), "reference", "")
-		}
-		v.pullPolicy(s.Image.PullPolicy, at.Child("image"), "pullPolicy")
-	}
-	if found == 0 {
-		v.required(at, "", "must have a type of volume")
 	}
 }
 
