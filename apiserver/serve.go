@@ -61,3 +61,6 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, config *tls.Config) 
 	}
 	return err
 }
+
+// InFlight tells how many requests are at work, by whether they only read; long-running ones are not counted.
+func (s *Server) InFlight() (readOnly, mutating int64) { return s.reads.Load(), s.writes.Load() }

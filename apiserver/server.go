@@ -56,6 +56,8 @@ type Options struct {
 	Paths []Path
 	// Observe is told of each finished HTTP request. It must not block.
 	Observe func(Observation)
+	// LongRunning is told of each watch and stream that begins; what it returns is called at its end.
+	LongRunning func(Observation) (done func())
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// MaxReads and MaxWrites bound the requests in flight; 0 means 400 and 200.

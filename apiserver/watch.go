@@ -66,6 +66,9 @@ func (s *Server) serveWatch(x *exchange, rt *route, r *Request) {
 	x.Header().Set("Content-Type", media.Format.StreamContentType())
 	x.WriteHeader(http.StatusOK)
 	x.Flush()
+	if s.LongRunning != nil {
+		defer s.LongRunning(x.observation(0))()
+	}
 	w := watchWriter{x: x, rt: rt, stream: rt.codec.NewStream(media, include), source: resp.Watch, bookmarks: r.ListOptions.AllowWatchBookmarks}
 	w.run(timeout.C, s.stopping.Done())
 }
