@@ -29,6 +29,9 @@ const (
 	DefaultRetryPeriod   = 2 * time.Second
 )
 
+// retryMin is how soon a try is repeated that failed; the time doubles up to the retry period.
+const retryMin = 20 * time.Millisecond
+
 // Names of the Leases of upstream's components, in kube-system.
 const (
 	ControllerManager = "kube-controller-manager"
@@ -107,15 +110,19 @@ func (c *Candidate) acquire(ctx context.Context) (*coordinationv1.Lease, error) 
 	watching, cancel := context.WithCancel(ctx)
 	defer cancel()
 	released := c.watchRelease(watching)
+	backoff := retryMin
 	for {
 		lease, err := c.try(ctx)
 		if err == nil && lease != nil {
 			return lease, nil
 		}
-		if err != nil && ctx.Err() == nil {
+		wait := c.RetryPeriod + rand.N(c.RetryPeriod/5)
+		if err != nil {
+			// Not another's lease but a fault: most often, at the first start, the namespace is not there yet.
+			wait, backoff = min(wait, backoff), 2*backoff
 			slog.Debug("cannot acquire the lease yet", "lease", c.Name, "error", err)
 		}
-		timer := time.NewTimer(c.RetryPeriod + rand.N(c.RetryPeriod/5))
+		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
 		case <-released:

@@ -103,24 +103,18 @@ func growTo(d *appsv1.Deployment, all []*appsv1.ReplicaSet, newest *appsv1.Repli
 // has pods it gets them all; in the middle of a rollout all share the change in proportion to their size.
 func (p *planner) scale() {
 	if only := p.activeOrLatest(); only != nil {
-		p.resizeWithSizes(only, replicas(p.d))
+		// Even if it has the size, its annotations must say so: else the Deployment would look scaled for ever.
+		p.size(only, replicas(p.d))
 		return
 	}
 	if p.saturated() {
 		for _, rs := range active(p.old) {
-			p.resizeWithSizes(rs, 0)
+			p.resize(rs, 0)
 		}
 		return
 	}
 	if p.d.Spec.Strategy.Type == appsv1.RollingUpdateDeploymentStrategyType {
 		p.scaleInProportion()
-	}
-}
-
-// resizeWithSizes leaves a ReplicaSet alone that has the size, annotations included.
-func (p *planner) resizeWithSizes(rs *appsv1.ReplicaSet, size int32) {
-	if *rs.Spec.Replicas != size {
-		p.size(rs, size)
 	}
 }
 

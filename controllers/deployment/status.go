@@ -100,11 +100,11 @@ func (p *planner) countStatus() appsv1.DeploymentStatus {
 	return s
 }
 
-// terminating is unknown (nil) when one of the ReplicaSets does not tell.
+// terminating is unknown (nil) when one of the ReplicaSets has been counted and does not tell.
 func terminating(sets []*appsv1.ReplicaSet) *int32 {
 	n := int32(0)
 	for _, rs := range sets {
-		if rs.Status.TerminatingReplicas == nil && rs.UID != "" {
+		if rs.Status.TerminatingReplicas == nil && rs.Status.ObservedGeneration > 0 {
 			return nil
 		}
 		n += ptr.Deref(rs.Status.TerminatingReplicas, 0)
