@@ -33,7 +33,7 @@ type stage struct {
 type actor struct {
 	node *node
 	// latest state of the pod; nil while there is nothing to do, so that quiet pods take little memory.
-	latest  *corev1.Pod
+	latest *corev1.Pod
 	// ip is empty before the pod needs one and after it has ended.
 	ip      string
 	ended   bool
