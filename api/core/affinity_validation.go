@@ -153,17 +153,26 @@ func (v *podValidator) keysOnce(matched, mismatched []string, s *metav1.LabelSel
 		for key := range s.MatchLabels {
 			seen[key] = true
 		}
+		position := map[string]int{}
+		for i, key := range matched {
+			position[key] = i
+		}
 		for _, e := range s.MatchExpressions {
-			for i, key := range matched {
-				if key == e.Key && seen[key] {
-					v.invalid(at.Index(i), "", key, "is both in matchLabelKeys and in labelSelector")
-				}
+			if i, ok := position[e.Key]; ok && seen[e.Key] {
+				v.invalid(at.Index(i), "", e.Key, "is both in matchLabelKeys and in labelSelector")
 			}
 			seen[e.Key] = true
 		}
 	}
+	if len(matched) == 0 || len(mismatched) == 0 {
+		return
+	}
+	var other names
+	for _, key := range mismatched {
+		other.add(key)
+	}
 	for i, key := range matched {
-		if contains(mismatched, key) {
+		if other.has(key) {
 			v.invalid(at.Child("matchLabelKeys").Index(i), "", key, "is both in matchLabelKeys and in mismatchLabelKeys")
 		}
 	}
@@ -207,8 +216,21 @@ func (ps *problems) toleration(t *corev1.Toleration, at *field.Path, i int) {
 	}
 }
 
+// spread tells constraints apart: there may be one of each.
+type spread struct {
+	key  string
+	when corev1.UnsatisfiableConstraintAction
+}
+
 func (v *podValidator) topologySpread(at *field.Path) {
+	if len(v.spec.TopologySpreadConstraints) == 0 {
+		return
+	}
 	list := v.spec.TopologySpreadConstraints
+	last := map[spread]int{}
+	for i := range list {
+		last[spread{list[i].TopologyKey, list[i].WhenUnsatisfiable}] = i
+	}
 	for i := range list {
 		c, here := &list[i], at.Child("topologySpreadConstraints").Index(i)
 		if c.MaxSkew <= 0 {
@@ -218,11 +240,8 @@ func (v *podValidator) topologySpread(at *field.Path) {
 			v.required(here, "topologyKey", "must not be empty")
 		}
 		oneOf(&v.problems, here, "whenUnsatisfiable", c.WhenUnsatisfiable, corev1.DoNotSchedule, corev1.ScheduleAnyway)
-		for j := i + 1; j < len(list); j++ {
-			if list[j].TopologyKey == c.TopologyKey && list[j].WhenUnsatisfiable == c.WhenUnsatisfiable {
-				v.duplicate(here, "{topologyKey, whenUnsatisfiable}", fmt.Sprintf("{%v, %v}", c.TopologyKey, c.WhenUnsatisfiable))
-				break
-			}
+		if last[spread{c.TopologyKey, c.WhenUnsatisfiable}] > i {
+			v.duplicate(here, "{topologyKey, whenUnsatisfiable}", fmt.Sprintf("{%v, %v}", c.TopologyKey, c.WhenUnsatisfiable))
 		}
 		if n := c.MinDomains; n != nil {
 			if *n <= 0 {

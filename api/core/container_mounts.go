@@ -10,6 +10,9 @@ import (
 
 // volume is the pod's volume of that name, nil if there is none without problems.
 func (v *podValidator) volume(name string) *corev1.Volume {
+	if v.byName != nil {
+		return v.byName[name]
+	}
 	for _, volume := range v.volumes {
 		if volume.Name == name {
 			return volume
@@ -18,14 +21,45 @@ func (v *podValidator) volume(name string) *corev1.Volume {
 	return nil
 }
 
+// volumesIndexed is the number of volumes from which looking for one by one would take too long.
+const volumesIndexed = 16
+
+func (v *podValidator) addVolume(volume *corev1.Volume) {
+	v.volumes = append(v.volumes, volume)
+	switch {
+	case v.byName != nil:
+		v.byName[volume.Name] = volume
+	case len(v.volumes) == volumesIndexed:
+		v.byName = make(map[string]*corev1.Volume, len(v.spec.Volumes))
+		for _, known := range v.volumes {
+			v.byName[known.Name] = known
+		}
+	}
+}
+
 func (v *podValidator) volumeMounts(c *corev1.Container, at *field.Path) {
+	var paths, devices, devicePaths names
+	for i := range c.VolumeDevices {
+		devices.add(c.VolumeDevices[i].Name)
+		devicePaths.add(c.VolumeDevices[i].DevicePath)
+	}
 	for i := range c.VolumeMounts {
 		m := &c.VolumeMounts[i]
 		volume := v.volume(m.Name)
+		unique := paths.add(m.MountPath)
 		if volume != nil && volume.Image == nil && m.Name != "" && m.MountPath != "" && len(c.VolumeDevices) == 0 &&
-			m.SubPath == "" && m.SubPathExpr == "" && m.MountPropagation == nil && m.RecursiveReadOnly == nil &&
-			!mountedBefore(c.VolumeMounts[:i], m.MountPath) {
+			m.SubPath == "" && m.SubPathExpr == "" && m.MountPropagation == nil && m.RecursiveReadOnly == nil && unique {
 			continue
+		}
+		here := at.Child("volumeMounts").Index(i)
+		if !unique {
+			v.invalid(here, "mountPath", m.MountPath, "must be unique")
+		}
+		if devices.has(m.Name) {
+			v.invalid(here, "name", m.Name, "is already in volumeDevices")
+		}
+		if devicePaths.has(m.MountPath) {
+			v.invalid(here, "mountPath", m.MountPath, "is already a path in volumeDevices")
 		}
 		v.volumeMount(c, i, volume, at.Child("volumeMounts"))
 	}
@@ -42,17 +76,6 @@ func (v *podValidator) volumeMount(c *corev1.Container, i int, volume *corev1.Vo
 	}
 	if m.MountPath == "" {
 		v.required(here, "mountPath", "")
-	}
-	if mountedBefore(c.VolumeMounts[:i], m.MountPath) {
-		v.invalid(here, "mountPath", m.MountPath, "must be unique")
-	}
-	for j := range c.VolumeDevices {
-		if c.VolumeDevices[j].Name == m.Name {
-			v.invalid(here, "name", m.Name, "is already in volumeDevices")
-		}
-		if c.VolumeDevices[j].DevicePath == m.MountPath {
-			v.invalid(here, "mountPath", m.MountPath, "is already a path in volumeDevices")
-		}
 	}
 	if volume != nil && volume.Image != nil {
 		if m.SubPath != "" {
@@ -73,15 +96,6 @@ func (v *podValidator) volumeMount(c *corev1.Container, i int, volume *corev1.Vo
 	}
 	v.mountPropagation(c, m, at)
 	v.recursiveReadOnly(m, at)
-}
-
-func mountedBefore(mounts []corev1.VolumeMount, path string) bool {
-	for i := range mounts {
-		if mounts[i].MountPath == path {
-			return true
-		}
-	}
-	return false
 }
 
 func (v *podValidator) mountPropagation(c *corev1.Container, m *corev1.VolumeMount, at *field.Path) {
@@ -114,6 +128,14 @@ func (v *podValidator) recursiveReadOnly(m *corev1.VolumeMount, at *field.Path) 
 }
 
 func (v *podValidator) volumeDevices(c *corev1.Container, at *field.Path) {
+	if len(c.VolumeDevices) == 0 {
+		return
+	}
+	var seen, paths, mounts, mountPaths names
+	for i := range c.VolumeMounts {
+		mounts.add(c.VolumeMounts[i].Name)
+		mountPaths.add(c.VolumeMounts[i].MountPath)
+	}
 	for i := range c.VolumeDevices {
 		d, here := &c.VolumeDevices[i], at.Child("volumeDevices").Index(i)
 		volume := v.volume(d.Name)
@@ -129,24 +151,19 @@ func (v *podValidator) volumeDevices(c *corev1.Container, at *field.Path) {
 		if d.DevicePath == "" {
 			v.required(here, "devicePath", "")
 		}
-		for _, earlier := range c.VolumeDevices[:i] {
-			if d.Name != "" && earlier.Name == d.Name {
-				v.invalid(here, "name", d.Name, "must be unique")
-			}
-			if earlier.DevicePath == d.DevicePath && !climbs(d.DevicePath) {
-				v.invalid(here, "devicePath", d.DevicePath, "must be unique")
-			}
+		if d.Name != "" && !seen.add(d.Name) {
+			v.invalid(here, "name", d.Name, "must be unique")
 		}
 		if climbs(d.DevicePath) {
 			v.invalid(here, "devicePath", d.DevicePath, "must not contain '..'")
+		} else if !paths.add(d.DevicePath) {
+			v.invalid(here, "devicePath", d.DevicePath, "must be unique")
 		}
-		for j := range c.VolumeMounts {
-			if c.VolumeMounts[j].Name == d.Name {
-				v.invalid(here, "name", d.Name, "is already in volumeMounts")
-			}
-			if c.VolumeMounts[j].MountPath == d.DevicePath {
-				v.invalid(here, "devicePath", d.DevicePath, "is already a path in volumeMounts")
-			}
+		if mounts.has(d.Name) {
+			v.invalid(here, "name", d.Name, "is already in volumeMounts")
+		}
+		if mountPaths.has(d.DevicePath) {
+			v.invalid(here, "devicePath", d.DevicePath, "is already a path in volumeMounts")
 		}
 	}
 }

@@ -135,23 +135,25 @@ func (v *podValidator) amount(name corev1.ResourceName, q resource.Quantity, at 
 
 // claimReferences are a container's uses of the pod's resource claims, or of single requests of them.
 func (v *podValidator) claimReferences(claims []corev1.ResourceClaim, at *field.Path) {
+	var whole, parts, exact names // the whole claim includes each of its requests
 	for i, c := range claims {
 		here := at.Child("claims").Index(i)
 		if c.Name == "" {
 			v.required(here, "", "")
 			continue
 		}
-		if c.Request != "" {
+		repeated := whole.has(c.Name)
+		if c.Request == "" {
+			repeated = !whole.add(c.Name) || parts.has(c.Name)
+		} else {
 			v.label(here, "request", c.Request)
+			parts.add(c.Name)
+			repeated = !exact.add(c.Name+"/"+c.Request) || repeated
 		}
-		for _, earlier := range claims[:i] {
-			// The whole claim includes each of its requests.
-			if earlier.Name == c.Name && (earlier.Request == c.Request || earlier.Request == "" || c.Request == "") {
-				v.duplicate(here, "", c.Name)
-				break
-			}
+		if repeated {
+			v.duplicate(here, "", c.Name)
 		}
-		if !claimNamed(v.spec.ResourceClaims, c.Name) {
+		if !v.claims.has(c.Name) {
 			v.notFound(here, "", c.Name)
 		}
 	}

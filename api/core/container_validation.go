@@ -19,7 +19,7 @@ func (v *podValidator) containers(at *field.Path) {
 	for i := range list {
 		c, here := &list[i], at.Index(i)
 		v.container(c, here)
-		if containerNamed(list[:i], c.Name) {
+		if !v.names.add(c.Name) {
 			v.duplicate(here, "name", c.Name)
 		}
 		v.lifecycleAndProbes(c, here)
@@ -34,7 +34,7 @@ func (v *podValidator) initContainers(at *field.Path) {
 		c, here := &list[i], at.Child("initContainers").Index(i)
 		v.container(c, here)
 		v.restartRules(c, here)
-		if containerNamed(v.spec.Containers, c.Name) || c.Name != "" && containerNamed(list[:i], c.Name) {
+		if v.names.has(c.Name) || c.Name != "" && !v.names.add(c.Name) {
 			v.duplicate(here, "name", c.Name)
 		}
 		// Init containers run one after another, so each has the host's ports to itself.
@@ -70,19 +70,16 @@ var ephemeralContainerFields = map[string]bool{
 func (v *podValidator) ephemeralContainers(at *field.Path) {
 	const detail = "may not be set for ephemeral containers"
 	list := v.spec.EphemeralContainers
+	var own names // may not be targets
 	for i := range list {
 		e, here := &list[i], at.Child("ephemeralContainers").Index(i)
 		c := (*corev1.Container)(&e.EphemeralContainerCommon)
 		v.container(c, here)
 		v.imageWithoutSpace(c, here)
-		taken := containerNamed(v.spec.Containers, c.Name) || containerNamed(v.spec.InitContainers, c.Name)
-		for j := range list[:i] {
-			taken = taken || list[j].Name == c.Name
-		}
-		if taken {
+		if v.names.has(c.Name) || !own.add(c.Name) {
 			v.duplicate(here, "name", c.Name)
 		}
-		if t := e.TargetContainerName; t != "" && !containerNamed(v.spec.Containers, t) && !containerNamed(v.spec.InitContainers, t) {
+		if t := e.TargetContainerName; t != "" && !v.names.has(t) {
 			v.notFound(here, "targetContainerName", t)
 		}
 		value := reflect.ValueOf(e.EphemeralContainerCommon)
@@ -139,12 +136,13 @@ func (v *podValidator) imageWithoutSpace(c *corev1.Container, at *field.Path) {
 }
 
 func (v *podValidator) ports(ports []corev1.ContainerPort, at *field.Path) {
+	var seen names
 	for i := range ports {
 		port, here := &ports[i], at.Child("ports").Index(i)
 		if port.Name != "" {
 			if msgs := validation.IsValidPortName(port.Name); len(msgs) > 0 {
 				v.messages(here, "name", port.Name, msgs)
-			} else if portNamed(ports[:i], port.Name) {
+			} else if !seen.add(port.Name) {
 				v.duplicate(here, "name", port.Name)
 			}
 		}
@@ -164,15 +162,6 @@ func (v *podValidator) portNumber(n int, at *field.Path, child string) {
 	for _, m := range validation.IsValidPortNum(n) {
 		v.invalid(at, child, n, m)
 	}
-}
-
-func portNamed(ports []corev1.ContainerPort, name string) bool {
-	for i := range ports {
-		if ports[i].Name == name {
-			return true
-		}
-	}
-	return false
 }
 
 // hostPortConflicts: a port of the node can be taken once.

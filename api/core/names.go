@@ -33,3 +33,38 @@ func plainLabel(s string) bool {
 	}
 	return true
 }
+
+// names is a set of strings. While it is small, as nearly all are, it costs no allocation; when a request makes it
+// large, looking up stays cheap.
+type names struct {
+	few  [8]string
+	n    int
+	many map[string]struct{}
+}
+
+// add puts a name into the set and tells whether it is new.
+func (s *names) add(name string) bool {
+	if s.has(name) {
+		return false
+	}
+	if s.many == nil && s.n < len(s.few) {
+		s.few[s.n] = name
+		s.n++
+		return true
+	}
+	if s.many == nil {
+		s.many = make(map[string]struct{}, 2*len(s.few))
+	}
+	s.many[name] = struct{}{}
+	return true
+}
+
+func (s *names) has(name string) bool {
+	for i := 0; i < s.n; i++ {
+		if s.few[i] == name {
+			return true
+		}
+	}
+	_, ok := s.many[name]
+	return ok
+}

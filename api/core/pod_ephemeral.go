@@ -34,14 +34,13 @@ func validateEphemeralContainersUpdate(new, old *corev1.Pod) field.ErrorList {
 		return ps.list
 	}
 	ps.changedPod(new, old)
+	present := make(map[string]*corev1.EphemeralContainer, len(new.Spec.EphemeralContainers))
+	for i := range new.Spec.EphemeralContainers {
+		present[new.Spec.EphemeralContainers[i].Name] = &new.Spec.EphemeralContainers[i]
+	}
 	for i := range old.Spec.EphemeralContainers {
 		before := &old.Spec.EphemeralContainers[i]
-		var after *corev1.EphemeralContainer
-		for j := range new.Spec.EphemeralContainers {
-			if new.Spec.EphemeralContainers[j].Name == before.Name {
-				after = &new.Spec.EphemeralContainers[j]
-			}
-		}
+		after := present[before.Name]
 		switch {
 		case after == nil:
 			ps.forbidden(specPath, "ephemeralContainers", "existing ephemeral container "+before.Name+" may not be removed")

@@ -27,26 +27,27 @@ func preparePodStatus(new, old *corev1.Pod) {
 // keepConditionGenerations fills in the observed generations that an older node leaves out. There may be several
 // conditions of a type; they are taken in order.
 func keepConditionGenerations(new, old []corev1.PodCondition) {
+	var before map[corev1.PodConditionType][]int64
+	for i := range old {
+		if old[i].ObservedGeneration != 0 && before == nil {
+			before = map[corev1.PodConditionType][]int64{}
+		}
+	}
+	if before == nil {
+		return
+	}
+	for i := range old {
+		before[old[i].Type] = append(before[old[i].Type], old[i].ObservedGeneration)
+	}
 	for i := range new {
-		if new[i].ObservedGeneration != 0 {
+		list := before[new[i].Type]
+		if len(list) == 0 {
 			continue
 		}
-		before := 0
-		for j := range new[:i] {
-			if new[j].Type == new[i].Type {
-				before++
-			}
+		if new[i].ObservedGeneration == 0 {
+			new[i].ObservedGeneration = list[0]
 		}
-		for j := range old {
-			if old[j].Type != new[i].Type {
-				continue
-			}
-			if before == 0 {
-				new[i].ObservedGeneration = old[j].ObservedGeneration
-				break
-			}
-			before--
-		}
+		before[new[i].Type] = list[1:]
 	}
 }
 
@@ -121,8 +122,9 @@ func (ps *problems) addresses(ips []string, child string) {
 	if !dual || len(ips) > 2 {
 		ps.invalid(at, "", ips, "may have one address of each family only")
 	}
+	var seen names
 	for i := range ips {
-		if contains(ips[:i], ips[i]) {
+		if !seen.add(ips[i]) {
 			ps.duplicate(at.Index(i), "", ips[i])
 		}
 	}
@@ -170,16 +172,20 @@ func restartsItself(containers []corev1.Container, name string) bool {
 }
 
 func (ps *problems) claimStatuses(p *corev1.Pod) {
+	if len(p.Status.ResourceClaimStatuses) == 0 {
+		return
+	}
+	var claims, seen names
+	for i := range p.Spec.ResourceClaims {
+		claims.add(p.Spec.ResourceClaims[i].Name)
+	}
 	for i, s := range p.Status.ResourceClaimStatuses {
 		at := statusPath.Child("resourceClaimStatuses").Index(i)
-		if !claimNamed(p.Spec.ResourceClaims, s.Name) {
+		if !claims.has(s.Name) {
 			ps.invalid(at, "name", s.Name, "must be the name of an entry in spec.resourceClaims")
 		}
-		for _, earlier := range p.Status.ResourceClaimStatuses[:i] {
-			if earlier.Name == s.Name {
-				ps.duplicate(at, "name", s.Name)
-				break
-			}
+		if !seen.add(s.Name) {
+			ps.duplicate(at, "name", s.Name)
 		}
 		if s.ResourceClaimName != nil {
 			ps.subdomain(at, "name", *s.ResourceClaimName)
@@ -226,14 +232,12 @@ func (ps *problems) allocatedStatus(statuses []corev1.ContainerStatus, container
 			if !asksFor(containers, statuses[i].Name, r.Name) {
 				ps.invalid(at, "name", r.Name, "must be a resource or claim that the container asks for")
 			}
+			var ids names
 			for k := range r.Resources {
 				here := at.Child("resources").Index(k)
 				oneOf(ps, here, "health", r.Resources[k].Health, corev1.ResourceHealthStatusHealthy, corev1.ResourceHealthStatusUnhealthy, corev1.ResourceHealthStatusUnknown)
-				for _, earlier := range r.Resources[:k] {
-					if earlier.ResourceID == r.Resources[k].ResourceID {
-						ps.duplicate(here, "resourceID", string(earlier.ResourceID))
-						break
-					}
+				if id := string(r.Resources[k].ResourceID); !ids.add(id) {
+					ps.duplicate(here, "resourceID", id)
 				}
 			}
 		}

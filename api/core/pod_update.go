@@ -83,13 +83,14 @@ func (ps *problems) deadlineChange(new, old *int64) bool {
 
 // tolerationsAdded: of present tolerations only the time may change.
 func (ps *problems) tolerationsAdded(new, old []corev1.Toleration) {
-	for _, before := range old {
-		found := false
-		for _, after := range new {
-			before.TolerationSeconds = after.TolerationSeconds
-			found = found || before == after
-		}
-		if !found {
+	present := make(map[corev1.Toleration]bool, len(new))
+	for _, t := range new {
+		t.TolerationSeconds = nil
+		present[t] = true
+	}
+	for _, t := range old {
+		t.TolerationSeconds = nil
+		if !present[t] {
 			ps.forbidden(specPath, "tolerations", "existing tolerations may not be changed except for their tolerationSeconds")
 			return
 		}
@@ -98,12 +99,12 @@ func (ps *problems) tolerationsAdded(new, old []corev1.Toleration) {
 }
 
 func (ps *problems) gatesRemoved(new, old []corev1.PodSchedulingGate) {
+	var known names
+	for _, gate := range old {
+		known.add(gate.Name)
+	}
 	for i, gate := range new {
-		known := false
-		for _, before := range old {
-			known = known || before.Name == gate.Name
-		}
-		if !known {
+		if !known.has(gate.Name) {
 			ps.forbidden(specPath.Child("schedulingGates").Index(i), "name", fmt.Sprintf("gates may only be removed, but %q is new", gate.Name))
 		}
 	}

@@ -192,21 +192,23 @@ func (w *warnings) volume(v *corev1.Volume, spec *field.Path, i int) {
 
 // tokenPaths: other sources that write where a token is written.
 func (w *warnings) tokenPaths(s *corev1.PodSpec, spec *field.Path) {
-	var tokens []string
+	var tokens names
+	found := false
 	for i := range s.Volumes {
 		if p := s.Volumes[i].Projected; p != nil {
 			for j := range p.Sources {
 				if t := p.Sources[j].ServiceAccountToken; t != nil {
-					tokens = append(tokens, t.Path)
+					tokens.add(t.Path)
+					found = true
 				}
 			}
 		}
 	}
-	if len(tokens) == 0 {
+	if !found {
 		return
 	}
 	clash := func(path string, at func() *field.Path) {
-		if contains(tokens, path) {
+		if tokens.has(path) {
 			w.about(at(), fmt.Sprintf("has duplicated path with ServiceAccountToken %q", path))
 		}
 	}
@@ -242,22 +244,17 @@ func (w *warnings) tokenPaths(s *corev1.PodSpec, spec *field.Path) {
 }
 
 func (w *warnings) repeatedEntries(s *corev1.PodSpec, spec *field.Path) {
+	var ips, secrets names
 	for i := range s.HostAliases {
-		for j := range s.HostAliases[:i] {
-			if s.HostAliases[j].IP == s.HostAliases[i].IP {
-				w.about(spec.Child("hostAliases").Index(i).Child("ip"), fmt.Sprintf("duplicate ip %q", s.HostAliases[i].IP))
-				break
-			}
+		if ip := s.HostAliases[i].IP; !ips.add(ip) {
+			w.about(spec.Child("hostAliases").Index(i).Child("ip"), fmt.Sprintf("duplicate ip %q", ip))
 		}
 	}
 	for i := range s.ImagePullSecrets {
 		name := s.ImagePullSecrets[i].Name
 		at := func() *field.Path { return spec.Child("imagePullSecrets").Index(i).Child("name") }
-		for j := range s.ImagePullSecrets[:i] {
-			if s.ImagePullSecrets[j].Name == name {
-				w.about(at(), fmt.Sprintf("duplicate name %q", name))
-				break
-			}
+		if !secrets.add(name) {
+			w.about(at(), fmt.Sprintf("duplicate name %q", name))
 		}
 		if name == "" {
 			w.about(at(), fmt.Sprintf("invalid empty name %q", name))
@@ -281,19 +278,20 @@ func (w *warnings) fraction(list corev1.ResourceList, at func() *field.Path) {
 
 // hiddenEnv: a variable that is set twice is fine if the second value builds on the first.
 func (w *warnings) hiddenEnv(c *corev1.Container, path func() *field.Path) {
+	var seen names
 	for i := range c.Env {
 		e := &c.Env[i]
-		for j := range c.Env[:i] {
-			if c.Env[j].Name != e.Name {
-				continue
-			}
-			if ref := "$(" + e.Name + ")"; e.ValueFrom != nil || e.Value == ref || !strings.Contains(e.Value, ref) {
-				w.about(path().Child("env").Index(i), fmt.Sprintf("hides previous definition of %q, which may be dropped when using apply", e.Name))
-			}
-			break
+		if seen.add(e.Name) {
+			continue
+		}
+		if ref := "$(" + e.Name + ")"; e.ValueFrom != nil || e.Value == ref || !strings.Contains(e.Value, ref) {
+			w.about(path().Child("env").Index(i), fmt.Sprintf("hides previous definition of %q, which may be dropped when using apply", e.Name))
 		}
 	}
 }
+
+// portWarningsMax ends the comparison of ports, whose number of pairs is large where a port is repeated often.
+const portWarningsMax = 100
 
 // ports: the same port in several containers, unless host ports or addresses tell them apart.
 func (w *warnings) ports(s *corev1.PodSpec, spec *field.Path) {
@@ -301,7 +299,11 @@ func (w *warnings) ports(s *corev1.PodSpec, spec *field.Path) {
 		port *corev1.ContainerPort
 		at   func() *field.Path
 	}
-	var all []seen
+	type number struct {
+		port     int32
+		protocol corev1.Protocol
+	}
+	all := map[number][]seen{}
 	eachContainer(s, spec, func(c *corev1.Container, path func() *field.Path) {
 		for i := range c.Ports {
 			port := &c.Ports[i]
@@ -309,9 +311,10 @@ func (w *warnings) ports(s *corev1.PodSpec, spec *field.Path) {
 			if port.HostIP != "" && port.HostPort == 0 {
 				w.about(at(), fmt.Sprintf("hostIP set without hostPort: %+v", *port))
 			}
-			for _, other := range all {
-				if other.port.ContainerPort != port.ContainerPort || other.port.Protocol != port.Protocol {
-					continue
+			key := number{port.ContainerPort, port.Protocol}
+			for _, other := range all[key] {
+				if len(w.list) > portWarningsMax {
+					return
 				}
 				switch {
 				case port.HostIP == other.port.HostIP && port.HostPort == other.port.HostPort:
@@ -322,7 +325,7 @@ func (w *warnings) ports(s *corev1.PodSpec, spec *field.Path) {
 					w.about(at(), "dangerously ambiguous port definition with "+other.at().String())
 				}
 			}
-			all = append(all, seen{port, at})
+			all[key] = append(all[key], seen{port, at})
 		}
 	})
 }

@@ -17,18 +17,13 @@ const (
 
 func (v *podValidator) projected(p *corev1.ProjectedVolumeSource, at *field.Path) {
 	v.fileMode(p.DefaultMode, at, "defaultMode")
-	var paths []string
+	var paths names
 	// once notes a path in the volume, which only one source may write. Tokens are not noted: their paths were
 	// never compared, so a clash with them is a warning only.
 	once := func(path string) {
-		if path == "" {
-			return
-		}
-		if contains(paths, path) {
+		if path != "" && !paths.add(path) {
 			v.invalid(at, "", path, "is the path of more than one source")
-			return
 		}
-		paths = append(paths, path)
 	}
 	for i := range p.Sources {
 		v.projection(&p.Sources[i], at, at.Child("sources").Index(i), once)

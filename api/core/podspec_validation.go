@@ -30,6 +30,12 @@ type podValidator struct {
 	allow PodAllowances
 	// volumes are those without problems, so that mounts of a bad volume are reported too.
 	volumes []*corev1.Volume
+	// byName is an index of volumes when they are many.
+	byName map[string]*corev1.Volume
+	// names of containers and init containers, as far as they have been visited.
+	names names
+	// claims are the names of the pod's resource claims.
+	claims names
 	// hostUsers is false when the pod has a user namespace of its own.
 	hostUsers bool
 }
@@ -236,14 +242,12 @@ func (v *podValidator) gates(at *field.Path) {
 	for i, gate := range v.spec.ReadinessGates {
 		v.messages(at.Child("readinessGates").Index(i), "conditionType", string(gate.ConditionType), validation.IsQualifiedName(string(gate.ConditionType)))
 	}
+	var seen names
 	for i, gate := range v.spec.SchedulingGates {
 		here := at.Child("schedulingGates").Index(i)
 		v.messages(here, "", gate.Name, validation.IsQualifiedName(gate.Name))
-		for _, earlier := range v.spec.SchedulingGates[:i] {
-			if earlier.Name == gate.Name {
-				v.duplicate(here, "", gate.Name)
-				break
-			}
+		if !seen.add(gate.Name) {
+			v.duplicate(here, "", gate.Name)
 		}
 	}
 }
@@ -256,7 +260,7 @@ func (v *podValidator) podResourceClaims(at *field.Path) {
 		switch {
 		case c.Name == "":
 			v.required(here, "name", "")
-		case claimNamed(v.spec.ResourceClaims[:i], c.Name):
+		case !v.claims.add(c.Name):
 			v.duplicate(here, "name", c.Name)
 		default:
 			v.label(here, "name", c.Name)
@@ -271,13 +275,4 @@ func (v *podValidator) podResourceClaims(at *field.Path) {
 			v.subdomain(here, "resourceClaimTemplateName", *c.ResourceClaimTemplateName)
 		}
 	}
-}
-
-func claimNamed(claims []corev1.PodResourceClaim, name string) bool {
-	for i := range claims {
-		if claims[i].Name == name {
-			return true
-		}
-	}
-	return false
 }

@@ -13,7 +13,8 @@ func (v *podValidator) podVolumes(at *field.Path) {
 	if len(list) == 0 {
 		return
 	}
-	v.volumes = make([]*corev1.Volume, 0, len(list))
+	v.volumes = make([]*corev1.Volume, 0, min(len(list), volumesIndexed))
+	made := v.madeClaims()
 	for i := range list {
 		volume, here := &list[i], at.Index(i)
 		before := len(v.list)
@@ -27,25 +28,25 @@ func (v *podValidator) podVolumes(at *field.Path) {
 			v.duplicate(here, "name", volume.Name)
 		}
 		if len(v.list) == before {
-			v.volumes = append(v.volumes, volume)
+			v.addVolume(volume)
 		}
-		if c := volume.PersistentVolumeClaim; c != nil && v.makesClaim(c.ClaimName) {
+		if c := volume.PersistentVolumeClaim; c != nil && made.has(c.ClaimName) {
 			v.invalid(here.Child("persistentVolumeClaim"), "claimName", c.ClaimName, "must not be a claim that is made for an ephemeral volume of this pod")
 		}
 	}
 }
 
-// makesClaim tells whether a claim of that name is made for one of the pod's ephemeral volumes.
-func (v *podValidator) makesClaim(claim string) bool {
-	if v.meta == nil || v.meta.Name == "" || !strings.HasPrefix(claim, v.meta.Name+"-") {
-		return false
+// madeClaims are the names of the claims that are made for the pod's ephemeral volumes.
+func (v *podValidator) madeClaims() (claims names) {
+	if v.meta == nil || v.meta.Name == "" {
+		return claims
 	}
 	for i := range v.spec.Volumes {
-		if v.spec.Volumes[i].Ephemeral != nil && v.meta.Name+"-"+v.spec.Volumes[i].Name == claim {
-			return true
+		if v.spec.Volumes[i].Ephemeral != nil {
+			claims.add(v.meta.Name + "-" + v.spec.Volumes[i].Name)
 		}
 	}
-	return false
+	return claims
 }
 
 // volumeSource: a volume has exactly one source. Further ones are forbidden and not looked into.

@@ -159,6 +159,7 @@ const sysctlNameMax = 253
 var sysctlName = regexp.MustCompile(`^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$`)
 
 func (v *podValidator) sysctls(list []corev1.Sysctl, at *field.Path) {
+	var seen names
 	for i := range list {
 		name, here := list[i].Name, at.Index(i)
 		switch {
@@ -166,13 +167,8 @@ func (v *podValidator) sysctls(list []corev1.Sysctl, at *field.Path) {
 			v.required(here, "name", "")
 		case len(name) > sysctlNameMax || !sysctlName.MatchString(name):
 			v.invalid(here, "name", name, "is no name of a kernel parameter")
-		default:
-			for _, earlier := range list[:i] {
-				if earlier.Name == name {
-					v.duplicate(here, "name", name)
-					break
-				}
-			}
+		case !seen.add(name):
+			v.duplicate(here, "name", name)
 		}
 		if v.allow.HostNamespaceSysctls {
 			continue
