@@ -16,8 +16,10 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/api/events"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/api/networking"
+	"github.com/wheelhouse-k8s/wheelhouse/api/policy"
 	"github.com/wheelhouse-k8s/wheelhouse/api/rbac"
 	"github.com/wheelhouse-k8s/wheelhouse/api/scheduling"
+	"github.com/wheelhouse-k8s/wheelhouse/api/storage"
 )
 
 // list is the catalog, in the order of discovery: groups by their priority, resources by name.
@@ -32,6 +34,8 @@ func list() []*kind.Info {
 		core.Node.Info(),
 		core.Pod.Info(),
 		core.PodTemplate.Info(),
+		core.ReplicationController.Info(),
+		core.ResourceQuota.Info(),
 		core.Secret.Info(),
 		core.ServiceAccount.Info(),
 		core.Service.Info(),
@@ -52,13 +56,19 @@ func list() []*kind.Info {
 		authorization.SelfSubjectRulesReview.Info(),
 		authorization.SubjectAccessReview.Info(),
 
+		networking.IngressClass.Info(),
 		networking.IPAddress.Info(),
+		networking.NetworkPolicy.Info(),
 		networking.ServiceCIDR.Info(),
+
+		policy.PodDisruptionBudget.Info(),
 
 		rbac.ClusterRoleBinding.Info(),
 		rbac.ClusterRole.Info(),
 		rbac.RoleBinding.Info(),
 		rbac.Role.Info(),
+
+		storage.StorageClass.Info(),
 
 		scheduling.PriorityClass.Info(),
 

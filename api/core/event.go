@@ -28,6 +28,7 @@ var Event = kind.Kind[*corev1.Event]{
 		return validateOldEvent(new, "reportingComponent")
 	},
 	CreateOnUpdate: true,
+	FreeFinalizers: true,
 	Fields:         EventFields,
 	Columns:        eventColumns,
 }

@@ -14,18 +14,21 @@ import (
 )
 
 func validateNode(n *corev1.Node) field.ErrorList {
-	errs := validatePreferAvoidPods(n)
+	errs := validateNodeAnnotations(n)
 	errs = append(errs, validateNodeTaints(n.Spec.Taints, field.NewPath("metadata", "taints"))...)
 	errs = append(errs, validateNodeResources(n)...)
-	return append(errs, validatePodCIDRs(n.Spec.PodCIDRs, nil)...)
+	return append(errs, validatePodCIDRs(n.Spec.PodCIDRs)...)
 }
 
-// validatePodCIDRs allows one block a family. Blocks that were stored before may keep an old form.
-func validatePodCIDRs(blocks, old []string) field.ErrorList {
+// validatePodCIDRs allows one block a family.
+func validatePodCIDRs(blocks []string) field.ErrorList {
 	var errs field.ErrorList
 	path := field.NewPath("spec", "podCIDRs")
 	for n, block := range blocks {
-		errs = append(errs, validation.IsValidCIDRForLegacyField(path.Index(n), block, true, old)...)
+		errs = append(errs, validation.IsValidCIDRForLegacyField(path.Index(n), block, true, nil)...)
+		if slices.Contains(blocks[:n], block) {
+			errs = append(errs, field.Duplicate(path.Index(n), block))
+		}
 	}
 	if len(blocks) < 2 {
 		return errs
@@ -96,6 +99,23 @@ func validateNodeQuantity(name corev1.ResourceName, q resource.Quantity, path *f
 	return errs
 }
 
+// taintsAnnotation held the taints before the field did.
+const taintsAnnotation = "scheduler.alpha.kubernetes.io/taints"
+
+func validateNodeAnnotations(n *corev1.Node) field.ErrorList {
+	errs := validatePreferAvoidPods(n)
+	text := n.Annotations[taintsAnnotation]
+	if text == "" {
+		return errs
+	}
+	path := field.NewPath("metadata", "annotations")
+	var taints []corev1.Taint
+	if err := json.Unmarshal([]byte(text), &taints); err != nil {
+		return append(errs, field.Invalid(path, taintsAnnotation, err.Error()))
+	}
+	return append(errs, validateNodeTaints(taints, path.Child(taintsAnnotation))...)
+}
+
 // validatePreferAvoidPods judges an annotation that the scheduler once read and that old tools still write.
 func validatePreferAvoidPods(n *corev1.Node) field.ErrorList {
 	text := n.Annotations[corev1.PreferAvoidPodsAnnotationKey]
@@ -120,7 +140,7 @@ func validatePreferAvoidPods(n *corev1.Node) field.ErrorList {
 }
 
 func validateNodeUpdate(new, old *corev1.Node) field.ErrorList {
-	errs := validatePreferAvoidPods(new)
+	errs := validateNodeAnnotations(new)
 	errs = append(errs, validateNodeTaints(new.Spec.Taints, field.NewPath("metadata", "taints"))...)
 	seen := make(map[corev1.NodeAddress]bool, len(new.Status.Addresses))
 	for n, a := range new.Status.Addresses {
@@ -130,7 +150,6 @@ func validateNodeUpdate(new, old *corev1.Node) field.ErrorList {
 		seen[a] = true
 	}
 	errs = append(errs, validateNodeResources(new)...)
-	errs = append(errs, validatePodCIDRs(new.Spec.PodCIDRs, old.Spec.PodCIDRs)...)
 	if len(old.Spec.PodCIDRs) > 0 && !slices.Equal(new.Spec.PodCIDRs, old.Spec.PodCIDRs) {
 		errs = append(errs, field.Forbidden(field.NewPath("spec", "podCIDRs"), "may not change once they are set"))
 	}

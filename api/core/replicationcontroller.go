@@ -1,0 +1,160 @@
+package core
+
+import (
+	"maps"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+// ReplicationController is the kind of replication controllers, the ancestors of replica sets.
+var ReplicationController = kind.Kind[*corev1.ReplicationController]{
+	Version: "v1", Kind: "ReplicationController", Plural: "replicationcontrollers", ShortNames: []string{"rc"},
+	Categories: []string{"all"}, Namespaced: true, StoragePath: "controllers",
+	New:     func() *corev1.ReplicationController { return &corev1.ReplicationController{} },
+	NewList: func() runtime.Object { return &corev1.ReplicationControllerList{} },
+
+	Default:   defaultReplicationController,
+	ValidName: apivalidation.NameIsDNSSubdomain,
+	PrepareCreate: func(c *corev1.ReplicationController) {
+		c.Status = corev1.ReplicationControllerStatus{}
+		if c.Spec.Template != nil {
+			DropDisabledPodTemplateFields(c.Spec.Template)
+		}
+	},
+	PrepareUpdate:  func(new, old *corev1.ReplicationController) { new.Status = old.Status },
+	Validate:       func(c *corev1.ReplicationController) field.ErrorList { return validateReplicationController(c, nil) },
+	ValidateUpdate: validateReplicationController,
+	Warnings: func(new, old *corev1.ReplicationController) []string {
+		if new.Spec.Template == nil || old != nil && old.Generation == new.Generation {
+			return nil
+		}
+		return PodTemplateWarnings(new.Spec.Template, field.NewPath("spec", "template"))
+	},
+	HasGeneration:   true,
+	SpecChanged:     func(new, old *corev1.ReplicationController) bool { return !Same(&new.Spec, &old.Spec) },
+	OrphanByDefault: true,
+
+	Fields: []kind.Field[*corev1.ReplicationController]{
+		{Name: "status.replicas", Value: func(c *corev1.ReplicationController) string { return strconv.Itoa(int(c.Status.Replicas)) }},
+	},
+	Columns: replicationControllerColumns,
+	Status: &kind.Part[*corev1.ReplicationController]{
+		Prepare: func(new, old *corev1.ReplicationController) { new.Spec = old.Spec },
+		ValidateUpdate: func(new, _ *corev1.ReplicationController) field.ErrorList {
+			return validateReplicationStatus(&new.Status)
+		},
+	},
+	Scale: &kind.Scale[*corev1.ReplicationController]{
+		SpecReplicas:   func(c *corev1.ReplicationController) int32 { return *c.Spec.Replicas },
+		SetReplicas:    func(c *corev1.ReplicationController, n int32) { c.Spec.Replicas = &n },
+		StatusReplicas: func(c *corev1.ReplicationController) int32 { return c.Status.Replicas },
+		Selector:       func(c *corev1.ReplicationController) string { return labels.SelectorFromSet(c.Spec.Selector).String() },
+	},
+}
+
+var replicationControllerColumns = []kind.Column[*corev1.ReplicationController]{
+	kind.NameColumn[*corev1.ReplicationController](),
+	{Name: "Desired", Type: "integer", Description: kind.Doc(corev1.ReplicationControllerSpec{}, "replicas"),
+		Cell: func(c *corev1.ReplicationController, _ time.Time) any { return int64(*c.Spec.Replicas) }},
+	{Name: "Current", Type: "integer", Description: kind.Doc(corev1.ReplicationControllerStatus{}, "replicas"),
+		Cell: func(c *corev1.ReplicationController, _ time.Time) any { return int64(c.Status.Replicas) }},
+	{Name: "Ready", Type: "integer", Description: kind.Doc(corev1.ReplicationControllerStatus{}, "readyReplicas"),
+		Cell: func(c *corev1.ReplicationController, _ time.Time) any { return int64(c.Status.ReadyReplicas) }},
+	kind.AgeColumn[*corev1.ReplicationController](),
+	{Name: "Containers", Type: "string", Priority: 1, Description: "Names of each container in the template.",
+		Cell: func(c *corev1.ReplicationController, _ time.Time) any {
+			if c.Spec.Template == nil {
+				return ""
+			}
+			return ContainerNames(c.Spec.Template.Spec.Containers)
+		}},
+	{Name: "Images", Type: "string", Priority: 1, Description: "Images referenced by each container in the template.",
+		Cell: func(c *corev1.ReplicationController, _ time.Time) any {
+			if c.Spec.Template == nil {
+				return ""
+			}
+			return ContainerImages(c.Spec.Template.Spec.Containers)
+		}},
+	{Name: "Selector", Type: "string", Priority: 1, Description: kind.Doc(corev1.ReplicationControllerSpec{}, "selector"),
+		Cell: func(c *corev1.ReplicationController, _ time.Time) any {
+			return metav1.FormatLabelSelector(metav1.SetAsLabelSelector(c.Spec.Selector))
+		}},
+}
+
+// defaultReplicationController lets the template's labels be the selector and the controller's own.
+func defaultReplicationController(c *corev1.ReplicationController) {
+	if c.Spec.Template != nil {
+		DefaultPodTemplate(c.Spec.Template)
+		if own := c.Spec.Template.Labels; own != nil {
+			if len(c.Spec.Selector) == 0 {
+				c.Spec.Selector = maps.Clone(own)
+			}
+			if len(c.Labels) == 0 {
+				c.Labels = maps.Clone(own)
+			}
+		}
+	}
+	if c.Spec.Replicas == nil {
+		one := int32(1)
+		c.Spec.Replicas = &one
+	}
+}
+
+func validateReplicationController(c, old *corev1.ReplicationController) field.ErrorList {
+	path := field.NewPath("spec")
+	errs := apivalidation.ValidateNonnegativeField(int64(c.Spec.MinReadySeconds), path.Child("minReadySeconds"))
+	errs = append(errs, apivalidation.ValidateNonnegativeField(int64(*c.Spec.Replicas), path.Child("replicas"))...)
+	if len(c.Spec.Selector) == 0 {
+		errs = append(errs, field.Required(path.Child("selector"), ""))
+	}
+	t, at := c.Spec.Template, path.Child("template")
+	if t == nil {
+		return append(errs, field.Required(at, ""))
+	}
+	if !labels.SelectorFromSet(c.Spec.Selector).Matches(labels.Set(t.Labels)) {
+		errs = append(errs, field.Invalid(at.Child("metadata", "labels"), t.Labels, "`selector` does not match template `labels`"))
+	}
+	if old != nil && old.Spec.Template != nil {
+		errs = append(errs, ValidatePodTemplateUpdate(t, old.Spec.Template, at)...)
+	} else {
+		errs = append(errs, ValidatePodTemplate(t, at)...)
+	}
+	if t.Spec.RestartPolicy != corev1.RestartPolicyAlways {
+		errs = append(errs, field.NotSupported(at.Child("spec", "restartPolicy"), t.Spec.RestartPolicy, []corev1.RestartPolicy{corev1.RestartPolicyAlways}))
+	}
+	if t.Spec.ActiveDeadlineSeconds != nil {
+		errs = append(errs, field.Forbidden(at.Child("spec", "activeDeadlineSeconds"), "pods of a ReplicationController run forever"))
+	}
+	return errs
+}
+
+func validateReplicationStatus(s *corev1.ReplicationControllerStatus) field.ErrorList {
+	var errs field.ErrorList
+	path := field.NewPath("status")
+	for _, c := range []struct {
+		name  string
+		value int32
+	}{
+		{"replicas", s.Replicas}, {"fullyLabeledReplicas", s.FullyLabeledReplicas},
+		{"readyReplicas", s.ReadyReplicas}, {"availableReplicas", s.AvailableReplicas},
+	} {
+		errs = append(errs, apivalidation.ValidateNonnegativeField(int64(c.value), path.Child(c.name))...)
+		if c.value > s.Replicas {
+			errs = append(errs, field.Invalid(path.Child(c.name), c.value, "cannot be greater than status.replicas"))
+		}
+	}
+	errs = append(errs, apivalidation.ValidateNonnegativeField(s.ObservedGeneration, path.Child("observedGeneration"))...)
+	if s.AvailableReplicas > s.ReadyReplicas {
+		errs = append(errs, field.Invalid(path.Child("availableReplicas"), s.AvailableReplicas, "cannot be greater than readyReplicas"))
+	}
+	return errs
+}

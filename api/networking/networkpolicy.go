@@ -1,0 +1,221 @@
+package networking
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+// NetworkPolicy is the kind of network policies.
+var NetworkPolicy = kind.Kind[*networkingv1.NetworkPolicy]{
+	Group: "networking.k8s.io", Version: "v1", Kind: "NetworkPolicy", Plural: "networkpolicies", ShortNames: []string{"netpol"}, Namespaced: true,
+	New:            func() *networkingv1.NetworkPolicy { return &networkingv1.NetworkPolicy{} },
+	NewList:        func() runtime.Object { return &networkingv1.NetworkPolicyList{} },
+	Default:        defaultNetworkPolicy,
+	ValidName:      apivalidation.NameIsDNSSubdomain,
+	Validate:       func(p *networkingv1.NetworkPolicy) field.ErrorList { return validateNetworkPolicy(p, nil) },
+	ValidateUpdate: validateNetworkPolicy,
+	HasGeneration:  true,
+	SpecChanged: func(new, old *networkingv1.NetworkPolicy) bool {
+		return !apiequality.Semantic.DeepEqual(&new.Spec, &old.Spec)
+	},
+	Columns: []kind.Column[*networkingv1.NetworkPolicy]{
+		kind.NameColumn[*networkingv1.NetworkPolicy](),
+		{Name: "Pod-Selector", Type: "string", Description: kind.Doc(networkingv1.NetworkPolicySpec{}, "podSelector"),
+			Cell: func(p *networkingv1.NetworkPolicy, _ time.Time) any {
+				return metav1.FormatLabelSelector(&p.Spec.PodSelector)
+			}},
+		kind.AgeColumn[*networkingv1.NetworkPolicy](),
+	},
+}
+
+func defaultNetworkPolicy(p *networkingv1.NetworkPolicy) {
+	ports := func(list []networkingv1.NetworkPolicyPort) {
+		for n := range list {
+			if list[n].Protocol == nil {
+				tcp := corev1.ProtocolTCP
+				list[n].Protocol = &tcp
+			}
+		}
+	}
+	for n := range p.Spec.Ingress {
+		ports(p.Spec.Ingress[n].Ports)
+	}
+	for n := range p.Spec.Egress {
+		ports(p.Spec.Egress[n].Ports)
+	}
+	if len(p.Spec.PolicyTypes) == 0 {
+		p.Spec.PolicyTypes = []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}
+		if len(p.Spec.Egress) > 0 {
+			p.Spec.PolicyTypes = append(p.Spec.PolicyTypes, networkingv1.PolicyTypeEgress)
+		}
+	}
+}
+
+var (
+	policyTypes     = []networkingv1.PolicyType{networkingv1.PolicyTypeEgress, networkingv1.PolicyTypeIngress}
+	policyProtocols = []corev1.Protocol{corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP}
+)
+
+// validateNetworkPolicy judges p; blocks and selectors that old held may keep an old form.
+func validateNetworkPolicy(p, old *networkingv1.NetworkPolicy) field.ErrorList {
+	v := policyCheck{}
+	if old != nil {
+		v.known = policyBlocks(old)
+		v.selectors.AllowInvalidLabelValueInSelector = policyHasInvalidSelector(old)
+	}
+	path := field.NewPath("spec")
+	errs := metav1validation.ValidateLabelSelector(&p.Spec.PodSelector, v.selectors, path.Child("podSelector"))
+	for n, rule := range p.Spec.Ingress {
+		errs = append(errs, v.rule(rule.Ports, rule.From, path.Child("ingress").Index(n), "from")...)
+	}
+	for n, rule := range p.Spec.Egress {
+		errs = append(errs, v.rule(rule.Ports, rule.To, path.Child("egress").Index(n), "to")...)
+	}
+	if len(p.Spec.PolicyTypes) > len(policyTypes) {
+		return append(errs, field.Invalid(path.Child("policyTypes"), p.Spec.PolicyTypes, "may hold no more than two types"))
+	}
+	for n, t := range p.Spec.PolicyTypes {
+		if !slices.Contains(policyTypes, t) {
+			errs = append(errs, field.NotSupported(path.Child("policyTypes").Index(n), t, policyTypes))
+		}
+	}
+	return errs
+}
+
+func policyPeers(p *networkingv1.NetworkPolicy) []networkingv1.NetworkPolicyPeer {
+	var out []networkingv1.NetworkPolicyPeer
+	for _, rule := range p.Spec.Ingress {
+		out = append(out, rule.From...)
+	}
+	for _, rule := range p.Spec.Egress {
+		out = append(out, rule.To...)
+	}
+	return out
+}
+
+func policyBlocks(p *networkingv1.NetworkPolicy) []string {
+	var out []string
+	for _, peer := range policyPeers(p) {
+		if peer.IPBlock != nil {
+			out = append(append(out, peer.IPBlock.CIDR), peer.IPBlock.Except...)
+		}
+	}
+	return out
+}
+
+func policyHasInvalidSelector(p *networkingv1.NetworkPolicy) bool {
+	if metav1validation.LabelSelectorHasInvalidLabelValue(&p.Spec.PodSelector) {
+		return true
+	}
+	return slices.ContainsFunc(policyPeers(p), func(peer networkingv1.NetworkPolicyPeer) bool {
+		return metav1validation.LabelSelectorHasInvalidLabelValue(peer.PodSelector) ||
+			metav1validation.LabelSelectorHasInvalidLabelValue(peer.NamespaceSelector)
+	})
+}
+
+// policyCheck is one judgement of a policy, with what may stay as it was.
+type policyCheck struct {
+	known     []string
+	selectors metav1validation.LabelSelectorValidationOptions
+}
+
+func (v *policyCheck) rule(ports []networkingv1.NetworkPolicyPort, peers []networkingv1.NetworkPolicyPeer, path *field.Path, side string) field.ErrorList {
+	var errs field.ErrorList
+	for n := range ports {
+		errs = append(errs, validatePolicyPort(&ports[n], path.Child("ports").Index(n))...)
+	}
+	for n := range peers {
+		errs = append(errs, v.peer(&peers[n], path.Child(side).Index(n))...)
+	}
+	return errs
+}
+
+func validatePolicyPort(p *networkingv1.NetworkPolicyPort, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if p.Protocol != nil && !slices.Contains(policyProtocols, *p.Protocol) {
+		errs = append(errs, field.NotSupported(path.Child("protocol"), *p.Protocol, policyProtocols))
+	}
+	end := path.Child("endPort")
+	switch {
+	case p.Port == nil:
+		if p.EndPort != nil {
+			errs = append(errs, field.Invalid(end, *p.EndPort, "may not be given without port"))
+		}
+	case p.Port.Type == intstr.Int:
+		for _, msg := range validation.IsValidPortNum(int(p.Port.IntVal)) {
+			errs = append(errs, field.Invalid(path.Child("port"), p.Port.IntVal, msg))
+		}
+		if p.EndPort != nil {
+			if *p.EndPort < p.Port.IntVal {
+				errs = append(errs, field.Invalid(end, *p.EndPort, "must be greater than or equal to `port`"))
+			}
+			for _, msg := range validation.IsValidPortNum(int(*p.EndPort)) {
+				errs = append(errs, field.Invalid(end, *p.EndPort, msg))
+			}
+		}
+	default:
+		if p.EndPort != nil {
+			errs = append(errs, field.Invalid(end, *p.EndPort, "may not be given when port is a name"))
+		}
+		for _, msg := range validation.IsValidPortName(p.Port.StrVal) {
+			errs = append(errs, field.Invalid(path.Child("port"), p.Port.StrVal, msg))
+		}
+	}
+	return errs
+}
+
+func (v *policyCheck) peer(p *networkingv1.NetworkPolicyPeer, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if p.PodSelector != nil {
+		errs = append(errs, metav1validation.ValidateLabelSelector(p.PodSelector, v.selectors, path.Child("podSelector"))...)
+	}
+	if p.NamespaceSelector != nil {
+		errs = append(errs, metav1validation.ValidateLabelSelector(p.NamespaceSelector, v.selectors, path.Child("namespaceSelector"))...)
+	}
+	selects := p.PodSelector != nil || p.NamespaceSelector != nil
+	switch {
+	case p.IPBlock != nil:
+		errs = append(errs, v.block(p.IPBlock, path.Child("ipBlock"))...)
+		if selects {
+			errs = append(errs, field.Forbidden(path, "may not give both ipBlock and another peer"))
+		}
+	case !selects:
+		errs = append(errs, field.Required(path, "must give a peer"))
+	}
+	return errs
+}
+
+func (v *policyCheck) block(b *networkingv1.IPBlock, path *field.Path) field.ErrorList {
+	if b.CIDR == "" {
+		return field.ErrorList{field.Required(path.Child("cidr"), "")}
+	}
+	errs := validation.IsValidCIDRForLegacyField(path.Child("cidr"), b.CIDR, true, v.known)
+	whole, err := netip.ParsePrefix(b.CIDR)
+	if len(errs) > 0 || err != nil {
+		return errs
+	}
+	for n, text := range b.Except {
+		at := path.Child("except").Index(n)
+		invalid := validation.IsValidCIDRForLegacyField(at, text, true, v.known)
+		errs = append(errs, invalid...)
+		part, err := netip.ParsePrefix(text)
+		if len(invalid) == 0 && err == nil && (!whole.Contains(part.Addr()) || part.Bits() <= whole.Bits()) {
+			errs = append(errs, field.Invalid(at, text, "must be a strict subset of `cidr`"))
+		}
+	}
+	return errs
+}

@@ -1,0 +1,200 @@
+// Package storage defines the kinds of storage.k8s.io.
+package storage
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+// isDefaultClass are the annotations that make a class the default one.
+var isDefaultClass = []string{"storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"}
+
+// StorageClass is the kind of storage classes.
+var StorageClass = kind.Kind[*storagev1.StorageClass]{
+	Group: "storage.k8s.io", Version: "v1", Kind: "StorageClass", Plural: "storageclasses", ShortNames: []string{"sc"},
+	New:                 func() *storagev1.StorageClass { return &storagev1.StorageClass{} },
+	NewList:             func() runtime.Object { return &storagev1.StorageClassList{} },
+	Default:             defaultStorageClass,
+	ValidName:           apivalidation.NameIsDNSSubdomain,
+	Validate:            validateStorageClass,
+	ValidateUpdate:      validateStorageClassUpdate,
+	Warnings:            warnStorageClass,
+	DeleteReturnsObject: true,
+	Columns: []kind.Column[*storagev1.StorageClass]{
+		named(),
+		{Name: "Provisioner", Type: "string", Description: kind.Doc(storagev1.StorageClass{}, "provisioner"),
+			Cell: func(c *storagev1.StorageClass, _ time.Time) any { return c.Provisioner }},
+		{Name: "ReclaimPolicy", Type: "string", Description: kind.Doc(storagev1.StorageClass{}, "reclaimPolicy"),
+			Cell: func(c *storagev1.StorageClass, _ time.Time) any {
+				return orDefault(c.ReclaimPolicy, corev1.PersistentVolumeReclaimDelete)
+			}},
+		{Name: "VolumeBindingMode", Type: "string", Description: kind.Doc(storagev1.StorageClass{}, "volumeBindingMode"),
+			Cell: func(c *storagev1.StorageClass, _ time.Time) any {
+				return orDefault(c.VolumeBindingMode, storagev1.VolumeBindingImmediate)
+			}},
+		{Name: "AllowVolumeExpansion", Type: "string", Description: kind.Doc(storagev1.StorageClass{}, "allowVolumeExpansion"),
+			Cell: func(c *storagev1.StorageClass, _ time.Time) any {
+				return c.AllowVolumeExpansion != nil && *c.AllowVolumeExpansion
+			}},
+		kind.AgeColumn[*storagev1.StorageClass](),
+	},
+}
+
+func named() kind.Column[*storagev1.StorageClass] {
+	column := kind.NameColumn[*storagev1.StorageClass]()
+	column.Cell = func(c *storagev1.StorageClass, _ time.Time) any {
+		for _, key := range isDefaultClass {
+			if c.Annotations[key] == "true" {
+				return c.Name + " (default)"
+			}
+		}
+		return c.Name
+	}
+	return column
+}
+
+func orDefault[T ~string](p *T, value T) string {
+	if p != nil {
+		value = *p
+	}
+	return string(value)
+}
+
+func defaultStorageClass(c *storagev1.StorageClass) {
+	if c.ReclaimPolicy == nil {
+		policy := corev1.PersistentVolumeReclaimDelete
+		c.ReclaimPolicy = &policy
+	}
+	if c.VolumeBindingMode == nil {
+		mode := storagev1.VolumeBindingImmediate
+		c.VolumeBindingMode = &mode
+	}
+}
+
+// Bounds of a provisioner's parameters.
+const (
+	parametersMax      = 512
+	parameterBytesMax  = 256 * 1024
+	betaZoneDeprecated = "v1.17"
+)
+
+var (
+	reclaimPolicies = []corev1.PersistentVolumeReclaimPolicy{corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeReclaimRetain}
+	bindingModes    = []storagev1.VolumeBindingMode{storagev1.VolumeBindingImmediate, storagev1.VolumeBindingWaitForFirstConsumer}
+)
+
+func validateStorageClass(c *storagev1.StorageClass) field.ErrorList {
+	var errs field.ErrorList
+	if c.Provisioner == "" {
+		errs = append(errs, field.Required(field.NewPath("provisioner"), ""))
+	} else {
+		for _, msg := range validation.IsQualifiedName(strings.ToLower(c.Provisioner)) {
+			errs = append(errs, field.Invalid(field.NewPath("provisioner"), c.Provisioner, msg))
+		}
+	}
+	errs = append(errs, validateProvisionerParameters(c.Parameters, field.NewPath("parameters"))...)
+	if p := c.ReclaimPolicy; p != nil && *p != "" && !slices.Contains(reclaimPolicies, *p) {
+		errs = append(errs, field.NotSupported(field.NewPath("reclaimPolicy"), *p, reclaimPolicies))
+	}
+	if m := c.VolumeBindingMode; m == nil {
+		errs = append(errs, field.Required(field.NewPath("volumeBindingMode"), ""))
+	} else if !slices.Contains(bindingModes, *m) {
+		errs = append(errs, field.NotSupported(field.NewPath("volumeBindingMode"), *m, bindingModes))
+	}
+	return append(errs, validateTopologies(c.AllowedTopologies, field.NewPath("allowedTopologies"))...)
+}
+
+func validateProvisionerParameters(parameters map[string]string, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if len(parameters) > parametersMax {
+		return field.ErrorList{field.TooLong(path, "", parametersMax)}
+	}
+	size := 0
+	for key, value := range parameters {
+		if key == "" {
+			errs = append(errs, field.Invalid(path, key, "a key may not be empty"))
+		}
+		size += len(key) + len(value)
+	}
+	if size > parameterBytesMax {
+		errs = append(errs, field.TooLong(path, "", parameterBytesMax))
+	}
+	return errs
+}
+
+// validateTopologies wants terms that differ, of labels with distinct values.
+func validateTopologies(terms []corev1.TopologySelectorTerm, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	var before []map[string]sets.Set[string]
+	for n, term := range terms {
+		at := path.Index(n).Child("matchLabelExpressions")
+		labels := map[string]sets.Set[string]{}
+		for m, r := range term.MatchLabelExpressions {
+			values, invalid := validateTopologyRequirement(r, at.Index(m))
+			errs = append(errs, invalid...)
+			if _, twice := labels[r.Key]; twice {
+				errs = append(errs, field.Duplicate(at.Index(m).Child("key"), r.Key))
+			}
+			labels[r.Key] = values
+		}
+		if slices.ContainsFunc(before, func(b map[string]sets.Set[string]) bool { return reflect.DeepEqual(b, labels) }) {
+			errs = append(errs, field.Duplicate(at, ""))
+		}
+		before = append(before, labels)
+	}
+	return errs
+}
+
+func validateTopologyRequirement(r corev1.TopologySelectorLabelRequirement, at *field.Path) (sets.Set[string], field.ErrorList) {
+	errs := metav1validation.ValidateLabelName(r.Key, at.Child("key"))
+	if len(r.Values) == 0 {
+		errs = append(errs, field.Required(at.Child("values"), ""))
+	}
+	values := sets.New[string]()
+	for n, v := range r.Values {
+		if values.Has(v) {
+			errs = append(errs, field.Duplicate(at.Child("values").Index(n), v))
+		}
+		values.Insert(v)
+	}
+	return values, errs
+}
+
+func validateStorageClassUpdate(new, old *storagev1.StorageClass) field.ErrorList {
+	errs := apivalidation.ValidateImmutableField(new.Parameters, old.Parameters, field.NewPath("parameters"))
+	errs = append(errs, apivalidation.ValidateImmutableField(new.Provisioner, old.Provisioner, field.NewPath("provisioner"))...)
+	errs = append(errs, apivalidation.ValidateImmutableField(new.ReclaimPolicy, old.ReclaimPolicy, field.NewPath("reclaimPolicy"))...)
+	return append(errs, apivalidation.ValidateImmutableField(new.VolumeBindingMode, old.VolumeBindingMode, field.NewPath("volumeBindingMode"))...)
+}
+
+// renamedLabels are labels of nodes that have newer names.
+var renamedLabels = map[string]string{
+	corev1.LabelFailureDomainBetaZone: corev1.LabelTopologyZone, corev1.LabelFailureDomainBetaRegion: corev1.LabelTopologyRegion,
+}
+
+func warnStorageClass(c, _ *storagev1.StorageClass) []string {
+	var out []string
+	for n, term := range c.AllowedTopologies {
+		for m, r := range term.MatchLabelExpressions {
+			if instead, ok := renamedLabels[r.Key]; ok {
+				out = append(out, fmt.Sprintf("allowedTopologies[%d].matchLabelExpressions[%d].key: %s is deprecated since %s; use %s instead",
+					n, m, r.Key, betaZoneDeprecated, instead))
+			}
+		}
+	}
+	return out
+}
