@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
@@ -60,9 +61,8 @@ func serve(ctx context.Context, config master.Config) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	config.Log = func(format string, args ...any) {
-		fmt.Fprintf(os.Stderr, "%s %s\n", time.Now().Format("15:04:05.000"), fmt.Sprintf(format, args...))
-	}
+	slog.SetDefault(slog.New(&lines{to: os.Stderr}))
+	config.Log = func(format string, args ...any) { slog.Info(fmt.Sprintf(format, args...)) }
 	m, err := master.New(config)
 	if err != nil {
 		return err
