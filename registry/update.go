@@ -310,15 +310,16 @@ func (u *updating) write(ctx context.Context, present *Item, new, old kind.Objec
 		settle(false)
 		return nil, apierrors.NewInternalError(err)
 	}
-	if bytes.Equal(i.value, present.value) {
+	same := bytes.Equal(i.value, present.value)
+	if same || u.o.DryRun {
 		settle(false)
-		if !certain {
-			return nil, errStale
-		}
-		return present, nil
 	}
-	if u.o.DryRun {
-		settle(false)
+	switch {
+	case (same || u.o.DryRun) && !certain:
+		return nil, errStale // nothing will be written that could prove the state true
+	case same:
+		return present, nil
+	case u.o.DryRun:
 		i.settle(present.revision)
 		return i, nil
 	}
