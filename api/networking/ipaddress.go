@@ -25,7 +25,6 @@ var IPAddress = kind.Kind[*networkingv1.IPAddress]{
 	ValidateUpdate: func(new, old *networkingv1.IPAddress) field.ErrorList {
 		return apivalidation.ValidateImmutableField(new.Spec.ParentRef, old.Spec.ParentRef, field.NewPath("spec", "parentRef"))
 	},
-	Fields: []kind.Field[*networkingv1.IPAddress]{},
 	Columns: []kind.Column[*networkingv1.IPAddress]{
 		kind.NameColumn[*networkingv1.IPAddress](),
 		{Name: "ParentRef", Type: "string", Description: kind.Doc(networkingv1.IPAddressSpec{}, "parentRef"),

@@ -35,7 +35,7 @@ func (t *taking) takePorts(new, old *corev1.Service) error {
 	if needs {
 		err := t.s.ports.change(t.ctx, t.dryRun, func(b *bitmap) error {
 			var err error
-			g := grant{bitmap: b, service: new, before: before, given: map[int32]int32{}}
+			g := grant{bitmap: b, service: new, updated: old != nil, before: before, given: map[int32]int32{}}
 			if core.HasNodePorts(new) {
 				if err = g.nodePorts(); err != nil {
 					return err
@@ -101,6 +101,8 @@ func (t *taking) freePorts(new, old *corev1.Service, before []int) {
 type grant struct {
 	*bitmap
 	service *corev1.Service
+	// updated tells that the service exists; before are the node ports that it has.
+	updated bool
 	before  []int
 	// given maps a service port to its node port: ports of the same number and different protocols share one.
 	given map[int32]int32
@@ -147,7 +149,7 @@ func (g *grant) nodePorts() error {
 // shared is the node port that another port of the same number has, or asks for, under another protocol; 0 if none.
 // Only new services share: a port that is added to an existing one gets its own.
 func (g *grant) shared(p *corev1.ServicePort) int32 {
-	if g.before != nil {
+	if g.updated {
 		return 0
 	}
 	if n, ok := g.given[p.Port]; ok {
