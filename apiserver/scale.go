@@ -8,10 +8,14 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/admission"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/patch"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
 )
 
@@ -73,6 +77,10 @@ func (c *call) writeScale(ctx context.Context) (*Response, error) {
 		return s.run(ctx, func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error) { return scale.DeepCopy(), nil })
 	case "patch":
 		s := c.scaling(c.PatchOptions.FieldManager, c.PatchOptions.FieldValidation, c.PatchOptions.DryRun)
+		if c.PatchType == types.ApplyYAMLPatchType && c.s.Tracker != nil {
+			s.applied = true
+			return s.run(ctx, s.configured)
+		}
 		return s.run(ctx, func(old *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
 			new, err := c.patched(scaleKind, old)
 			if err != nil {
@@ -89,6 +97,8 @@ type scaling struct {
 	*call
 	manager  string
 	admitted admitted
+	// applied: the scale carries managed fields, which become the object's.
+	applied bool
 }
 
 func (c *call) scaling(fieldManager, fieldValidation string, dryRun []string) *scaling {
@@ -111,6 +121,13 @@ func (s *scaling) run(ctx context.Context, change func(old *autoscalingv1.Scale)
 			return nil, apierrors.NewNotFound(info.GR(), s.Name)
 		}
 		before := scaleOf(info, old)
+		fields := managedfields.NewScaleHandler(old.GetManagedFields(), info.GVK.GroupVersion(), replicasPaths(info))
+		if s.applied {
+			var err error
+			if before.ManagedFields, err = fields.ToSubresource(); err != nil {
+				return nil, err
+			}
+		}
 		scale, err := change(before.DeepCopy())
 		if err != nil {
 			return nil, err
@@ -127,12 +144,34 @@ func (s *scaling) run(ctx context.Context, change func(old *autoscalingv1.Scale)
 		new := kind.Copy(old)
 		info.Scale.SetReplicas(new, scale.Spec.Replicas)
 		new.SetResourceVersion(scale.ResourceVersion)
-		return new, s.track(new, old, s.manager)
+		if !s.applied {
+			return new, s.track(new, old, s.manager)
+		}
+		entries, err := fields.ToParent(scale.ManagedFields)
+		new.SetManagedFields(entries)
+		return new, err
 	}, o)
 	if err != nil {
 		return nil, err
 	}
 	return s.scaleResponse(item.Object()), nil
+}
+
+// replicasPaths tell where the replicas of a scale stand in the object, whose managers are the scale's managers of it.
+func replicasPaths(info *kind.Info) managedfields.ResourcePathMappings {
+	return managedfields.ResourcePathMappings{info.GVK.GroupVersion().String(): fieldpath.MakePathOrDie("spec", "replicas")}
+}
+
+// configured is the scale that server-side apply makes of the present one.
+func (s *scaling) configured(old *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
+	force := s.PatchOptions.Force
+	new, texts, err := s.s.Tracker.Apply(patch.Configuration{Kind: scaleKind, Namespace: s.Namespace, Name: s.Name, Data: s.Patch,
+		Manager: s.manager, Force: force != nil && *force, FieldValidation: s.PatchOptions.FieldValidation, Now: s.s.Now()}, old)
+	if err != nil {
+		return nil, err
+	}
+	s.warn.add(texts...)
+	return new.(*autoscalingv1.Scale), nil
 }
 
 func checkScale(scale *autoscalingv1.Scale, name string) error {
