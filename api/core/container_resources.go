@@ -188,12 +188,10 @@ func (v *podValidator) podLevelResources(specPath *field.Path) {
 }
 
 func (v *podValidator) resizePolicy(policies []corev1.ContainerResizePolicy, at *field.Path) {
+	var seen names
 	for i, p := range policies {
-		for _, earlier := range policies[:i] {
-			if earlier.ResourceName == p.ResourceName {
-				v.duplicate(at.Child("resizePolicy").Index(i), "", string(p.ResourceName))
-				break
-			}
+		if !seen.add(string(p.ResourceName)) {
+			v.duplicate(at.Child("resizePolicy").Index(i), "", string(p.ResourceName))
 		}
 		requiredOneOf(&v.problems, at, "resizePolicy", p.ResourceName, corev1.ResourceCPU, corev1.ResourceMemory)
 		requiredOneOf(&v.problems, at, "resizePolicy", p.RestartPolicy, corev1.NotRequired, corev1.RestartContainer)

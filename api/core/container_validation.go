@@ -221,12 +221,3 @@ func (v *podValidator) restartRules(c *corev1.Container, at *field.Path) {
 		}
 	}
 }
-
-func containerNamed(list []corev1.Container, name string) bool {
-	for i := range list {
-		if list[i].Name == name {
-			return true
-		}
-	}
-	return false
-}

@@ -58,13 +58,18 @@ func (ps *problems) podAnnotations(annotations map[string]string, spec *corev1.P
 	if cost, ok := annotations[deletionCostAnnotation]; ok && !deletionCost(cost) {
 		ps.invalid(at.Key(deletionCostAnnotation), "", cost, "must be a 32bit integer")
 	}
+	var containers *names // gathered when an annotation is about one
 	for key, profile := range annotations {
 		switch {
 		case key == seccompPodAnnotation, strings.HasPrefix(key, seccompContainerPrefix):
 			ps.seccompAnnotation(profile, at, key)
 		case strings.HasPrefix(key, appArmorAnnotation):
 			name := strings.TrimPrefix(key, appArmorAnnotation)
-			if !hasContainer(spec, name) {
+			if containers == nil {
+				containers = &names{}
+				eachContainer(spec, at, func(c *corev1.Container, _ func() *field.Path) { containers.add(c.Name) })
+			}
+			if !containers.has(name) {
 				ps.invalid(at.Key(key), "", name, "is no container of the pod")
 			}
 			if profile != "" && profile != appArmorRuntimeDefault && profile != appArmorUnconfined && !strings.HasPrefix(profile, appArmorLocalhostPrefix) {
@@ -91,15 +96,6 @@ func (ps *problems) seccompAnnotation(profile string, at *field.Path, key string
 	default:
 		ps.invalid(at, key, profile, "must be a seccomp profile")
 	}
-}
-
-func hasContainer(s *corev1.PodSpec, name string) bool {
-	for i := range s.EphemeralContainers {
-		if s.EphemeralContainers[i].Name == name {
-			return true
-		}
-	}
-	return containerNamed(s.Containers, name) || containerNamed(s.InitContainers, name)
 }
 
 // seccompAgrees: where both the annotation and the field give a profile, they must be the same.
