@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"runtime"
@@ -116,6 +117,26 @@ func BenchmarkJSON(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		b.SetBytes(int64(len(must(i.JSON())(b))))
+	}
+}
+
+func BenchmarkAppendJSON(b *testing.B) {
+	r := start(b, Options{}).resource(b, "pods")
+	i := must(r.Create(bg, commonPod("x"), CreateOptions{}))(b).at(7)
+	var buf []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = must(i.AppendJSON(buf[:0]))(b)
+	}
+}
+
+// BenchmarkEncodingJSON is what encoding/json takes for the same.
+func BenchmarkEncodingJSON(b *testing.B) {
+	r := start(b, Options{}).resource(b, "pods")
+	o := must(r.Create(bg, commonPod("x"), CreateOptions{}))(b).Object()
+	b.ReportAllocs()
+	for b.Loop() {
+		must(json.Marshal(o))(b)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/registry/objectjson"
 )
 
 // Item is one object at one revision. It never changes; all its results are shared and must not be changed.
@@ -234,6 +235,22 @@ func (i *Item) JSON() ([]byte, error) {
 		if !i.hot.Load() {
 			i.json.Store(nil)
 		}
+	}
+	return b, nil
+}
+
+// AppendJSON appends JSON to b, without a copy of its own unless watchers share one.
+func (i *Item) AppendJSON(b []byte) ([]byte, error) {
+	if kept := i.json.Load(); kept != nil {
+		return append(b, *kept...), nil
+	}
+	o, err := i.Decode()
+	if err != nil {
+		return b, err
+	}
+	b, err = objectjson.Append(b, o)
+	if err != nil {
+		return b, fmt.Errorf("encode %s as JSON: %w", i.key, err)
 	}
 	return b, nil
 }

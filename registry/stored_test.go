@@ -272,6 +272,10 @@ func TestJSONIsAListElement(t *testing.T) {
 	i.hot.Store(true)
 	second, _ := i.JSON()
 	third, _ := i.JSON()
+	appended, err := i.AppendJSON([]byte("x"))
+	if fresh, _ := i.at(12).AppendJSON([]byte("x")); err != nil || string(appended) != "x"+string(first) || string(fresh) != string(appended) {
+		t.Errorf("appended %s", appended)
+	}
 	if &second[0] != &third[0] {
 		t.Error("the JSON of a recent item is not shared")
 	}
