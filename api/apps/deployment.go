@@ -37,7 +37,10 @@ var Deployment = kind.Kind[*appsv1.Deployment]{
 		return append(validateDeployment(new, old), immutableSelector(new.Spec.Selector, old.Spec.Selector)...)
 	},
 	Warnings: func(new, old *appsv1.Deployment) []string {
-		if old != nil && core.SamePodTemplate(&new.Spec.Template, &old.Spec.Template) {
+		switch {
+		case old == nil:
+			return append(core.PodNamePrefixWarnings(new.Name), core.PodTemplateWarnings(&new.Spec.Template, templatePath)...)
+		case core.SamePodTemplate(&new.Spec.Template, &old.Spec.Template):
 			return nil
 		}
 		return core.PodTemplateWarnings(&new.Spec.Template, templatePath)

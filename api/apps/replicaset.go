@@ -39,7 +39,10 @@ var ReplicaSet = kind.Kind[*appsv1.ReplicaSet]{
 		return append(validateReplicaSet(new, old), immutableSelector(new.Spec.Selector, old.Spec.Selector)...)
 	},
 	Warnings: func(new, old *appsv1.ReplicaSet) []string {
-		if old != nil && core.SamePodTemplate(&new.Spec.Template, &old.Spec.Template) {
+		switch {
+		case old == nil:
+			return append(core.PodNamePrefixWarnings(new.Name), core.PodTemplateWarnings(&new.Spec.Template, templatePath)...)
+		case core.SamePodTemplate(&new.Spec.Template, &old.Spec.Template):
 			return nil
 		}
 		return core.PodTemplateWarnings(&new.Spec.Template, templatePath)

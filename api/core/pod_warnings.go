@@ -24,6 +24,15 @@ func podWarnings(new, old *corev1.Pod) []string {
 	return w.list
 }
 
+// PodNamePrefixWarnings are about the name of a workload from which the names of its pods are made.
+func PodNamePrefixWarnings(name string) []string {
+	messages := dnsLabel(name)
+	if name == "" || len(messages) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: %v", messages)}
+}
+
 // PodTemplateWarnings are what a user should hear of a template that is accepted all the same.
 func PodTemplateWarnings(t *corev1.PodTemplateSpec, at *field.Path) []string {
 	var w warnings
