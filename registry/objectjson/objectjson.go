@@ -45,6 +45,9 @@ func (pl *planner) plan(t reflect.Type) encode {
 	if f := special(t); f != nil {
 		return f
 	}
+	if t.Kind() == reflect.Pointer {
+		return pl.pointer(t) // whether or not it encodes itself: nil is null, and else what it points to decides
+	}
 	if marshals(t) {
 		return foreign(t)
 	}
@@ -55,8 +58,6 @@ func (pl *planner) plan(t reflect.Type) encode {
 		return integer(t)
 	case reflect.String:
 		return func(b []byte, p unsafe.Pointer) ([]byte, error) { return appendString(b, *(*string)(p)), nil }
-	case reflect.Pointer:
-		return pl.pointer(t)
 	case reflect.Slice:
 		return pl.slice(t)
 	case reflect.Map:
