@@ -166,7 +166,7 @@ func (s *Server) limitInFlight(next handler) handler {
 			count, most = &s.reads, s.MaxReads
 		}
 		defer count.Add(-1)
-		if count.Add(1) > int64(most) && !slices.Contains(x.user.GetGroups(), user.SystemPrivilegedGroup) {
+		if now := count.Add(1); most > 0 && now > int64(most) && !slices.Contains(x.user.GetGroups(), user.SystemPrivilegedGroup) {
 			x.Header().Set("Retry-After", "1")
 			x.fail(apierrors.NewTooManyRequests("the server is busy with other requests, please try again later", 1))
 			return

@@ -14,6 +14,8 @@ func (s *Server) Handler() http.Handler { return s }
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.active.Add(1)
+	defer s.active.Add(-1)
 	x := &exchange{answerWriter: answerWriter{ResponseWriter: w}, r: r, ctx: r.Context(), start: s.Now()}
 	x.target = readTarget(r.Method, r.URL.Path, x.values)
 	s.handle(x)

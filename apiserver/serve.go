@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// lastFlush is how long the last bytes of an answer may take from its handler's end to the connection.
+const lastFlush = 20 * time.Millisecond
+
 // drainTime is how long a server that stops waits for the requests that it has taken on.
 const drainTime = 10 * time.Second
 
@@ -39,13 +42,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, config *tls.Config) 
 	stopped := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {
 		s.Stop()
-		drain, cancel := context.WithTimeout(context.Background(), drainTime)
-		defer cancel()
-		err := server.Shutdown(drain)
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = server.Close()
-		}
-		stopped <- err
+		stopped <- s.drain(server)
 	})
 	var err error
 	if config != nil {
@@ -59,6 +56,33 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, config *tls.Config) 
 	if !stop() {
 		return <-stopped
 	}
+	return err
+}
+
+// drain lets the requests at work be answered. The library would wait a second longer for every HTTP/2 connection, even an idle one.
+func (s *Server) drain(server *http.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- server.Shutdown(ctx) }()
+	idle := time.NewTicker(lastFlush)
+	defer idle.Stop()
+	for quiet := 0; quiet < 2; {
+		select {
+		case err := <-done:
+			if errors.Is(err, context.DeadlineExceeded) {
+				return server.Close()
+			}
+			return err
+		case <-idle.C:
+			quiet++
+			if s.active.Load() > 0 {
+				quiet = 0
+			}
+		}
+	}
+	err := server.Close()
+	<-done
 	return err
 }
 

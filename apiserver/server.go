@@ -60,7 +60,7 @@ type Options struct {
 	LongRunning func(Observation) (done func())
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// MaxReads and MaxWrites bound the requests in flight; 0 means 400 and 200.
+	// MaxReads and MaxWrites bound the requests in flight; 0 means 400 and 200, less than 0 no bound.
 	MaxReads, MaxWrites int
 	// Timeout of requests that are not long-running; 0 means one minute.
 	Timeout time.Duration
@@ -113,7 +113,8 @@ type Server struct {
 	mutates      admission.MutationInterface
 	validates    admission.ValidationInterface
 
-	reads, writes atomic.Int64
+	// active counts all HTTP requests at work, reads and writes those that are bounded.
+	active, reads, writes atomic.Int64
 	// stopping ends when the server begins to shut down: watches end then.
 	stopping context.Context
 	stop     context.CancelFunc

@@ -170,3 +170,7 @@ func pod(name string) *corev1.Pod {
 	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": "web"}},
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "registry.example/app:1.0"}}}}
 }
+
+var guest = &user.DefaultInfo{Name: "guest", Groups: []string{user.AllAuthenticated}}
+
+func podKind() *kind.Info { return api.Of[*corev1.Pod]() }
