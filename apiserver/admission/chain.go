@@ -49,33 +49,33 @@ type plugin struct {
 	// always: it has no name that can be switched off.
 	always bool
 	// make is nil for what upstream has and this server does not.
-	make func(o *Options) admission.Interface
+	make func(o *Options) (admission.Interface, error)
 }
 
 // plugins in upstream's order, which is the order of execution.
 var plugins = []plugin{
 	{name: "AlwaysAdmit"},
 	{name: "NamespaceAutoProvision"},
-	{name: "NamespaceLifecycle", on: true, make: newNamespaceLifecycle},
+	{name: "NamespaceLifecycle", on: true, make: plain(newNamespaceLifecycle)},
 	{name: "NamespaceExists"},
 	{name: "LimitPodHardAntiAffinityTopology"},
-	{name: "LimitRanger", on: true, make: newLimitRanger},
-	{name: "ServiceAccount", on: true, make: newServiceAccount},
-	{name: "NodeRestriction", on: true, make: newNodeRestriction},
-	{name: "TaintNodesByCondition", on: true, make: newTaintNodes},
+	{name: "LimitRanger", on: true, make: plain(newLimitRanger)},
+	{name: "ServiceAccount", on: true, make: plain(newServiceAccount)},
+	{name: "NodeRestriction", on: true, make: plain(newNodeRestriction)},
+	{name: "TaintNodesByCondition", on: true, make: plain(newTaintNodes)},
 	{name: "AlwaysPullImages"},
 	{name: "ImagePolicyWebhook"},
-	{name: "PodSecurity"},
+	{name: "PodSecurity", on: true, make: newPodSecurity},
 	{name: "PodNodeSelector"},
-	{name: "Priority", on: true, make: newPriority},
-	{name: "DefaultTolerationSeconds", on: true, make: newDefaultTolerations},
+	{name: "Priority", on: true, make: plain(newPriority)},
+	{name: "DefaultTolerationSeconds", on: true, make: plain(newDefaultTolerations)},
 	{name: "PodTolerationRestriction"},
 	{name: "EventRateLimit"},
 	{name: "ExtendedResourceToleration"},
 	{name: "DefaultStorageClass"},
 	{name: "StorageObjectInUseProtection"},
 	{name: "PodGroupProtection"},
-	{name: "OwnerReferencesPermissionEnforcement", make: newOwnerReferences},
+	{name: "OwnerReferencesPermissionEnforcement", make: plain(newOwnerReferences)},
 	{name: "PersistentVolumeClaimResize"},
 	{name: "RuntimeClass"},
 	{name: "CertificateApproval"},
@@ -95,7 +95,12 @@ var plugins = []plugin{
 	{name: "ResourceQuota"},
 	{name: "AlwaysDeny"},
 	// Last of those that change objects: it must see the rules that would be stored.
-	{name: "RoleEscalation", always: true, make: newRoleEscalation},
+	{name: "RoleEscalation", always: true, make: plain(newRoleEscalation)},
+}
+
+// plain is for plugins that can always be made.
+func plain(make func(o *Options) admission.Interface) func(o *Options) (admission.Interface, error) {
+	return func(o *Options) (admission.Interface, error) { return make(o), nil }
 }
 
 // Chain runs the plugins that are on.
@@ -123,7 +128,10 @@ func New(o Options) (*Chain, error) {
 		if p.make == nil || !p.always && !(p.on && !slices.Contains(o.Disable, p.name)) && !slices.Contains(o.Enable, p.name) {
 			continue
 		}
-		made := p.make(&o)
+		made, err := p.make(&o)
+		if err != nil {
+			return nil, err
+		}
 		if m, ok := made.(admission.MutationInterface); ok {
 			c.mutators = append(c.mutators, m)
 		}

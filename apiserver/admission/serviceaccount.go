@@ -200,21 +200,32 @@ func mountToken(pod *corev1.Pod) {
 	}
 }
 
+// tokenSources holds all parts of a token volume, so that they are allocated at once.
+type tokenSources struct {
+	source    corev1.ProjectedVolumeSource
+	mode      int32
+	seconds   int64
+	sources   [3]corev1.VolumeProjection
+	token     corev1.ServiceAccountTokenProjection
+	configMap corev1.ConfigMapProjection
+	keys      [1]corev1.KeyToPath
+	downward  corev1.DownwardAPIProjection
+	files     [1]corev1.DownwardAPIVolumeFile
+	field     corev1.ObjectFieldSelector
+}
+
+// tokenVolume holds a token, the authority's certificate and the namespace's name.
 func tokenVolume(name string) corev1.Volume {
-	mode, seconds := corev1.ProjectedVolumeSourceDefaultMode, int64(tokenSeconds)
-	return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
-		DefaultMode: &mode,
-		Sources: []corev1.VolumeProjection{
-			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token", ExpirationSeconds: &seconds}},
-			{ConfigMap: &corev1.ConfigMapProjection{
-				LocalObjectReference: corev1.LocalObjectReference{Name: rootCAConfigMap},
-				Items:                []corev1.KeyToPath{{Key: "ca.crt", Path: "ca.crt"}},
-			}},
-			{DownwardAPI: &corev1.DownwardAPIProjection{Items: []corev1.DownwardAPIVolumeFile{{
-				Path: "namespace", FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.namespace"},
-			}}}},
-		},
-	}}}
+	t := &tokenSources{mode: corev1.ProjectedVolumeSourceDefaultMode, seconds: tokenSeconds}
+	t.token = corev1.ServiceAccountTokenProjection{Path: "token", ExpirationSeconds: &t.seconds}
+	t.keys[0] = corev1.KeyToPath{Key: "ca.crt", Path: "ca.crt"}
+	t.configMap = corev1.ConfigMapProjection{LocalObjectReference: corev1.LocalObjectReference{Name: rootCAConfigMap}, Items: t.keys[:]}
+	t.field = corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.namespace"}
+	t.files[0] = corev1.DownwardAPIVolumeFile{Path: "namespace", FieldRef: &t.field}
+	t.downward = corev1.DownwardAPIProjection{Items: t.files[:]}
+	t.sources = [3]corev1.VolumeProjection{{ServiceAccountToken: &t.token}, {ConfigMap: &t.configMap}, {DownwardAPI: &t.downward}}
+	t.source = corev1.ProjectedVolumeSource{DefaultMode: &t.mode, Sources: t.sources[:]}
+	return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{Projected: &t.source}}
 }
 
 func enforces(account *corev1.ServiceAccount) bool {

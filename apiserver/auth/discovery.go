@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/go-jose/go-jose/v4"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // Paths at which others learn how to verify service account tokens.
@@ -66,9 +68,39 @@ func document(v any, contentType string) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("service account issuer: %w", err)
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	refusal, err := json.Marshal(metav1.Status{
+		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure,
+		Reason: metav1.StatusReasonNotAcceptable, Code: http.StatusNotAcceptable,
+		Message: "only the following media types are accepted: " + contentType,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("service account issuer: %w", err)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !accepts(r.Header.Get("Accept"), contentType) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusNotAcceptable)
+			w.Write(refusal)
+			return
+		}
 		w.Header().Set("Content-Type", contentType)
 		w.Header().Set("Cache-Control", "public, max-age=3600")
 		w.Write(data)
 	}), nil
+}
+
+// accepts tells whether an Accept header, which may be missing, allows the media type.
+func accepts(header, mediaType string) bool {
+	if header == "" {
+		return true
+	}
+	family, _, _ := strings.Cut(mediaType, "/")
+	for _, part := range strings.Split(header, ",") {
+		part, _, _ = strings.Cut(part, ";")
+		switch strings.ToLower(strings.TrimSpace(part)) {
+		case mediaType, "*/*", family + "/*":
+			return true
+		}
+	}
+	return false
 }

@@ -377,3 +377,24 @@ func BenchmarkVerify(b *testing.B) {
 		}
 	}
 }
+
+func TestDocumentsNegotiate(t *testing.T) {
+	r, _ := start(t)
+	handler, err := newTokens(t, r, nil).JWKSHandler()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for accept, want := range map[string]int{
+		"": 200, "*/*": 200, "application/*": 200, "application/jwk-set+json": 200, "text/html, */*;q=0.8": 200, "application/json": 406, "text/html": 406,
+	} {
+		q := httptest.NewRequest(http.MethodGet, JWKSPath, nil)
+		if accept != "" {
+			q.Header.Set("Accept", accept)
+		}
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, q)
+		if w.Code != want {
+			t.Errorf("%q: %d", accept, w.Code)
+		}
+	}
+}
