@@ -78,7 +78,7 @@ func appendKey(b []byte, pod *corev1.Pod, d *demand, images []string) []byte {
 	}
 	for i := range pod.Spec.Tolerations {
 		t := &pod.Spec.Tolerations[i]
-		if t.Effect == corev1.TaintEffectNoExecute && unlikelyTaints[t.Key] {
+		if t.Operator == corev1.TolerationOpExists && t.Effect == corev1.TaintEffectNoExecute && unlikelyTaints[t.Key] {
 			b = append(b, 'u', t.Key[len(t.Key)-1])
 			continue
 		}
