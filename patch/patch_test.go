@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -158,6 +159,26 @@ func TestServerSideApply(t *testing.T) {
 	}
 	if len(warnings) != 1 || !strings.Contains(warnings[0], "data") {
 		t.Errorf("warnings %q", warnings)
+	}
+}
+
+func TestApplyScale(t *testing.T) {
+	scales := define("autoscaling", "v1", "Scale", func() *autoscalingv1.Scale { return &autoscalingv1.Scale{} }, true, false)
+	old := &autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Name: "c", Namespace: "n", UID: "u"}, Spec: autoscalingv1.ScaleSpec{Replicas: 2}}
+	old.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "m", Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "autoscaling/v1",
+		Time: &metav1.Time{Time: time.Unix(1, 0)}, FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:replicas":{}}}`)}}
+	c := Configuration{Kind: scales, Namespace: "n", Name: "c", Manager: "a", Now: time.Unix(2, 0),
+		Data: []byte(`{"apiVersion":"autoscaling/v1","kind":"Scale","metadata":{"name":"c"},"spec":{"replicas":4}}`)}
+	tracker := NewTracker()
+	_, _, err := tracker.Apply(c, old)
+	expectError(t, err, 409, ".spec.replicas")
+	c.Force = true
+	obj, _, err := tracker.Apply(c, old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := obj.(*autoscalingv1.Scale).Spec.Replicas; got != 4 || len(obj.GetManagedFields()) != 1 || obj.GetManagedFields()[0].Manager != "a" {
+		t.Errorf("%d replicas, %v", got, obj.GetManagedFields())
 	}
 }
 

@@ -35,8 +35,30 @@ func Stable(s *schema.Schema) []Type {
 			types = append(types, t)
 		}
 	}
+	for _, t := range scale {
+		if _, ok := found[t.Name]; !ok {
+			types = append(types, t)
+		}
+	}
 	return types
 }
+
+// scale is what client-go has no schema of: the kind of the scale subresource.
+var scale = []Type{
+	{Name: "io.k8s.api.autoscaling.v1.Scale", Atom: record(
+		field("apiVersion", Atom{Scalar: "string"}), field("kind", Atom{Scalar: "string"}),
+		named("metadata", "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"),
+		named("spec", "io.k8s.api.autoscaling.v1.ScaleSpec"), named("status", "io.k8s.api.autoscaling.v1.ScaleStatus"))},
+	{Name: "io.k8s.api.autoscaling.v1.ScaleSpec", Atom: record(field("replicas", Atom{Scalar: "numeric"}))},
+	{Name: "io.k8s.api.autoscaling.v1.ScaleStatus", Atom: record(
+		field("replicas", Atom{Scalar: "numeric"}), field("selector", Atom{Scalar: "string"}))},
+}
+
+func record(fields ...Field) Atom { return Atom{Map: &Map{Fields: fields}} }
+
+func field(name string, a Atom) Field { return Field{Name: name, Type: Ref{Atom: a}} }
+
+func named(name, of string) Field { return Field{Name: name, Type: Ref{Name: of}} }
 
 func encodeAtom(a schema.Atom, need func(string)) Atom {
 	var to Atom
