@@ -130,10 +130,10 @@ func TestTrackerEqualsLibrary(t *testing.T) {
 				references[part] = reference(t, k, part)
 			}
 			var old kind.Object
-			for round := range 80 {
+			for round := range 40 {
 				now := time.Unix(1_000_000+int64(round/3), 0).UTC()
 				manager, part := managers[random.Intn(len(managers))], parts[random.Intn(len(parts))]
-				if old == nil || round%20 == 0 {
+				if old == nil || round%10 == 0 {
 					old, part = k.New(), ""
 				}
 				new := mutated(random, full)
@@ -178,7 +178,7 @@ func TestWalkFindsTheLibrarysPaths(t *testing.T) {
 			plan := newPlan(model, fieldpath.NewSet())
 			full := golden(t, k)
 			old, walked := full, 0
-			for range 60 {
+			for range 30 {
 				new := mutatedFrom(random, old, full)
 				if random.Intn(4) == 0 {
 					new = mutated(random, full)
@@ -199,8 +199,8 @@ func TestWalkFindsTheLibrarysPaths(t *testing.T) {
 					old = new
 				}
 			}
-			if walked < 30 {
-				t.Errorf("only %d of 60 changes were walked", walked)
+			if walked < 15 {
+				t.Errorf("only %d of 30 changes were walked", walked)
 			}
 		})
 	}
