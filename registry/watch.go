@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion/validation"
@@ -167,29 +168,60 @@ func (r *Resource) beginInHistory(w *Watcher, revision int64) {
 // catchUp delivers the store's history after a revision up to the watch's live beginning.
 func (r *Resource) catchUp(ctx context.Context, w *Watcher, revision int64) error {
 	history := r.reg.store.Watch(ctx, w.filter.scope(), store.WatchOptions{From: revision + 1, Previous: true})
+	// If nothing happened lately, only a report of progress tells where history ends. The store may let a question
+	// drop while it still reads history, so it is asked again and again.
+	ask := time.NewTicker(historyAsk)
+	defer ask.Stop()
 	if err := history.Progress(ctx); err != nil {
-		return storeError(err, r.info.GR(), "watch")
+		return storeError(err, r.gr(), "watch")
 	}
-	for batch := range history.C() {
-		for n := range batch.Events {
-			e := &batch.Events[n]
-			if e.Revision > w.since {
-				return w.caughtUp()
+	for {
+		select {
+		case batch, ok := <-history.C():
+			if !ok {
+				return r.historyError(history.Err(), revision)
 			}
-			if err := w.remember(ctx, r.past(e)); err != nil {
+			if done, err := r.recall(ctx, w, batch); done || err != nil {
 				return err
 			}
-		}
-		if batch.Revision >= w.since {
-			return w.caughtUp()
+		case <-ask.C:
+			if err := history.Progress(ctx); err != nil {
+				return storeError(err, r.gr(), "watch")
+			}
 		}
 	}
-	if err := history.Err(); errors.Is(err, store.ErrCompacted) {
+}
+
+// historyAsk is how often a watch of history is asked how far it is.
+const historyAsk = 20 * time.Millisecond
+
+// recall queues a part of history; done tells that the live events can follow.
+func (r *Resource) recall(ctx context.Context, w *Watcher, batch store.Batch) (done bool, err error) {
+	for n := range batch.Events {
+		e := &batch.Events[n]
+		if e.Revision > w.since {
+			w.caughtUp()
+			return true, nil
+		}
+		if err := w.remember(ctx, r.past(e)); err != nil {
+			return false, err
+		}
+	}
+	if batch.Revision >= w.since {
+		w.caughtUp()
+		return true, nil
+	}
+	return false, nil
+}
+
+func (r *Resource) historyError(err error, revision int64) error {
+	if errors.Is(err, store.ErrCompacted) {
 		return expiredWatch(revision, r.table.floor())
-	} else if err != nil {
-		return storeError(err, r.info.GR(), "watch")
 	}
-	return storeError(fmt.Errorf("history: %w", store.ErrUnavailable), r.info.GR(), "watch")
+	if err == nil {
+		err = store.ErrUnavailable
+	}
+	return storeError(fmt.Errorf("history: %w", err), r.gr(), "watch")
 }
 
 func (t *table) floor() int64 {
@@ -240,11 +272,10 @@ func (w *Watcher) remember(ctx context.Context, c *change) error {
 }
 
 // caughtUp lets the live events follow.
-func (w *Watcher) caughtUp() error {
+func (w *Watcher) caughtUp() {
 	w.mu.Lock()
 	w.queue = append(w.queue, w.held...)
 	w.held, w.catching = nil, false
 	w.mu.Unlock()
 	w.signal()
-	return nil
 }
