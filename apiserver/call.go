@@ -32,7 +32,19 @@ func (s *Server) execute(ctx context.Context, rt *route, r *Request) (*Response,
 // executeWarning is execute for a request that already gave warnings when it was decoded.
 func (s *Server) executeWarning(ctx context.Context, rt *route, r *Request, w *warnings) (*Response, error) {
 	c := &call{Request: r, s: s, rt: rt, warn: w}
-	switch r.Verb {
+	if d := rt.info.Deprecation; d != "" {
+		w.add(d)
+	}
+	resp, err := c.answer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	resp.Warnings = w.all()
+	return resp, nil
+}
+
+func (c *call) answer(ctx context.Context) (*Response, error) {
+	switch c.Verb {
 	case "get":
 		return c.get(ctx)
 	case "list":
@@ -40,13 +52,7 @@ func (s *Server) executeWarning(ctx context.Context, rt *route, r *Request, w *w
 	case "watch":
 		return c.watch(ctx)
 	}
-	ctx = warning.WithWarningRecorder(ctx, w)
-	resp, err := c.write(ctx)
-	if err != nil {
-		return nil, err
-	}
-	resp.Warnings = w.all()
-	return resp, nil
+	return c.write(warning.WithWarningRecorder(ctx, c.warn))
 }
 
 func (c *call) write(ctx context.Context) (*Response, error) {

@@ -54,8 +54,8 @@ type Item interface {
 	// AppendProto appends the object's protobuf without envelope; ProtoSize is its length.
 	AppendProto([]byte) []byte
 	ProtoSize() int
-	// JSON is the object without kind and apiVersion.
-	JSON() ([]byte, error)
+	// AppendJSON appends the object's JSON without kind and apiVersion.
+	AppendJSON([]byte) ([]byte, error)
 }
 
 // Kind holds what an encoded object of one kind begins with.

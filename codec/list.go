@@ -181,9 +181,7 @@ func (l *List[I]) appendItems(w io.Writer, b []byte, m Media, now time.Time, ite
 		case PartialList:
 			b, err = appendPartial(b, m.Version, item.Object())
 		default:
-			var body []byte
-			body, err = item.JSON()
-			b = append(b, body...)
+			b, err = item.AppendJSON(b)
 		}
 		if err == nil && w != nil && len(b) >= writeSize {
 			_, err = w.Write(b)

@@ -51,11 +51,22 @@ func (k *Kind) appendForm(dst []byte, m Media, item Item, include metav1.Include
 	case Partial:
 		return appendPartial(dst, m.Version, item.Object())
 	}
-	body, err := item.JSON()
+	dst = append(dst, k.one.json...)
+	body := len(dst)
+	dst, err := item.AppendJSON(dst)
 	if err != nil {
 		return nil, err
 	}
-	return appendSpliced(dst, k.one, body), nil
+	return splice(dst, body), nil
+}
+
+// splice makes the object that begins at body part of the one that is open before it.
+func splice(dst []byte, body int) []byte {
+	if len(dst)-body == 2 {
+		return append(dst[:body], '}')
+	}
+	dst[body] = ','
+	return dst
 }
 
 // AppendObject appends an object that is not stored: a Status, a Scale, the answer to a review.
@@ -80,21 +91,10 @@ func AppendObject(dst []byte, m Media, o runtime.Object, gvk schema.GroupVersion
 	if t, ok := o.GetObjectKind().(*metav1.TypeMeta); ok && t.Kind != "" {
 		dst = append(dst, body...)
 	} else {
-		dst = appendSpliced(dst, h, body)
+		dst = append(dst, h.json...)
+		dst = splice(append(dst, body...), len(dst))
 	}
 	return finish(dst, start, m)
-}
-
-// EncodeJSON is the JSON of an object without kind and apiVersion.
-func EncodeJSON(o kind.Object) ([]byte, error) { return json.Marshal(o) }
-
-// appendSpliced puts kind and version in front of the members of a JSON object.
-func appendSpliced(dst []byte, h heads, body []byte) []byte {
-	dst = append(dst, h.json...)
-	if len(body) > 2 {
-		dst = append(dst, ',')
-	}
-	return append(dst, body[1:]...)
 }
 
 func appendEnveloped(dst []byte, h heads, raw []byte) []byte {

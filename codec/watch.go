@@ -102,9 +102,13 @@ func Fresh(o kind.Object) Item { return fresh{o} }
 
 type fresh struct{ object kind.Object }
 
-func (f fresh) Object() kind.Object   { return f.object }
-func (f fresh) ProtoSize() int        { return f.object.Size() }
-func (f fresh) JSON() ([]byte, error) { return json.Marshal(f.object) }
+func (f fresh) Object() kind.Object { return f.object }
+func (f fresh) ProtoSize() int      { return f.object.Size() }
+
+func (f fresh) AppendJSON(dst []byte) ([]byte, error) {
+	body, err := json.Marshal(f.object)
+	return append(dst, body...), err
+}
 
 func (f fresh) AppendProto(dst []byte) []byte {
 	raw, err := f.object.Marshal()
