@@ -141,7 +141,8 @@ func (h *Handler) serveIndex(w http.ResponseWriter, r *http.Request) {
 	if unchanged(w, r, h.indexHash) {
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
+	// Upstream leaves the type to be guessed, and clients are used to the guess.
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	_, _ = w.Write(h.index) // the client has gone if this fails
 }
 

@@ -156,7 +156,7 @@ func TestNegotiation(t *testing.T) {
 		{V2Path, "application/" + v2 + "@v1.0+protobuf", 200, "application/" + v2 + ".v1.0+protobuf"},
 		{V2Path, "application/" + v2 + ".v1.0+protobuf", 200, "application/" + v2 + ".v1.0+protobuf"},
 		{V2Path, "application/yaml", 406, ""},
-		{V3IndexPath, "", 200, "application/json"},
+		{V3IndexPath, "", 200, "text/plain; charset=utf-8"},
 		{V3Path + "api/v1", "application/json", 200, "application/json"},
 		{V3Path + "api/v1", "application/" + v3 + "@v1.0+protobuf", 200, "application/" + v3 + ".v1.0+protobuf"},
 		{V3Path + "api/v1", "application/" + v2 + "@v1.0+protobuf", 406, ""},
