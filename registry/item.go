@@ -239,10 +239,11 @@ func (i *Item) JSON() ([]byte, error) {
 	return b, nil
 }
 
-// AppendJSON appends JSON to b, without a copy of its own unless watchers share one.
+// AppendJSON appends JSON to b. It makes no copy to keep unless the item's event is recent: then watchers share one.
 func (i *Item) AppendJSON(b []byte) ([]byte, error) {
-	if kept := i.json.Load(); kept != nil {
-		return append(b, *kept...), nil
+	if i.hot.Load() || i.json.Load() != nil {
+		shared, err := i.JSON()
+		return append(b, shared...), err
 	}
 	o, err := i.Decode()
 	if err != nil {

@@ -280,6 +280,11 @@ func TestJSONIsAListElement(t *testing.T) {
 		t.Error("the JSON of a recent item is not shared")
 	}
 	i.cool(true)
+	i.hot.Store(true)
+	if _, err := i.AppendJSON(nil); err != nil || i.json.Load() == nil {
+		t.Error("the JSON of a recent item is not kept for the next watcher")
+	}
+	i.cool(true)
 	if i.json.Load() != nil || i.object.Load() == nil {
 		t.Error("cooling must drop the JSON and keep the object")
 	}
