@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -82,9 +83,11 @@ func (r *Resource) judgeNew(ctx context.Context, obj kind.Object, o CreateOption
 			return err
 		}
 	}
-	if v := obj.GetResourceVersion(); v != "" && v != "0" {
+	// What is no revision is as good as none.
+	if v, err := strconv.ParseUint(obj.GetResourceVersion(), 10, 64); err == nil && v != 0 {
 		return unspecified(errors.New("resourceVersion should not be set on objects to be created"))
 	}
+	obj.SetResourceVersion("")
 	return nil
 }
 

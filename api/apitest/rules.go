@@ -41,16 +41,11 @@ func (r *Rules) Create(i *kind.Info, o kind.Object) Answer {
 	o.SetUID("u")
 	o.SetResourceVersion("1")
 	r.objects[key(i, o)] = o
-	return Answer{Object: o, Code: 201, Warnings: append(i.Warnings(o, nil), deprecation(o)...)}
-}
-
-// deprecation is the warning that the server gives for any use of a deprecated type.
-func deprecation(o kind.Object) []string {
-	if d, ok := o.(interface{ APILifecycleDeprecated() (major, minor int) }); ok {
-		major, minor := d.APILifecycleDeprecated()
-		return []string{fmt.Sprintf("deprecated in v%d.%d+", major, minor)}
+	warnings := i.Warnings(o, nil)
+	if i.Deprecation != "" {
+		warnings = append(warnings, i.Deprecation)
 	}
-	return nil
+	return Answer{Object: o, Code: 201, Warnings: warnings}
 }
 
 // Update implements Backend.

@@ -29,6 +29,8 @@ type Info struct {
 	StorageVersion schema.GroupVersion
 	Via            *Conversion
 	TTL            time.Duration
+	// Deprecation is the warning that every request of this kind gets; empty for nearly all.
+	Deprecation string
 
 	New     func() Object
 	NewList func() runtime.Object
@@ -151,6 +153,7 @@ func (k Kind[T]) Info() *Info {
 		panic(fmt.Sprintf("kind %s: New is missing", k.Kind))
 	}
 	i.New = func() Object { return k.New() }
+	i.Deprecation = deprecation(k.New(), i.GVK)
 	if i.Singular == "" {
 		i.Singular = strings.ToLower(k.Kind)
 	}
