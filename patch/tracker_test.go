@@ -116,6 +116,10 @@ func (to *target) expected(t *testing.T, new, old kind.Object, manager string, n
 
 func TestTrackerEqualsLibrary(t *testing.T) {
 	tracker := NewTracker()
+	tracker.Warm(testKinds...)
+	if len(tracker.targets) != len(testKinds) {
+		t.Fatalf("%d of %d kinds are prepared", len(tracker.targets), len(testKinds))
+	}
 	managers := []string{"kubectl-create", "controller", "kubelet", "", "someone-else"}
 	for _, k := range testKinds {
 		t.Run(k.GVK.String(), func(t *testing.T) {
