@@ -9,7 +9,7 @@ run: build
 	./wheelhouse server --simulate-nodes=3
 
 build:
-	$(GO) build -trimpath -o wheelhouse ./cmd/wheelhouse
+	$(GO) build -o wheelhouse ./cmd/wheelhouse
 
 # All tests: units, the real server on a real socket, kubectl scripts, recorded answers, kills.
 test: lint

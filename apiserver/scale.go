@@ -165,7 +165,7 @@ func replicasPaths(info *kind.Info) managedfields.ResourcePathMappings {
 // configured is the scale that server-side apply makes of the present one.
 func (s *scaling) configured(old *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
 	force := s.PatchOptions.Force
-	new, texts, err := s.s.Tracker.Apply(patch.Configuration{Kind: scaleKind, Namespace: s.Namespace, Name: s.Name, Data: s.Patch,
+	new, texts, err := s.s.Tracker.Apply(patch.Configuration{Kind: scaleKind, Namespace: s.Namespace, Name: s.Name, Subresource: "scale", Data: s.Patch,
 		Manager: s.manager, Force: force != nil && *force, FieldValidation: s.PatchOptions.FieldValidation, Now: s.s.Now()}, old)
 	if err != nil {
 		return nil, err

@@ -69,7 +69,8 @@ func (s *Server) serveWatch(x *exchange, rt *route, r *Request) {
 	if s.LongRunning != nil {
 		defer s.LongRunning(x.observation(0))()
 	}
-	w := watchWriter{x: x, rt: rt, stream: rt.codec.NewStream(media, include), source: resp.Watch, bookmarks: r.ListOptions.AllowWatchBookmarks}
+	w := watchWriter{x: x, rt: rt, stream: rt.codec.NewStream(media, include), source: resp.Watch, bookmarks: r.ListOptions.AllowWatchBookmarks,
+		deadline: http.NewResponseController(x)}
 	w.run(timeout.C, s.stopping.Done())
 }
 
@@ -88,7 +89,11 @@ type watchWriter struct {
 	stream    *codec.Stream
 	source    *registry.Watcher
 	bookmarks bool
+	deadline  *http.ResponseController
 }
+
+// slowestReader is how long a client may leave what was sent to it unread.
+const slowestReader = time.Minute
 
 // run writes until the watch ends. What has been written is sent when nothing more is there.
 func (w *watchWriter) run(timeout <-chan time.Time, stopping <-chan struct{}) {
@@ -134,8 +139,13 @@ func (w *watchWriter) drain() error {
 		if len(events) == 0 {
 			if written {
 				w.x.Flush()
+				_ = w.deadline.SetWriteDeadline(time.Time{})
 			}
 			return nil
+		}
+		if !written {
+			// A client that reads nothing for so long is cut off: its goroutine would wait for ever.
+			_ = w.deadline.SetWriteDeadline(time.Now().Add(slowestReader))
 		}
 		written = true
 		if err := w.write(events); err != nil {

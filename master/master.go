@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
@@ -195,6 +196,7 @@ func (m *Master) Run(ctx context.Context) error {
 	}
 	servers.Go(func() error { return m.serve(serving) })
 	loops.Go(func() error { m.services.Run(working); return nil })
+	loops.Go(func() error { m.renew(working); return nil })
 	loops.Go(func() error { return m.lead(working) })
 	loops.Go(func() error { return m.simulate(working) })
 	<-working.Done()
@@ -202,6 +204,26 @@ func (m *Master) Run(ctx context.Context) error {
 	loopsEnded := loops.Wait()
 	stop()
 	return errors.Join(ended(loopsEnded), ended(servers.Wait()))
+}
+
+// renewCheck is how often certificates are looked at.
+const renewCheck = 12 * time.Hour
+
+// renew replaces certificates that near their end; new connections get the new ones.
+func (m *Master) renew(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(renewCheck):
+		}
+		switch renewed, err := m.authority.Renew(); {
+		case err != nil:
+			m.config.Log("certificates could not be renewed: %v", err)
+		case renewed:
+			m.config.Log("certificates were renewed")
+		}
+	}
 }
 
 // ended drops the error of a context that was ended on purpose.

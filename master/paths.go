@@ -11,6 +11,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/auth"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/discovery"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/health"
+	"github.com/wheelhouse-k8s/wheelhouse/apiserver/openapi"
 )
 
 // paths are the handlers of what is no resource.
@@ -27,6 +28,10 @@ func (m *Master) paths(tokens *auth.Tokens) []apiserver.Path {
 	}
 	for _, path := range documents.Paths() {
 		paths = append(paths, apiserver.Path{Pattern: path, Handler: documents})
+	}
+	schemas := openapi.New()
+	for _, path := range []string{openapi.V2Path, openapi.V3IndexPath, openapi.V3Path} {
+		paths = append(paths, apiserver.Path{Pattern: path, Handler: schemas})
 	}
 	if m.config.Profiling {
 		paths = append(paths, profiles()...)

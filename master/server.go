@@ -77,23 +77,34 @@ func (m *Master) build() (err error) {
 		Objects:   m.objects,
 		InFlight:  func() (readOnly, mutating int64) { return m.server.InFlight() },
 	})
+	tracker := patch.NewTracker()
+	go tracker.Warm(kinds()...)
 	m.server = apiserver.New(apiserver.Options{
 		Registry:      m.registry,
 		Kinds:         kinds(),
 		Authenticator: authentication,
 		Authorizer:    m.authorizer,
 		Admission:     chain,
-		Tracker:       patch.NewTracker(),
+		Tracker:       tracker,
 		Reviewer:      &auth.Reviews{Authenticator: authentication, Authorizer: m.authorizer},
 		Tokens:        tokens,
 		Paths:         m.paths(tokens),
 		Observe:       func(o apiserver.Observation) { m.metrics.Request(metrics.Request(o)) },
-		MaxReads:      c.MaxRequestsInflight,
-		MaxWrites:     c.MaxMutatingInflight,
+		LongRunning:   func(o apiserver.Observation) func() { return m.metrics.LongRunning(metrics.Request(o)) },
+		MaxReads:      bound(c.MaxRequestsInflight),
+		MaxWrites:     bound(c.MaxMutatingInflight),
 		Timeout:       c.RequestTimeout,
 		MinWatch:      c.MinRequestTimeout,
 	})
 	return nil
+}
+
+// bound translates the flags' 0, no limit, into the server's.
+func bound(limit int) int {
+	if limit == 0 {
+		return -1
+	}
+	return limit
 }
 
 // bootstrap makes the objects that every cluster has, as far as they are missing.

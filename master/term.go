@@ -26,17 +26,26 @@ func (m *Master) lead(ctx context.Context) error {
 	loops, ctx := errgroup.WithContext(ctx)
 	if m.config.Runs(Controllers) {
 		candidate := m.candidate(controllerManagerUser, "kube-controller-manager")
-		loops.Go(func() error { return candidate.Run(ctx, m.control) })
+		loops.Go(func() error { return candidate.Run(ctx, m.leading("kube-controller-manager", m.control)) })
 	}
 	if m.config.Runs(Scheduler) {
 		candidate := m.candidate(schedulerUser, "kube-scheduler")
-		loops.Go(func() error { return candidate.Run(ctx, m.schedule) })
+		loops.Go(func() error { return candidate.Run(ctx, m.leading("kube-scheduler", m.schedule)) })
 	}
 	loops.Go(func() error { // without loops the term lasts as long as the master
 		<-ctx.Done()
 		return nil
 	})
 	return loops.Wait()
+}
+
+// leading reports a term in the metrics while it lasts.
+func (m *Master) leading(lease string, term func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		m.metrics.Leading(lease, true)
+		defer m.metrics.Leading(lease, false)
+		return term(ctx)
+	}
 }
 
 func (m *Master) candidate(userName, lease string) *election.Candidate {

@@ -182,27 +182,6 @@ func TestApplyScale(t *testing.T) {
 	}
 }
 
-func TestKeepTimes(t *testing.T) {
-	old, new := configMap(), configMap()
-	tracker := NewTracker()
-	old.UID, new.UID = "", ""
-	for n, obj := range []kind.Object{old, new} {
-		if err := tracker.Created(configMaps, obj, "m", "", time.Unix(int64(n+1), 0)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	KeepTimes(new, old)
-	if got := new.ManagedFields[0].Time.Unix(); got != 1 {
-		t.Errorf("the time of an equal object changed to %d", got)
-	}
-	new.ManagedFields[0].Time = &metav1.Time{Time: time.Unix(2, 0)}
-	new.Data["k"] = "changed"
-	KeepTimes(new, old)
-	if got := new.ManagedFields[0].Time.Unix(); got != 2 {
-		t.Errorf("the time of a changed object stayed %d", got)
-	}
-}
-
 func TestNullIsNotEmpty(t *testing.T) {
 	old, new := &corev1.Pod{}, &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{}}}
 	model, err := newTypeModel(pods)

@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 
@@ -270,23 +269,4 @@ func seconds(t *metav1.Time) int64 {
 		return 0
 	}
 	return t.Unix()
-}
-
-// KeepTimes takes the times of managed fields back to old's if the objects are otherwise equal, so that a write that
-// changed nothing in the end (defaults, admission and preparation included) is no write.
-func KeepTimes(new, old kind.Object) {
-	a, b := new.GetManagedFields(), old.GetManagedFields()
-	changed := false
-	same := len(a) == len(b) && len(a) > 0 && slices.EqualFunc(a, b, func(a, b metav1.ManagedFieldsEntry) bool {
-		changed = changed || !a.Time.Equal(b.Time)
-		b.Time = a.Time
-		return sameEntry(a, b)
-	})
-	if !same || !changed {
-		return
-	}
-	new.SetManagedFields(b)
-	if !equality.Semantic.DeepEqual(new, old) {
-		new.SetManagedFields(a)
-	}
 }
