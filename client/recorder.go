@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,6 +27,10 @@ const (
 	recorderRate  = 250
 	recorderBurst = 100
 	recorderTries = 3
+	// Upstream's bounds of the events from one source about one object.
+	spamObjects = 4096
+	spamBurst   = 25
+	spamRefill  = 5 * time.Minute
 )
 
 // Recorder writes Events for people to read. It never blocks and never fails its caller: similar events are
@@ -36,6 +41,9 @@ type Recorder struct {
 	events    chan *corev1.Event
 	client    Client[*corev1.Event]
 	correlate *record.EventCorrelator
+	// spam is the correlator's own filter, asked first: the correlator works out the patch of an event before it
+	// drops it, which is far too much work for one of thousands.
+	spam *record.EventSourceObjectSpamFilter
 }
 
 // NewRecorder is a recorder that names component as the events' source. It writes while Run runs.
@@ -43,7 +51,14 @@ func NewRecorder(t Transport, component string) *Recorder {
 	return &Recorder{
 		component: component, events: make(chan *corev1.Event, recorderQueue), client: For[*corev1.Event](t),
 		correlate: record.NewEventCorrelator(clock.RealClock{}),
+		spam:      record.NewEventSourceObjectSpamFilter(spamObjects, spamBurst, float32(1/spamRefill.Seconds()), clock.RealClock{}, spamKey),
 	}
+}
+
+// spamKey is what floods are counted by: the source, the object and the type.
+func spamKey(e *corev1.Event) string {
+	o := &e.InvolvedObject
+	return strings.Join([]string{e.Source.Component, o.Kind, o.Namespace, o.Name, string(o.UID), e.Type}, "/")
 }
 
 // Event records what happened to an object; kind is corev1.EventTypeNormal or EventTypeWarning.
@@ -89,6 +104,9 @@ func (r *Recorder) Run(ctx context.Context) {
 	for {
 		select {
 		case e := <-r.events:
+			if r.spam.Filter(e) {
+				continue
+			}
 			result, err := r.correlate.EventCorrelate(e)
 			if err != nil {
 				slog.Error("cannot correlate an event", "error", err)

@@ -8,7 +8,7 @@ package garbage
 import (
 	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"sync"
 	"time"
 
@@ -26,6 +26,11 @@ import (
 
 // absentLimit bounds the owners that are remembered to be gone for good.
 const absentLimit = 4096
+
+// recheckUnknown is when an object is judged again whose owner is of a kind that the server does not know.
+const recheckUnknown = 5 * time.Minute
+
+var errUnknownKind = errors.New("the server does not know the owner's kind")
 
 type controller struct {
 	transport client.Transport
@@ -163,6 +168,10 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	if o.GetDeletionTimestamp() == nil {
 		for _, ref := range o.GetOwnerReferences() {
 			state, err := c.look(ctx, o, ref)
+			if errors.Is(err, errUnknownKind) {
+				// Nobody knows what it names; its kind may be added one day.
+				return reconcile.Result{After: recheckUnknown}, nil
+			}
 			if err != nil {
 				return reconcile.Result{}, err
 			}
@@ -187,7 +196,7 @@ func (c *controller) look(ctx context.Context, o kind.Object, ref metav1.OwnerRe
 	}
 	k := c.kindOf(ref)
 	if k == nil {
-		return solid, fmt.Errorf("owner %s %s of %s/%s: the server does not know the kind %s", ref.Kind, ref.Name, o.GetNamespace(), o.GetName(), ref.APIVersion)
+		return solid, errUnknownKind
 	}
 	if k.Namespaced && o.GetNamespace() == "" {
 		c.events.Eventf(o, corev1.EventTypeWarning, "OwnerRefInvalidNamespace", "ownerRef %s %s with uid %s is namespaced and cannot own a cluster-scoped object", ref.Kind, ref.Name, ref.UID)
