@@ -1,0 +1,215 @@
+// Package failures breaks running masters and nodes, and checks what users were promised.
+package failures
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/wheelhouse-k8s/wheelhouse/test/process"
+)
+
+var (
+	rounds = flag.Int("rounds", 6, "how often the kill test kills the master")
+	seed   = flag.Int64("seed", 1, "seed of the kill test's choices")
+)
+
+// patience is how long a test waits for what must happen.
+const patience = 60 * time.Second
+
+// binary is the command under test, built once.
+var binary string
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "failures")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	if binary, err = process.Build("../..", dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+// eventually waits until a condition holds; the condition says what is missing.
+func eventually(t *testing.T, what string, condition func() error) {
+	t.Helper()
+	var err error
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if err = condition(); err == nil {
+			return
+		}
+	}
+	t.Fatalf("%s did not come true: %v", what, err)
+}
+
+// connect gives clients without a rate limit of their own.
+func connect(t *testing.T, config *rest.Config) *kubernetes.Clientset {
+	t.Helper()
+	config = rest.CopyConfig(config)
+	config.QPS = -1
+	clients, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return clients
+}
+
+// TestKill kills a master again and again while clients write and watch. Afterwards what the clients were told must be
+// true: each acknowledged write is there, refused ones are not, and every watch saw each change once and in order.
+func TestKill(t *testing.T) {
+	const writers = 6
+	random := rand.New(rand.NewSource(*seed))
+	dir := t.TempDir() + "/data"
+	server, err := process.Start(binary, dir, 0, "--simulate-nodes", "2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { server.Kill() }()
+	config, err := server.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := server.Port()
+	if err != nil {
+		t.Fatal(err)
+	}
+	clients := connect(t, config)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	deploy(t, clients)
+
+	book := newLedger()
+	kinds := []resource{configMaps(clients), pods(clients)}
+	var watchers []*watcher
+	var watching sync.WaitGroup
+	for _, k := range kinds {
+		for range 2 {
+			w := newWatcher(t, k)
+			watchers = append(watchers, w)
+			watching.Go(func() { w.run(ctx) })
+		}
+	}
+	stop := make(chan struct{})
+	var writing sync.WaitGroup
+	for i := range writers {
+		w := &writer{name: fmt.Sprintf("writer-%d", i), resource: kinds[i%2], book: book, random: rand.New(rand.NewSource(*seed + int64(i)))}
+		writing.Go(func() { w.run(ctx, stop) })
+	}
+
+	for round := 1; round <= *rounds; round++ {
+		goal := book.count() + 20 + random.Intn(300)
+		eventually(t, "progress of the writers", func() error {
+			if n := book.count(); n < goal {
+				return fmt.Errorf("%d of %d writes", n, goal)
+			}
+			return book.failure()
+		})
+		scale(t, clients, int32(round))
+		server.Kill()
+		told := book.latest()
+		if server, err = process.Start(binary, dir, port, "--simulate-nodes", "2"); err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		list, err := kinds[0].list(ctx)
+		if err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		if now := revision(list.GetResourceVersion()); now < told {
+			t.Fatalf("round %d: revision %d was acknowledged before the kill, now the store is at %d", round, told, now)
+		}
+		settled(t, clients, int32(round))
+	}
+
+	close(stop)
+	writing.Wait()
+	if err := book.failure(); err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range watchers {
+		w.waitFor(t)
+	}
+	cancel()
+	watching.Wait()
+	for _, k := range kinds {
+		book.compareList(t, k)
+	}
+	for _, w := range watchers {
+		book.compareEvents(t, w)
+	}
+	t.Logf("%d acknowledged writes, %d refused, %d without an answer", book.count(), book.refusals, book.unknown)
+	if book.refusals == 0 {
+		t.Error("no write was refused: the test has not tried stale writes")
+	}
+}
+
+// deploy makes the Deployment whose controllers must go on.
+func deploy(t *testing.T, clients *kubernetes.Clientset) {
+	t.Helper()
+	labels := map[string]string{"app": "web"}
+	none := int32(0)
+	_, err := clients.AppsV1().Deployments("default").Create(context.Background(), &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: "web"},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: &none, Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "web"}}},
+			},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func scale(t *testing.T, clients *kubernetes.Clientset, replicas int32) {
+	t.Helper()
+	deployments := clients.AppsV1().Deployments("default")
+	scale, err := deployments.GetScale(context.Background(), "web", metav1.GetOptions{})
+	if err == nil {
+		scale.Spec.Replicas = replicas
+		scale.ResourceVersion = ""
+		_, err = deployments.UpdateScale(context.Background(), "web", scale, metav1.UpdateOptions{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// settled waits until deployment controller, scheduler and nodes have done what scale asked for.
+func settled(t *testing.T, clients *kubernetes.Clientset, replicas int32) {
+	t.Helper()
+	eventually(t, "the Deployment", func() error {
+		d, err := clients.AppsV1().Deployments("default").Get(context.Background(), "web", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if *d.Spec.Replicas != replicas {
+			t.Fatalf("the Deployment has %d replicas, %d were acknowledged", *d.Spec.Replicas, replicas)
+		}
+		if d.Status.ObservedGeneration != d.Generation || d.Status.ReadyReplicas != replicas {
+			return fmt.Errorf("generation %d, status %+v", d.Generation, d.Status)
+		}
+		return nil
+	})
+}
