@@ -119,7 +119,8 @@ func (c *Candidate) acquire(ctx context.Context) (*coordinationv1.Lease, error) 
 		wait := c.RetryPeriod + rand.N(c.RetryPeriod/5)
 		if err != nil {
 			// Not another's lease but a fault: most often, at the first start, the namespace is not there yet.
-			wait, backoff = min(wait, backoff), 2*backoff
+			wait = min(wait, backoff)
+			backoff = min(2*backoff, c.RetryPeriod)
 			slog.Debug("cannot acquire the lease yet", "lease", c.Name, "error", err)
 		}
 		timer := time.NewTimer(wait)

@@ -76,7 +76,7 @@ func TestElection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer m.Stop()
+	t.Cleanup(func() { m.Stop() })
 	transport, err := client.HTTP(t.Context(), m.RESTConfig(), api.Kinds())
 	if err != nil {
 		t.Fatal(err)
