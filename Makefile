@@ -2,6 +2,12 @@
 GO ?= go
 export CGO_ENABLED = 0
 
+# The version that the embedded kubectl tells of itself: that of the k8s.io modules.
+K8S = 1.37.2
+LDFLAGS = -s -w -X k8s.io/component-base/version.gitVersion=v$(K8S) \
+	-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37
+OUT ?= wheelhouse
+
 .PHONY: run build test test-race lint generate bench clean
 
 # Build and run a master with three simulated nodes; its data stays in data/.
@@ -9,7 +15,7 @@ run: build
 	./wheelhouse server --simulate-nodes=3
 
 build:
-	$(GO) build -o wheelhouse ./cmd/wheelhouse
+	$(GO) build -ldflags '$(LDFLAGS)' -o $(OUT) ./cmd/wheelhouse
 
 # All tests: units, the real server on a real socket, kubectl scripts, recorded answers, kills.
 test: lint

@@ -15,6 +15,7 @@ import (
 const (
 	major = "1"
 	minor = "37"
+	patch = "2"
 )
 
 // Version is what the server says of itself. Clients read the API's version from it; the part after the plus names
@@ -22,7 +23,7 @@ const (
 func Version() version.Info {
 	v := version.Info{
 		Major: major, Minor: minor, EmulationMajor: major, EmulationMinor: minor, MinCompatibilityMajor: major, MinCompatibilityMinor: "36",
-		GitVersion: fmt.Sprintf("v%s.%s.0+wheelhouse", major, minor), GitTreeState: "clean",
+		GitVersion: fmt.Sprintf("v%s.%s.%s+wheelhouse", major, minor, patch), GitTreeState: "clean",
 		GoVersion: runtime.Version(), Compiler: runtime.Compiler, Platform: runtime.GOOS + "/" + runtime.GOARCH,
 	}
 	build, ok := debug.ReadBuildInfo()

@@ -2,9 +2,11 @@ package main
 
 import (
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"k8s.io/component-base/cli"
+	"k8s.io/component-base/version"
 	"k8s.io/kubectl/pkg/cmd"
 	"k8s.io/kubectl/pkg/cmd/util"
 
@@ -24,6 +26,9 @@ func kubectl(args []string) int {
 	}
 	// kubectl finds its plugins and names itself by os.Args.
 	os.Args = append([]string{"kubectl"}, args...)
+	if strings.Contains(version.Get().GitVersion, "$") { // not set at link time: kubectl version would fail on it
+		_ = version.SetDynamicVersion("v0.0.0-master")
+	}
 	if err := cli.RunNoErrOutput(cmd.NewDefaultKubectlCommand()); err != nil {
 		util.CheckErr(err) // prints as kubectl does, and exits
 	}

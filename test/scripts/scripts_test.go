@@ -28,7 +28,7 @@ func binary(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	out := filepath.Join(dir, "wheelhouse")
-	build := exec.Command("go", "build", "-o", out, "../../cmd/wheelhouse")
+	build := exec.Command("make", "-C", "../..", "build", "OUT="+out)
 	if text, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, text)
 	}
