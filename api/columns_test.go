@@ -2,6 +2,8 @@ package api
 
 import (
 	"fmt"
+	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -28,6 +30,7 @@ func TestCells(t *testing.T) {
 	worker := meta("n")
 	worker.Labels = map[string]string{"node-role.kubernetes.io/worker": "", "kubernetes.io/role": "edge"}
 	port := func(n int32) *int32 { return &n }
+	kinds := defined()
 	for _, c := range []struct {
 		object kind.Object
 		want   string
@@ -62,10 +65,11 @@ func TestCells(t *testing.T) {
 			Used: corev1.ResourceList{"pods": resource.MustParse("3"), "limits.cpu": resource.MustParse("2")}}},
 			"[q pods: 3/10 limits.cpu: 2/8 3m]"},
 	} {
-		i, ok := ByObject(c.object)
-		if !ok {
+		n := slices.IndexFunc(kinds, func(i *kind.Info) bool { return reflect.TypeOf(i.New()) == reflect.TypeOf(c.object) })
+		if n < 0 {
 			t.Fatalf("no kind for %T", c.object)
 		}
+		i := kinds[n]
 		var cells []any
 		for _, column := range i.Columns {
 			cells = append(cells, column.Cell(c.object, now))

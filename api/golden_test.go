@@ -29,7 +29,7 @@ func goldenFolder(t *testing.T) string {
 // TestGolden takes the golden object of every kind from JSON and YAML to the stored form and back.
 func TestGolden(t *testing.T) {
 	folder := goldenFolder(t)
-	for _, i := range Kinds() {
+	for _, i := range defined() {
 		group := i.GVK.Group
 		if group == "" {
 			group = "core"
