@@ -1,6 +1,7 @@
 package master
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +13,7 @@ import (
 
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 
+	"github.com/wheelhouse-k8s/wheelhouse/apiserver/admission"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers"
 )
 
@@ -164,11 +166,17 @@ func (c *Config) Check() error {
 	if net.ParseIP(c.BindAddress) == nil {
 		return fmt.Errorf("--bind-address %q is not an IP address", c.BindAddress)
 	}
-	if c.AdvertiseAddress != "" && net.ParseIP(c.AdvertiseAddress) == nil {
-		return fmt.Errorf("--advertise-address %q is not an IP address", c.AdvertiseAddress)
+	if err := c.checkAdvertised(); err != nil {
+		return err
 	}
 	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
 		return errors.New("--tls-cert-file and --tls-private-key-file must be given together")
+	}
+	if _, ok := tlsVersions[c.TLSMinVersion]; !ok {
+		return fmt.Errorf("--tls-min-version %q: use VersionTLS12 or VersionTLS13", c.TLSMinVersion)
+	}
+	if err := admission.CheckNames(c.EnableAdmission, c.DisableAdmission); err != nil {
+		return err
 	}
 	if c.SimulateNodes < 0 {
 		return fmt.Errorf("--simulate-nodes %d: the number of nodes cannot be negative", c.SimulateNodes)
@@ -184,6 +192,24 @@ func (c *Config) Check() error {
 	}
 	return c.checkRanges()
 }
+
+// checkAdvertised: the address becomes the endpoint of default/kubernetes, which others must be able to reach.
+func (c *Config) checkAdvertised() error {
+	if c.AdvertiseAddress == "" {
+		return nil
+	}
+	ip := net.ParseIP(c.AdvertiseAddress)
+	switch {
+	case ip == nil:
+		return fmt.Errorf("--advertise-address %q is not an IP address", c.AdvertiseAddress)
+	case ip.IsLoopback() || ip.IsUnspecified() || ip.IsLinkLocalUnicast() || ip.IsMulticast():
+		return fmt.Errorf("--advertise-address %s: the cluster cannot reach this master there; give an address of this host's network", c.AdvertiseAddress)
+	}
+	return nil
+}
+
+// tlsVersions are the values of --tls-min-version; unset is the lowest.
+var tlsVersions = map[string]uint16{"": tls.VersionTLS12, "VersionTLS12": tls.VersionTLS12, "VersionTLS13": tls.VersionTLS13}
 
 func (c *Config) checkRanges() error {
 	if len(c.ServiceRanges) == 0 || len(c.ServiceRanges) > 2 {

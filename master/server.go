@@ -153,14 +153,7 @@ func (m *Master) tls() (*tls.Config, error) {
 	config := &tls.Config{
 		GetCertificate: m.authority.GetCertificate,
 		ClientAuth:     tls.RequestClientCert, // the authenticator verifies it: a wrong one is answered with 401
-	}
-	switch c.TLSMinVersion {
-	case "", "VersionTLS12":
-		config.MinVersion = tls.VersionTLS12
-	case "VersionTLS13":
-		config.MinVersion = tls.VersionTLS13
-	default:
-		return nil, fmt.Errorf("--tls-min-version %q: use VersionTLS12 or VersionTLS13", c.TLSMinVersion)
+		MinVersion:     tlsVersions[c.TLSMinVersion],
 	}
 	if c.TLSCertFile != "" {
 		pair, err := tls.LoadX509KeyPair(c.TLSCertFile, c.TLSKeyFile)

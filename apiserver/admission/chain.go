@@ -143,6 +143,12 @@ func New(o Options) (*Chain, error) {
 	return c, nil
 }
 
+// CheckNames finds names that New would refuse, before anything is started.
+func CheckNames(enable, disable []string) error {
+	o := Options{Enable: enable, Disable: disable}
+	return o.check()
+}
+
 func (o *Options) check() error {
 	known := map[string]plugin{}
 	for _, p := range plugins {

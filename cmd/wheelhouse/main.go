@@ -31,13 +31,31 @@ Start a master with three simulated nodes, and use it from a second terminal:
   wheelhouse kubectl get nodes`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("unknown command %q: see wheelhouse --help", args[0])}
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w: see %s --help", err, c.CommandPath())}
+	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(serverCommand(), simulateCommand(), kubectlCommand(), versionCommand())
 	if err := root.ExecuteContext(context.Background()); err != nil {
 		fmt.Fprintf(os.Stderr, "wheelhouse: %s\n", oneLine(err))
 		os.Exit(exitCode(err))
 	}
+}
+
+// noArguments is for commands that take only flags.
+func noArguments(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("%s takes no arguments, only flags: %q", c.Name(), args[0])}
+	}
+	return nil
 }
 
 // usageError is a mistake on the command line.

@@ -27,12 +27,7 @@ func serverCommand() *cobra.Command {
 
 At its first start it makes an authority, certificates and an administrator's kubeconfig in its
 data folder; every later start continues with what is there. It stops cleanly on SIGINT or SIGTERM.`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usageError{fmt.Errorf("server takes no arguments, only flags: %q", args[0])}
-			}
-			return nil
-		},
+		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := f.complete(); err != nil {
 				return usageError{err}
@@ -40,9 +35,6 @@ data folder; every later start continues with what is there. It stops cleanly on
 			return serve(c.Context(), config)
 		},
 	}
-	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w: see wheelhouse server --help", err)}
-	})
 	sets := f.sections()
 	for _, name := range sets.Order {
 		c.Flags().AddFlagSet(sets.FlagSets[name])
@@ -63,6 +55,7 @@ func serve(ctx context.Context, config master.Config) error {
 	context.AfterFunc(ctx, stop)
 	slog.SetDefault(slog.New(&lines{to: os.Stderr}))
 	config.Log = func(format string, args ...any) { slog.Info(fmt.Sprintf(format, args...)) }
+	go tendMemory(ctx)
 	m, err := master.New(config)
 	if err != nil {
 		return err

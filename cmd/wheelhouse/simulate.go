@@ -25,7 +25,7 @@ func simulateCommand() *cobra.Command {
 
 Simulated nodes register, renew their leases, report the pods that are bound to them as running,
 and honour the grace of deletions. No container is ever started.`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if o.Nodes < 1 {
 				return usageError{fmt.Errorf("--nodes %d: at least one node is needed", o.Nodes)}

@@ -66,7 +66,7 @@ func Open(ctx context.Context, o Options) (*Embedded, error) {
 	if err := prepare(o.Dir); err != nil {
 		return nil, err
 	}
-	member, err := embed.StartEtcd(o.config())
+	member, err := start(o)
 	if err != nil {
 		return nil, fmt.Errorf("etcd does not start in %s: %w", o.Dir, err)
 	}

@@ -204,7 +204,7 @@ func TestDiscovery(t *testing.T) {
 			t.Errorf("%v is %s, not %s", kind, have, want)
 		}
 	}
-	for short, want := range map[string]string{"po": "pods", "deploy": "deployments", "cm": "configmaps", "ing": "ingresses", "sa": "serviceaccounts"} {
+	for short, want := range map[string]string{"po": "pods", "deploy": "deployments", "cm": "configmaps", "rs": "replicasets", "sa": "serviceaccounts"} {
 		r, err := mapper.ResourceFor(schema.GroupVersionResource{Resource: short})
 		if err != nil || r.Resource != want {
 			t.Errorf("%s is %v, not %s (%v)", short, r, want, err)
