@@ -84,6 +84,9 @@ type Config struct {
 	// Controller manager settings; RootCA is filled in from the authority.
 	ControllerManager controllers.Options
 
+	// Flags are the command line's names and values, which /flagz shows.
+	Flags map[string]string
+
 	// SimulateNodes is the number of nodes that this process simulates over its own HTTPS API.
 	SimulateNodes int
 

@@ -26,6 +26,9 @@ func (m *Master) paths(tokens *auth.Tokens) []apiserver.Path {
 		handler := health.Handler(name, m.checks(name), m.metrics.Healthcheck)
 		paths = append(paths, apiserver.Path{Pattern: "/" + name, Handler: handler}, apiserver.Path{Pattern: "/" + name + "/", Handler: handler})
 	}
+	for path, handler := range health.Pages([]string{"/healthz", "/livez", "/metrics", "/readyz", "/statusz", "/version"}, m.config.Flags) {
+		paths = append(paths, apiserver.Path{Pattern: path, Handler: handler, GetOnly: true})
+	}
 	for _, path := range documents.Paths() {
 		paths = append(paths, apiserver.Path{Pattern: path, Handler: documents})
 	}

@@ -87,6 +87,7 @@ func (m *Master) build() (err error) {
 		Admission:     chain,
 		Tracker:       tracker,
 		Reviewer:      &auth.Reviews{Authenticator: authentication, Authorizer: m.authorizer},
+		Computed:      map[schema.GroupResource]apiserver.Computed{{Resource: "componentstatuses"}: m.components},
 		Tokens:        tokens,
 		Paths:         m.paths(tokens),
 		Observe:       func(o apiserver.Observation) { m.metrics.Request(metrics.Request(o)) },

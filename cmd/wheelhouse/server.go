@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apiserver/pkg/server/flagz"
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/component-base/term"
 
@@ -20,6 +21,7 @@ import (
 func serverCommand() *cobra.Command {
 	config := master.Default()
 	f := &serverFlags{config: &config}
+	sets := f.sections()
 	c := &cobra.Command{
 		Use:   "server",
 		Short: "Run a master: API server, controllers, scheduler and cluster store",
@@ -32,10 +34,10 @@ data folder; every later start continues with what is there. It stops cleanly on
 			if err := f.complete(); err != nil {
 				return usageError{err}
 			}
+			config.Flags = flagz.NamedFlagSetsReader{FlagSets: sets}.GetFlagz()
 			return serve(c.Context(), config)
 		},
 	}
-	sets := f.sections()
 	for _, name := range sets.Order {
 		c.Flags().AddFlagSet(sets.FlagSets[name])
 	}

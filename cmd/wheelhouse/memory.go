@@ -1,0 +1,107 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"math"
+	"os"
+	"runtime/debug"
+	"runtime/metrics"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	// A process that collects at least busyCycles times a second works hard, and trades memory for time.
+	busyCycles = 3
+	// calmSeconds without a collection make a process idle: it then gives back what it does not use.
+	calmSeconds = 8
+	// Live heaps up to these sizes may grow fivefold and threefold between collections while busy.
+	smallHeap, mediumHeap = 64 << 20, 256 << 20
+)
+
+// tendMemory sets how eagerly garbage is collected by how busy the process is, until ctx ends: a small heap under load
+// would be collected tens of times a second, and an idle one would keep what load has left behind. $GOGC, if it is
+// set, is left alone.
+func tendMemory(ctx context.Context) {
+	if os.Getenv("GOGC") != "" {
+		return
+	}
+	samples := []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}, {Name: "/gc/heap/live:bytes"}}
+	var last uint64
+	calm, percent := 0, 100
+	set := func(p int) {
+		if p != percent {
+			percent = p
+			debug.SetGCPercent(p)
+		}
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		metrics.Read(samples)
+		cycles, live := samples[0].Value.Uint64()-last, samples[1].Value.Uint64()
+		last += cycles
+		switch {
+		case cycles >= busyCycles:
+			calm = 0
+			set(growth(live))
+		case cycles > 0:
+			calm = 0
+		default:
+			if calm++; calm == calmSeconds {
+				set(100)
+				debug.FreeOSMemory()
+				dropCode()
+				metrics.Read(samples) // the collection just made is not load
+				last = samples[0].Value.Uint64()
+			}
+		}
+	}
+}
+
+// growth is by how many percent a live heap may grow before it is collected while the process is busy.
+func growth(live uint64) int {
+	switch {
+	case live < smallHeap:
+		return 400
+	case live < mediumHeap:
+		return 200
+	}
+	return 100
+}
+
+// dropCode unmaps the pages of the binary that the start touched and nothing has used since: they are read again
+// when they are needed. What fails here is only not saved.
+func dropCode() {
+	self, err := os.Executable()
+	if err != nil {
+		return
+	}
+	maps, err := os.Open("/proc/self/maps")
+	if err != nil {
+		return
+	}
+	defer maps.Close()
+	for lines := bufio.NewScanner(maps); lines.Scan(); {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 6 || fields[5] != self || strings.Contains(fields[1], "w") {
+			continue
+		}
+		from, to, _ := strings.Cut(fields[0], "-")
+		start, err1 := strconv.ParseUint(from, 16, 64)
+		end, err2 := strconv.ParseUint(to, 16, 64)
+		if err1 != nil || err2 != nil || end <= start || end > math.MaxInt64 {
+			continue
+		}
+		// Only read-only, file-backed pages come here: forgetting them loses nothing.
+		_, _, _ = syscall.Syscall(syscall.SYS_MADVISE, uintptr(start), uintptr(end-start), syscall.MADV_DONTNEED)
+	}
+}
