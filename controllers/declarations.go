@@ -1,0 +1,95 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
+)
+
+// Declaration is an entry of the catalog with the controller that it declares.
+type Declaration struct {
+	Entry
+	Controller *reconcile.Controller
+}
+
+// Declarations are what all controllers declare that they read and write. They are for reading: these controllers reach no
+// server.
+func Declarations(kinds []*kind.Info) []Declaration {
+	o := DefaultOptions()
+	o.RootCA = []byte("-")
+	var list []Declaration
+	for _, e := range entries() {
+		list = append(list, Declaration{Entry: e, Controller: e.New(Builder{Transport: nowhere{}, Events: client.NewRecorder(nowhere{}, e.source()), Kinds: kinds, Options: o})})
+	}
+	return list
+}
+
+// Document is the table of all controllers: who each one is, what it watches, and what it may write.
+func Document(kinds []*kind.Info) string {
+	var b strings.Builder
+	b.WriteString(`# Controllers
+
+What each controller watches and writes. A controller acts as the service account
+in kube-system that is named with it, with the rights of upstream's role
+` + "`system:controller:<account>`" + `; what it does not declare here it cannot write.
+Those whose role allows it also write Events. This page is made from the
+declarations in ` + "`controllers/`" + `
+by ` + "`go test ./controllers -run TestDocument -rewrite`" + `.
+
+| controller | alias | account | watches | writes |
+| --- | --- | --- | --- | --- |
+`)
+	for _, d := range Declarations(kinds) {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", d.Name, d.Alias, d.Account, d.reads(), d.writes())
+	}
+	return b.String()
+}
+
+func (d Declaration) reads() string {
+	var names []string
+	for _, r := range d.Controller.Reads {
+		names = append(names, r.Kind.Plural)
+	}
+	if len(names) > 5 {
+		return "all that can be deleted"
+	}
+	return strings.Join(names, ", ")
+}
+
+func (d Declaration) writes() string {
+	var parts []string
+	for _, w := range d.Controller.Writes {
+		name := "anything"
+		if w.Kind != nil {
+			name = w.Kind.Plural
+		}
+		if w.Subresource != "" {
+			name += "/" + w.Subresource
+		}
+		var verbs []string
+		for _, v := range w.Verbs {
+			verbs = append(verbs, string(v))
+		}
+		slices.Sort(verbs)
+		parts = append(parts, name+" ("+strings.Join(verbs, ", ")+")")
+	}
+	return strings.Join(parts, "; ")
+}
+
+// nowhere is a transport to no server.
+type nowhere struct{}
+
+var errNowhere = errors.New("this controller was made to be read, not to run")
+
+func (nowhere) Do(context.Context, client.Request) (runtime.Object, error) { return nil, errNowhere }
+func (nowhere) View(*kind.Info) client.View                                { return nil }
+func (nowhere) Applied() int64                                             { return 0 }
+func (nowhere) WaitFor(context.Context, int64) error                       { return errNowhere }
