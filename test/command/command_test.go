@@ -193,6 +193,21 @@ func TestAccepted(t *testing.T) {
 	if code, err := server.Stop(patience); err != nil || code != 0 {
 		t.Errorf("SIGTERM: code %d, %v", code, err)
 	}
+
+	// The same folder again, with the serving certificate and the kubeconfig in places of the operator's choice.
+	elsewhere := filepath.Join(t.TempDir(), "kubeconfig")
+	server, err = process.Start(binary, dir, 0, "--components=apiserver", "--write-kubeconfig="+elsewhere, "--tls-min-version=VersionTLS13",
+		"--tls-cert-file="+filepath.Join(dir, "pki", "apiserver.crt"), "--tls-private-key-file="+filepath.Join(dir, "pki", "apiserver.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Kill()
+	if r, err = process.Run(binary, patience, "kubectl", "--kubeconfig", elsewhere, "get", "namespace", "default", "-o", "name"); err != nil {
+		t.Fatal(err)
+	}
+	if r.Code != 0 || r.Stdout != "namespace/default\n" {
+		t.Errorf("kubectl with certificates of the operator: code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
+	}
 }
 
 // TestCorrupt damages what a master kept; the next start must say so instead of serving half of it.

@@ -31,6 +31,22 @@ func TestNodeLost(t *testing.T) {
 	}
 	defer m.Stop()
 	clients := connect(t, m.RESTConfig())
+	eventually(t, "three ready nodes", func() error {
+		list, err := clients.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		ready := 0
+		for _, n := range list.Items {
+			if readiness(&n) == corev1.ConditionTrue && len(n.Spec.Taints) == 0 {
+				ready++
+			}
+		}
+		if ready != 3 {
+			return fmt.Errorf("%d of %d", ready, len(list.Items))
+		}
+		return nil
+	})
 	second, zero := int64(1), int64(0)
 	labels := map[string]string{"app": "web"}
 	count := int32(replicas)
