@@ -116,9 +116,9 @@ func Default() Config {
 		RequestTimeout:        time.Minute,
 		Profiling:             true,
 		MinRequestTimeout:     30 * time.Minute,
-		LeaseDuration:         5 * time.Second,
-		RenewDeadline:         3 * time.Second,
-		RetryPeriod:           time.Second,
+		LeaseDuration:         15 * time.Second,
+		RenewDeadline:         10 * time.Second,
+		RetryPeriod:           2 * time.Second,
 		ControllerManager:     controllers.DefaultOptions(),
 	}
 }
