@@ -26,6 +26,7 @@ import (
 func list() []*kind.Info {
 	return []*kind.Info{
 		core.Binding.Info(),
+		core.ComponentStatus.Info(),
 		core.ConfigMap.Info(),
 		core.Endpoints.Info(),
 		core.Event.Info(),

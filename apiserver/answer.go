@@ -147,7 +147,10 @@ func (x *exchange) replyList(rt *route, resp *Response) {
 		return
 	}
 	l := codec.List[*registry.Item]{Kind: rt.codec, Items: resp.List.Items, Include: include, Meta: metav1.ListMeta{
-		ResourceVersion: strconv.FormatInt(resp.List.Revision, 10), Continue: resp.List.Continue, RemainingItemCount: resp.List.Remaining}}
+		Continue: resp.List.Continue, RemainingItemCount: resp.List.Remaining}}
+	if resp.List.Revision > 0 { // what is computed has none
+		l.Meta.ResourceVersion = strconv.FormatInt(resp.List.Revision, 10)
+	}
 	w := &listWriter{x: x, code: resp.Code, gzip: x.acceptsGzip()}
 	if size := l.Size(x.media); size >= 0 {
 		w.gzip = w.gzip && size >= compressFrom

@@ -22,6 +22,8 @@ func (s *Server) serveGet(x *exchange, rt *route) {
 
 func (c *call) get(ctx context.Context) (*Response, error) {
 	switch {
+	case c.computed() != nil:
+		return c.getComputed(ctx)
 	case c.rt.resource == nil:
 		return nil, methodNotAllowed()
 	case c.Subresource == "scale" && c.rt.info.Scale != nil:

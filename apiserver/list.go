@@ -43,6 +43,9 @@ func (x *exchange) readListOptions(o *metav1.ListOptions) error {
 }
 
 func (c *call) list(ctx context.Context) (*Response, error) {
+	if c.computed() != nil {
+		return c.listComputed(ctx)
+	}
 	o, err := c.listOptions()
 	if err != nil {
 		return nil, err

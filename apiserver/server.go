@@ -50,6 +50,8 @@ type Options struct {
 	Tracker *patch.Tracker
 	// Reviewer answers the kinds that are only created and never kept (SubjectAccessReview and its like).
 	Reviewer Reviewer
+	// Computed are the kinds that are kept nowhere.
+	Computed map[schema.GroupResource]Computed
 	// Tokens issues service account tokens.
 	Tokens Tokens
 	// Paths are the handlers of what is no resource.

@@ -83,8 +83,11 @@ func (r *Resource) checkDelete(old kind.Object, o *metav1.DeleteOptions) error {
 		return apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "DeleteOptions"}, "", errs)
 	}
 	if p := o.Preconditions; p != nil {
-		// Upstream names the kind, not the resource, here.
+		// Upstream names the kind, not the resource, here; except for namespaces, which have a way of their own.
 		gk := schema.GroupResource{Group: r.info.GVK.Group, Resource: r.info.GVK.Kind}
+		if _, ok := old.(*corev1.Namespace); ok {
+			gk.Resource = r.info.Plural
+		}
 		if p.UID != nil && *p.UID != old.GetUID() {
 			return apierrors.NewConflict(gk, old.GetName(), fmt.Errorf("the UID in the precondition (%s) does not match the UID in record (%s). "+
 				"The object might have been deleted and then recreated", *p.UID, old.GetUID()))

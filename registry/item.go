@@ -73,6 +73,17 @@ func (s *shape) write(key string, o kind.Object) (*Item, error) {
 	return i, nil
 }
 
+// Compute makes an Item of an object that is kept nowhere: it has no revision.
+func Compute(info *kind.Info, o kind.Object) *Item {
+	s := &shape{info: info}
+	i := &Item{shape: s, key: o.GetName()}
+	if info.Namespaced {
+		i.key = o.GetNamespace() + "/" + o.GetName()
+	}
+	i.object.Store(&decoded{object: o})
+	return i
+}
+
 // settle gives the revision to an item made by write.
 func (i *Item) settle(revision int64) {
 	i.revision = revision

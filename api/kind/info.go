@@ -163,7 +163,7 @@ func (k Kind[T]) Info() *Info {
 	if i.StorageVersion.Empty() {
 		i.StorageVersion = i.GVK.GroupVersion()
 	}
-	if i.Serves("get") {
+	if i.Serves("get") && !k.Computed {
 		path := k.StoragePath
 		if path == "" {
 			path = k.Plural

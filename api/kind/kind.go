@@ -22,6 +22,8 @@ type Kind[T Object] struct {
 	Namespaced             bool
 	// Verbs that are served; nil means all eight of a stored resource. Review kinds serve only "create".
 	Verbs []string
+	// Computed objects are found when they are asked for and kept nowhere.
+	Computed bool
 	// StoragePath is what follows "/registry/" in keys ("services/specs"). Empty means Plural for core
 	// and for the groups of which upstream stores without the group's name.
 	StoragePath string

@@ -102,7 +102,7 @@ func (s *Services) markReady(ctx context.Context) error {
 		}
 		meta.SetStatusCondition(&c.Status.Conditions, metav1.Condition{
 			Type: networkingv1.ServiceCIDRConditionReady, Status: metav1.ConditionTrue,
-			Message: "Kubernetes Service CIDR is ready", LastTransitionTime: metav1.NewTime(s.now()),
+			Message: "Kubernetes default Service CIDR is ready", LastTransitionTime: metav1.NewTime(s.now()),
 		})
 		return c, nil
 	}, registry.UpdateOptions{Part: "status"})

@@ -96,7 +96,7 @@ func (r *run) raw(ctx context.Context, req map[string]any) (*answer, error) {
 	if left <= 0 {
 		return nil, errDeadline
 	}
-	header := http.Header{"Accept": {"application/json"}}
+	header := http.Header{"Accept": {"application/json"}, "User-Agent": {""}} // an empty one keeps Go from adding its own
 	for k, v := range object(fill(req["headers"], r.vars)) {
 		switch v := v.(type) {
 		case nil:
