@@ -32,7 +32,7 @@ func (m *Master) build() (err error) {
 		return err
 	}
 	m.registry, err = registry.New(registry.Options{
-		Store: m.store, Kinds: kinds(),
+		Store: m.store, Kinds: kinds(), EventTTL: c.EventTTL,
 		Reservers: map[schema.GroupResource]registry.Reserver{{Resource: "services"}: m.services},
 	})
 	if err != nil {

@@ -112,7 +112,7 @@ func (r *Resource) writeNew(ctx context.Context, obj kind.Object, dryRun bool) (
 		return i, r.mustBeFree(ctx, key)
 	}
 	r.reg.claims.add(i)
-	revision, err := r.reg.store.Create(ctx, key, i.value, r.table.info.TTL)
+	revision, err := r.reg.store.Create(ctx, key, i.value, r.table.ttl)
 	return r.reg.claims.settle(i, revision), asWriteError(err)
 }
 

@@ -259,7 +259,7 @@ func (r *Resource) writeMarked(ctx context.Context, present *Item, marked kind.O
 		return i, nil
 	}
 	r.reg.claims.add(i)
-	revision, err := r.reg.store.Update(ctx, present.key, present.revision, i.value, r.table.info.TTL)
+	revision, err := r.reg.store.Update(ctx, present.key, present.revision, i.value, r.table.ttl)
 	return r.reg.claims.settle(i, revision), asWriteError(err)
 }
 

@@ -25,6 +25,8 @@ type Options struct {
 	Reservers map[schema.GroupResource]Reserver
 	// Log tells of reloads and of stored values that cannot be read; nil means slog.Default.
 	Log *slog.Logger
+	// EventTTL is how long objects of the kinds that expire are kept; 0 leaves it to the kind.
+	EventTTL time.Duration
 }
 
 // Reserver takes scarce values for an object that is about to be written.
@@ -42,6 +44,7 @@ type Registry struct {
 	now       func() time.Time
 	log       *slog.Logger
 	reservers map[schema.GroupResource]Reserver
+	ttl       time.Duration
 
 	// Resources by group and resource, and by group, version and resource. Fixed after New.
 	byResource map[schema.GroupResource]*Resource
@@ -67,7 +70,7 @@ const Root = "/registry/"
 // New makes a Registry; nothing is read before Run.
 func New(o Options) (*Registry, error) {
 	r := &Registry{
-		store: o.Store, now: o.Now, log: o.Log, reservers: o.Reservers, ready: make(chan struct{}),
+		store: o.Store, now: o.Now, log: o.Log, reservers: o.Reservers, ttl: o.EventTTL, ready: make(chan struct{}),
 		byResource: map[schema.GroupResource]*Resource{}, byVersion: map[schema.GroupVersionResource]*Resource{},
 		byPrefix: map[string]*table{},
 	}
@@ -99,6 +102,9 @@ func (r *Registry) addStored(info *kind.Info) error {
 		return fmt.Errorf("kinds %s and %s are both stored below %s", other.info.GVK, info.GVK, info.StoragePrefix)
 	}
 	t := newTable(info, r.Applied)
+	if t.ttl > 0 && r.ttl > 0 {
+		t.ttl = r.ttl
+	}
 	r.byPrefix[info.StoragePrefix] = t
 	r.tables = append(r.tables, t)
 	res := &Resource{reg: r, table: t, info: info, shape: t.shape, names: validName(info), canonical: newCanonical(info)}

@@ -24,6 +24,8 @@ const (
 type table struct {
 	*shape
 	applied func() int64
+	// ttl after which the store drops the objects; 0 means never.
+	ttl time.Duration
 	// pending are the updates of the batch that is being applied; only the mirror's goroutine uses it.
 	pending []update
 
@@ -59,7 +61,7 @@ type snapshot struct {
 func newTable(info *kind.Info, applied func() int64) *table {
 	s := newShape(info, info)
 	return &table{
-		shape: s, applied: applied, tree: newTree(s.prefix), namespaces: map[string]int{},
+		shape: s, applied: applied, ttl: info.TTL, tree: newTree(s.prefix), namespaces: map[string]int{},
 		owners: newIndex(), fields: newFieldIndexes(info), watchers: newWatchers(len(newFieldIndexes(info))),
 	}
 }

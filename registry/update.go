@@ -324,7 +324,7 @@ func (u *updating) write(ctx context.Context, present *Item, new, old kind.Objec
 		return i, nil
 	}
 	r.reg.claims.add(i)
-	revision, err := r.reg.store.Update(ctx, present.key, present.revision, i.value, r.table.info.TTL)
+	revision, err := r.reg.store.Update(ctx, present.key, present.revision, i.value, r.table.ttl)
 	i = r.reg.claims.settle(i, revision)
 	settle(err == nil)
 	if err != nil {

@@ -63,6 +63,10 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 			n, err := strconv.Atoi(value)
 			ts.Check(err)
 			o.SimulateNodes = n
+		case "event-ttl":
+			ttl, err := time.ParseDuration(value)
+			ts.Check(err)
+			o.Configure = func(c *master.Config) { c.EventTTL = ttl }
 		case "components":
 			for _, c := range strings.Split(value, ",") {
 				o.Components = append(o.Components, master.Component(c))
