@@ -124,6 +124,9 @@ func TestKill(t *testing.T) {
 			}
 			return book.failure()
 		})
+		for _, w := range watchers {
+			w.waitOpen(t, round)
+		}
 		scale(t, clients, int32(round))
 		server.Kill()
 		told := book.latest()

@@ -115,6 +115,22 @@ func (w *watcher) fail(err error) {
 	w.failed = err
 }
 
+// waitOpen waits until the watch has been opened a number of times, so that each kill breaks it.
+func (w *watcher) waitOpen(t *testing.T, times int) {
+	t.Helper()
+	eventually(t, "the watch of "+w.resource.name, func() error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.failed != nil {
+			t.Fatal(w.failed)
+		}
+		if w.opened < times {
+			return fmt.Errorf("it was opened %d times in round %d", w.opened, times)
+		}
+		return nil
+	})
+}
+
 // waitFor makes a last change, if that is not done yet, and waits until the watcher has seen it.
 func (w *watcher) waitFor(t *testing.T) {
 	t.Helper()
