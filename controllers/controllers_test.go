@@ -355,6 +355,11 @@ func TestSilentNodeLosesItsPods(t *testing.T) {
 	t.Parallel()
 	ns := namespace(t)
 	nodes, leases, pods := client.For[*corev1.Node](cluster), client.For[*coordinationv1.Lease](cluster), client.For[*corev1.Pod](cluster)
+	alive, silent := ns+"-alive", ns+"-silent"
+	ready := func(name string) {
+		t.Helper()
+		must[*corev1.Node](t)(nodes.PatchStatus(t.Context(), "", name, types.StrategicMergePatchType, []byte(`{"status":{"conditions":[{"type":"Ready","status":"True","reason":"KubeletReady"}]}}`)))
+	}
 	beat := func(name string) {
 		now := metav1.NowMicro()
 		l, err := leases.Get(t.Context(), corev1.NamespaceNodeLease, name)
@@ -369,22 +374,29 @@ func TestSilentNodeLosesItsPods(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"alive", "silent"} {
-		must[*corev1.Node](t)(nodes.Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}))
-		must[*corev1.Node](t)(nodes.PatchStatus(t.Context(), "", name, types.StrategicMergePatchType, []byte(`{"status":{"conditions":[{"type":"Ready","status":"True","reason":"KubeletReady"}]}}`)))
+	for _, name := range []string{alive, silent} {
+		must[*corev1.Node](t)(nodes.Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{corev1.LabelTopologyZone: ns}}}))
+		ready(name)
 		beat(name)
+	}
+	// On a slow machine the one that is to live may have been late.
+	keepAlive := func() {
+		beat(alive)
+		if n, ok := nodes.Live().Get("", alive); ok && (len(n.Status.Conditions) == 0 || n.Status.Conditions[0].Status != corev1.ConditionTrue) {
+			ready(alive)
+		}
 	}
 	place := func(name, node string, tolerations ...corev1.Toleration) {
 		spec := template(nil, "a").Spec
 		spec.NodeName, spec.Tolerations = node, tolerations
 		must[*corev1.Pod](t)(pods.Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Spec: spec}))
 	}
-	place("stays", "silent", corev1.Toleration{Key: corev1.TaintNodeUnreachable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute})
-	place("elsewhere", "alive")
-	place("goes", "silent", corev1.Toleration{Key: corev1.TaintNodeUnreachable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: ptr.To(int64(0))})
+	place("stays", silent, corev1.Toleration{Key: corev1.TaintNodeUnreachable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute})
+	place("elsewhere", alive)
+	place("goes", silent, corev1.Toleration{Key: corev1.TaintNodeUnreachable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: ptr.To(int64(0))})
 	until(t, "the silent node tainted", func() bool {
-		beat("alive")
-		n, ok := nodes.Live().Get("", "silent")
+		keepAlive()
+		n, ok := nodes.Live().Get("", silent)
 		if !ok {
 			return false
 		}
@@ -396,7 +408,7 @@ func TestSilentNodeLosesItsPods(t *testing.T) {
 		return scheduling && executing && len(n.Status.Conditions) == 4
 	})
 	until(t, "the pod gone", func() bool {
-		beat("alive")
+		keepAlive()
 		_, there := pods.Live().Get(ns, "goes")
 		return !there
 	})
@@ -407,10 +419,10 @@ func TestSilentNodeLosesItsPods(t *testing.T) {
 	}
 	// It comes back.
 	until(t, "the node without taints again", func() bool {
-		beat("alive")
-		beat("silent")
-		must[*corev1.Node](t)(nodes.PatchStatus(t.Context(), "", "silent", types.StrategicMergePatchType, []byte(`{"status":{"conditions":[{"type":"Ready","status":"True","reason":"KubeletReady"}]}}`)))
-		n, _ := nodes.Live().Get("", "silent")
+		keepAlive()
+		beat(silent)
+		ready(silent)
+		n, _ := nodes.Live().Get("", silent)
 		return len(n.Spec.Taints) == 0
 	})
 }
@@ -418,19 +430,20 @@ func TestSilentNodeLosesItsPods(t *testing.T) {
 func TestClusterRoleAggregation(t *testing.T) {
 	t.Parallel()
 	roles := client.For[*rbacv1.ClusterRole](cluster)
+	id := namespace(t)
 	must[*rbacv1.ClusterRole](t)(roles.Create(t.Context(), &rbacv1.ClusterRole{
-		ObjectMeta:      metav1.ObjectMeta{Name: "whole"},
-		AggregationRule: &rbacv1.AggregationRule{ClusterRoleSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"part": "yes"}}}},
+		ObjectMeta:      metav1.ObjectMeta{Name: id},
+		AggregationRule: &rbacv1.AggregationRule{ClusterRoleSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{id: "yes"}}}},
 	}))
 	rule := func(resource string) []rbacv1.PolicyRule {
 		return []rbacv1.PolicyRule{{APIGroups: []string{"example.com"}, Resources: []string{resource}, Verbs: []string{"get"}}}
 	}
-	for _, name := range []string{"part-b", "part-a"} {
-		must[*rbacv1.ClusterRole](t)(roles.Create(t.Context(), &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"part": "yes"}}, Rules: rule(name)}))
+	for _, name := range []string{id + "-b", id + "-a"} {
+		must[*rbacv1.ClusterRole](t)(roles.Create(t.Context(), &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{id: "yes"}}, Rules: rule(name)}))
 	}
 	has := func(resources ...string) func() bool {
 		return func() bool {
-			r, ok := roles.Live().Get("", "whole")
+			r, ok := roles.Live().Get("", id)
 			if !ok || len(r.Rules) != len(resources) {
 				return false
 			}
@@ -442,9 +455,9 @@ func TestClusterRoleAggregation(t *testing.T) {
 			return true
 		}
 	}
-	until(t, "both parts, by name", has("part-a", "part-b"))
-	must[struct{}](t)(struct{}{}, roles.Delete(t.Context(), "", "part-a", metav1.DeleteOptions{}))
-	until(t, "one part", has("part-b"))
+	until(t, "both parts, by name", has(id+"-a", id+"-b"))
+	must[struct{}](t)(struct{}{}, roles.Delete(t.Context(), "", id+"-a", metav1.DeleteOptions{}))
+	until(t, "one part", has(id+"-b"))
 }
 
 // TestOwnerThatNeverWas: an owner reference to what does not exist is a reason to delete; one that names an unknown kind is not.

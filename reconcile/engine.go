@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -22,6 +23,8 @@ const (
 	// A key that fails is tried again after retryMin, doubling up to retryMax.
 	retryMin = 5 * time.Millisecond
 	retryMax = 1000 * time.Second
+	// writtenSweep is how many written revisions are remembered before old ones are looked for.
+	writtenSweep = 1024
 )
 
 // MetricsSubsystem begins the names of the queues' metrics (workqueue_depth, …). Naming it links the package of
@@ -41,13 +44,14 @@ type engine struct {
 
 	mu      sync.Mutex
 	written map[Key]int64 // guarded by mu; only keys whose last run wrote
+	sweepAt int           // guarded by mu; the size of written at which what the views have reached is dropped
 }
 
 // Run runs a controller until ctx ends, and returns when its last worker has stopped. transport must be the one that the
 // controller was made with (see Guard).
 func Run(ctx context.Context, transport client.Transport, c *Controller) error {
 	e := &engine{
-		controller: c, transport: transport, written: map[Key]int64{}, pace: newPacer(c.Pace),
+		controller: c, transport: transport, written: map[Key]int64{}, sweepAt: writtenSweep, pace: newPacer(c.Pace),
 		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[Key](retryMin, retryMax),
 			workqueue.TypedRateLimitingQueueConfig[Key]{Name: c.Name}),
@@ -163,10 +167,17 @@ func (e *engine) awaitWrites(ctx context.Context, key Key) error {
 }
 
 func (e *engine) remember(key Key, w *writes) {
-	if revision := w.highest.Load(); revision > 0 {
-		e.mu.Lock()
-		e.written[key] = revision
-		e.mu.Unlock()
+	revision := w.highest.Load()
+	if revision == 0 {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.written[key] = revision
+	if len(e.written) >= e.sweepAt {
+		applied := e.transport.Applied()
+		maps.DeleteFunc(e.written, func(_ Key, revision int64) bool { return revision <= applied })
+		e.sweepAt = max(writtenSweep, 2*len(e.written))
 	}
 }
 

@@ -23,6 +23,7 @@ const leaderAnnotation = "control-plane.alpha.kubernetes.io/leader"
 type controller struct {
 	endpoints client.Client[*corev1.Endpoints]
 	live      client.Live[*corev1.Endpoints]
+	serving   client.Client[*corev1.Service]
 	services  client.Live[*corev1.Service]
 	pods      client.Live[*corev1.Pod]
 	times     *trigger.TriggerTimeTracker
@@ -32,10 +33,10 @@ type controller struct {
 // New declares the Endpoints controller.
 func New(t client.Transport, events *client.Recorder, workers int) *reconcile.Controller {
 	c := &controller{
-		endpoints: client.For[*corev1.Endpoints](t), services: client.For[*corev1.Service](t).Live(),
+		endpoints: client.For[*corev1.Endpoints](t), serving: client.For[*corev1.Service](t),
 		pods: client.For[*corev1.Pod](t).Live(), times: trigger.NewTriggerTimeTracker(), events: events,
 	}
-	c.live = c.endpoints.Live()
+	c.live, c.services = c.endpoints.Live(), c.serving.Live()
 	endpoints := api.Of[*corev1.Endpoints]()
 	return &reconcile.Controller{
 		Name: "endpoint", Workers: workers,
@@ -74,12 +75,7 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 		if !exists {
 			return reconcile.Result{}, nil
 		}
-		uid := have.UID
-		err := c.endpoints.Delete(ctx, key.Namespace, key.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
-		if apierrors.IsNotFound(err) {
-			err = nil
-		}
-		return reconcile.Result{}, err
+		return reconcile.Result{}, c.remove(ctx, have)
 	}
 	if !serving.HasSelector(s) {
 		return reconcile.Result{}, nil
@@ -96,6 +92,19 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 		want.Annotations[annotationModified] = changed.UTC().Format(time.RFC3339Nano)
 	}
 	return reconcile.Result{}, c.write(ctx, s, want, exists)
+}
+
+// remove deletes the Endpoints of a Service that the server says is gone.
+func (c *controller) remove(ctx context.Context, e *corev1.Endpoints) error {
+	if _, err := c.serving.Get(ctx, e.Namespace, e.Name); !apierrors.IsNotFound(err) {
+		return err
+	}
+	uid := e.UID
+	err := c.endpoints.Delete(ctx, e.Namespace, e.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
 }
 
 func (c *controller) write(ctx context.Context, s *corev1.Service, want *corev1.Endpoints, exists bool) error {

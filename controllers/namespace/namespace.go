@@ -72,9 +72,7 @@ func (c *controller) contentChanged(d client.Delta, enqueue func(reconcile.Key))
 func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
 	ns, ok := c.live.Get("", key.Name)
 	if !ok {
-		// Something was let in while the namespace went away: nobody else would ever remove it.
-		left := c.look(key.Name)
-		return reconcile.Result{}, c.delete(ctx, key.Name, makePlan(left))
+		return reconcile.Result{}, c.sweep(ctx, key.Name)
 	}
 	if ns.DeletionTimestamp == nil || len(ns.Spec.Finalizers) == 0 {
 		return reconcile.Result{}, nil
@@ -93,6 +91,19 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 		return reconcile.Result{}, errors.Join(failed, err)
 	}
 	return reconcile.Result{After: p.After}, nil
+}
+
+// sweep deletes what was let in while its namespace went away: nobody else would ever remove it. That the namespace is gone is
+// believed of the server alone, because the view may lag.
+func (c *controller) sweep(ctx context.Context, name string) error {
+	_, err := c.namespaces.Get(ctx, "", name)
+	if err == nil {
+		return nil
+	}
+	if !apierrors.IsNotFound(err) {
+		return err
+	}
+	return c.delete(ctx, name, makePlan(c.look(name)))
 }
 
 // look counts what is left in a namespace.
