@@ -41,6 +41,12 @@ func (m *Master) build() (err error) {
 	if err := m.services.Attach(m.registry); err != nil {
 		return err
 	}
+	return m.buildServer()
+}
+
+// buildServer makes the API server and what guards it.
+func (m *Master) buildServer() error {
+	c := &m.config
 	tokens, err := auth.NewTokens(auth.TokenOptions{
 		Registry: m.registry, Issuers: c.ServiceAccountIssuers, Audiences: c.APIAudiences,
 		Key: m.authority.TokenKey, Keys: m.authority.TokenKeys, MaxLife: c.MaxTokenExpiration,

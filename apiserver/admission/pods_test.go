@@ -230,3 +230,17 @@ func TestRoleEscalationIsInTheChain(t *testing.T) {
 	expect(t, "anybody", w.admit(ask{obj: role, user: &user.DefaultInfo{Name: "u"}}), "is attempting to grant RBAC permissions not currently held")
 	expect(t, "master", w.admit(ask{obj: role}), "")
 }
+
+func TestRuntimeClass(t *testing.T) {
+	w := newWorld(t, nil)
+	for name, c := range map[string]struct{ pod, problem string }{
+		"no class":     {"", ""},
+		"a class":      {"spec: {runtimeClassName: gvisor}", `RuntimeClass "gvisor" not found`},
+		"an empty one": {`spec: {runtimeClassName: ""}`, "name may not be empty"},
+		"overhead":     {"spec: {overhead: {cpu: 1}}", "Pod Overhead set without"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			expect(t, name, w.admit(ask{obj: parsePod(t, c.pod)}), c.problem)
+		})
+	}
+}

@@ -67,6 +67,8 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 			ttl, err := time.ParseDuration(value)
 			ts.Check(err)
 			o.Configure = func(c *master.Config) { c.EventTTL = ttl }
+		case "admission":
+			o.Configure = func(c *master.Config) { c.EnableAdmission = strings.Split(value, ",") }
 		case "components":
 			for _, c := range strings.Split(value, ",") {
 				o.Components = append(o.Components, master.Component(c))
