@@ -13,7 +13,9 @@ import (
 // traffic for any address to pods of their own. Addresses that a service has already may stay.
 type denyExternalIPs struct{ operations }
 
-func newDenyExternalIPs(*Options) admission.Interface { return &denyExternalIPs{onCreate | onUpdate} }
+func newDenyExternalIPs(*Options) (admission.Interface, error) {
+	return &denyExternalIPs{onCreate | onUpdate}, nil
+}
 
 func (*denyExternalIPs) Validate(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
 	if !is(a, "", "services") || a.GetSubresource() != "" {
