@@ -50,6 +50,16 @@ func (m *Master) address() string {
 	return net.JoinHostPort(m.advertise.String(), strconv.Itoa(m.Port()))
 }
 
+// bootstrapped are upstream's names of what is done before anything is served, and which some wait for by name.
+var bootstrapped = []string{
+	"start-system-namespaces-controller",
+	"start-cluster-authentication-info-controller",
+	"rbac/bootstrap-roles",
+	"scheduling/bootstrap-system-priority-classes",
+	"bootstrap-controller",
+	"start-kubernetes-service-cidr-controller",
+}
+
 // checks are the conditions behind a health endpoint, with upstream's names where upstream has the condition.
 func (m *Master) checks(endpoint string) []health.Check {
 	checks := []health.Check{
@@ -66,6 +76,16 @@ func (m *Master) checks(endpoint string) []health.Check {
 				return errors.New("the mirror is not loaded yet")
 			}
 		}},
+	}
+	for _, name := range bootstrapped {
+		checks = append(checks, health.Check{Name: "poststarthook/" + name, Check: func(*http.Request) error {
+			select {
+			case <-m.ready:
+				return nil
+			default:
+				return errors.New("not finished")
+			}
+		}})
 	}
 	if endpoint == "readyz" {
 		checks = append(checks, health.Stopping(m.stopping))

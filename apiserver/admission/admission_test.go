@@ -200,7 +200,7 @@ func TestNewRefuses(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	defaults := "NamespaceLifecycle LimitRanger ServiceAccount NodeRestriction TaintNodesByCondition PodSecurity Priority DefaultTolerationSeconds RoleEscalation"
+	defaults := "NamespaceLifecycle LimitRanger ServiceAccount NodeRestriction TaintNodesByCondition PodSecurity Priority DefaultTolerationSeconds RuntimeClass RoleEscalation"
 	for name, c := range map[string]struct {
 		edit func(o *Options)
 		want string
@@ -208,7 +208,7 @@ func TestNames(t *testing.T) {
 		"defaults": {nil, defaults},
 		"off":      {func(o *Options) { o.Disable = []string{"LimitRanger", "DenyServiceExternalIPs"} }, strings.Replace(defaults, "LimitRanger ", "", 1)},
 		"on": {func(o *Options) { o.Enable = []string{"OwnerReferencesPermissionEnforcement", "NodeRestriction"} },
-			strings.Replace(defaults, "RoleEscalation", "OwnerReferencesPermissionEnforcement RoleEscalation", 1)},
+			strings.Replace(defaults, "RuntimeClass", "OwnerReferencesPermissionEnforcement RuntimeClass", 1)},
 	} {
 		if got := strings.Join(newWorld(t, c.edit).chain.Names(), " "); got != c.want {
 			t.Errorf("%s: %s", name, got)

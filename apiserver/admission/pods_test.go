@@ -236,7 +236,6 @@ func TestRuntimeClass(t *testing.T) {
 	for name, c := range map[string]struct{ pod, problem string }{
 		"no class":     {"", ""},
 		"a class":      {"spec: {runtimeClassName: gvisor}", `RuntimeClass "gvisor" not found`},
-		"an empty one": {`spec: {runtimeClassName: ""}`, "name may not be empty"},
 		"overhead":     {"spec: {overhead: {cpu: 1}}", "Pod Overhead set without"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -14,7 +14,7 @@ type runtimeClass struct{ operations }
 
 func newRuntimeClass(*Options) admission.Interface { return &runtimeClass{onCreate} }
 
-func (*runtimeClass) Validate(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+func (*runtimeClass) Admit(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
 	if a.GetSubresource() != "" {
 		return nil
 	}

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -15,6 +17,8 @@ import (
 type Result struct {
 	Case  *Case
 	Diffs []string
+	// Excuse of the case, if the list of known differences has one.
+	Excuse *Excuse
 }
 
 // Replay runs the cases with some workers side by side, then those that must run alone.
@@ -66,33 +70,60 @@ func replay(ctx context.Context, client *Client, cases []*Case, workers int, wor
 	return results
 }
 
-// Table prints how many cases of each area and kind have the same answer, and returns both sums.
-func Table(out io.Writer, results []Result) (same, all int) {
-	type row struct{ same, all int }
-	rows := map[string]*row{}
+// Row is the outcome of the cases of an area, or of one kind in it.
+type Row struct {
+	Name string
+	// Same have the recorded answer, Other another one. Excused are those of Other that have a reason; Unserved need a
+	// kind that is not served, and are in neither.
+	Same, Other, Excused, Unserved int
+}
+
+func (r *Row) add(result Result) {
+	switch e := result.Excuse; {
+	case len(result.Diffs) == 0:
+		r.Same++
+	case e != nil && len(e.Needs) > 0:
+		r.Unserved++
+	default:
+		r.Other++
+		if e != nil {
+			r.Excused++
+		}
+	}
+}
+
+func (r *Row) print(out io.Writer) {
+	judged := r.Same + r.Other
+	fmt.Fprintf(out, "%-48s %5d/%-5d %6.1f%% %9d %9d\n", r.Name, r.Same, judged, 100*float64(r.Same)/float64(max(judged, 1)), r.Excused, r.Unserved)
+}
+
+// Table prints how many cases of each area and kind have the same answer, and why others do not. It returns the rows
+// of the areas.
+func Table(out io.Writer, results []Result) []*Row {
+	rows, all, reasons := map[string]*Row{}, &Row{Name: "all"}, map[string]int{}
 	for _, r := range results {
 		for _, name := range []string{r.Case.Area(), r.Case.Area() + "/" + r.Case.Kind()} {
 			if rows[name] == nil {
-				rows[name] = &row{}
+				rows[name] = &Row{Name: name}
 			}
-			rows[name].all++
-			if len(r.Diffs) == 0 {
-				rows[name].same++
-			}
+			rows[name].add(r)
+		}
+		all.add(r)
+		if len(r.Diffs) > 0 && r.Excuse != nil {
+			reasons[r.Excuse.Reason]++
 		}
 	}
-	names := make([]string, 0, len(rows))
-	for n := range rows {
-		names = append(names, n)
-	}
-	sort.Strings(names)
-	for _, n := range names {
-		r := rows[n]
-		fmt.Fprintf(out, "%-56s %5d/%-5d %6.1f%%\n", n, r.same, r.all, 100*float64(r.same)/float64(r.all))
-		if !strings.Contains(n, "/") {
-			same, all = same+r.same, all+r.all
+	fmt.Fprintf(out, "%-48s %11s %7s %9s %9s\n", "area/kind", "same", "", "excused", "unserved")
+	var areas []*Row
+	for _, name := range slices.Sorted(maps.Keys(rows)) {
+		rows[name].print(out)
+		if !strings.Contains(name, "/") {
+			areas = append(areas, rows[name])
 		}
 	}
-	fmt.Fprintf(out, "%-56s %5d/%-5d %6.1f%%\n", "all", same, all, 100*float64(same)/float64(max(all, 1)))
-	return same, all
+	all.print(out)
+	for _, reason := range slices.Sorted(maps.Keys(reasons)) {
+		fmt.Fprintf(out, "%5d × %s\n", reasons[reason], reason)
+	}
+	return areas
 }

@@ -1,0 +1,121 @@
+package compat
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api"
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+// served tells whether the kind that a case is filed under is in the catalog. Cases that are filed under a topic
+// (errors/routing) always are.
+func served(c *Case) bool {
+	group, name, ok := strings.Cut(c.Kind(), "_")
+	if !ok || name == strings.ToLower(name) {
+		return true
+	}
+	for _, k := range api.Kinds() {
+		if k.GVK.Kind == name && groupWord(k) == group {
+			return true
+		}
+	}
+	return false
+}
+
+// groupWord is how the cases call a kind's group: its first word.
+func groupWord(k *kind.Info) string {
+	switch word, _, _ := strings.Cut(k.GVK.Group, "."); {
+	case word == "":
+		return "core"
+	case strings.HasPrefix(k.GVK.Group, "rbac."):
+		return "rbac"
+	default:
+		return word
+	}
+}
+
+// Excuse says why the answer to some cases is rightly another than the recorded one.
+type Excuse struct {
+	// Pattern is a case's ID, or the beginning of IDs followed by "*".
+	Pattern string
+	Reason  string
+	// Needs are the kinds that are not served yet and without which the case asks for the impossible: such cases do
+	// not count. Empty for other reasons.
+	Needs []string
+}
+
+type excuses []*Excuse
+
+// readExcuses reads lines of the form "pattern # reason" or "pattern # needs Kind, Kind"; others begin with "#".
+func readExcuses(file string) (excuses, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var all excuses
+	lines := bufio.NewScanner(f)
+	for n := 1; lines.Scan(); n++ {
+		pattern, reason, _ := strings.Cut(lines.Text(), "#")
+		e := &Excuse{Pattern: strings.TrimSpace(pattern), Reason: strings.TrimSpace(reason)}
+		switch {
+		case e.Pattern == "":
+			continue
+		case e.Reason == "":
+			return nil, fmt.Errorf("%s:%d: %s has no reason", file, n, e.Pattern)
+		}
+		if kinds, ok := strings.CutPrefix(e.Reason, "needs "); ok {
+			e.Reason, e.Needs = "needs a kind that is not served", strings.Split(kinds, ", ")
+			if name := allServed(e.Needs); name != "" {
+				return nil, fmt.Errorf("%s:%d: %s is served: judge the case", file, n, name)
+			}
+		}
+		all = append(all, e)
+	}
+	return all, lines.Err()
+}
+
+// allServed gives the kinds if all of them are in the catalog.
+func allServed(names []string) string {
+	known := map[string]bool{}
+	for _, k := range api.Kinds() {
+		known[k.GVK.Kind] = true
+	}
+	for _, n := range names {
+		if !known[n] {
+			return ""
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// of is the excuse of a case, nil if it has none.
+func (all excuses) of(id string) *Excuse {
+	for _, e := range all {
+		if prefix, ok := strings.CutSuffix(e.Pattern, "*"); e.Pattern == id || ok && strings.HasPrefix(id, prefix) {
+			return e
+		}
+	}
+	return nil
+}
+
+// idle are the excuses that cases have but do not use.
+func (all excuses) idle(results []Result) []*Excuse {
+	had, used := map[*Excuse]bool{}, map[*Excuse]bool{}
+	for _, r := range results {
+		had[r.Excuse] = true
+		if len(r.Diffs) > 0 {
+			used[r.Excuse] = true
+		}
+	}
+	var idle []*Excuse
+	for _, e := range all {
+		if had[e] && !used[e] {
+			idle = append(idle, e)
+		}
+	}
+	return idle
+}
