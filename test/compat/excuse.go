@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers"
 )
 
 // served tells whether the kind that a case is filed under is in the catalog. Cases that are filed under a topic
@@ -42,14 +44,15 @@ type Excuse struct {
 	// Pattern is a case's ID, or the beginning of IDs followed by "*".
 	Pattern string
 	Reason  string
-	// Needs are the kinds that are not served yet and without which the case asks for the impossible: such cases do
-	// not count. Empty for other reasons.
+	// Needs are kinds and controllers that do not exist yet and without which the case asks for the impossible: such
+	// cases do not count. Empty for other reasons.
 	Needs []string
 }
 
 type excuses []*Excuse
 
-// readExcuses reads lines of the form "pattern # reason" or "pattern # needs Kind, Kind"; others begin with "#".
+// readExcuses reads lines of the form "pattern # reason" or "pattern # needs Kind, controller"; others begin
+// with "#". What is needed must be missing indeed.
 func readExcuses(file string) (excuses, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -67,10 +70,10 @@ func readExcuses(file string) (excuses, error) {
 		case e.Reason == "":
 			return nil, fmt.Errorf("%s:%d: %s has no reason", file, n, e.Pattern)
 		}
-		if kinds, ok := strings.CutPrefix(e.Reason, "needs "); ok {
-			e.Reason, e.Needs = "needs a kind that is not served", strings.Split(kinds, ", ")
-			if name := allServed(e.Needs); name != "" {
-				return nil, fmt.Errorf("%s:%d: %s is served: judge the case", file, n, name)
+		if names, ok := strings.CutPrefix(e.Reason, "needs "); ok {
+			e.Needs = strings.Split(names, ", ")
+			if !slices.ContainsFunc(e.Needs, missing) {
+				return nil, fmt.Errorf("%s:%d: there is %s: judge the case", file, n, names)
 			}
 		}
 		all = append(all, e)
@@ -78,18 +81,10 @@ func readExcuses(file string) (excuses, error) {
 	return all, lines.Err()
 }
 
-// allServed gives the kinds if all of them are in the catalog.
-func allServed(names []string) string {
-	known := map[string]bool{}
-	for _, k := range api.Kinds() {
-		known[k.GVK.Kind] = true
-	}
-	for _, n := range names {
-		if !known[n] {
-			return ""
-		}
-	}
-	return strings.Join(names, ", ")
+// missing tells that there is neither a kind nor a controller of that name.
+func missing(name string) bool {
+	return !slices.ContainsFunc(api.Kinds(), func(k *kind.Info) bool { return k.GVK.Kind == name }) &&
+		!slices.ContainsFunc(controllers.Catalog(), func(e controllers.Entry) bool { return e.Name == name && e.New != nil })
 }
 
 // of is the excuse of a case, nil if it has none.
