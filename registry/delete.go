@@ -32,7 +32,7 @@ func (r *Resource) Delete(ctx context.Context, namespace, name string, o DeleteO
 		if present == nil {
 			return apierrors.NewNotFound(r.gr(), name)
 		}
-		item, removed, err = r.deleteOnce(ctx, present, o)
+		item, removed, err = r.deleteOnce(ctx, present, certain, o)
 		return err
 	})
 	if err != nil {
@@ -51,7 +51,7 @@ const (
 )
 
 // deleteOnce deletes the object as it is present.
-func (r *Resource) deleteOnce(ctx context.Context, present *Item, o DeleteOptions) (*Item, bool, error) {
+func (r *Resource) deleteOnce(ctx context.Context, present *Item, certain bool, o DeleteOptions) (*Item, bool, error) {
 	old, err := r.served(present).Decode()
 	if err != nil {
 		return nil, false, apierrors.NewInternalError(err)
@@ -61,6 +61,9 @@ func (r *Resource) deleteOnce(ctx context.Context, present *Item, o DeleteOption
 		return nil, false, err
 	}
 	marked, what := r.mark(old, &options)
+	if !certain && (what == deletePending || o.DryRun) {
+		return nil, false, errStale // nothing will be written that could prove the state true
+	}
 	if what == deletePending {
 		return present, false, nil
 	}
@@ -70,7 +73,7 @@ func (r *Resource) deleteOnce(ctx context.Context, present *Item, o DeleteOption
 		}
 	}
 	if what == deleteMark {
-		i, err := r.writeMarked(ctx, present, marked, o.DryRun)
+		i, err := r.writeMarked(ctx, present, certain, marked, o.DryRun)
 		return i, false, err
 	}
 	i, err := r.deleteNow(ctx, present, marked, old, o.DryRun)
@@ -247,11 +250,13 @@ func (r *Resource) propagation(finalizers []string, o *metav1.DeleteOptions) met
 }
 
 // writeMarked stores the marked object, unless it was marked so before.
-func (r *Resource) writeMarked(ctx context.Context, present *Item, marked kind.Object, dryRun bool) (*Item, error) {
+func (r *Resource) writeMarked(ctx context.Context, present *Item, certain bool, marked kind.Object, dryRun bool) (*Item, error) {
 	i, err := r.item(present.key, marked)
 	switch {
 	case err != nil:
 		return nil, apierrors.NewInternalError(err)
+	case string(i.value) == string(present.value) && !certain:
+		return nil, errStale
 	case string(i.value) == string(present.value):
 		return present, nil
 	case dryRun:

@@ -281,6 +281,10 @@ func TestTooLargeRevision(t *testing.T) {
 	if _, err := maps.List(ctx, ListOptions{ResourceVersion: "100"}); err != context.DeadlineExceeded {
 		t.Error(err)
 	}
+	// Clients that ask for what never comes must not fill the memory.
+	if n := b.waiting.count.Load(); n != 0 || len(b.waiting.gates) != 0 {
+		t.Errorf("%d revisions are waited for by nobody", n)
+	}
 }
 
 // Consistent reads that wait at the same moment share one question to the store.

@@ -21,28 +21,45 @@ const (
 	nudgeEvery = 100 * time.Millisecond
 )
 
-// waiting wakes those who wait for a revision. All that wait for the same revision share one channel.
+// waiting wakes those who wait for a revision. All that wait for the same revision share one gate.
 type waiting struct {
 	count atomic.Int64
 
-	mu       sync.Mutex
-	channels map[int64]chan struct{} // guarded by mu
+	mu    sync.Mutex
+	gates map[int64]*gate // guarded by mu
 }
 
-// channel is closed when the mirror has reached the revision.
-func (w *waiting) channel(revision int64) <-chan struct{} {
+// gate is what all wait at that wait for one revision.
+type gate struct {
+	reached chan struct{}
+	waiters int // guarded by waiting.mu
+}
+
+// enter gives the gate of a revision. Who enters must leave: a client may ask for a revision that never comes.
+func (w *waiting) enter(revision int64) *gate {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	c := w.channels[revision]
-	if c == nil {
-		if w.channels == nil {
-			w.channels = map[int64]chan struct{}{}
+	g := w.gates[revision]
+	if g == nil {
+		if w.gates == nil {
+			w.gates = map[int64]*gate{}
 		}
-		c = make(chan struct{})
-		w.channels[revision] = c
+		g = &gate{reached: make(chan struct{})}
+		w.gates[revision] = g
 		w.count.Add(1)
 	}
-	return c
+	g.waiters++
+	return g
+}
+
+// leave gives a gate up; the last who leaves takes it down.
+func (w *waiting) leave(revision int64, g *gate) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if g.waiters--; g.waiters == 0 && w.gates[revision] == g {
+		delete(w.gates, revision)
+		w.count.Add(-1)
+	}
 }
 
 // reached wakes all that wait for revision or an older one.
@@ -52,10 +69,10 @@ func (w *waiting) reached(revision int64) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for r, c := range w.channels {
+	for r, g := range w.gates {
 		if r <= revision {
-			close(c)
-			delete(w.channels, r)
+			close(g.reached)
+			delete(w.gates, r)
 			w.count.Add(-1)
 		}
 	}
@@ -75,7 +92,8 @@ func (r *Registry) WaitFor(ctx context.Context, revision int64) error {
 	if r.applied.Load() >= revision {
 		return nil
 	}
-	c := r.waiting.channel(revision)
+	g := r.waiting.enter(revision)
+	defer r.waiting.leave(revision, g)
 	// The mirror may have got there between the look and the entry.
 	if now := r.applied.Load(); now >= revision {
 		r.waiting.reached(now)
@@ -85,7 +103,7 @@ func (r *Registry) WaitFor(ctx context.Context, revision int64) error {
 	defer nudge.Stop()
 	for {
 		select {
-		case <-c:
+		case <-g.reached:
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()

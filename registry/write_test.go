@@ -381,6 +381,11 @@ func TestStaleMirror(t *testing.T) {
 	maps := leader.resource(t, "configmaps")
 	must(maps.Create(bg, configMap("a", "old", nil), CreateOptions{}))(t)
 	must(maps.Create(bg, configMap("a", "gone", nil), CreateOptions{}))(t)
+	pods := leader.resource(t, "pods")
+	must(pods.Create(bg, pod("a", "again", "node"), CreateOptions{}))(t)
+	if _, removed, err := pods.Delete(bg, "a", "again", DeleteOptions{}); err != nil || removed {
+		t.Fatal(removed, err)
+	}
 	ctx, cancel := context.WithCancel(bg)
 	defer cancel()
 	done := make(chan struct{})
@@ -418,6 +423,20 @@ func TestStaleMirror(t *testing.T) {
 	v := i.Object().GetResourceVersion()
 	_, _, err = second.Delete(bg, "a", "old", DeleteOptions{DeleteOptions: metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &v}}})
 	expect(t, err, "ok")
+
+	// The mirror still has the former pod of the name, which is being deleted: that is no answer to who deletes the next one.
+	none := int64(0)
+	if _, removed, err := pods.Delete(bg, "a", "again", DeleteOptions{DeleteOptions: metav1.DeleteOptions{GracePeriodSeconds: &none}}); err != nil || !removed {
+		t.Fatal(removed, err)
+	}
+	latePods, _ := late.Resource(schema.GroupResource{Resource: "pods"})
+	_, _, err = latePods.Delete(bg, "a", "again", DeleteOptions{DryRun: true})
+	expect(t, err, "404 NotFound")
+	made := must(pods.Create(bg, pod("a", "again", "node"), CreateOptions{}))(t)
+	i, _, err = latePods.Delete(bg, "a", "again", DeleteOptions{})
+	if err != nil || i.Object().GetUID() != made.Object().GetUID() || i.Revision() <= made.Revision() {
+		t.Errorf("the new pod was not marked: %v %v", i, err)
+	}
 	cancel()
 	<-done
 }
