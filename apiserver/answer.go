@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"compress/gzip"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -75,8 +76,7 @@ func (x *exchange) replyItem(rt *route, resp *Response) {
 		x.fail(err)
 		return
 	}
-	x.send(resp.Code, body)
-	if cap(body) <= answerMax {
+	if x.send(resp.Code, body) == nil && cap(body) <= answerMax {
 		*p = body
 		answers.Put(p)
 	}
@@ -100,11 +100,12 @@ func (x *exchange) replyObject(resp *Response) {
 		x.fail(err)
 		return
 	}
-	x.send(resp.Code, body)
+	_ = x.send(resp.Code, body) // the client has gone if this fails
 }
 
-// send writes an answer whose bytes are all there.
-func (x *exchange) send(code int, body []byte) {
+// send writes an answer whose bytes are all there. After an error, which means that the client has gone, the connection may
+// still be reading them: they must not be used again.
+func (x *exchange) send(code int, body []byte) error {
 	h := x.Header()
 	h["Content-Type"] = contentType[x.media.Format]
 	if len(body) >= compressFrom && x.acceptsGzip() {
@@ -113,14 +114,15 @@ func (x *exchange) send(code int, body []byte) {
 		x.WriteHeader(code)
 		z := compressors.Get().(*gzip.Writer)
 		z.Reset(x)
-		_, _ = z.Write(body) // the client has gone if this fails
-		_ = z.Close()
+		_, err := z.Write(body)
+		err = errors.Join(err, z.Close())
 		compressors.Put(z)
-		return
+		return err
 	}
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	x.WriteHeader(code)
-	_, _ = x.Write(body) // the client has gone if this fails
+	_, err := x.Write(body)
+	return err
 }
 
 // contentType holds ready header values; they are shared and never changed.
@@ -213,7 +215,7 @@ func (w *listWriter) close() {
 		_ = w.z.Close() // the client has gone if this fails
 		compressors.Put(w.z)
 	case w.x.code == 0:
-		w.x.send(w.code, w.held)
+		_ = w.x.send(w.code, w.held) // the client has gone if this fails
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -29,11 +30,14 @@ func (x *exchange) readBody(b []byte) ([]byte, error) {
 		return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", maxBodyBytes))
 	}
 	known := x.r.ContentLength
-	if known > maxBodyBytes {
-		return nil, tooLarge()
-	}
 	if x.r.Body == nil || x.r.Body == http.NoBody {
 		return b, nil
+	}
+	// A client that never ends its body would keep its place among the requests at work for ever.
+	read := x.atTimeout(func(c *http.ResponseController) error { return c.SetReadDeadline(time.Unix(1, 0)) })
+	defer read()
+	if known > maxBodyBytes {
+		return nil, tooLarge()
 	}
 	if known > 0 && int64(cap(b)) <= known {
 		b = make([]byte, 0, known+1)
@@ -49,6 +53,8 @@ func (x *exchange) readBody(b []byte) ([]byte, error) {
 			return nil, tooLarge()
 		case err == io.EOF:
 			return b, nil
+		case err != nil && x.ctx.Err() != nil:
+			return nil, x.ctx.Err()
 		case err != nil:
 			return nil, apierrors.NewBadRequest(fmt.Sprintf("the request's body could not be read: %v", err))
 		}

@@ -2,11 +2,13 @@ package apiserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -83,7 +85,10 @@ func randomID() string {
 	return string(b[:])
 }
 
-// limitTime ends what is not long-running after a minute.
+// lastAnswer is how long a client may take to read what is answered after a request's time is over.
+const lastAnswer = 10 * time.Second
+
+// limitTime ends what is not long-running after a minute, also if the client leaves its answer unread.
 func (s *Server) limitTime(next handler) handler {
 	return func(x *exchange) {
 		if x.target.isLongRunning() {
@@ -93,8 +98,30 @@ func (s *Server) limitTime(next handler) handler {
 		ctx, cancel := context.WithTimeout(x.ctx, s.Timeout)
 		defer cancel()
 		x.ctx = ctx
+		answered := x.atTimeout(func(c *http.ResponseController) error {
+			return c.SetWriteDeadline(time.Now().Add(min(s.Timeout, lastAnswer)))
+		})
+		defer func() {
+			if answered() {
+				_ = http.NewResponseController(x).SetWriteDeadline(time.Time{}) // the connection's next request has its own time
+			}
+		}()
 		next(x)
 	}
+}
+
+// atTimeout calls f when the request's time is over before done is called, which tells whether f was called. done must be
+// called before the handler returns: the connection is the next request's then.
+func (x *exchange) atTimeout(f func(*http.ResponseController) error) (done func() (late bool)) {
+	ctx, called := x.ctx, make(chan bool, 1)
+	stop := context.AfterFunc(ctx, func() {
+		late := errors.Is(ctx.Err(), context.DeadlineExceeded)
+		if late {
+			_ = f(http.NewResponseController(x)) // a writer without deadlines is not a connection's
+		}
+		called <- late
+	})
+	return func() bool { return !stop() && <-called }
 }
 
 // authenticate finds out who asks.

@@ -157,12 +157,6 @@ func (w *watchWriter) drain() error {
 func (w *watchWriter) write(events []registry.Event) error {
 	p := frames.Get().(*[]byte)
 	b := (*p)[:0]
-	defer func() {
-		if cap(b) <= framesMax {
-			*p = b[:0]
-			frames.Put(p)
-		}
-	}()
 	for i := range events {
 		var err error
 		if b, err = w.append(b, &events[i]); err != nil {
@@ -175,8 +169,14 @@ func (w *watchWriter) write(events []registry.Event) error {
 			b = b[:0]
 		}
 	}
-	_, err := w.x.Write(b)
-	return err
+	if _, err := w.x.Write(b); err != nil {
+		return err // the connection may still be reading the buffer: it is not used again
+	}
+	if cap(b) <= framesMax {
+		*p = b[:0]
+		frames.Put(p)
+	}
+	return nil
 }
 
 func (w *watchWriter) append(b []byte, e *registry.Event) ([]byte, error) {

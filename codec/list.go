@@ -20,7 +20,7 @@ const (
 	parallelFrom = 512
 )
 
-// buffers are the gathered parts of lists.
+// buffers are the gathered parts of lists. One whose writing failed is not put back: the connection may still be reading it.
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, writeSize+32<<10); return &b }}
 
 func putBuffer(b *[]byte, content []byte) {
@@ -105,8 +105,9 @@ func (l *List[I]) writeProto(w io.Writer) error {
 		}
 	}
 	b = append(b, envelopeTail...)
-	_, err = w.Write(b)
-	putBuffer(p, b)
+	if _, err = w.Write(b); err == nil {
+		putBuffer(p, b)
+	}
 	return err
 }
 
@@ -142,8 +143,9 @@ func (l *List[I]) writeJSON(w io.Writer, m Media) error {
 		return err
 	}
 	b = append(b, "]}\n"...)
-	_, err = w.Write(b)
-	putBuffer(p, b)
+	if _, err = w.Write(b); err == nil {
+		putBuffer(p, b)
+	}
 	return err
 }
 
@@ -242,11 +244,10 @@ func (l *List[I]) writeChunks(w io.Writer, head []byte, m Media, now time.Time) 
 		if c.err != nil {
 			return nil, c.err
 		}
-		_, err := w.Write(c.bytes)
-		putBuffer(c.pooled, c.bytes)
-		if err != nil {
+		if _, err := w.Write(c.bytes); err != nil {
 			return nil, err
 		}
+		putBuffer(c.pooled, c.bytes)
 	}
 	return head[:0], nil
 }
