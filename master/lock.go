@@ -6,7 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
+
+	"github.com/wheelhouse-k8s/wheelhouse/pki"
 )
 
 // ours are the entries of a data folder; anything else means that the folder belongs to something else.
@@ -29,7 +32,16 @@ func lock(dir string) (*os.File, error) {
 		}
 		return nil, fmt.Errorf("the data folder %s cannot be locked: %w", dir, err)
 	}
-	return file, nil
+	return file, clean(dir)
+}
+
+// clean removes the files that a crash has kept from getting their names. The caller holds the lock.
+func clean(dir string) error {
+	left, err := filepath.Glob(filepath.Join(dir, pki.TemporaryPrefix+"*"))
+	for _, name := range left {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return err
 }
 
 // own makes the folder, or checks that it holds nothing foreign.
@@ -45,7 +57,7 @@ func own(dir string) error {
 		return fmt.Errorf("the data folder %s cannot be read: %w", dir, err)
 	}
 	for _, e := range entries {
-		if !ours[e.Name()] {
+		if !ours[e.Name()] && !strings.HasPrefix(e.Name(), pki.TemporaryPrefix) {
 			return fmt.Errorf("the data folder %s holds %s, which no master wrote: choose an empty folder with --data-dir", dir, e.Name())
 		}
 	}

@@ -235,7 +235,8 @@ func (a *Authority) Renew() (bool, error) {
 		if issuer.Key == nil || !due(p.Certificate, now) {
 			continue
 		}
-		next, err := issue(issuer, l.template(a.options), nil, now)
+		// The key stays, so that a crash between the two files leaves a pair that belongs together.
+		next, err := issue(issuer, l.template(a.options), p.Key, now)
 		if err != nil {
 			return false, err
 		}

@@ -154,8 +154,11 @@ func writeFile(path string, data []byte, mode os.FileMode) error {
 	return syncDir(filepath.Dir(path))
 }
 
+// TemporaryPrefix begins the names of files that are being written; a crash may leave them behind.
+const TemporaryPrefix = ".new-"
+
 func writeTemporary(dir string, data []byte, mode os.FileMode) (name string, err error) {
-	f, err := os.CreateTemp(dir, ".new-*")
+	f, err := os.CreateTemp(dir, TemporaryPrefix+"*")
 	if err != nil {
 		return "", err
 	}

@@ -141,6 +141,10 @@ func TestEnsureRenews(t *testing.T) {
 	if err != nil || bytes.Equal(now.Certificate[0], before.Certificate.Raw) {
 		t.Error("the server goes on with the old certificate")
 	}
+	// A crash between the two files would leave the new key beside the old certificate.
+	if !samePublic(first.Server().Certificate.PublicKey, before.Certificate.PublicKey) {
+		t.Error("a renewed certificate has another key")
+	}
 	o.ExtraSANs = append(o.ExtraSANs, "second.example.com")
 	next, err := Ensure(dir, o)
 	if err != nil {

@@ -109,6 +109,9 @@ func (o Options) config() *embed.Config {
 	return c
 }
 
+// probeName is the file that tries whether the folder can be written; a crash may leave it behind.
+const probeName = ".writable"
+
 // prepare makes the folder, or checks that what is in it is a member's data.
 func prepare(dir string) error {
 	entries, err := os.ReadDir(dir)
@@ -122,12 +125,12 @@ func prepare(dir string) error {
 		return fmt.Errorf("the data folder cannot be read: %w", err)
 	}
 	for _, e := range entries {
-		if e.Name() != "member" {
+		if e.Name() != "member" && e.Name() != probeName {
 			return fmt.Errorf("%s holds %s, which etcd did not write: choose an empty folder or one of an etcd member",
 				dir, e.Name())
 		}
 	}
-	probe := filepath.Join(dir, ".writable")
+	probe := filepath.Join(dir, probeName)
 	if err := os.WriteFile(probe, nil, 0o600); err != nil {
 		return fmt.Errorf("the data folder cannot be written: %w", err)
 	}
