@@ -14,6 +14,7 @@ func (s *Server) Handler() http.Handler { return s }
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	reserveStack()
 	s.active.Add(1)
 	defer s.active.Add(-1)
 	x := &exchange{answerWriter: answerWriter{ResponseWriter: w}, r: r, ctx: r.Context(), start: s.Now()}
@@ -117,6 +118,8 @@ func (s *Server) verbFor(t *target, rt *route, method string) (verbHandler, erro
 	info := rt.info
 	inNamespace := t.namespace != "" && !isNamespaces(info)
 	switch {
+	case t.byPath && t.name == "": // "pods//status" names no pod
+		return nil, notFoundPath()
 	case inNamespace && !info.Namespaced, isNamespaces(info) && t.namespace != "" && t.namespace != t.name:
 		return nil, notFoundPath()
 	case info.Namespaced && !inNamespace:

@@ -100,6 +100,7 @@ func TestExchanges(t *testing.T) {
 		{name: "cluster resource in a namespace", method: "GET", path: base + "/nodes", code: 404},
 		{name: "namespaced resource outside", method: "GET", path: "/api/v1/configmaps/x", code: 404},
 		{name: "empty part", method: "GET", path: "/api/v1//configmaps", code: 404},
+		{name: "empty name", method: "GET", path: base + "/pods//status?fieldSelector=metadata.name%3Dp", code: 404},
 		{name: "no such subresource", method: "GET", path: base + "/pods/p/none", code: 404},
 		{name: "create everywhere", method: "POST", path: "/api/v1/configmaps", body: `{}`, code: 405, want: []string{`"reason":"MethodNotAllowed"`}},
 		{name: "patch collection", method: "PATCH", path: base + "/configmaps", headers: []string{merge}, body: `{}`, code: 405},

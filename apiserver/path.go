@@ -102,7 +102,7 @@ func readTarget(method, urlPath string, query func() url.Values) target {
 
 // refine tells list, watch and deletecollection from get and delete.
 func (t *target) refine(query func() url.Values) {
-	if t.name != "" {
+	if t.byPath {
 		return
 	}
 	switch t.verb {
