@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 const (
@@ -78,30 +79,43 @@ func growth(live uint64) int {
 	return 100
 }
 
-// dropCode unmaps the pages of the binary that the start touched and nothing has used since: they are read again
-// when they are needed. What fails here is only not saved.
+// dropCode unmaps the pages of code that the start touched and nothing has used since: they are read again when they
+// are needed. What fails here is only not saved.
 func dropCode() {
 	self, err := os.Executable()
 	if err != nil {
 		return
 	}
-	maps, err := os.Open("/proc/self/maps")
+	maps, err := os.Open("/proc/self/smaps")
 	if err != nil {
 		return
 	}
 	defer maps.Close()
+	var mapping []byte // the last one that began, if it qualifies
 	for lines := bufio.NewScanner(maps); lines.Scan(); {
 		fields := strings.Fields(lines.Text())
-		if len(fields) < 6 || fields[5] != self || strings.Contains(fields[1], "w") {
-			continue
+		switch {
+		case len(fields) >= 2 && strings.Contains(fields[0], "-"):
+			mapping = nil
+			if len(fields) >= 6 && fields[5] == self && !strings.Contains(fields[1], "w") {
+				mapping = span(fields[0])
+			}
+		// What the loader changed before it made a mapping read-only (relocations) is not in the file: only
+		// mappings without a page of their own can be read again.
+		case len(fields) >= 2 && fields[0] == "Private_Dirty:" && fields[1] == "0" && mapping != nil:
+			_ = syscall.Madvise(mapping, syscall.MADV_DONTNEED)
 		}
-		from, to, _ := strings.Cut(fields[0], "-")
-		start, err1 := strconv.ParseUint(from, 16, 64)
-		end, err2 := strconv.ParseUint(to, 16, 64)
-		if err1 != nil || err2 != nil || end <= start || end > math.MaxInt64 {
-			continue
-		}
-		// Only read-only, file-backed pages come here: forgetting them loses nothing.
-		_, _, _ = syscall.Syscall(syscall.SYS_MADVISE, uintptr(start), uintptr(end-start), syscall.MADV_DONTNEED)
 	}
+}
+
+// span is the memory of a line of /proc/self/smaps; nil when it cannot be read.
+func span(addresses string) []byte {
+	from, to, _ := strings.Cut(addresses, "-")
+	start, err1 := strconv.ParseUint(from, 16, 64)
+	end, err2 := strconv.ParseUint(to, 16, 64)
+	if err1 != nil || err2 != nil || end <= start || end-start > math.MaxInt32 {
+		return nil
+	}
+	first := uintptr(start)
+	return unsafe.Slice(*(**byte)(unsafe.Pointer(&first)), end-start)
 }
