@@ -234,9 +234,9 @@ func TestRoleEscalationIsInTheChain(t *testing.T) {
 func TestRuntimeClass(t *testing.T) {
 	w := newWorld(t, nil)
 	for name, c := range map[string]struct{ pod, problem string }{
-		"no class":     {"", ""},
-		"a class":      {"spec: {runtimeClassName: gvisor}", `RuntimeClass "gvisor" not found`},
-		"overhead":     {"spec: {overhead: {cpu: 1}}", "Pod Overhead set without"},
+		"no class": {"", ""},
+		"a class":  {"spec: {runtimeClassName: gvisor}", `RuntimeClass "gvisor" not found`},
+		"overhead": {"spec: {overhead: {cpu: 1}}", "Pod Overhead set without"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			expect(t, name, w.admit(ask{obj: parsePod(t, c.pod)}), c.problem)
