@@ -1,0 +1,121 @@
+package wheelhouse
+
+import (
+	"context"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/wheelhouse-k8s/wheelhouse/master"
+)
+
+// patience is how long a test waits for what must happen.
+const patience = 30 * time.Second
+
+func start(t *testing.T, o Options) (*Master, *kubernetes.Clientset) {
+	t.Helper()
+	m, err := Start(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m, kubernetes.NewForConfigOrDie(m.RESTConfig())
+}
+
+func settings(value string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "settings"}, Data: map[string]string{"key": value}}
+}
+
+// Masters in one process share nothing.
+func TestSideBySide(t *testing.T) {
+	var wg sync.WaitGroup
+	for _, name := range []string{"one", "two", "three"} {
+		wg.Go(func() {
+			_, clients := start(t, Options{Components: []master.Component{master.APIServer}})
+			maps := clients.CoreV1().ConfigMaps("default")
+			if _, err := maps.Create(t.Context(), settings(name), metav1.CreateOptions{}); err != nil {
+				t.Error(err)
+				return
+			}
+			if got, err := maps.Get(t.Context(), "settings", metav1.GetOptions{}); err != nil || got.Data["key"] != name {
+				t.Errorf("%s: %v, %v", name, got, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// A master on disk continues where it ended.
+func TestOnDisk(t *testing.T) {
+	o := Options{DataDir: filepath.Join(t.TempDir(), "data"), Components: []master.Component{master.APIServer}}
+	m, clients := start(t, o)
+	made, err := clients.CoreV1().ConfigMaps("default").Create(t.Context(), settings("kept"), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	_, clients = start(t, o)
+	got, err := clients.CoreV1().ConfigMaps("default").Get(t.Context(), "settings", metav1.GetOptions{})
+	if err != nil || got.ResourceVersion != made.ResourceVersion || got.Data["key"] != "kept" {
+		t.Fatalf("after the restart: %v, %v", got, err)
+	}
+}
+
+// A whole master runs a pod on a simulated node.
+func TestPodRuns(t *testing.T) {
+	_, clients := start(t, Options{SimulateNodes: 1})
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "nginx"}}}}
+	if _, err := clients.CoreV1().Pods("default").Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	w, err := clients.CoreV1().Pods("default").Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=p", ResourceVersion: "0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	for e := range w.ResultChan() {
+		if p, ok := e.Object.(*corev1.Pod); ok && p.Status.Phase == corev1.PodRunning {
+			return
+		}
+	}
+	t.Fatal("the pod did not come to run")
+}
+
+// When the context of Start ends, so does the master.
+func TestContextEnds(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	m, err := Start(ctx, Options{Components: []master.Component{master.APIServer}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	select {
+	case <-m.Done():
+	case <-time.After(patience):
+		t.Fatal("the master goes on")
+	}
+	if err := m.Stop(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWrongOptions(t *testing.T) {
+	_, err := Start(t.Context(), Options{Configure: func(c *master.Config) { c.BindAddress = "nowhere" }})
+	if err == nil || apierrors.ReasonForError(err) != metav1.StatusReasonUnknown {
+		t.Fatalf("error: %v", err)
+	}
+}
