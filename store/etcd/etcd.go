@@ -31,6 +31,7 @@ type keyspace struct {
 	call    caller
 	watcher clientv3.Watcher
 	leases  leases
+	asking  asking
 	closing context.Context // ends when the store is closed
 	close   context.CancelFunc
 }

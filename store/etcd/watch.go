@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -35,7 +36,7 @@ func (k *keyspace) Watch(ctx context.Context, prefix string, o store.WatchOption
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(k.closing, cancel)
 	w := &watch{keys: k, ctx: ctx, c: make(chan store.Batch, 16)}
-	w.progress = func(context.Context) error { return k.errorOf(ctx, k.watcher.RequestProgress(ctx)) }
+	w.progress = func(context.Context) error { return k.errorOf(ctx, k.asking.ask(ctx, k.closing, k.watcher)) }
 	options := []clientv3.OpOption{clientv3.WithPrefix(), clientv3.WithProgressNotify()}
 	if o.From > 0 {
 		options = append(options, clientv3.WithRev(o.From))
@@ -53,6 +54,40 @@ func (k *keyspace) Watch(ctx context.Context, prefix string, o store.WatchOption
 		close(w.c)
 	}()
 	return w
+}
+
+// askEvery bounds how often etcd is asked for progress: its answer goes to all watches at once, and many watches that asked
+// each for itself would keep it busy with nothing else.
+const askEvery = 10 * time.Millisecond
+
+// asking gathers questions for progress. Each is followed by one to etcd, at once or soon.
+type asking struct {
+	mu      sync.Mutex
+	last    time.Time // guarded by mu
+	pending bool      // a question will follow; guarded by mu
+}
+
+func (a *asking) ask(ctx, closing context.Context, watcher clientv3.Watcher) error {
+	a.mu.Lock()
+	wait := askEvery - time.Since(a.last)
+	switch {
+	case a.pending:
+		a.mu.Unlock()
+		return nil
+	case wait <= 0:
+		a.last = time.Now()
+		a.mu.Unlock()
+		return watcher.RequestProgress(ctx)
+	}
+	a.pending = true
+	a.mu.Unlock()
+	time.AfterFunc(wait, func() {
+		a.mu.Lock()
+		a.last, a.pending = time.Now(), false
+		a.mu.Unlock()
+		_ = watcher.RequestProgress(closing) // who waits for the answer asks again
+	})
+	return nil
 }
 
 // follow passes batches on until the watch ends, and says why it did.
