@@ -19,6 +19,8 @@ const (
 	busyCycles = 3
 	// calmSeconds without a collection make a process idle: it then gives back what it does not use.
 	calmSeconds = 8
+	// worthGiving is how much unused memory makes giving it back worth a collection.
+	worthGiving = 24 << 20
 	// Live heaps up to these sizes may grow fivefold and threefold between collections while busy.
 	smallHeap, mediumHeap = 64 << 20, 256 << 20
 )
@@ -30,9 +32,10 @@ func tendMemory(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	samples := []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}, {Name: "/gc/heap/live:bytes"}}
+	samples := []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}, {Name: "/gc/heap/live:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"}, {Name: "/memory/classes/heap/unused:bytes"}}
 	var last uint64
-	calm, percent := 0, 100
+	calm, percent, tidied := 0, 100, false
 	set := func(p int) {
 		if p != percent {
 			percent = p
@@ -57,7 +60,9 @@ func tendMemory(ctx context.Context) {
 		case cycles > 0:
 			calm = 0
 		default:
-			if calm++; calm == calmSeconds {
+			idle := samples[2].Value.Uint64() + samples[3].Value.Uint64()
+			if calm++; calm == calmSeconds && (!tidied || idle > worthGiving) {
+				tidied = true
 				set(100)
 				debug.FreeOSMemory()
 				dropCode()

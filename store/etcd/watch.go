@@ -90,28 +90,49 @@ func (a *asking) ask(ctx, closing context.Context, watcher clientv3.Watcher) err
 	return nil
 }
 
-// follow passes batches on until the watch ends, and says why it did.
+// follow passes batches on until the watch ends, and says why it did. It does not wait for the client to wind down:
+// with very many watches on one stream that can take long.
 func (w *watch) follow(responses clientv3.WatchChan) error {
-	for r := range responses {
-		if r.CompactRevision != 0 {
-			return store.ErrCompacted
-		}
-		if err := r.Err(); err != nil {
-			return w.keys.errorOf(w.ctx, err)
-		}
-		if r.Created {
-			continue
-		}
+	for {
 		select {
-		case w.c <- batchOf(&r):
+		case r, open := <-responses:
+			if !open {
+				return w.ended()
+			}
+			if done, err := w.deliver(&r); done {
+				return err
+			}
 		case <-w.ctx.Done():
-			return w.keys.errorOf(w.ctx, w.ctx.Err())
+			return w.ended()
 		}
 	}
+}
+
+// ended says why there is nothing more to come.
+func (w *watch) ended() error {
 	if err := w.ctx.Err(); err != nil {
 		return w.keys.errorOf(w.ctx, err)
 	}
 	return errors.Join(store.ErrUnavailable, errors.New("etcd ended the watch"))
+}
+
+// deliver passes one response on; done tells that the watch is over.
+func (w *watch) deliver(r *clientv3.WatchResponse) (done bool, err error) {
+	if r.CompactRevision != 0 {
+		return true, store.ErrCompacted
+	}
+	if err := r.Err(); err != nil {
+		return true, w.keys.errorOf(w.ctx, err)
+	}
+	if r.Created {
+		return false, nil
+	}
+	select {
+	case w.c <- batchOf(r):
+		return false, nil
+	case <-w.ctx.Done():
+		return true, w.ended()
+	}
 }
 
 // batchOf converts one response: etcd puts whole revisions into it.
