@@ -118,7 +118,7 @@ func Default() Config {
 		MinRequestTimeout:     30 * time.Minute,
 		LeaseDuration:         15 * time.Second,
 		RenewDeadline:         10 * time.Second,
-		RetryPeriod:           2 * time.Second,
+		RetryPeriod:           4 * time.Second,
 		ControllerManager:     controllers.DefaultOptions(),
 	}
 }
