@@ -96,7 +96,7 @@ func (c *Candidate) Run(ctx context.Context, term func(ctx context.Context) erro
 		if err != nil {
 			return nil // ctx has ended
 		}
-		slog.Info("leading", "lease", c.Name, "identity", c.Identity)
+		slog.Debug("leading", "lease", c.Name, "identity", c.Identity)
 		ended, err := c.lead(ctx, lease, term)
 		if ended {
 			return err

@@ -39,9 +39,10 @@ func (m *Master) lead(ctx context.Context) error {
 	return loops.Wait()
 }
 
-// leading reports a term in the metrics while it lasts.
+// leading reports a term, in the log and while it lasts in the metrics.
 func (m *Master) leading(lease string, term func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
+		m.config.Log("leading as %s", lease)
 		m.metrics.Leading(lease, true)
 		defer m.metrics.Leading(lease, false)
 		return term(ctx)
