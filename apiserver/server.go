@@ -60,6 +60,8 @@ type Options struct {
 	Observe func(Observation)
 	// LongRunning is told of each watch and stream that begins; what it returns is called at its end.
 	LongRunning func(Observation) (done func())
+	// Sent gives, once a watch, what is told the size in bytes of each event that is sent.
+	Sent func(k *kind.Info) func(bytes int)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// MaxReads and MaxWrites bound the requests in flight; 0 means 400 and 200, less than 0 no bound.

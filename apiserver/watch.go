@@ -71,6 +71,9 @@ func (s *Server) serveWatch(x *exchange, rt *route, r *Request) {
 	}
 	w := watchWriter{x: x, rt: rt, stream: rt.codec.NewStream(media, include), source: resp.Watch, bookmarks: r.ListOptions.AllowWatchBookmarks,
 		deadline: http.NewResponseController(x)}
+	if s.Sent != nil {
+		w.sent = s.Sent(rt.info)
+	}
 	w.run(timeout.C, s.stopping.Done())
 }
 
@@ -90,6 +93,7 @@ type watchWriter struct {
 	source    *registry.Watcher
 	bookmarks bool
 	deadline  *http.ResponseController
+	sent      func(bytes int) // may be nil
 }
 
 // slowestReader is how long a client may leave what was sent to it unread.
@@ -159,8 +163,12 @@ func (w *watchWriter) write(events []registry.Event) error {
 	b := (*p)[:0]
 	for i := range events {
 		var err error
+		before := len(b)
 		if b, err = w.append(b, &events[i]); err != nil {
 			return err
+		}
+		if w.sent != nil {
+			w.sent(len(b) - before)
 		}
 		if len(b) >= frameBatch {
 			if _, err := w.x.Write(b); err != nil {

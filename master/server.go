@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/admission"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/auth"
@@ -26,6 +27,13 @@ const frontProxyName = "front-proxy-client"
 // build makes the registry and the API server on the opened store; nothing runs yet.
 func (m *Master) build() (err error) {
 	c := &m.config
+	m.metrics = metrics.New(metrics.Options{
+		Kinds: kinds(), Version: health.Version(), StoreID: "etcd-0",
+		StoreSize: func() int64 { total, _, _ := m.store.Size(context.Background()); return total },
+		Objects:   m.objects,
+		InFlight:  func() (readOnly, mutating int64) { return m.server.InFlight() },
+	})
+	m.store = measure(m.store, m.metrics, kinds())
 	if m.services, err = allocate.New(allocate.Options{
 		Store: m.store, CIDRs: c.ServiceRanges, NodePorts: allocate.PortRange{Base: c.NodePorts.Base, Size: c.NodePorts.Size},
 	}); err != nil {
@@ -77,12 +85,6 @@ func (m *Master) buildServer() error {
 	if err != nil {
 		return err
 	}
-	m.metrics = metrics.New(metrics.Options{
-		Kinds: kinds(), Version: health.Version(), StoreID: "etcd-0",
-		StoreSize: func() int64 { total, _, _ := m.store.Size(context.Background()); return total },
-		Objects:   m.objects,
-		InFlight:  func() (readOnly, mutating int64) { return m.server.InFlight() },
-	})
 	tracker := patch.NewTracker()
 	go tracker.Warm(kinds()...)
 	m.server = apiserver.New(apiserver.Options{
@@ -97,6 +99,7 @@ func (m *Master) buildServer() error {
 		Tokens:        tokens,
 		Paths:         m.paths(tokens),
 		Observe:       func(o apiserver.Observation) { m.metrics.Request(metrics.Request(o)) },
+		Sent:          func(k *kind.Info) func(int) { return m.metrics.Watch(k).Sent },
 		LongRunning:   func(o apiserver.Observation) func() { return m.metrics.LongRunning(metrics.Request(o)) },
 		MaxReads:      bound(c.MaxRequestsInflight),
 		MaxWrites:     bound(c.MaxMutatingInflight),
