@@ -210,11 +210,21 @@ func holding(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer s.remove()
-	count := b.n(40_000)
-	if _, err := createPods(ctx, clients, callers, count, "p"); err != nil {
+	if err := fakeNodes(ctx, clients, 1); err != nil {
 		return err
 	}
-	const settle = 15 * time.Second
+	count := b.n(40_000)
+	// Bound from the start, so that nobody works on them and only holding them is measured.
+	_, err = work(ctx, callers, count, func(ctx context.Context, caller, i int) error {
+		p := pod(fmt.Sprintf("p-%d", i))
+		p.Spec.NodeName = "node-0"
+		_, err := clients[caller%len(clients)].CoreV1().Pods(namespace).Create(ctx, p, metav1.CreateOptions{})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	const settle = 25 * time.Second
 	time.Sleep(settle)
 	b.add(fmt.Sprintf("memory with %d pods", count), fmt.Sprintf("%.0f MB", s.memory()))
 	return nil
