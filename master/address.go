@@ -2,10 +2,7 @@ package master
 
 import (
 	"net"
-	"os"
 
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
 
@@ -20,11 +17,4 @@ func advertised(c *Config) net.IP {
 		return nil
 	}
 	return ip
-}
-
-// etcdLog passes on what an operator must know of etcd.
-func etcdLog() *zap.Logger {
-	encoder := zap.NewProductionEncoderConfig()
-	encoder.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
-	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(encoder), zapcore.Lock(os.Stderr), zap.ErrorLevel))
 }

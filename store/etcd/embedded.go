@@ -27,9 +27,6 @@ const (
 	// A member without peers has nobody to wait for: it elects itself after one to six ticks, in milliseconds. Etcd's
 	// usual ticks would add up to a second to every start.
 	loneTick, loneElection = 50, 250
-	// batchInterval is how often the database file takes over what the log already holds: less often than etcd's usual
-	// 100 ms, because each time costs an idle master a wake-up and a writing one two fsyncs.
-	batchInterval = 500 * time.Millisecond
 	// walFilesMax and snapshotsMax bound what is kept of the log.
 	walFilesMax, snapshotsMax = 5, 3
 )
@@ -105,7 +102,6 @@ func (o Options) config() *embed.Config {
 	c.AdvertisePeerUrls, c.AdvertiseClientUrls = []url.URL{*peer}, []url.URL{}
 	c.InitialCluster = c.Name + "=" + nobody
 	c.TickMs, c.ElectionMs = loneTick, loneElection
-	c.BackendBatchInterval = batchInterval
 	c.QuotaBackendBytes = o.Quota
 	c.MaxRequestBytes = 8 << 20 // the API server bounds its requests itself
 	c.MaxWalFiles, c.MaxSnapFiles = walFilesMax, snapshotsMax
