@@ -174,10 +174,10 @@ func (m *Master) Run(ctx context.Context) error {
 	servers.Go(func() error { return m.registry.Run(serving) })
 	servers.Go(func() error { m.authorizer.Run(serving); return nil })
 	loops, working := errgroup.WithContext(ctx)
-	loops.Go(func() error { // a server that fails ends the loops
+	loops.Go(func() error { // a server that fails ends the loops; servers.Wait says why it failed
 		select {
 		case <-serving.Done():
-			return context.Cause(serving)
+			return context.Canceled
 		case <-working.Done():
 			return nil
 		}
