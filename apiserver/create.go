@@ -23,8 +23,13 @@ func (s *Server) serveCreate(x *exchange, rt *route) {
 		x.fail(err)
 		return
 	}
+	x.runWithBody(s, rt, r, r.CreateOptions.FieldValidation, w)
+}
+
+// runWithBody decodes the body, an object of the route's kind, and runs the request with it.
+func (x *exchange) runWithBody(s *Server, rt *route, r *Request, fieldValidation string, w *warnings) {
 	obj := rt.info.New()
-	if err := x.decode(obj, rt.info.GVK, r.CreateOptions.FieldValidation, w); err != nil {
+	if err := x.decode(obj, rt.info.GVK, fieldValidation, w); err != nil {
 		x.fail(err)
 		return
 	}

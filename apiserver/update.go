@@ -19,13 +19,7 @@ func (s *Server) serveUpdate(x *exchange, rt *route) {
 		x.fail(err)
 		return
 	}
-	obj := rt.info.New()
-	if err := x.decode(obj, rt.info.GVK, r.UpdateOptions.FieldValidation, w); err != nil {
-		x.fail(err)
-		return
-	}
-	r.Object = obj
-	x.run(s, rt, r, w)
+	x.runWithBody(s, rt, r, r.UpdateOptions.FieldValidation, w)
 }
 
 func (x *exchange) readUpdateOptions(o *metav1.UpdateOptions) error {
