@@ -45,6 +45,8 @@ type Registry struct {
 	log       *slog.Logger
 	reservers map[schema.GroupResource]Reserver
 	ttl       time.Duration
+	// catchingUp holds a token for each watch that reads history.
+	catchingUp chan struct{}
 
 	// Resources by group and resource, and by group, version and resource. Fixed after New.
 	byResource map[schema.GroupResource]*Resource
@@ -70,7 +72,7 @@ const Root = "/registry/"
 // New makes a Registry; nothing is read before Run.
 func New(o Options) (*Registry, error) {
 	r := &Registry{
-		store: o.Store, now: o.Now, log: o.Log, reservers: o.Reservers, ttl: o.EventTTL, ready: make(chan struct{}),
+		store: o.Store, now: o.Now, log: o.Log, reservers: o.Reservers, ttl: o.EventTTL, catchingUp: make(chan struct{}, catchingUpMax), ready: make(chan struct{}),
 		byResource: map[schema.GroupResource]*Resource{}, byVersion: map[schema.GroupVersionResource]*Resource{},
 		byPrefix: map[string]*table{},
 	}

@@ -167,6 +167,12 @@ func (r *Resource) beginInHistory(w *Watcher, revision int64) {
 
 // catchUp delivers the store's history after a revision up to the watch's live beginning.
 func (r *Resource) catchUp(ctx context.Context, w *Watcher, revision int64) error {
+	select {
+	case r.reg.catchingUp <- struct{}{}:
+		defer func() { <-r.reg.catchingUp }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	history := r.reg.store.Watch(ctx, w.filter.scope(), store.WatchOptions{From: revision + 1, Previous: true})
 	// If nothing happened lately, only a report of progress tells where history ends. The store may let a question
 	// drop while it still reads history, so it is asked again and again.
@@ -191,6 +197,11 @@ func (r *Resource) catchUp(ctx context.Context, w *Watcher, revision int64) erro
 		}
 	}
 }
+
+// catchingUpMax bounds the watches that read history at once. They share a stream with the mirror's own watch, and
+// etcd's client and server, joined in the process by channels, can wait for each other for ever when more beginnings
+// and ends of watches are under way than the server's queue of 16 holds.
+const catchingUpMax = 8
 
 // historyAsk is how often a watch of history is asked how far it is.
 const historyAsk = 20 * time.Millisecond
