@@ -133,3 +133,24 @@ type Store interface {
 	// Close ends all watches and releases the store.
 	Close() error
 }
+
+// Fence is a condition on writes: the key must still be at the revision. It keeps a leader whose term has ended
+// unnoticed, for example because its process was stopped for a while, from acting on that term.
+type Fence struct {
+	Key      string
+	Revision int64
+}
+
+// ErrFenced: a write was not made because its fence's key has another revision.
+var ErrFenced = errors.New("the term of the writer has ended")
+
+type fenceKey struct{}
+
+// WithFence makes every write with the context conditional.
+func WithFence(ctx context.Context, f Fence) context.Context { return context.WithValue(ctx, fenceKey{}, f) }
+
+// FenceOf is the fence that writes with the context must respect.
+func FenceOf(ctx context.Context) (Fence, bool) {
+	f, ok := ctx.Value(fenceKey{}).(Fence)
+	return f, ok
+}

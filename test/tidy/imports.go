@@ -58,6 +58,10 @@ var forbidden = []edge{
 	{From: "election", To: "registry", Why: "leadership is a Lease, reached like any object"},
 	{From: "election", To: "store", Why: "leadership is a Lease, reached like any object"},
 
+	{From: "control", To: "registry", Why: "the door of commands knows no command"},
+	{From: "control", To: "store", Why: "the door of commands knows no command"},
+	{From: "control", To: "apiserver", Why: "the door of commands knows no command"},
+
 	{From: "simulate", To: "master", Why: "nodes speak the public API"},
 	{From: "simulate", To: "apiserver", Why: "nodes speak the public API"},
 	{From: "simulate", To: "registry", Why: "nodes speak the public API"},
