@@ -147,7 +147,9 @@ var ErrFenced = errors.New("the term of the writer has ended")
 type fenceKey struct{}
 
 // WithFence makes every write with the context conditional.
-func WithFence(ctx context.Context, f Fence) context.Context { return context.WithValue(ctx, fenceKey{}, f) }
+func WithFence(ctx context.Context, f Fence) context.Context {
+	return context.WithValue(ctx, fenceKey{}, f)
+}
 
 // FenceOf is the fence that writes with the context must respect.
 func FenceOf(ctx context.Context) (Fence, bool) {
