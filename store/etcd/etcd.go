@@ -112,28 +112,56 @@ func (k *keyspace) Delete(ctx context.Context, key string, expect int64) (int64,
 	}})
 }
 
-// swap is the one shape of every write: if the key is at expect, then op, else read the key.
+// swap is the one shape of every write: if the key is at expect, then op, else read the key. A fence adds a second
+// condition, and a second read that tells which of them did not hold.
 func (k *keyspace) swap(ctx context.Context, key []byte, expect int64, op *pb.RequestOp) (int64, error) {
-	r, err := k.call.Txn(ctx, &pb.TxnRequest{
-		Compare: []*pb.Compare{{
-			Key: key, Target: pb.Compare_MOD, Result: pb.Compare_EQUAL,
-			TargetUnion: &pb.Compare_ModRevision{ModRevision: expect},
-		}},
+	request := &pb.TxnRequest{
+		Compare: []*pb.Compare{atRevision(key, expect)},
 		Success: []*pb.RequestOp{op},
 		Failure: []*pb.RequestOp{{Request: &pb.RequestOp_RequestRange{RequestRange: &pb.RangeRequest{Key: key}}}},
-	})
+	}
+	fence, fenced := store.FenceOf(ctx)
+	if fenced {
+		name := []byte(fence.Key)
+		request.Compare = append(request.Compare, atRevision(name, fence.Revision))
+		request.Failure = append(request.Failure, &pb.RequestOp{Request: &pb.RequestOp_RequestRange{
+			RequestRange: &pb.RangeRequest{Key: name, KeysOnly: true},
+		}})
+	}
+	r, err := k.call.Txn(ctx, request)
 	if err != nil {
 		return 0, k.errorOf(ctx, err)
 	}
 	if r.Succeeded {
 		return r.Header.Revision, nil
 	}
+	if fenced {
+		if found := found(r, 1); (found == nil && fence.Revision != 0) || (found != nil && found.ModRevision != fence.Revision) {
+			return 0, store.ErrFenced
+		}
+	}
 	conflict := &store.Conflict{}
-	if found := r.Responses[0].GetResponseRange(); found != nil && len(found.Kvs) > 0 {
-		present := entryOf(found.Kvs[0])
+	if found := found(r, 0); found != nil {
+		present := entryOf(found)
 		conflict.Present = &present
 	}
 	return 0, conflict
+}
+
+// atRevision is the condition that the key was last changed at the revision; 0: that it does not exist.
+func atRevision(key []byte, revision int64) *pb.Compare {
+	return &pb.Compare{
+		Key: key, Target: pb.Compare_MOD, Result: pb.Compare_EQUAL,
+		TargetUnion: &pb.Compare_ModRevision{ModRevision: revision},
+	}
+}
+
+// found is the key that the nth operation of a transaction has read, nil if there is none.
+func found(r *pb.TxnResponse, n int) *mvccpb.KeyValue {
+	if answer := r.Responses[n].GetResponseRange(); answer != nil && len(answer.Kvs) > 0 {
+		return answer.Kvs[0]
+	}
+	return nil
 }
 
 // Revision implements store.Store: a linearizable read that touches no key.

@@ -158,7 +158,7 @@ func (s *Store) write(ctx context.Context, key string, expect int64, value []byt
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	prev, err := s.expect(key, expect)
+	prev, err := s.expect(ctx, key, expect)
 	if err != nil {
 		return 0, err
 	}
@@ -179,7 +179,7 @@ func (s *Store) Delete(ctx context.Context, key string, expect int64) (int64, er
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	prev, err := s.expect(key, expect)
+	prev, err := s.expect(ctx, key, expect)
 	if err != nil {
 		return 0, err
 	}
@@ -191,18 +191,34 @@ func (s *Store) Delete(ctx context.Context, key string, expect int64) (int64, er
 	return s.revision, nil
 }
 
-// expect compares the key's revision (0: must not exist). Called with mu held.
-func (s *Store) expect(key string, revision int64) (*store.Entry, error) {
-	var present *store.Entry
-	if r, ok := s.keys.Get(&record{key: key}); ok {
-		if v, ok := r.at(s.revision); ok {
-			present = &store.Entry{Key: key, Value: v.value, Revision: v.revision}
-		}
+// expect compares the key's revision (0: must not exist), after that of the context's fence. Called with mu held.
+func (s *Store) expect(ctx context.Context, key string, revision int64) (*store.Entry, error) {
+	if fence, ok := store.FenceOf(ctx); ok && revisionOf(s.present(fence.Key)) != fence.Revision {
+		return nil, store.ErrFenced
 	}
-	if (present == nil && revision != 0) || (present != nil && present.Revision != revision) {
+	present := s.present(key)
+	if revisionOf(present) != revision {
 		return nil, &store.Conflict{Present: present}
 	}
 	return present, nil
+}
+
+// present is what a key holds now, nil if it does not exist. Called with mu held.
+func (s *Store) present(key string) *store.Entry {
+	if r, ok := s.keys.Get(&record{key: key}); ok {
+		if v, ok := r.at(s.revision); ok {
+			return &store.Entry{Key: key, Value: v.value, Revision: v.revision}
+		}
+	}
+	return nil
+}
+
+// revisionOf is an entry's revision, 0 for no entry.
+func revisionOf(e *store.Entry) int64 {
+	if e == nil {
+		return 0
+	}
+	return e.Revision
 }
 
 // append makes the event happen. Called with mu held.

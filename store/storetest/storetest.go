@@ -34,6 +34,8 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"time to live", timeToLive},
 		{"of many creators of a key one wins", oneWinner},
 		{"a watcher's picture equals the list", picture},
+		{"a fence guards writes", fences},
+		{"of many takers of a fence one writes", fencedWriters},
 		{"close ends watches", closing},
 	} {
 		t.Run(c.name, func(t *testing.T) {
