@@ -32,6 +32,10 @@ type Entry struct {
 	Value []byte
 	// Revision of the last change of this key.
 	Revision int64
+	// Stale tells that a write would store the value in another form now: it is encrypted with a former key, or not at
+	// all. Sealed is why the value cannot be decrypted; Value is then as it is stored. Only a store that encrypts sets them.
+	Stale  bool
+	Sealed error
 }
 
 // Conflict reports a lost race: the key was not at the revision that the caller expected.
@@ -89,6 +93,25 @@ type Batch struct {
 	Revision int64
 }
 
+// Opened calls open, unless that is nil, with the batch's entries. The entries before changes are copied first, for they may be shared.
+func (b Batch) Opened(open func(*Entry)) Batch {
+	if open == nil {
+		return b
+	}
+	for n := range b.Events {
+		e := &b.Events[n]
+		if !e.Deleted {
+			open(&e.Entry)
+		}
+		if e.Prev != nil {
+			prev := *e.Prev
+			open(&prev)
+			e.Prev = &prev
+		}
+	}
+	return b
+}
+
 // Watch is a running watch. C is closed when it ends; then Err tells why
 // (ErrCompacted, ErrClosed, ErrUnavailable, or the context's error).
 type Watch interface {
@@ -104,6 +127,9 @@ type WatchOptions struct {
 	From int64
 	// Previous asks for Event.Prev.
 	Previous bool
+	// Open, if set, is called with every entry (Prev among them, deletions not) before it is delivered and may set its
+	// Value, Stale and Sealed. Stores that decrypt use it: a watch around a watch would cost every event a goroutine's turn.
+	Open func(*Entry)
 }
 
 // Store is a linearizable key-value store with revisions.

@@ -19,6 +19,7 @@ type watch struct {
 	mu       sync.Mutex
 	err      error // guarded by mu
 	progress func(context.Context) error
+	open     func(*store.Entry)
 }
 
 func (w *watch) C() <-chan store.Batch { return w.c }
@@ -35,7 +36,7 @@ func (w *watch) Progress(ctx context.Context) error { return w.progress(ctx) }
 func (k *keyspace) Watch(ctx context.Context, prefix string, o store.WatchOptions) store.Watch {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(k.closing, cancel)
-	w := &watch{keys: k, ctx: ctx, c: make(chan store.Batch, 16)}
+	w := &watch{keys: k, ctx: ctx, c: make(chan store.Batch, 16), open: o.Open}
 	w.progress = func(context.Context) error { return k.errorOf(ctx, k.asking.ask(ctx, k.closing, k.watcher)) }
 	options := []clientv3.OpOption{clientv3.WithPrefix(), clientv3.WithProgressNotify()}
 	if o.From > 0 {
@@ -128,7 +129,7 @@ func (w *watch) deliver(r *clientv3.WatchResponse) (done bool, err error) {
 		return false, nil
 	}
 	select {
-	case w.c <- batchOf(r):
+	case w.c <- batchOf(r).Opened(w.open):
 		return false, nil
 	case <-w.ctx.Done():
 		return true, w.ended()

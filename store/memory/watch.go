@@ -43,7 +43,7 @@ func (s *Store) Watch(ctx context.Context, prefix string, o store.WatchOptions) 
 		s.mu.Unlock()
 	}
 	go func() {
-		err := s.follow(ctx, w, prefix, next, o.Previous)
+		err := s.follow(ctx, w, prefix, next, o)
 		w.mu.Lock()
 		w.err = err
 		w.mu.Unlock()
@@ -53,16 +53,16 @@ func (s *Store) Watch(ctx context.Context, prefix string, o store.WatchOptions) 
 }
 
 // follow delivers everything from revision next on.
-func (s *Store) follow(ctx context.Context, w *watch, prefix string, next int64, previous bool) error {
+func (s *Store) follow(ctx context.Context, w *watch, prefix string, next int64, o store.WatchOptions) error {
 	for {
-		batch, changed, err := s.since(prefix, next, previous)
+		batch, changed, err := s.since(prefix, next, o.Previous)
 		if err != nil {
 			return err
 		}
 		next = max(next, batch.Revision+1)
 		if len(batch.Events) > 0 {
 			select {
-			case w.c <- batch:
+			case w.c <- batch.Opened(o.Open):
 				continue
 			case <-ctx.Done():
 				return ctx.Err()
