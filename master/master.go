@@ -40,6 +40,8 @@ type Master struct {
 
 	// Set in the course of Run.
 	store      store.Store
+	member     *etcd.Embedded // nil unless the store is a member in this process
+	roll       *roll
 	registry   *registry.Registry
 	services   *allocate.Services
 	authorizer *auth.Authorizer
@@ -190,13 +192,18 @@ func (m *Master) Run(ctx context.Context) error {
 		stop()
 		return ended(servers.Wait())
 	}
-	if err := m.bootstrap(ctx); err != nil {
+	entered, err := m.enter(ctx)
+	if err == nil {
+		err = m.bootstrap(ctx)
+	}
+	if err != nil {
 		stop()
 		return errors.Join(ended(err), ended(servers.Wait()))
 	}
 	servers.Go(func() error { return m.serve(serving) })
 	loops.Go(func() error { m.services.Run(working); return nil })
 	loops.Go(func() error { m.renew(working); return nil })
+	loops.Go(func() error { m.live(working, entered); return nil })
 	loops.Go(func() error { return m.lead(working) })
 	loops.Go(func() error { return m.simulate(working) })
 	<-working.Done()
@@ -247,7 +254,7 @@ func (m *Master) openStore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.store = opened
+	m.store, m.member = opened, opened
 	return nil
 }
 

@@ -123,7 +123,7 @@ func (m *Master) bootstrap(ctx context.Context) error {
 		return err
 	}
 	err := bootstrap.Ensure(ctx, bootstrap.Options{
-		Registry: m.registry, AdvertiseIP: m.advertise, Port: m.Port(),
+		Registry: m.registry, Port: m.Port(), Masters: m.roll.endpoints(),
 		ServiceIP: net.IP(m.config.ServiceRanges[0].Addr().Next().AsSlice()),
 		ClientCA:  m.authority.CA.CertPEM, FrontProxyCA: m.authority.FrontProxyCA.CertPEM,
 		FrontProxyNames: []string{frontProxyName},

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -28,10 +29,10 @@ const writesInFlight = 64
 // Options of Ensure.
 type Options struct {
 	Registry *registry.Registry
-	// AdvertiseIP and Port are where pods and nodes reach this API server. Without an IP the service
+	// Port is this API server's, and Masters are where pods and nodes reach all that live. Without any the service
 	// default/kubernetes is not made.
-	AdvertiseIP net.IP
-	Port        int
+	Port    int
+	Masters []netip.AddrPort
 	// ServiceIP is the address of the service default/kubernetes: the first of the service range.
 	ServiceIP net.IP
 	// ClientCA and FrontProxyCA are the authorities, in PEM, whose clients and proxies are trusted.
@@ -70,12 +71,10 @@ func Ensure(ctx context.Context, o Options) error {
 	e.policy(ctx, defaults)
 	put(ctx, e, "configmaps", authenticationConfig(&o), mergeData)
 	put(ctx, e, "configmaps", legacyTokenTracking(o.Now()), keep)
-	if o.AdvertiseIP != nil {
+	if len(o.Masters) > 0 {
 		put(ctx, e, "services", masterService(&o), reconcileService)
-		put(ctx, e, "endpoints", masterEndpoints(&o), reconcileEndpoints)
-		put(ctx, e, "endpointslices.discovery.k8s.io", masterSlice(&o), reconcileSlice)
 	}
-	return e.wait()
+	return errors.Join(Endpoints(ctx, o.Registry, o.Masters), e.wait())
 }
 
 // ensurer runs writes in parallel and collects their errors.

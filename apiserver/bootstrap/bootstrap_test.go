@@ -3,6 +3,7 @@ package bootstrap
 import (
 	"context"
 	"net"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -41,7 +42,7 @@ func start(t testing.TB) *registry.Registry {
 
 func options(r *registry.Registry) Options {
 	return Options{
-		Registry: r, AdvertiseIP: net.ParseIP("192.0.2.7"), Port: 6443, ServiceIP: net.ParseIP("10.96.0.1"),
+		Registry: r, Port: 6443, Masters: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.7:6443")}, ServiceIP: net.ParseIP("10.96.0.1"),
 		ClientCA: []byte("client\n"), FrontProxyCA: []byte("proxy\n"), FrontProxyNames: []string{"front-proxy-client"},
 		Now: func() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) },
 	}
@@ -197,7 +198,7 @@ func TestEnsureFollowsTheAddress(t *testing.T) {
 	r := start(t)
 	ensure(t, options(r))
 	o := options(r)
-	o.AdvertiseIP, o.Port = net.ParseIP("192.0.2.8"), 7443
+	o.Masters, o.Port = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.8:7443")}, 7443
 	ensure(t, o)
 	endpoints := read[*corev1.Endpoints](t, r, "endpoints", "default", "kubernetes")
 	if s := endpoints.Subsets; len(s) != 1 || len(s[0].Addresses) != 1 || s[0].Addresses[0].IP != "192.0.2.8" || s[0].Ports[0].Port != 7443 {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -115,48 +114,6 @@ func masterService(o *Options) *corev1.Service {
 func reconcileService(have, want *corev1.Service) {
 	have.Spec.Ports = want.Spec.Ports
 	have.Spec.Type = want.Spec.Type
-}
-
-func masterEndpoints(o *Options) *corev1.Endpoints { //nolint:staticcheck // clients still read Endpoints
-	return &corev1.Endpoints{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: metaDefault, Name: masterName,
-			Labels: map[string]string{discoveryv1.LabelSkipMirror: "true"},
-		},
-		Subsets: []corev1.EndpointSubset{{
-			Addresses: []corev1.EndpointAddress{{IP: o.AdvertiseIP.String()}},
-			Ports:     []corev1.EndpointPort{{Name: portName, Port: int32(o.Port), Protocol: corev1.ProtocolTCP}},
-		}},
-	}
-}
-
-func reconcileEndpoints(have, want *corev1.Endpoints) {
-	have.Labels = withLabels(have.Labels, want.Labels)
-	have.Subsets = want.Subsets
-}
-
-func masterSlice(o *Options) *discoveryv1.EndpointSlice {
-	ready, name, port, protocol := true, portName, int32(o.Port), corev1.ProtocolTCP
-	s := &discoveryv1.EndpointSlice{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: metaDefault, Name: masterName,
-			Labels: map[string]string{discoveryv1.LabelServiceName: masterName},
-		},
-		AddressType: discoveryv1.AddressTypeIPv4,
-		Endpoints: []discoveryv1.Endpoint{{
-			Addresses: []string{o.AdvertiseIP.String()}, Conditions: discoveryv1.EndpointConditions{Ready: &ready},
-		}},
-		Ports: []discoveryv1.EndpointPort{{Name: &name, Port: &port, Protocol: &protocol}},
-	}
-	if isIPv6(o.AdvertiseIP) {
-		s.AddressType = discoveryv1.AddressTypeIPv6
-	}
-	return s
-}
-
-func reconcileSlice(have, want *discoveryv1.EndpointSlice) {
-	have.Labels = withLabels(have.Labels, want.Labels)
-	have.Endpoints, have.Ports = want.Endpoints, want.Ports
 }
 
 func withLabels(have, want map[string]string) map[string]string {

@@ -1,0 +1,362 @@
+package master
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/wheelhouse-k8s/wheelhouse/registry"
+	"github.com/wheelhouse-k8s/wheelhouse/store"
+)
+
+// recordsPrefix is where upstream's API servers, and ours, keep a record for as long as they live.
+const recordsPrefix = registry.Root + "masterleases/"
+
+const (
+	// recordLife is how long a record outlives its master, unrefreshed. The store may add a twentieth and rounds up
+	// to seconds: ten. When a member of the store has to be elected first, that adds about three.
+	recordLife = 9500 * time.Millisecond
+	// recordRefresh leaves room for two refreshes that fail.
+	recordRefresh = 3 * time.Second
+	// recordTimeout bounds one refresh.
+	recordTimeout = 3 * time.Second
+	// endpointsCheck is how often the addresses of the service default/kubernetes are compared with the roll though
+	// the roll did not change: somebody may have edited them. Upstream takes as long.
+	endpointsCheck = 10 * time.Second
+	// rollPause is the wait before the roll is read again after its watch has broken.
+	rollPause = 200 * time.Millisecond
+)
+
+// roll is the list of live masters. Each keeps its own record in the store, and knows all others' from a watch.
+//
+// A record's key is the master's address, as upstream has it. If a master on another port of the same address is there
+// already, the port is appended; a master that has no address but loopback has its name as key, and no address in
+// its record, so that nobody lists it as an endpoint. Readers take the address from the record, never from the key.
+//
+// A record expires unless it is refreshed, with one exception: a master that has the store to itself (in memory, or as
+// its only member) writes it once, without expiry, because nobody is there to see it expire; an idle master would be busy
+// with little else. It begins to refresh it as soon as it sees another's record or another member.
+type roll struct {
+	store store.Store
+	self  record
+	// alone tells whether this master has the store to itself.
+	alone func(context.Context) bool
+
+	// key and revision of the own record; revision 0 is none. They belong to whoever keeps the record: enter, then keep.
+	key      string
+	revision int64
+	lasting  bool // the own record does not expire
+	// company gets a token when another record appears.
+	company chan struct{}
+
+	mu      sync.Mutex
+	records map[string]record // guarded by mu; by key, all that are in the store
+	changed chan struct{}     // guarded by mu; closed and replaced when records change
+}
+
+func newRoll(s store.Store, self Peer, alone func(context.Context) bool) *roll {
+	r := &roll{
+		store: s, self: record{Peer: self}, alone: alone, key: recordsPrefix + self.Name,
+		company: make(chan struct{}, 1), records: map[string]record{}, changed: make(chan struct{}),
+	}
+	if self.Address != nil {
+		r.key = recordsPrefix + self.Address.String()
+	}
+	return r
+}
+
+// enter writes the own record and reads all others. A master that has the store to itself first strikes off who was
+// there before: they cannot live.
+func (r *roll) enter(ctx context.Context) (revision int64, err error) {
+	alone := r.alone(ctx)
+	if alone {
+		if err := r.strike(ctx); err != nil {
+			return 0, err
+		}
+	}
+	if err := r.refresh(ctx, alone); err != nil {
+		return 0, err
+	}
+	return r.read(ctx)
+}
+
+// strike removes the records of others.
+func (r *roll) strike(ctx context.Context) error {
+	page, err := r.store.List(ctx, recordsPrefix, store.ListOptions{})
+	if err != nil {
+		return err
+	}
+	for _, e := range page.Entries {
+		if e.Key == r.key {
+			continue // it is about to be written over
+		}
+		var conflict *store.Conflict
+		if _, err := r.store.Delete(ctx, e.Key, e.Revision); err != nil && !errors.As(err, &conflict) {
+			return err
+		}
+	}
+	return nil
+}
+
+// refresh writes the own record, for good if lasting.
+func (r *roll) refresh(ctx context.Context, lasting bool) error {
+	life := recordLife
+	if lasting {
+		life = 0
+	}
+	for {
+		r.self.generation++
+		value, err := r.self.encode()
+		if err != nil {
+			return err
+		}
+		var revision int64
+		if r.revision == 0 {
+			revision, err = r.store.Create(ctx, r.key, value, life)
+		} else {
+			revision, err = r.store.Update(ctx, r.key, r.revision, value, life)
+		}
+		var conflict *store.Conflict
+		if !errors.As(err, &conflict) {
+			if err == nil {
+				r.revision, r.lasting = revision, lasting
+			}
+			return err
+		}
+		r.give(conflict.Present)
+	}
+}
+
+// give makes way for, or takes over, the record that was found instead of the own.
+func (r *roll) give(present *store.Entry) {
+	if present == nil {
+		r.revision = 0 // it has expired
+		return
+	}
+	r.revision = present.Revision
+	found, err := decodeRecord(present.Value)
+	if err != nil {
+		return // written over
+	}
+	if found.Name != "" && found.Name != r.self.Name && found.port() != r.self.port() {
+		// Another master on this host, on another port: both live. On the same port, it was this one's predecessor.
+		r.key = recordsPrefix + net.JoinHostPort(r.self.Address.String(), strconv.Itoa(r.self.port()))
+		r.revision = 0
+		return
+	}
+	r.self.generation, r.self.annotations = found.generation, found.annotations
+}
+
+// keep refreshes the own record until ctx ends.
+func (r *roll) keep(ctx context.Context) {
+	timer := time.NewTimer(recordRefresh)
+	defer timer.Stop()
+	for {
+		if alone := !r.others() && r.alone(ctx); alone && r.lasting {
+			select {
+			case <-r.company:
+			case <-ctx.Done():
+				return
+			}
+		}
+		timer.Reset(recordRefresh)
+		writing, cancel := context.WithTimeout(ctx, recordTimeout)
+		err := r.refresh(writing, !r.others() && r.alone(writing))
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			slog.Warn("this master's record could not be refreshed; it is dropped from the service default/kubernetes while that lasts", "error", err)
+		}
+		select {
+		case <-timer.C:
+		case <-r.company:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// leave removes the own record.
+func (r *roll) leave() error {
+	ctx, cancel := context.WithTimeout(context.Background(), recordTimeout)
+	defer cancel()
+	for r.revision != 0 {
+		_, err := r.store.Delete(ctx, r.key, r.revision)
+		var conflict *store.Conflict
+		if !errors.As(err, &conflict) {
+			return err
+		}
+		// A refresh that was cut off may have been stored all the same.
+		r.revision = 0
+		if conflict.Present != nil {
+			if found, err := decodeRecord(conflict.Present.Value); err == nil && found.Name == r.self.Name {
+				r.revision = conflict.Present.Revision
+			}
+		}
+	}
+	return nil
+}
+
+// follow keeps the list of others' records up to date from a revision on, until ctx ends.
+func (r *roll) follow(ctx context.Context, revision int64) {
+	for {
+		watching, cancel := context.WithCancel(ctx)
+		watch := r.store.Watch(watching, recordsPrefix, store.WatchOptions{From: revision + 1})
+		for batch := range watch.C() {
+			r.apply(batch)
+			revision = max(revision, batch.Revision)
+		}
+		cancel()
+		for {
+			select {
+			case <-time.After(rollPause):
+			case <-ctx.Done():
+				return
+			}
+			read, err := r.read(ctx)
+			if err == nil {
+				revision = read
+				break
+			}
+			slog.Debug("the masters' records cannot be read, will retry", "error", err)
+		}
+	}
+}
+
+// read reads all records.
+func (r *roll) read(ctx context.Context) (revision int64, err error) {
+	page, err := r.store.List(ctx, recordsPrefix, store.ListOptions{})
+	if err != nil {
+		return 0, err
+	}
+	records := map[string]record{}
+	for _, e := range page.Entries {
+		put(records, e)
+	}
+	r.replace(records)
+	return page.Revision, nil
+}
+
+func put(records map[string]record, e store.Entry) {
+	found, err := decodeRecord(e.Value)
+	if err != nil {
+		slog.Warn("a master's record cannot be read", "key", e.Key, "error", err)
+		delete(records, e.Key)
+		return
+	}
+	records[e.Key] = found
+}
+
+func (r *roll) apply(batch store.Batch) {
+	if len(batch.Events) == 0 {
+		return
+	}
+	r.mu.Lock()
+	records := maps.Clone(r.records)
+	r.mu.Unlock()
+	for _, e := range batch.Events {
+		if e.Deleted {
+			delete(records, e.Key)
+		} else {
+			put(records, e.Entry)
+		}
+	}
+	r.replace(records)
+}
+
+// replace makes records the present ones, and tells if masters came or went.
+func (r *roll) replace(records map[string]record) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	same := maps.EqualFunc(r.records, records, func(a, b record) bool {
+		return a.Name == b.Name && a.URL == b.URL && a.Version == b.Version && a.Address.Equal(b.Address)
+	})
+	r.records = records
+	if same {
+		return
+	}
+	close(r.changed)
+	r.changed = make(chan struct{})
+	if r.anotherLocked() {
+		select {
+		case r.company <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// others tells whether any other master, of any make, lives.
+func (r *roll) others() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.anotherLocked()
+}
+
+func (r *roll) anotherLocked() bool {
+	for _, other := range r.records {
+		if other.Name != r.self.Name {
+			return true
+		}
+	}
+	return false
+}
+
+// peers are the live masters of our make, this one included, ordered by name.
+func (r *roll) peers() []Peer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := []Peer{r.self.Peer}
+	for _, other := range r.records {
+		if other.Name != "" && other.Name != r.self.Name {
+			all = append(all, other.Peer)
+		}
+	}
+	slices.SortFunc(all, func(a, b Peer) int { return cmp.Compare(a.Name, b.Name) })
+	return all
+}
+
+// next is closed when masters have come or gone.
+func (r *roll) next() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.changed
+}
+
+// endpoints are where the cluster reaches the live masters. Those of upstream's API servers are listed on the port that
+// most of ours have, because their records tell no port.
+func (r *roll) endpoints() []netip.AddrPort {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var addresses []netip.AddrPort
+	var foreign []netip.Addr
+	ports := map[int]int{}
+	for _, other := range r.records {
+		address, ok := netip.AddrFromSlice(other.Address)
+		switch address = address.Unmap(); {
+		case !ok:
+		case other.Name == "":
+			foreign = append(foreign, address)
+		default:
+			addresses = append(addresses, netip.AddrPortFrom(address, uint16(other.port())))
+			ports[other.port()]++
+		}
+	}
+	common := r.self.port()
+	for port, masters := range ports {
+		if masters > ports[common] || masters == ports[common] && port < common {
+			common = port
+		}
+	}
+	for _, address := range foreign {
+		addresses = append(addresses, netip.AddrPortFrom(address, uint16(common)))
+	}
+	slices.SortFunc(addresses, netip.AddrPort.Compare)
+	return slices.Compact(addresses)
+}

@@ -1,0 +1,117 @@
+package master
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// Annotations of a master's record. Upstream's API servers keep records without them, and leave them alone.
+const (
+	annotationName    = "wheelhouse.dev/name"
+	annotationURL     = "wheelhouse.dev/url"
+	annotationVersion = "wheelhouse.dev/version"
+	annotationLeases  = "wheelhouse.dev/leases"
+)
+
+// Peer is a live master.
+type Peer struct {
+	// Name is the master's identity: the holder that its Leases name, and the name of its member of the store.
+	Name string
+	// URL of its API, for other masters.
+	URL     string
+	Version string
+	// Address at which the cluster reaches it; nil if that is only loopback.
+	Address net.IP
+	// leases that it stands for.
+	leases []string
+}
+
+// port of the URL; 0 if it has none.
+func (p *Peer) port() int {
+	u, err := url.Parse(p.URL)
+	if err != nil {
+		return 0
+	}
+	port, _ := strconv.Atoi(u.Port()) // 0 without one
+	return port
+}
+
+// record is what a live master keeps in the store: an Endpoints object as upstream's API servers write it, whose first
+// address is the master's, with what other masters want to know in annotations.
+type record struct {
+	// Peer has no Name if an upstream API server wrote the record.
+	Peer
+	generation int64
+	// annotations of the stored object, those of others included.
+	annotations map[string]string
+}
+
+// storedPrefix begins every value that is stored in protobuf.
+const storedPrefix = "k8s\x00"
+
+func (r *record) encode() ([]byte, error) {
+	o := &corev1.Endpoints{} //nolint:staticcheck // the stored form is upstream's
+	o.Generation = r.generation
+	o.Annotations = maps.Clone(r.annotations)
+	if o.Annotations == nil {
+		o.Annotations = map[string]string{}
+	}
+	o.Annotations[annotationName], o.Annotations[annotationURL] = r.Name, r.URL
+	o.Annotations[annotationVersion], o.Annotations[annotationLeases] = r.Version, strings.Join(r.leases, ",")
+	if r.Address != nil {
+		o.Subsets = []corev1.EndpointSubset{{Addresses: []corev1.EndpointAddress{{IP: r.Address.String()}}}}
+	}
+	raw, err := o.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	value, err := (&runtime.Unknown{TypeMeta: runtime.TypeMeta{APIVersion: "v1", Kind: "Endpoints"}, Raw: raw}).Marshal()
+	return append([]byte(storedPrefix), value...), err
+}
+
+// decodeRecord reads a record that a master of any make has stored.
+func decodeRecord(value []byte) (record, error) {
+	o := &corev1.Endpoints{} //nolint:staticcheck // the stored form is upstream's
+	rest, isProtobuf := strings.CutPrefix(string(value), storedPrefix)
+	switch {
+	case isProtobuf:
+		var envelope runtime.Unknown
+		if err := envelope.Unmarshal([]byte(rest)); err != nil {
+			return record{}, err
+		}
+		if envelope.APIVersion != "v1" || envelope.Kind != "Endpoints" {
+			return record{}, fmt.Errorf("it is a %s of %s, not an Endpoints of v1", envelope.Kind, envelope.APIVersion)
+		}
+		if err := o.Unmarshal(envelope.Raw); err != nil {
+			return record{}, err
+		}
+	default: // --storage-media-type=application/json
+		if err := json.Unmarshal(value, o); err != nil {
+			return record{}, fmt.Errorf("it is neither protobuf nor JSON: %w", err)
+		}
+	}
+	a := o.Annotations
+	r := record{
+		Peer:       Peer{Name: a[annotationName], URL: a[annotationURL], Version: a[annotationVersion]},
+		generation: o.Generation, annotations: a,
+	}
+	if leases := a[annotationLeases]; leases != "" {
+		r.leases = strings.Split(leases, ",")
+	}
+	if len(o.Subsets) > 0 && len(o.Subsets[0].Addresses) > 0 {
+		r.Address = net.ParseIP(o.Subsets[0].Addresses[0].IP)
+	}
+	return r, nil
+}
+
+// standsFor tells whether the master stands for a Lease.
+func (p *Peer) standsFor(lease string) bool { return slices.Contains(p.leases, lease) }
