@@ -21,9 +21,16 @@ import (
 // startPatience is how long a process may take until it is ready, on a machine that is busy with other tests.
 const startPatience = 90 * time.Second
 
-// Build builds the binary into a folder and returns its path. root is the folder of the repository.
+// BinaryVariable names a binary to test in place of one built from the repository.
+const BinaryVariable = "WHEELHOUSE_TEST_BINARY"
+
+// Build builds the binary into a folder, unless $WHEELHOUSE_TEST_BINARY names one, and returns its path. root is the
+// folder of the repository.
 func Build(root, dir string) (string, error) {
 	out := filepath.Join(dir, "wheelhouse")
+	if binary := os.Getenv(BinaryVariable); binary != "" {
+		return out, os.Symlink(binary, out)
+	}
 	build := exec.Command("go", "build", "-o", out, "./cmd/wheelhouse")
 	build.Dir = root
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -63,33 +70,65 @@ type Server struct {
 	err    error // set before exited is closed
 }
 
+// Launch says how to run "wheelhouse server".
+type Launch struct {
+	Binary, Dir string
+	// Host on which the process serves; nil serves on 127.0.0.1 without one.
+	Host *Host
+	// Port to serve on; 0 takes a free one.
+	Port int
+	Args []string
+	// Env is added to the environment.
+	Env []string
+}
+
 // Start runs "wheelhouse server" on a data folder and waits until it is ready. port 0 takes a free one.
 func Start(binary, dir string, port int, args ...string) (*Server, error) {
-	args = append([]string{"server", "--data-dir", dir, "--bind-address", "127.0.0.1", "--secure-port", fmt.Sprint(port)}, args...)
-	s := &Server{Log: new(Log), dir: dir, cmd: exec.Command(binary, args...), exited: make(chan struct{})}
+	s, err := Launch{Binary: binary, Dir: dir, Port: port, Args: args}.Begin()
+	if err != nil {
+		return nil, err
+	}
+	return s, s.AwaitReady()
+}
+
+// Begin starts the process and does not wait for it.
+func (l Launch) Begin() (*Server, error) {
+	args := []string{"server", "--data-dir", l.Dir, "--secure-port", fmt.Sprint(l.Port)}
+	if l.Host == nil {
+		args = append(args, "--bind-address", "127.0.0.1")
+	} else {
+		args = append(args, "--bind-address", l.Host.Address, "--advertise-address", l.Host.Address)
+	}
+	s := &Server{Log: new(Log), dir: l.Dir, cmd: exec.Command(l.Binary, append(args, l.Args...)...), exited: make(chan struct{})}
 	s.cmd.Stderr = s.Log
+	s.cmd.Env = append(os.Environ(), l.Env...)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a test that dies leaves no process behind
-	if err := s.cmd.Start(); err != nil {
+	if err := l.Host.Start(s.cmd); err != nil {
 		return nil, err
 	}
 	go func() {
 		defer close(s.exited)
 		s.err = s.cmd.Wait()
 	}()
+	return s, nil
+}
+
+// AwaitReady waits until the process says that it is ready, and kills one that does not in time.
+func (s *Server) AwaitReady() error {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(startPatience); ; {
 		select {
 		case <-s.exited:
-			return nil, fmt.Errorf("the process ended before it was ready: %v\n%s", s.err, s.Log)
+			return fmt.Errorf("the process ended before it was ready: %v\n%s", s.err, s.Log)
 		case <-tick.C:
 		}
 		if strings.Contains(s.Log.String(), " ready after ") {
-			return s, nil
+			return nil
 		}
 		if time.Now().After(deadline) {
 			s.Kill()
-			return nil, fmt.Errorf("the process was not ready after %s:\n%s", startPatience, s.Log)
+			return fmt.Errorf("the process was not ready after %s:\n%s", startPatience, s.Log)
 		}
 	}
 }
@@ -115,6 +154,15 @@ func (s *Server) Kill() {
 	s.cmd.Process.Kill()
 	<-s.exited
 }
+
+// Freeze stops the process as a stalled machine would, until Thaw.
+func (s *Server) Freeze() error { return s.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Thaw lets a frozen process go on.
+func (s *Server) Thaw() error { return s.cmd.Process.Signal(syscall.SIGCONT) }
+
+// PID of the process.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
 
 // Stop asks the process to end, as service managers do, and gives its exit code.
 func (s *Server) Stop(patience time.Duration) (int, error) {
