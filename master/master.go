@@ -155,7 +155,7 @@ func (m *Master) RESTConfig() *rest.Config { return m.restConfig(m.admin) }
 
 func (m *Master) restConfig(client *pki.Pair) *rest.Config {
 	return &rest.Config{Host: m.URL(), TLSClientConfig: rest.TLSClientConfig{
-		CAData: m.authority.CA.CertPEM, CertData: client.CertPEM, KeyData: client.KeyPEM,
+		CAData: m.authority.CA().CertPEM, CertData: client.CertPEM, KeyData: client.KeyPEM,
 	}}
 }
 

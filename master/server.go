@@ -57,7 +57,7 @@ func (m *Master) buildServer() error {
 	c := &m.config
 	tokens, err := auth.NewTokens(auth.TokenOptions{
 		Registry: m.registry, Issuers: c.ServiceAccountIssuers, Audiences: c.APIAudiences,
-		Key: m.authority.TokenKey, Keys: m.authority.TokenKeys, MaxLife: c.MaxTokenExpiration,
+		Key: m.authority.TokenKey(), Keys: m.authority.TokenKeys(), MaxLife: c.MaxTokenExpiration,
 	})
 	if err != nil {
 		return err
@@ -125,7 +125,7 @@ func (m *Master) bootstrap(ctx context.Context) error {
 	err := bootstrap.Ensure(ctx, bootstrap.Options{
 		Registry: m.registry, Port: m.Port(), Masters: m.roll.endpoints(),
 		ServiceIP: net.IP(m.config.ServiceRanges[0].Addr().Next().AsSlice()),
-		ClientCA:  m.authority.CA.CertPEM, FrontProxyCA: m.authority.FrontProxyCA.CertPEM,
+		ClientCA:  m.authority.CA().CertPEM, FrontProxyCA: m.authority.FrontProxyCA().CertPEM,
 		FrontProxyNames: []string{frontProxyName},
 	})
 	if err != nil {

@@ -72,7 +72,7 @@ func (m *Master) as(userName string) client.Transport {
 // control runs the controllers for one term.
 func (m *Master) control(ctx context.Context) error {
 	options := m.config.ControllerManager
-	options.RootCA = m.authority.CA.CertPEM
+	options.RootCA = m.authority.CA().CertPEM
 	return controllers.Run(ctx, m.as, kinds(), options)
 }
 

@@ -1,144 +1,322 @@
 package pki
 
 import (
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/rsa"
-	"crypto/x509"
-	"encoding/pem"
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
+	"time"
 )
 
-// writer reads a folder's files and collects those to write; flush makes all of them durable at once.
-type writer struct {
-	dir   string
-	files []pendingFile
-}
-
-type pendingFile struct {
+// file is one file to write; nil data removes it.
+type file struct {
 	name string
 	data []byte
-	mode os.FileMode
 }
 
-func (w *writer) read(file string) ([]byte, error) {
-	if w.dir == "" {
-		return nil, nil
+// mode of a file: private keys are their owner's alone.
+func (f file) mode() os.FileMode {
+	if strings.HasSuffix(f.name, ".key") {
+		return 0o600
 	}
-	data, err := os.ReadFile(filepath.Join(w.dir, file))
+	return 0o644
+}
+
+// differences are the files by which after differs from before, in the order of fileNames.
+func differences(before, after map[string][]byte) []file {
+	var all []file
+	for _, name := range fileNames() {
+		if !bytes.Equal(before[name], after[name]) {
+			all = append(all, file{name, after[name]})
+		}
+	}
+	return all
+}
+
+// folder reads and writes files so that after a crash at any time all files of one write are there or none.
+//
+// Files that were not there before are put into place in order, and what a crash left out is made at the next
+// start. As soon as one replaces another the whole write goes into a journal first: once that has its name the write
+// has happened; it is repeated at the next start if the journal is still there.
+type folder struct {
+	dir   string // empty: nothing is read or written
+	fault func(operation string) error
+	// unfinished tells that a write has happened whose files are not all in place.
+	unfinished bool
+}
+
+// journalName is the file that holds a write until all its files are in place.
+const journalName = ".pending"
+
+// journal is a write in its file; null removes.
+type journal map[string][]byte
+
+// TemporaryPrefix begins the names of files that are being written; a crash may leave them behind.
+const TemporaryPrefix = ".new-"
+
+// abandoned is the age from which on a temporary file is nobody's any more.
+const abandoned = time.Minute
+
+// load reads those files that are there, after finishing a write that a crash has interrupted.
+func (d *folder) load(names []string) (map[string][]byte, error) {
+	if d.dir == "" {
+		return map[string][]byte{}, nil
+	}
+	if err := os.MkdirAll(d.dir, 0o755); err != nil {
+		return nil, fmt.Errorf("pki: %w", err)
+	}
+	if err := d.finish(); err != nil {
+		return nil, err
+	}
+	d.clean()
+	return d.read(names)
+}
+
+// finish puts the files of a journal into place, if there is one.
+func (d *folder) finish() error {
+	pending, err := d.pending()
+	if err != nil {
+		return err
+	}
+	if pending != nil {
+		if _, err = d.place(pending); err == nil {
+			err = d.closeJournal()
+		}
+		if err != nil {
+			return fmt.Errorf("pki: finishing an interrupted write: %w", err)
+		}
+	}
+	d.unfinished = false
+	return nil
+}
+
+// read gives the files that are there, without changing any: as if an interrupted write were finished.
+func (d *folder) read(names []string) (map[string][]byte, error) {
+	files := map[string][]byte{}
+	for _, name := range names {
+		data, err := os.ReadFile(filepath.Join(d.dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("pki: %w", err)
+		}
+		if data == nil {
+			data = []byte{}
+		}
+		files[name] = data
+	}
+	pending, err := d.pending()
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range pending {
+		if f.data == nil {
+			delete(files, f.name)
+		} else {
+			files[f.name] = f.data
+		}
+	}
+	return files, nil
+}
+
+// pending is the write in the journal; nil without one.
+func (d *folder) pending() ([]file, error) {
+	path := filepath.Join(d.dir, journalName)
+	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("pki: %w", err)
 	}
-	return data, nil
-}
-
-// load reads NAME.crt and NAME.key; what is missing is nil.
-func (w *writer) load(name string) (*Pair, error) {
-	p := &Pair{}
-	var err error
-	if p.CertPEM, err = w.read(name + ".crt"); err != nil {
-		return nil, err
+	var j journal
+	if err := json.Unmarshal(data, &j); err != nil {
+		return nil, fmt.Errorf("pki: %s is damaged (%w): restore the folder from a backup, or remove the file to go on with what is there", path, err)
 	}
-	if p.KeyPEM, err = w.read(name + ".key"); err != nil {
-		return nil, err
-	}
-	if p.KeyPEM != nil {
-		if p.Key, err = parseKey(p.KeyPEM); err != nil {
-			return nil, fmt.Errorf("pki: %s: %w", filepath.Join(w.dir, name+".key"), err)
+	all := []file{}
+	for _, name := range fileNames() {
+		if content, ok := j[name]; ok {
+			all = append(all, file{name, content})
 		}
 	}
-	if p.CertPEM == nil {
-		return p, nil
-	}
-	if p.Certificate, err = parseCertificate(p.CertPEM); err != nil {
-		return nil, fmt.Errorf("pki: %s: %w", filepath.Join(w.dir, name+".crt"), err)
-	}
-	if p.Key != nil && !samePublic(p.Certificate.PublicKey, p.Key.Public()) {
-		return nil, fmt.Errorf("pki: %s and %s do not belong together", filepath.Join(w.dir, name+".crt"), filepath.Join(w.dir, name+".key"))
-	}
-	return p.complete(), nil
+	return all, nil
 }
 
-func (w *writer) loadTokenKey() (crypto.Signer, []crypto.PublicKey, error) {
-	data, err := w.read("sa.key")
-	if err != nil {
-		return nil, nil, err
+// write makes the files durable. happened tells that they count though there was an error: the rest is done by finish.
+func (d *folder) write(files []file) (happened bool, err error) {
+	if d.dir == "" || len(files) == 0 {
+		return true, nil
 	}
-	var key crypto.Signer
-	if data != nil {
-		if key, err = parseKey(data); err != nil {
-			return nil, nil, fmt.Errorf("pki: %s: %w", filepath.Join(w.dir, "sa.key"), err)
+	if d.unfinished {
+		if err := d.finish(); err != nil {
+			return false, err
 		}
 	}
-	if data, err = w.read("sa.pub"); err != nil || data == nil {
-		return key, nil, err
+	journaled := len(files) > 1 && slices.ContainsFunc(files, func(f file) bool {
+		_, err := os.Lstat(filepath.Join(d.dir, f.name))
+		return err == nil
+	})
+	if !journaled {
+		_, err = d.place(files)
+	} else {
+		happened, err = d.writeJournaled(files)
 	}
-	public, err := ParsePublicKeys(data)
 	if err != nil {
-		return nil, nil, fmt.Errorf("pki: %s: %w", filepath.Join(w.dir, "sa.pub"), err)
+		return happened, fmt.Errorf("pki: %w", err)
 	}
-	return key, public, nil
+	return true, nil
 }
 
-// add queues a pair. Keys come first, so that a crash never leaves a certificate without its key.
-func (w *writer) add(name string, p *Pair) {
-	w.files = append(w.files,
-		pendingFile{name + ".key", p.KeyPEM, 0o600},
-		pendingFile{name + ".crt", p.CertPEM, 0o644})
+func (d *folder) writeJournaled(files []file) (happened bool, err error) {
+	j := journal{}
+	for _, f := range files {
+		j[f.name] = f.data
+	}
+	data, err := json.Marshal(j)
+	if err != nil {
+		return false, err
+	}
+	if err := d.openJournal(data); err != nil {
+		return false, errors.Join(err, d.remove(filepath.Join(d.dir, journalName)))
+	}
+	begun, err := d.place(files)
+	if err != nil && !begun {
+		// Such as a full disk: the write is taken back.
+		return false, errors.Join(err, d.remove(filepath.Join(d.dir, journalName)))
+	}
+	if err == nil {
+		err = d.closeJournal()
+	}
+	d.unfinished = err != nil
+	return true, err
 }
 
-func (w *writer) addTokenKey(key crypto.Signer) error {
-	private, err := encodeKey(key)
+func (d *folder) openJournal(data []byte) error {
+	temporary, err := d.writeTemporary(journalName, data, 0o600)
 	if err != nil {
 		return err
 	}
-	der, err := x509.MarshalPKIXPublicKey(key.Public())
-	if err != nil {
-		return fmt.Errorf("pki: %w", err)
+	if err := d.rename(temporary, filepath.Join(d.dir, journalName)); err != nil {
+		os.Remove(temporary)
+		return err
 	}
-	public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
-	w.files = append(w.files, pendingFile{"sa.key", private, 0o600}, pendingFile{"sa.pub", public, 0o644})
-	return nil
+	return d.sync(d.dir)
 }
 
-// flush writes the queued files beside their places, makes them durable in parallel, and then puts them into place in order.
-func (w *writer) flush() error {
-	if w.dir == "" || len(w.files) == 0 {
-		return nil
+func (d *folder) closeJournal() error {
+	if err := d.remove(filepath.Join(d.dir, journalName)); err != nil {
+		return err
 	}
-	temporary := make([]string, len(w.files))
-	failed := make([]error, len(w.files))
+	return d.sync(d.dir)
+}
+
+// place writes the files beside their places, makes them durable in parallel, and then puts them into place in order.
+// begun tells whether any was put into place.
+func (d *folder) place(files []file) (begun bool, err error) {
+	dirs := []string{d.dir}
+	for _, f := range files {
+		if dir := filepath.Dir(filepath.Join(d.dir, f.name)); !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				return false, err
+			}
+		}
+	}
+	temporary := make([]string, len(files))
+	failed := make([]error, len(files))
 	var wait sync.WaitGroup
-	for n, f := range w.files {
+	for n, f := range files {
+		if f.data == nil {
+			continue
+		}
 		wait.Go(func() {
-			temporary[n], failed[n] = writeTemporary(w.dir, f.data, f.mode)
+			temporary[n], failed[n] = d.writeTemporary(f.name, f.data, f.mode())
 		})
 	}
 	wait.Wait()
-	err := errors.Join(failed...)
-	for n, f := range w.files {
-		if err == nil {
-			err = os.Rename(temporary[n], filepath.Join(w.dir, f.name))
+	err = errors.Join(failed...)
+	for n, f := range files {
+		path := filepath.Join(d.dir, f.name)
+		switch {
+		case err != nil:
+		case f.data == nil:
+			err = d.remove(path)
+		default:
+			err = d.rename(temporary[n], path)
 		}
+		begun = begun || err == nil
 		if err != nil && temporary[n] != "" {
 			os.Remove(temporary[n])
 		}
 	}
-	if err == nil {
-		err = syncDir(w.dir)
+	for _, dir := range dirs {
+		if err == nil {
+			err = d.sync(dir)
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("pki: %w", err)
+	return begun, err
+}
+
+// may is where tests let an operation fail.
+func (d *folder) may(operation string) error {
+	if d.fault == nil {
+		return nil
+	}
+	return d.fault(operation)
+}
+
+func (d *folder) rename(from, to string) error {
+	if err := d.may("rename " + filepath.Base(to)); err != nil {
+		return err
+	}
+	return os.Rename(from, to)
+}
+
+func (d *folder) remove(path string) error {
+	if err := d.may("remove " + filepath.Base(path)); err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	return nil
+}
+
+func (d *folder) sync(dir string) error {
+	if err := d.may("sync " + filepath.Base(dir)); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// writeTemporary writes the file of that name beside its place.
+func (d *folder) writeTemporary(name string, data []byte, mode os.FileMode) (string, error) {
+	if err := d.may("write " + name); err != nil {
+		return "", err
+	}
+	return writeTemporary(filepath.Dir(filepath.Join(d.dir, name)), data, mode)
+}
+
+// clean removes what crashes have left behind.
+func (d *folder) clean() {
+	for _, pattern := range []string{TemporaryPrefix + "*", "etcd/" + TemporaryPrefix + "*"} {
+		left, err := filepath.Glob(filepath.Join(d.dir, pattern))
+		if err != nil {
+			continue
+		}
+		for _, name := range left {
+			if info, err := os.Lstat(name); err == nil && time.Since(info.ModTime()) > abandoned {
+				os.Remove(name)
+			}
+		}
+	}
 }
 
 // writeFile replaces one file atomically and durably.
@@ -153,9 +331,6 @@ func writeFile(path string, data []byte, mode os.FileMode) error {
 	}
 	return syncDir(filepath.Dir(path))
 }
-
-// TemporaryPrefix begins the names of files that are being written; a crash may leave them behind.
-const TemporaryPrefix = ".new-"
 
 func writeTemporary(dir string, data []byte, mode os.FileMode) (name string, err error) {
 	f, err := os.CreateTemp(dir, TemporaryPrefix+"*")
@@ -188,92 +363,4 @@ func syncDir(dir string) error {
 	}
 	defer d.Close()
 	return d.Sync()
-}
-
-func parseCertificate(data []byte) (*x509.Certificate, error) {
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type == "CERTIFICATE" {
-			return x509.ParseCertificate(block.Bytes)
-		}
-	}
-	return nil, errors.New("holds no PEM certificate")
-}
-
-// parseKey reads an EC, RSA or PKCS#8 private key.
-func parseKey(data []byte) (crypto.Signer, error) {
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		switch block.Type {
-		case "EC PRIVATE KEY":
-			return x509.ParseECPrivateKey(block.Bytes)
-		case "RSA PRIVATE KEY":
-			return x509.ParsePKCS1PrivateKey(block.Bytes)
-		case "PRIVATE KEY":
-			key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-			if err != nil {
-				return nil, err
-			}
-			if signer, ok := key.(crypto.Signer); ok {
-				return signer, nil
-			}
-			return nil, fmt.Errorf("%T cannot sign", key)
-		}
-	}
-	return nil, errors.New("holds no PEM private key")
-}
-
-// ParsePublicKeys reads all public keys of a PEM file; certificates and private keys count with their public part.
-func ParsePublicKeys(data []byte) ([]crypto.PublicKey, error) {
-	var keys []crypto.PublicKey
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		var key crypto.PublicKey
-		var err error
-		switch block.Type {
-		case "PUBLIC KEY":
-			key, err = x509.ParsePKIXPublicKey(block.Bytes)
-		case "RSA PUBLIC KEY":
-			key, err = x509.ParsePKCS1PublicKey(block.Bytes)
-		case "CERTIFICATE":
-			var c *x509.Certificate
-			if c, err = x509.ParseCertificate(block.Bytes); err == nil {
-				key = c.PublicKey
-			}
-		default:
-			var signer crypto.Signer
-			if signer, err = parseKey(pem.EncodeToMemory(block)); err == nil {
-				key = signer.Public()
-			}
-		}
-		if err != nil {
-			return nil, err
-		}
-		keys = append(keys, key)
-	}
-	if len(keys) == 0 {
-		return nil, errors.New("holds no PEM public key")
-	}
-	return keys, nil
-}
-
-func encodeKey(key crypto.Signer) ([]byte, error) {
-	switch k := key.(type) {
-	case *ecdsa.PrivateKey:
-		der, err := x509.MarshalECPrivateKey(k)
-		if err != nil {
-			return nil, fmt.Errorf("pki: %w", err)
-		}
-		return pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), nil
-	case *rsa.PrivateKey:
-		return pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(k)}), nil
-	default:
-		der, err := x509.MarshalPKCS8PrivateKey(key)
-		if err != nil {
-			return nil, fmt.Errorf("pki: %w", err)
-		}
-		return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
-	}
-}
-
-func samePublic(a, b crypto.PublicKey) bool {
-	k, ok := a.(interface{ Equal(crypto.PublicKey) bool })
-	return ok && k.Equal(b)
 }

@@ -29,9 +29,33 @@ type Pair struct {
 // TLS is the pair for a tls.Config; the result is shared and must not be changed.
 func (p *Pair) TLS() *tls.Certificate { return &p.tls }
 
-func (p *Pair) complete() *Pair {
+// complete makes the pair ready for TLS, with the certificates of its chain that peers are shown besides it.
+func (p *Pair) complete(chain []*x509.Certificate) *Pair {
 	p.tls = tls.Certificate{Certificate: [][]byte{p.Certificate.Raw}, PrivateKey: p.Key, Leaf: p.Certificate}
+	for _, c := range chain {
+		p.tls.Certificate = append(p.tls.Certificate, c.Raw)
+	}
 	return p
+}
+
+// under is the pair with cross as its chain, nil for none: peers that know only the authority that issued cross then
+// trust it too.
+func (p *Pair) under(cross *x509.Certificate) *Pair {
+	next := &Pair{Certificate: p.Certificate, Key: p.Key, KeyPEM: p.KeyPEM, CertPEM: encodeCertificates(p.Certificate)}
+	if cross == nil {
+		return next.complete(nil)
+	}
+	next.CertPEM = append(next.CertPEM, encodeCertificates(cross)...)
+	return next.complete([]*x509.Certificate{cross})
+}
+
+// rest are the certificates that the pair's file holds besides its own.
+func (p *Pair) rest() []*x509.Certificate {
+	all, err := parseCertificates(p.CertPEM)
+	if err != nil {
+		return nil
+	}
+	return slices.DeleteFunc(all, func(c *x509.Certificate) bool { return c.Equal(p.Certificate) })
 }
 
 // template is what a leaf certificate says.
@@ -40,7 +64,37 @@ type template struct {
 	organizations []string
 	dnsNames      []string
 	ips           []net.IP
-	usage         x509.ExtKeyUsage
+	usages        []x509.ExtKeyUsage
+}
+
+var (
+	clientUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	serverUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	bothUsages  = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
+)
+
+func (t *template) addName(name string) {
+	if name != "" && !slices.Contains(t.dnsNames, name) {
+		t.dnsNames = append(t.dnsNames, name)
+	}
+}
+
+func (t *template) addIP(ip net.IP) {
+	if ip != nil && !ip.IsUnspecified() && !slices.ContainsFunc(t.ips, ip.Equal) {
+		t.ips = append(t.ips, ip)
+	}
+}
+
+// with adds what a certificate that is replaced says besides: names under which somebody had it made, and groups.
+func (t template) with(c *x509.Certificate) template {
+	for _, name := range c.DNSNames {
+		t.addName(name)
+	}
+	for _, ip := range c.IPAddresses {
+		t.addIP(ip)
+	}
+	t.organizations = c.Subject.Organization
+	return t
 }
 
 // covers tells whether a certificate already says all that the template asks for.
@@ -55,41 +109,37 @@ func (t template) covers(c *x509.Certificate) bool {
 			return false
 		}
 	}
-	return c.Subject.CommonName == t.commonName
+	for _, usage := range t.usages {
+		if !slices.Contains(c.ExtKeyUsage, usage) {
+			return false
+		}
+	}
+	// A server is known by its alternative names, whatever its common name.
+	return len(t.dnsNames) > 0 || c.Subject.CommonName == t.commonName
 }
 
 func clientTemplate(name string, groups ...string) template {
-	return template{commonName: name, organizations: groups, usage: x509.ExtKeyUsageClientAuth}
+	return template{commonName: name, organizations: groups, usages: clientUsage}
 }
 
 // servingTemplate names everything under which clients may reach the API server.
 func servingTemplate(o Options) template {
-	t := template{commonName: "kube-apiserver", usage: x509.ExtKeyUsageServerAuth}
-	addName := func(name string) {
-		if name != "" && !slices.Contains(t.dnsNames, name) {
-			t.dnsNames = append(t.dnsNames, name)
-		}
-	}
-	addIP := func(ip net.IP) {
-		if ip != nil && !ip.IsUnspecified() && !slices.ContainsFunc(t.ips, ip.Equal) {
-			t.ips = append(t.ips, ip)
-		}
-	}
+	t := template{commonName: "kube-apiserver", usages: serverUsage}
 	for _, name := range []string{
 		o.Hostname, "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + o.ClusterDomain, "localhost",
 	} {
-		addName(name)
+		t.addName(name)
 	}
 	for _, list := range [][]net.IP{o.ServiceIPs, o.AdvertiseIPs, {net.IPv4(127, 0, 0, 1), net.IPv6loopback}} {
 		for _, ip := range list {
-			addIP(ip)
+			t.addIP(ip)
 		}
 	}
 	for _, san := range o.ExtraSANs {
 		if ip := net.ParseIP(san); ip != nil {
-			addIP(ip)
+			t.addIP(ip)
 		} else {
-			addName(san)
+			t.addName(san)
 		}
 	}
 	return t
@@ -158,7 +208,7 @@ func issue(issuer *Pair, t template, key crypto.Signer, now time.Time) (*Pair, e
 		NotBefore:             now.Add(-clockSkew).UTC(),
 		NotAfter:              notAfter.UTC(),
 		KeyUsage:              x509.KeyUsageKeyEncipherment | x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:           []x509.ExtKeyUsage{t.usage},
+		ExtKeyUsage:           t.usages,
 		BasicConstraintsValid: true,
 	}
 	return sign(c, issuer.Certificate, key, issuer.Key)
@@ -181,5 +231,5 @@ func sign(c, issuer *x509.Certificate, key, issuerKey crypto.Signer) (*Pair, err
 		Certificate: parsed, Key: key, KeyPEM: keyPEM,
 		CertPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
 	}
-	return p.complete(), nil
+	return p.complete(nil), nil
 }

@@ -57,7 +57,7 @@ func (a *Authority) EnsureAdminKubeconfig(path, server string) error {
 	if err != nil {
 		return err
 	}
-	return WriteKubeconfig(path, server, a.CA.CertPEM, admin)
+	return WriteKubeconfig(path, server, a.CA().CertPEM, admin)
 }
 
 func (a *Authority) usable(data []byte, server string, now time.Time) bool {
@@ -70,12 +70,14 @@ func (a *Authority) usable(data []byte, server string, now time.Time) bool {
 		return false
 	}
 	cluster, user := c.Clusters[context.Cluster], c.AuthInfos[context.AuthInfo]
-	if cluster == nil || user == nil || cluster.Server != server || !bytes.Equal(cluster.CertificateAuthorityData, a.CA.CertPEM) {
+	if cluster == nil || user == nil || cluster.Server != server || !bytes.Equal(cluster.CertificateAuthorityData, a.CA().CertPEM) {
 		return false
 	}
-	certificate, err := parseCertificate(user.ClientCertificateData)
-	if err != nil || certificate.CheckSignatureFrom(a.CA.Certificate) != nil {
+	all, err := parseCertificates(user.ClientCertificateData)
+	if err != nil {
 		return false
 	}
-	return !due(certificate, now)
+	ca := a.CA()
+	_, current := ca.issued(all[0])
+	return current && !due(all[0], ca.Certificate, now)
 }

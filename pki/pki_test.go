@@ -26,17 +26,18 @@ func options() Options {
 
 func snapshot(t *testing.T, dir string) map[string]string {
 	t.Helper()
-	entries, err := os.ReadDir(dir)
+	files := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		name, _ := filepath.Rel(dir, path)
+		files[name] = string(data)
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	files := map[string]string{}
-	for _, e := range entries {
-		data, err := os.ReadFile(filepath.Join(dir, e.Name()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		files[e.Name()] = string(data)
 	}
 	return files
 }
@@ -48,7 +49,7 @@ func TestEnsureMakesAndKeeps(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := snapshot(t, dir)
-	if len(first) != 12 {
+	if len(first) != 22 {
 		t.Errorf("files: %d", len(first))
 	}
 	for name := range first {
@@ -170,7 +171,7 @@ func TestEnsureRefuses(t *testing.T) {
 	}{
 		"corrupt certificate": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "ca.crt"), []byte("x"), 0o644) }, "ca.crt: holds no PEM certificate"},
 		"corrupt key":         {func(dir string) error { return os.WriteFile(filepath.Join(dir, "sa.key"), []byte("x"), 0o600) }, "sa.key: holds no PEM private key"},
-		"foreign pair":        {func(dir string) error { return os.WriteFile(filepath.Join(dir, "ca.crt"), other.CA.CertPEM, 0o644) }, "do not belong together"},
+		"foreign pair":        {func(dir string) error { return os.WriteFile(filepath.Join(dir, "ca.crt"), other.CA().CertPEM, 0o644) }, "do not belong together"},
 		"foreign leaf": {func(dir string) error {
 			if err := os.WriteFile(filepath.Join(dir, "apiserver.crt"), other.Server().CertPEM, 0o644); err != nil {
 				return err
@@ -222,19 +223,16 @@ func TestEnsureTakesOverRSA(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &writer{dir: dir}
-	w.add("ca", ca)
-	if err := w.addTokenKey(key); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.flush(); err != nil {
-		t.Fatal(err)
+	for name, data := range map[string][]byte{"ca.crt": ca.CertPEM, "ca.key": ca.KeyPEM, "sa.key": ca.KeyPEM} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	a, err := Ensure(dir, options())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !key.Equal(a.TokenKey) || len(a.TokenKeys) != 1 {
+	if !key.Equal(a.TokenKey()) || len(a.TokenKeys()) != 1 {
 		t.Error("the token key was replaced")
 	}
 	if _, err := a.Server().Certificate.Verify(x509.VerifyOptions{Roots: a.ClientPool()}); err != nil {
@@ -270,8 +268,8 @@ func TestTokenKeysKeepOlderPublicKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(b.TokenKeys) != 2 || !a.TokenKey.(*ecdsa.PrivateKey).Equal(b.TokenKey) {
-		t.Errorf("keys: %d", len(b.TokenKeys))
+	if len(b.TokenKeys()) != 2 || !a.TokenKey().(*ecdsa.PrivateKey).Equal(b.TokenKey()) {
+		t.Errorf("keys: %d", len(b.TokenKeys()))
 	}
 }
 

@@ -34,7 +34,7 @@ func newTokens(t testing.TB, r *registry.Registry, edit func(o *TokenOptions)) *
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := TokenOptions{Registry: r, Issuers: []string{issuer}, Key: a.TokenKey, Keys: a.TokenKeys}
+	o := TokenOptions{Registry: r, Issuers: []string{issuer}, Key: a.TokenKey(), Keys: a.TokenKeys()}
 	if edit != nil {
 		edit(&o)
 	}
