@@ -1,0 +1,176 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// partial begins the names of files that are being written.
+const partial = ".new-"
+
+// folder is a vault in a folder of this machine, or of a file system that it has mounted.
+type folder struct{ dir string }
+
+// NewFolder is the vault in a folder, which is made when the first backup is written.
+func NewFolder(dir string) (Vault, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &folder{abs}, nil
+}
+
+func (f *folder) String() string { return f.dir }
+
+func (f *folder) Path(name, file string) string { return filepath.Join(f.dir, name, file) }
+
+func (f *folder) Check(context.Context) error {
+	info, err := os.Stat(f.dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("the backup folder cannot be read: %w", err)
+	case !info.IsDir():
+		return fmt.Errorf("%s is not a folder: choose another --backup-dir", f.dir)
+	}
+	return nil
+}
+
+func (f *folder) List(ctx context.Context) ([]Entry, error) {
+	if err := f.Check(ctx); err != nil {
+		return nil, err
+	}
+	names, err := os.ReadDir(f.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the backup folder cannot be read: %w", err)
+	}
+	var all []Entry
+	for _, n := range names {
+		if !n.IsDir() {
+			continue
+		}
+		e := Entry{Name: n.Name(), Files: map[string]int64{}}
+		if info, err := n.Info(); err == nil {
+			e.Changed = info.ModTime()
+		}
+		files, err := os.ReadDir(filepath.Join(f.dir, n.Name()))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("the backup folder cannot be read: %w", err)
+		}
+		for _, file := range files {
+			info, err := file.Info()
+			if err != nil {
+				continue // removed in between
+			}
+			if info.ModTime().After(e.Changed) {
+				e.Changed = info.ModTime()
+			}
+			if !strings.HasPrefix(file.Name(), partial) {
+				e.Files[file.Name()] = info.Size()
+			}
+		}
+		all = append(all, e)
+	}
+	return all, nil
+}
+
+func (f *folder) Open(_ context.Context, name, file string) (io.ReadCloser, int64, error) {
+	r, err := os.Open(f.Path(name, file))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, fmt.Errorf("%s of backup %s: %w %s", file, name, ErrNotFound, f.dir)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := r.Stat()
+	if err != nil {
+		r.Close()
+		return nil, 0, err
+	}
+	return r, info.Size(), nil
+}
+
+func (f *folder) Write(ctx context.Context, name, file string, from io.Reader, _ int64) (err error) {
+	dir := filepath.Join(f.dir, name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("the backup folder cannot be written: %w", err)
+	}
+	w, err := os.CreateTemp(dir, partial+"*")
+	if err != nil {
+		return fmt.Errorf("the backup folder cannot be written: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			w.Close()
+			os.Remove(w.Name())
+		}
+	}()
+	// io.Copy must not find the file's ReadFrom: it would see neither the end of ctx nor a full buffer's worth at once.
+	if _, err = io.CopyBuffer(struct{ io.Writer }{w}, &bounded{ctx, from}, make([]byte, copyBuffer)); err != nil {
+		return fmt.Errorf("%s cannot be written: %w", f.Path(name, file), err)
+	}
+	if err = w.Sync(); err != nil {
+		return fmt.Errorf("%s cannot be written: %w", f.Path(name, file), err)
+	}
+	if err = w.Close(); err != nil {
+		return fmt.Errorf("%s cannot be written: %w", f.Path(name, file), err)
+	}
+	if err = os.Rename(w.Name(), f.Path(name, file)); err != nil {
+		return err
+	}
+	return errors.Join(syncDir(dir), syncDir(f.dir))
+}
+
+func (f *folder) Remove(_ context.Context, name, file string) error {
+	err := os.Remove(f.Path(name, file))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func (f *folder) Clear(ctx context.Context, name string) error {
+	if err := f.Remove(ctx, name, ManifestFile); err != nil {
+		return err
+	}
+	dir := filepath.Join(f.dir, name)
+	if err := syncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.RemoveAll(dir)
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// copyBuffer is how much is moved at once, in bytes.
+const copyBuffer = 1 << 20
+
+// bounded ends a reader with its context.
+type bounded struct {
+	ctx  context.Context
+	from io.Reader
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if err := b.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return b.from.Read(p)
+}
