@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.uber.org/zap"
 )
@@ -17,34 +19,94 @@ import (
 // databaseWait bounds the wait for a database that another process holds.
 const databaseWait = 2 * time.Second
 
-// start starts the member. etcd panics where it meets damaged files: for the database on a goroutine of its own, so that is
-// looked at beforehand; elsewhere here, where it becomes an error.
-func start(o Options) (member *embed.Etcd, err error) {
-	if err := checkDatabase(filepath.Join(o.Dir, "member", "snap", "db")); err != nil {
-		return nil, err
-	}
+// startEtcd starts etcd. It panics where it meets damaged files; that becomes an error here.
+func startEtcd(o Options, config *embed.Config) (member *embed.Etcd, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = whyPanic(filepath.Join(o.Dir, "member", "wal"), p)
+			err = whyPanic(o.walDir(), p)
 		}
 	}()
-	return embed.StartEtcd(o.config())
+	return embed.StartEtcd(config)
 }
 
 func damaged(file string, err error) error {
 	return fmt.Errorf("%s is damaged (%w): move the data folder away and restore a backup", file, err)
 }
 
-// checkDatabase opens the database, if there is one.
-func checkDatabase(file string) error {
+// inDatabase is what the database says of the membership.
+type inDatabase struct {
+	members []membership.Member
+}
+
+// membersBucket is etcd's, with members in JSON by their hexadecimal numbers.
+var membersBucket = []byte("members")
+
+// readMembership opens the database, if there is one. Etcd panics where it meets a damaged one, on a goroutine of its own, so
+// that it is looked at beforehand.
+func readMembership(file string) (found inDatabase, err error) {
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return found, nil
 	}
 	database, err := bolt.Open(file, 0o600, &bolt.Options{ReadOnly: true, Timeout: databaseWait})
 	if err != nil {
+		return found, damaged(file, err)
+	}
+	defer database.Close()
+	err = database.View(func(tx *bolt.Tx) error {
+		b := tx.Bucket(membersBucket)
+		if b == nil {
+			return nil
+		}
+		return b.ForEach(func(_, value []byte) error {
+			var m membership.Member
+			if err := json.Unmarshal(value, &m); err != nil {
+				return err
+			}
+			found.members = append(found.members, m)
+			return nil
+		})
+	})
+	if err != nil {
+		return found, damaged(file, err)
+	}
+	return found, nil
+}
+
+// makeVoter gives the member a vote in its own database: a learner that is the last of its group could never lead.
+func makeVoter(file, name string) error {
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	database, err := bolt.Open(file, 0o600, &bolt.Options{Timeout: databaseWait})
+	if err != nil {
 		return damaged(file, err)
 	}
-	return database.Close()
+	err = database.Update(func(tx *bolt.Tx) error {
+		b := tx.Bucket(membersBucket)
+		if b == nil {
+			return nil
+		}
+		voters := map[string][]byte{}
+		if err := b.ForEach(func(key, value []byte) error {
+			var m membership.Member
+			if err := json.Unmarshal(value, &m); err != nil || m.Name != name || !m.IsLearner {
+				return err
+			}
+			m.IsLearner = false
+			text, err := json.Marshal(m)
+			voters[string(key)] = text
+			return err
+		}); err != nil {
+			return err
+		}
+		for key, value := range voters {
+			if err := b.Put([]byte(key), value); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return errors.Join(err, database.Close())
 }
 
 // whyPanic reads the log, the likeliest cause, to tell more than a panic does.

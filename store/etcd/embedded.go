@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
-	"go.etcd.io/etcd/server/v3/embed"
-	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.uber.org/zap"
 
 	"github.com/wheelhouse-k8s/wheelhouse/store"
@@ -20,15 +18,9 @@ import (
 const (
 	// DefaultQuota is the size of the database, in bytes, from which on only reads and deletions work.
 	DefaultQuota = 8 << 30
-	// readyWait bounds the start: a single member elects itself in a fraction of a second, but replaying a long log takes time.
+	// readyWait bounds the start: a single member elects itself in a fraction of a second, but replaying a long log takes
+	// time, and a member of a group waits for the others.
 	readyWait = 5 * time.Minute
-	// nobody is the peer address of a member without peers: it is written into the membership and never dialled.
-	nobody = "http://localhost:2380"
-	// A member without peers has nobody to wait for: it elects itself after one to six ticks, in milliseconds. Etcd's
-	// usual ticks would add up to a second to every start.
-	loneTick, loneElection = 50, 250
-	// walFilesMax and snapshotsMax bound what is kept of the log.
-	walFilesMax, snapshotsMax = 5, 3
 )
 
 // Options of an embedded member.
@@ -43,74 +35,115 @@ type Options struct {
 	CompactionInterval time.Duration
 	// Log takes etcd's own messages; nil drops them.
 	Log *zap.Logger
-	// Warn is told what the operator should know (space, alarms); nil ignores it.
+	// Warn is told what the operator should know (space, alarms, a slow disk); nil ignores it.
 	Warn func(message string)
+	// Fatal is told why the member cannot go on, as when its disk fails: what it acknowledged is safe, but the process must
+	// end. nil writes the reason to the standard error and ends the process.
+	Fatal func(error)
+	// Peer is how the member is reached by others; a member that is alone makes no use of it.
+	Peer *Peer
+	// Join makes a new member join a group that has made a place for it (AddLearner). A folder that holds a member's data
+	// needs no Join any more, and ignores it.
+	Join *Join
+	// ForceNew makes the member the only one of its group: for a group that has lost its majority for ever. It may lose the
+	// newest writes.
+	ForceNew bool
+
+	// How often copies are compared, and whether a starting member compares its own; tests change them.
+	compareEvery   time.Duration
+	startUnchecked bool
 }
 
-// Embedded is a store whose etcd member runs in this process.
+// Embedded is a store whose etcd member runs in this process, alone or as one of a group.
 type Embedded struct {
 	*keyspace
-	etcd *embed.Etcd
-	o    Options
-	done chan struct{} // closed when maintenance has ended
+	o     Options
+	gate  *gate
+	peers *peerStates
+	// care is held by what must not run while the member is reopened, closed or defragmented: one such thing at a time.
+	care      sync.Mutex
+	snapshots snapshots
+	done      chan struct{} // closed when maintenance has ended
 }
 
 // Open starts the member and waits until it can serve.
 func Open(ctx context.Context, o Options) (*Embedded, error) {
+	o.complete()
+	if err := prepare(o.Dir); err != nil {
+		return nil, err
+	}
+	e := &Embedded{o: o, peers: newPeerStates(), gate: newGate(), done: make(chan struct{})}
+	member, err := e.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e.keyspace = newKeyspace(e.gate, memberWatcher{e.gate})
+	e.adopt(member)
+	go e.maintain()
+	return e, nil
+}
+
+func (o *Options) complete() {
+	if o.Name == "" {
+		o.Name = "master"
+	}
 	if o.Quota == 0 {
 		o.Quota = DefaultQuota
 	}
 	if o.CompactionInterval == 0 {
 		o.CompactionInterval = 5 * time.Minute
 	}
+	if o.compareEvery == 0 {
+		o.compareEvery = compareEvery
+	}
 	if o.Warn == nil {
 		o.Warn = func(string) {}
 	}
-	if err := prepare(o.Dir); err != nil {
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	if o.Fatal == nil {
+		o.Fatal = func(err error) {
+			fmt.Fprintf(os.Stderr, "the store cannot go on: %v\n", err)
+			os.Exit(1)
+		}
+	}
+}
+
+// open starts the member as its database says, alone or in its group, and waits until it serves.
+func (e *Embedded) open(ctx context.Context) (*running, error) {
+	found, err := readMembership(e.o.databaseFile())
+	if err != nil {
 		return nil, err
 	}
-	member, err := start(o)
-	if err != nil {
-		return nil, fmt.Errorf("etcd does not start in %s: %w", o.Dir, err)
+	joining := e.o.Join != nil && !e.o.exists()
+	grouped := joining || !e.o.ForceNew && len(found.members) > 1
+	if grouped && e.o.Peer == nil {
+		return nil, errors.New("the data folder is one of a group of masters: start it with the settings that it is reached under by the others")
+	}
+	if e.o.ForceNew {
+		if err := makeVoter(e.o.databaseFile(), e.o.Name); err != nil {
+			return nil, err
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyWait)
 	defer cancel()
-	select {
-	case <-member.Server.ReadyNotify():
-	case err := <-member.Err():
-		member.Close()
-		return nil, fmt.Errorf("etcd stopped during its start in %s: %w", o.Dir, err)
-	case <-ctx.Done():
-		member.Close()
-		return nil, fmt.Errorf("etcd in %s was not ready in time: %w", o.Dir, ctx.Err())
+	member, err := e.start(ctx, startOptions{grouped: grouped, joining: joining, forceNew: e.o.ForceNew})
+	if errors.Is(err, errNotAlone) { // the log is ahead of the database
+		if e.o.Peer == nil {
+			return nil, err
+		}
+		member, err = e.start(ctx, startOptions{grouped: true})
 	}
-	client := v3client.New(member.Server)
-	e := &Embedded{keyspace: newKeyspace(member.Server, client.Watcher), etcd: member, o: o, done: make(chan struct{})}
-	go e.maintain()
-	return e, nil
+	return member, err
 }
 
-func (o Options) config() *embed.Config {
-	c := embed.NewConfig()
-	c.Dir = o.Dir
-	c.Name = o.Name
-	if c.Name == "" {
-		c.Name = "master"
-	}
-	peer, _ := url.Parse(nobody)
-	c.ListenPeerUrls, c.ListenClientUrls = nil, nil // no socket at all
-	c.AdvertisePeerUrls, c.AdvertiseClientUrls = []url.URL{*peer}, []url.URL{}
-	c.InitialCluster = c.Name + "=" + nobody
-	c.TickMs, c.ElectionMs = loneTick, loneElection
-	c.QuotaBackendBytes = o.Quota
-	c.MaxRequestBytes = 8 << 20 // the API server bounds its requests itself
-	c.MaxWalFiles, c.MaxSnapFiles = walFilesMax, snapshotsMax
-	log := o.Log
-	if log == nil {
-		log = zap.NewNop()
-	}
-	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(log)
-	return c
+func (o *Options) databaseFile() string { return filepath.Join(o.Dir, "member", "snap", "db") }
+
+// exists tells whether the folder holds a member's data.
+func (o *Options) exists() bool {
+	logs, _ := filepath.Glob(filepath.Join(o.Dir, "member", "wal", "*.wal"))
+	return len(logs) > 0
 }
 
 // probeName is the file that tries whether the folder can be written; a crash may leave it behind.
@@ -129,7 +162,11 @@ func prepare(dir string) error {
 		return fmt.Errorf("the data folder cannot be read: %w", err)
 	}
 	for _, e := range entries {
-		if e.Name() != "member" && e.Name() != probeName {
+		switch e.Name() {
+		case "member", probeName:
+		case removedName:
+			return wasRemoved(dir)
+		default:
 			return fmt.Errorf("%s holds %s, which etcd did not write: choose an empty folder or one of an etcd member",
 				dir, e.Name())
 		}
@@ -143,18 +180,25 @@ func prepare(dir string) error {
 
 // Size implements store.Store.
 func (e *Embedded) Size(context.Context) (total, inUse int64, err error) {
-	b := e.etcd.Server.Backend()
+	b := e.gate.member().server.Backend()
 	return b.Size(), b.SizeInUse(), nil
 }
 
-// Close implements store.Store.
+// closeWait is how long requests in flight may take to end when the store closes.
+const closeWait = time.Second
+
+// Close implements store.Store. The leader of a group hands its leadership over first.
 func (e *Embedded) Close() error {
 	if e.closing.Err() != nil {
 		return nil
 	}
 	e.close()
 	<-e.done
-	e.etcd.Close()
+	e.care.Lock()
+	defer e.care.Unlock()
+	e.snapshots.end(store.ErrClosed)
+	e.gate.shut(closeWait)
+	e.gate.member().leave()
 	return nil
 }
 

@@ -87,7 +87,7 @@ func (c *compaction) take(ctx context.Context) error {
 
 // giveSpaceBack defragments when that pays.
 func (e *Embedded) giveSpaceBack() {
-	b := e.etcd.Server.Backend()
+	b := e.gate.member().server.Backend()
 	free := b.Size() - b.SizeInUse()
 	if free < defragmentMin || free < b.Size()/2 {
 		return
@@ -100,7 +100,7 @@ func (e *Embedded) giveSpaceBack() {
 // checkSpace warns before the quota is reached. Once it has been, it makes what space there is to make and
 // clears the alarm when writing is possible again.
 func (e *Embedded) checkSpace() {
-	server := e.etcd.Server
+	server := e.gate.member().server
 	size := server.Backend().Size()
 	full := false
 	for _, a := range server.Alarms() {

@@ -1,0 +1,129 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+
+	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
+
+	"github.com/wheelhouse-k8s/wheelhouse/store"
+)
+
+// adopt makes a ready member the one that serves.
+func (e *Embedded) adopt(r *running) {
+	e.gate.now.Store(r)
+	go e.attend(r)
+	if r.grouped {
+		go e.gate.leaders.follow(r.server)
+	}
+	e.gate.leaders.change(true)
+}
+
+// Group makes a member that is alone one that others can join: it is opened again with a door for them, and its address is
+// written into the membership. Requests wait meanwhile, and watches go on. For a member of a group it changes the settings.
+func (e *Embedded) Group(ctx context.Context, p Peer) error {
+	if _, err := peerURL(p.URL); err != nil {
+		return err
+	}
+	e.care.Lock()
+	defer e.care.Unlock()
+	if err := e.setPeerURL(ctx, p.URL); err != nil {
+		return err
+	}
+	return e.reopen(&p)
+}
+
+// Reload opens a member of a group again, so that it trusts the authorities that its files hold now. A leader hands its
+// leadership over first. A member that is alone has nothing to reload.
+func (e *Embedded) Reload(ctx context.Context) error {
+	e.care.Lock()
+	defer e.care.Unlock()
+	if !e.gate.member().grouped {
+		return nil
+	}
+	e.stepDown(ctx)
+	return e.reopen(e.o.Peer)
+}
+
+// Grouped tells whether the member has a door for others now.
+func (e *Embedded) Grouped() bool { return e.gate.member().grouped }
+
+// reopen closes the member and opens it as one of a group. If that fails it opens it as it was. Held by care.
+func (e *Embedded) reopen(p *Peer) error {
+	if e.closing.Err() != nil {
+		return store.ErrClosed
+	}
+	e.snapshots.end(fmt.Errorf("%w: the member was opened again, take another snapshot", store.ErrUnavailable))
+	e.gate.mu.Lock()
+	defer e.gate.mu.Unlock()
+	if why := e.gate.why.Load(); why != nil {
+		return *why
+	}
+	old, before := e.gate.member(), e.o.Peer
+	if before == nil || before.Listen != p.Listen { // an address that is taken must not cost the present member
+		door, err := openDoor(p)
+		if err != nil {
+			return err
+		}
+		door.close()
+	}
+	old.leave()
+	ctx, cancel := context.WithTimeout(e.closing, readyWait)
+	defer cancel()
+	e.o.Peer = p
+	fresh, err := e.start(ctx, startOptions{grouped: true})
+	if err == nil {
+		e.adopt(fresh)
+		return nil
+	}
+	e.o.Peer = before
+	fresh, again := e.start(ctx, startOptions{grouped: old.grouped})
+	if again != nil {
+		e.gate.end(fmt.Errorf("%w: the store could not be opened again: %w", store.ErrClosed, again))
+		e.o.Fatal(again)
+		return err
+	}
+	e.adopt(fresh)
+	return err
+}
+
+// SetPeerURL changes the address under which the others reach this member.
+func (e *Embedded) SetPeerURL(ctx context.Context, address string) error {
+	if _, err := peerURL(address); err != nil {
+		return err
+	}
+	return e.setPeerURL(ctx, address)
+}
+
+func (e *Embedded) setPeerURL(ctx context.Context, address string) error {
+	self := e.ID()
+	return e.configure(ctx, "the address of this master was not changed",
+		func(members []Member) bool {
+			i := find(members, self)
+			return i >= 0 && members[i].PeerURL == address
+		},
+		func(ctx context.Context, r *running) error {
+			m := r.server.Cluster().Member(r.server.MemberID())
+			if m == nil {
+				return errors.New("this master is not a member")
+			}
+			_, err := r.server.UpdateMember(ctx, membership.Member{ID: m.ID,
+				RaftAttributes: membership.RaftAttributes{PeerURLs: []string{address}, IsLearner: m.IsLearner}})
+			return err
+		})
+}
+
+func peerURL(address string) (*url.URL, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "https" || u.Port() == "" || u.Path != "" {
+		return nil, fmt.Errorf("%q is not an address for other masters: it must look like https://HOST:PORT", address)
+	}
+	return u, nil
+}
+
+func find(members []Member, id uint64) int {
+	return slices.IndexFunc(members, func(m Member) bool { return m.ID == id })
+}

@@ -1,0 +1,211 @@
+package etcd
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/pkg/v3/featuregate"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.etcd.io/etcd/server/v3/features"
+	"go.etcd.io/raft/v3/raftpb"
+)
+
+const (
+	// nobody is the peer address of a member without peers: it is written into the membership and never dialled.
+	nobody = "http://localhost:2380"
+	// A member without peers has nobody to wait for, but its lessor and its log follow its ticks.
+	loneTick, loneElection = 50, 250
+	// Members of a group keep etcd's usual ticks, in milliseconds: a leader that is silent for an election time, and up
+	// to twice that, is replaced.
+	groupTick, groupElection = 100, 1000
+	// walFilesMax and snapshotsMax bound what is kept of the log.
+	walFilesMax, snapshotsMax = 5, 3
+	// requestMax in bytes; the API server bounds its requests itself.
+	requestMax = 8 << 20
+	// learnersMax bounds the members that join at the same time.
+	learnersMax = 16
+	// compareEvery is how often a leader compares its copy of what was compacted with the others'.
+	compareEvery = time.Minute
+)
+
+// errNotAlone: a member was started alone, and its log says that it has peers.
+var errNotAlone = errors.New("this master belongs to a group: start it with the settings that it is reached under by the others")
+
+// running is a started member, and what serves it.
+type running struct {
+	etcd    *embed.Etcd
+	server  *etcdserver.EtcdServer
+	watcher clientv3.Watcher
+	grouped bool
+	door    *door // nil unless grouped
+	log     *watchedLog
+	failed  func() bool
+	leaving atomic.Bool // it ends because this process wants it to
+}
+
+type startOptions struct {
+	grouped, joining, forceNew bool
+}
+
+// start starts the member and waits until it is ready.
+func (e *Embedded) start(ctx context.Context, s startOptions) (*running, error) {
+	r := &running{grouped: s.grouped, failed: e.gate.hasFailed}
+	r.log = newWatchedLog(e)
+	config := e.config(s, r.log)
+	if s.grouped {
+		var err error
+		if r.door, err = openDoor(e.o.Peer); err != nil {
+			return nil, err
+		}
+		e.peers.reset()
+	}
+	member, err := startEtcd(e.o, config)
+	if err != nil {
+		r.door.close()
+		return nil, e.explain(r, fmt.Errorf("etcd does not start in %s: %w", e.o.Dir, err))
+	}
+	r.etcd, r.server = member, member.Server
+	r.door.serve(r.server, r.log.logger)
+	if err := e.ready(ctx, r); err != nil {
+		r.leave()
+		return nil, err
+	}
+	r.watcher = v3client.New(r.server).Watcher
+	return r, nil
+}
+
+func (e *Embedded) config(s startOptions, log *watchedLog) *embed.Config {
+	c := embed.NewConfig()
+	c.Dir = e.o.Dir
+	c.Name = e.o.Name
+	c.ListenPeerUrls, c.ListenClientUrls = nil, nil // peers come in at our own door, clients by function calls
+	c.QuotaBackendBytes = e.o.Quota
+	c.MaxRequestBytes = requestMax
+	c.MaxWalFiles, c.MaxSnapFiles = walFilesMax, snapshotsMax
+	c.MaxLearners = learnersMax
+	c.ForceNewCluster = s.forceNew
+	c.CompactHashCheckTime = e.o.compareEvery
+	c.TickMs, c.ElectionMs = loneTick, loneElection
+	address := nobody
+	// A token of its own keeps two clusters from ever taking each other's members for their own.
+	c.InitialClusterToken = rand.Text()
+	if s.grouped {
+		c.TickMs, c.ElectionMs = groupTick, groupElection
+		gates := c.ServerFeatureGate.(featuregate.MutableFeatureGate)
+		_ = gates.SetFromMap(map[string]bool{
+			string(features.CompactHashCheck):    true,
+			string(features.InitialCorruptCheck): !e.o.startUnchecked,
+		})
+		p := e.o.Peer
+		address = p.URL
+		c.PeerTLSInfo = transport.TLSInfo{CertFile: p.CertFile, KeyFile: p.KeyFile, TrustedCAFile: p.CAFile, ClientCertAuth: true}
+	}
+	at, _ := url.Parse(address)
+	c.AdvertisePeerUrls, c.AdvertiseClientUrls = []url.URL{*at}, []url.URL{}
+	c.InitialCluster = c.Name + "=" + address
+	if s.joining {
+		c.ClusterState = embed.ClusterStateFlagExisting
+		all := []string{c.InitialCluster}
+		for name, address := range e.o.Join.Cluster {
+			if name != c.Name {
+				all = append(all, name+"="+address)
+			}
+		}
+		c.InitialCluster = strings.Join(all, ",")
+	}
+	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(log.logger)
+	return c
+}
+
+const (
+	// watchStart is how often a start is looked after.
+	watchStart = 5 * time.Millisecond
+	// tellWaiting is how often the operator is told whom a start waits for.
+	tellWaiting = 15 * time.Second
+)
+
+// ready waits until the member can serve. A member that is the only voter is told to lead at once, instead of after an
+// election time in which nobody else could have answered.
+func (e *Embedded) ready(ctx context.Context, r *running) error {
+	look, tell := time.NewTicker(watchStart), time.NewTicker(tellWaiting)
+	defer look.Stop()
+	defer tell.Stop()
+	for {
+		select {
+		case <-r.server.ReadyNotify():
+			if !r.grouped && len(r.server.Cluster().Members()) > 1 {
+				return errNotAlone
+			}
+			return nil
+		case <-r.server.StopNotify():
+			return e.explain(r, errors.New("etcd stopped during its start"))
+		case <-ctx.Done():
+			return e.explain(r, fmt.Errorf("etcd in %s was not ready in time: %w%s", e.o.Dir, ctx.Err(), e.waitsFor(r)))
+		case <-tell.C:
+			if r.grouped {
+				e.o.Warn("the store starts" + e.waitsFor(r))
+			}
+		case <-look.C:
+			if !r.grouped && len(r.server.Cluster().Members()) > 1 {
+				return errNotAlone
+			}
+			campaign(ctx, r.server)
+		}
+	}
+}
+
+// waitsFor names the members that a start may be waiting for.
+func (e *Embedded) waitsFor(r *running) string {
+	var names []string
+	for _, m := range r.server.Cluster().Members() {
+		if m.ID != r.server.MemberID() && e.peers.since(uint64(m.ID)).IsZero() {
+			names = append(names, nameOf(m.Name, m.PeerURLs))
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "; not connected to " + strings.Join(names, ", ") + ": most masters must run"
+}
+
+// campaign makes the only voter lead.
+func campaign(ctx context.Context, server *etcdserver.EtcdServer) {
+	if server.Leader() != 0 {
+		return
+	}
+	self := server.MemberID()
+	for _, m := range server.Cluster().Members() {
+		if m.IsLearner == (m.ID == self) { // another voter, or this one is none
+			return
+		}
+	}
+	id := uint64(self)
+	// It is the message by which a leader that leaves makes another one stand for election without delay.
+	_ = server.Process(ctx, &raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), From: &id, To: &id})
+}
+
+// leave ends the member. One that failed is left as it is: it could wait for ever for what failed.
+func (r *running) leave() {
+	r.leaving.Store(true)
+	if r.watcher != nil {
+		r.watcher.Close()
+	}
+	if !r.failed() {
+		r.etcd.Close()
+	}
+	r.door.close()
+}
+
+// walDir is where the log is.
+func (o *Options) walDir() string { return filepath.Join(o.Dir, "member", "wal") }
