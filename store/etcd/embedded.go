@@ -78,6 +78,7 @@ func Open(ctx context.Context, o Options) (*Embedded, error) {
 		return nil, err
 	}
 	e.keyspace = newKeyspace(e.gate, memberWatcher{e.gate})
+	e.keyspace.member = e.gate
 	e.adopt(member)
 	go e.maintain()
 	return e, nil

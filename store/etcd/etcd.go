@@ -32,6 +32,7 @@ type keyspace struct {
 	watcher clientv3.Watcher
 	leases  leases
 	asking  asking
+	member  *gate           // nil unless a member in this process answers
 	closing context.Context // ends when the store is closed
 	close   context.CancelFunc
 }

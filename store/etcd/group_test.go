@@ -15,8 +15,11 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
 // group is three masters' members in one process, and the certificates between them.
@@ -190,4 +193,100 @@ func TestThree(t *testing.T) {
 	}
 	t.Log(g.members[2].Members(t.Context()))
 	t.Log(time.Since(start), g.warnings)
+}
+
+func TestReopen(t *testing.T) {
+	g := newGroup(t)
+	g.options = append(g.options, Options{Dir: filepath.Join(g.dir, "m0"), Name: "m0", CompactionInterval: -1, Warn: g.warn("m0")})
+	e := g.open(0)
+	ctx, cancel := context.WithCancel(t.Context())
+	w := e.Watch(ctx, "/", store.WatchOptions{})
+	fromOne := e.Watch(ctx, "/", store.WatchOptions{From: 1})
+	count := func(w store.Watch) chan map[string]int {
+		out := make(chan map[string]int, 1)
+		go func() {
+			seen := map[string]int{}
+			var last int64
+			for b := range w.C() {
+				for _, ev := range b.Events {
+					seen[ev.Key]++
+					if ev.Revision <= last {
+						t.Error("revisions go back")
+					}
+					last = ev.Revision
+				}
+				if seen["/end"] > 0 {
+					break
+				}
+			}
+			out <- seen
+		}()
+		return out
+	}
+	a, b := count(w), count(fromOne)
+	stop := make(chan struct{})
+	var written sync.Map
+	var slowest atomic.Int64
+	var wg sync.WaitGroup
+	var n atomic.Int64
+	for i := range 8 {
+		wg.Go(func() {
+			for j := 0; ; j++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				key := fmt.Sprintf("/%d/%d", i, j)
+				start := time.Now()
+				if _, err := e.Create(ctx, key, []byte("x"), 0); err != nil {
+					t.Error(err)
+					return
+				}
+				n.Add(1)
+				slowest.Store(max(slowest.Load(), int64(time.Since(start))))
+				written.Store(key, true)
+			}
+		})
+	}
+	time.Sleep(200 * time.Millisecond)
+	start := time.Now()
+	g.must(e.Group(ctx, *g.peer()))
+	t.Log("Group", time.Since(start), n.Load(), "slowest", time.Duration(slowest.Load()))
+	time.Sleep(200 * time.Millisecond)
+	start = time.Now()
+	g.must(e.Reload(ctx))
+	t.Log("Reload", time.Since(start), n.Load(), "slowest", time.Duration(slowest.Load()))
+	time.Sleep(200 * time.Millisecond)
+	close(stop)
+	wg.Wait()
+	_, err := e.Create(ctx, "/end", nil, 0)
+	g.must(err)
+	for _, c := range []chan map[string]int{a, b} {
+		select {
+		case seen := <-c:
+			missing := 0
+			written.Range(func(key, _ any) bool {
+				if seen[key.(string)] != 1 {
+					missing++
+				}
+				return true
+			})
+			t.Log(len(seen), "seen; missing", missing)
+			if missing > 0 {
+				t.Error("missing", missing)
+			}
+		case <-time.After(5 * time.Second):
+			t.Fatal("watch did not end", w.Err(), fromOne.Err())
+		}
+	}
+	cancel()
+	start = time.Now()
+	g.must(e.Close())
+	t.Log("Close", time.Since(start))
+	for range 5 {
+		start = time.Now()
+		g.open(0).Close()
+		t.Log("open+close", time.Since(start))
+	}
 }

@@ -20,6 +20,8 @@ type watch struct {
 	err      error // guarded by mu
 	progress func(context.Context) error
 	open     func(*store.Entry)
+	// next is the first revision that was not delivered, 0 if that is not known; only the goroutine that follows uses it.
+	next int64
 }
 
 func (w *watch) C() <-chan store.Batch { return w.c }
@@ -36,17 +38,14 @@ func (w *watch) Progress(ctx context.Context) error { return w.progress(ctx) }
 func (k *keyspace) Watch(ctx context.Context, prefix string, o store.WatchOptions) store.Watch {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(k.closing, cancel)
-	w := &watch{keys: k, ctx: ctx, c: make(chan store.Batch, 16), open: o.Open}
+	w := &watch{keys: k, ctx: ctx, c: make(chan store.Batch, 16), open: o.Open, next: o.From}
 	w.progress = func(context.Context) error { return k.errorOf(ctx, k.asking.ask(ctx, k.closing, k.watcher)) }
-	options := []clientv3.OpOption{clientv3.WithPrefix(), clientv3.WithProgressNotify()}
-	if o.From > 0 {
-		options = append(options, clientv3.WithRev(o.From))
-	}
+	options := []clientv3.OpOption{clientv3.WithPrefix(), clientv3.WithProgressNotify(), clientv3.WithCreatedNotify()}
 	if o.Previous {
 		options = append(options, clientv3.WithPrevKV())
 	}
 	go func() {
-		err := w.follow(k.watcher.Watch(ctx, prefix, options...))
+		err := w.run(prefix, options)
 		cancel()
 		stop()
 		w.mu.Lock()
@@ -55,6 +54,27 @@ func (k *keyspace) Watch(ctx context.Context, prefix string, o store.WatchOption
 		close(w.c)
 	}()
 	return w
+}
+
+// run watches, and goes on where it was if a member in this process was opened again meanwhile. (The client of other servers
+// does so itself.)
+func (w *watch) run(prefix string, options []clientv3.OpOption) error {
+	opened, why := w.keys.opened()
+	for why == nil {
+		from := options[:len(options):len(options)]
+		if w.next > 0 {
+			from = append(from, clientv3.WithRev(w.next))
+		}
+		err := w.follow(w.keys.watcher.Watch(w.ctx, prefix, from...))
+		if w.ctx.Err() != nil || errors.Is(err, store.ErrCompacted) {
+			return err
+		}
+		before := opened
+		if opened, why = w.keys.opened(); why == nil && opened == before {
+			return err
+		}
+	}
+	return w.keys.errorOf(w.ctx, why)
 }
 
 // askEvery bounds how often etcd is asked for progress: its answer goes to all watches at once, and many watches that asked
@@ -126,10 +146,15 @@ func (w *watch) deliver(r *clientv3.WatchResponse) (done bool, err error) {
 		return true, w.keys.errorOf(w.ctx, err)
 	}
 	if r.Created {
+		if w.next == 0 {
+			w.next = r.Header.Revision + 1
+		}
 		return false, nil
 	}
+	b := batchOf(r)
 	select {
-	case w.c <- batchOf(r).Opened(w.open):
+	case w.c <- b.Opened(w.open):
+		w.next = b.Revision + 1
 		return false, nil
 	case <-w.ctx.Done():
 		return true, w.ended()
