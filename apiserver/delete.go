@@ -90,6 +90,9 @@ func (c *call) delete(ctx context.Context) (*Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.authorizeUnsafe(ctx); err != nil {
+		return nil, err
+	}
 	item, removed, err := c.rt.resource.Delete(ctx, c.Namespace, c.Name, o)
 	if err != nil {
 		return nil, err
@@ -98,13 +101,26 @@ func (c *call) delete(ctx context.Context) (*Response, error) {
 	if orphan := c.DeleteOptions.OrphanDependents; !removed && orphan != nil && !*orphan { //nolint:staticcheck // old clients set it
 		resp.Code = http.StatusAccepted
 	}
-	if !removed || c.rt.info.DeleteReturnsObject {
+	if !removed || c.rt.info.DeleteReturnsObject && item != nil {
 		resp.Item = item
 		return resp, nil
 	}
-	resp.Object = &metav1.Status{Status: metav1.StatusSuccess, Details: &metav1.StatusDetails{
-		Name: c.Name, Group: c.rt.info.GVK.Group, Kind: c.rt.info.Plural, UID: item.Object().GetUID()}}
+	details := &metav1.StatusDetails{Name: c.Name, Group: c.rt.info.GVK.Group, Kind: c.rt.info.Plural}
+	if item != nil {
+		details.UID = item.Object().GetUID()
+	}
+	resp.Object = &metav1.Status{Status: metav1.StatusSuccess, Details: details}
 	return resp, nil
+}
+
+// authorizeUnsafe: who deletes what cannot be read, past finalizers and admission, needs a verb of its own.
+func (c *call) authorizeUnsafe(ctx context.Context) error {
+	if unsafe := c.DeleteOptions.IgnoreStoreReadErrorWithClusterBreakingPotential; unsafe == nil || !*unsafe {
+		return nil
+	}
+	a := c.s.attributesOf(c.Request)
+	a.Verb = "unsafe-delete-ignore-read-errors"
+	return c.s.authorize(ctx, a)
 }
 
 func (c *call) deleteCollection(ctx context.Context) (*Response, error) {

@@ -138,7 +138,7 @@ func (r *Resource) createError(err error, obj kind.Object) error {
 	if obj.GetGenerateName() != "" {
 		exists = apierrors.NewGenerateNameConflict(r.gr(), obj.GetName(), 1)
 	}
-	if conflict.Present != nil {
+	if conflict.Present != nil && conflict.Present.Sealed == nil {
 		if i := r.reg.read(r.table, conflict.Present); i != nil && i.Object().GetDeletionTimestamp() != nil {
 			exists.ErrStatus.Message = fmt.Sprintf("object is being deleted: %s", exists.ErrStatus.Message)
 		}

@@ -26,8 +26,11 @@ type DeleteOptions struct {
 }
 
 // Delete removes an object, or marks it for removal: preconditions, grace, finalizers and propagation apply.
-// The item is the last (or the marked) state; removed tells that it is gone from the store.
+// The item is the last (or the marked) state, nil if that could not be read; removed tells that it is gone from the store.
 func (r *Resource) Delete(ctx context.Context, namespace, name string, o DeleteOptions) (item *Item, removed bool, err error) {
+	if unreadableOnly(&o.DeleteOptions) {
+		return nil, true, r.deleteUnreadable(ctx, namespace, name, o)
+	}
 	err = r.race(ctx, namespace, name, "delete", func(present *Item, certain bool) error {
 		if present == nil {
 			return apierrors.NewNotFound(r.gr(), name)
@@ -255,9 +258,9 @@ func (r *Resource) writeMarked(ctx context.Context, present *Item, certain bool,
 	switch {
 	case err != nil:
 		return nil, apierrors.NewInternalError(err)
-	case string(i.value) == string(present.value) && !certain:
+	case string(i.value) == string(present.value) && !present.stale && !certain:
 		return nil, errStale
-	case string(i.value) == string(present.value):
+	case string(i.value) == string(present.value) && !present.stale:
 		return present, nil
 	case dryRun:
 		i.settle(present.revision)

@@ -127,9 +127,14 @@ func offer(m map[string]*bucket, value string, c *change) {
 
 // expire ends all watches.
 func (s *watchers) expire(revision int64) {
+	s.end(func(w *Watcher) error { return expiredWatch(w.since, revision) })
+}
+
+// end ends all watches with an error.
+func (s *watchers) end(why func(*Watcher) error) {
 	end := func(b *bucket) {
 		for _, w := range b.members {
-			w.fail(expiredWatch(w.since, revision))
+			w.fail(why(w))
 		}
 	}
 	end(&s.all)

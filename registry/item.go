@@ -31,6 +31,9 @@ type Item struct {
 	json   atomic.Pointer[[]byte]
 	// hot is set while the item's event is recent enough for its JSON to be kept for other watchers.
 	hot atomic.Bool
+	// stale tells that the store keeps the value in a form that a write would replace. It is known only of items that were
+	// read from the store for a change.
+	stale bool
 }
 
 // shape is what items of one kind have in common.

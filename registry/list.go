@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -64,6 +65,9 @@ func (r *Resource) List(ctx context.Context, o ListOptions) (*List, error) {
 		err = r.reg.waitAtLeast(ctx, max(l.minimum, l.exact))
 	}
 	if err != nil {
+		return nil, err
+	}
+	if err := r.table.legible(cmp.Or(l.single(), l.scope())); err != nil {
 		return nil, err
 	}
 	list, err := r.read(ctx, l)
@@ -234,6 +238,9 @@ func (r *Resource) readPast(ctx context.Context, l *listing) (*List, error) {
 		}
 		for n := range page.Entries {
 			e := &page.Entries[n]
+			if e.Sealed != nil && r.table.well(e.Key) {
+				return nil, r.sealedPast(e)
+			}
 			i := r.pastItem(e)
 			if i == nil || !l.matches(i) {
 				continue

@@ -22,6 +22,7 @@ const (
 // Run loads the mirror and keeps it up to date by one watch over all keys, until ctx ends.
 // It returns nil then, or an error if the store has been closed.
 func (r *Registry) Run(ctx context.Context) error {
+	r.life = ctx
 	reload := true
 	pause := pauseMin
 	for {
@@ -34,9 +35,13 @@ func (r *Registry) Run(ctx context.Context) error {
 			return err
 		}
 		// A watch that broke is taken up where it ended; only lost history needs everything anew.
-		reload = !r.loaded() || errors.Is(err, store.ErrCompacted) || errors.Is(err, store.ErrFutureRevision)
+		asked := r.again.Swap(false)
+		reload = asked || !r.loaded() || errors.Is(err, store.ErrCompacted) || errors.Is(err, store.ErrFutureRevision)
 		if r.Applied() > before {
 			pause = pauseMin
+		}
+		if asked {
+			continue
 		}
 		r.log.Warn("the registry's watch of the store ended", "error", err, "revision", r.Applied(), "reload", reload)
 		select {
@@ -57,6 +62,7 @@ func (r *Registry) follow(ctx context.Context, reload bool) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	r.cancelWatch.Store(&cancel)
 	// It begins with the last revision that is applied already: etcd reports no progress to anybody while one of the
 	// watches begins in the future, and watches of history would wait until somebody writes.
 	watch := r.store.Watch(ctx, Root, store.WatchOptions{From: max(r.Applied(), 1)})
@@ -88,6 +94,13 @@ func (r *Registry) applyBatch(batch store.Batch) {
 		if t == nil || !t.well(e.Key) {
 			r.countUnknown(e)
 			continue
+		}
+		if e.Sealed != nil {
+			r.seal(t, &e.Entry)
+			continue
+		}
+		if t.sealedCount.Load() > 0 {
+			t.unseal(e.Key)
 		}
 		if len(t.pending) == 0 {
 			touched = append(touched, t)
@@ -137,6 +150,7 @@ func (r *Registry) route(key string) *table {
 // the changes that this takes.
 func (r *Registry) load(ctx context.Context) error {
 	found := map[*table][]*Item{}
+	sealed := map[*table]map[string]error{}
 	var revision, unknown int64
 	for o := (store.ListOptions{Limit: loadPage}); ; {
 		page, err := r.store.List(ctx, Root, o)
@@ -151,7 +165,17 @@ func (r *Registry) load(ctx context.Context) error {
 				unknown++
 				continue
 			}
-			if i := r.read(t, e); i != nil {
+			i := (*Item)(nil)
+			if e.Sealed == nil {
+				i = r.read(t, e)
+			} else {
+				if sealed[t] == nil {
+					sealed[t] = map[string]error{}
+				}
+				sealed[t][e.Key] = e.Sealed
+				i = t.get(e.Key) // its last readable state stays
+			}
+			if i != nil {
 				found[t] = append(found[t], i)
 			}
 		}
@@ -165,11 +189,13 @@ func (r *Registry) load(ctx context.Context) error {
 	again := r.loaded()
 	now := r.now()
 	for _, t := range r.tables {
+		unsealed := r.reseal(t, sealed[t])
 		switch {
 		case !again:
 			t.fill(found[t], revision)
-		case revision < r.Applied():
-			// The store went back in time (it was restored): no watcher can go on from where it is.
+		case revision < r.Applied() || unsealed:
+			// The store went back in time (it was restored), or old changes become readable only now: no watcher can go on
+			// from where it is.
 			t.turnBack(revision)
 			t.replace(found[t], revision, now)
 		default:

@@ -64,6 +64,15 @@ type Registry struct {
 	watch atomic.Pointer[store.Watch]
 	// unknown counts keys below Root that belong to no table, unreadable the values that could not be read.
 	unknown, unreadable atomic.Int64
+
+	// life ends with Run. again asks Run to load everything anew, after cancelWatch.
+	life        context.Context
+	again       atomic.Bool
+	cancelWatch atomic.Pointer[context.CancelFunc]
+	unsealing   struct {
+		running atomic.Bool
+		kick    chan struct{}
+	}
 }
 
 // Root is the prefix of all keys.
@@ -76,6 +85,7 @@ func New(o Options) (*Registry, error) {
 		byResource: map[schema.GroupResource]*Resource{}, byVersion: map[schema.GroupVersionResource]*Resource{},
 		byPrefix: map[string]*table{},
 	}
+	r.unsealing.kick = make(chan struct{}, 1)
 	if r.now == nil {
 		r.now = time.Now
 	}

@@ -94,7 +94,11 @@ func (r *Resource) Get(ctx context.Context, namespace, name, resourceVersion str
 	if err := r.reg.reach(ctx, resourceVersion, revision); err != nil {
 		return nil, err
 	}
-	i := r.served(r.table.get(r.key(namespace, name)))
+	key := r.key(namespace, name)
+	if err := r.table.legible(key); err != nil {
+		return nil, err
+	}
+	i := r.served(r.table.get(key))
 	if i == nil {
 		return nil, apierrors.NewNotFound(r.gr(), name)
 	}

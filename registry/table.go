@@ -4,6 +4,7 @@ import (
 	"math"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/btree"
@@ -46,6 +47,10 @@ type table struct {
 	window     window
 	watchers   watchers
 	bytes      int64 // of all stored values
+
+	// sealed are the keys whose values the store cannot decrypt, and why; sealedCount is their number.
+	sealed      map[string]error
+	sealedCount atomic.Int64 // changed with mu held
 }
 
 // snapshot is the table at the revisions from..to. It never changes, except that to is set when the table goes on.
@@ -301,6 +306,7 @@ func (t *table) replace(items []*Item, revision int64, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.window.reset(revision)
+	t.last = max(t.last, revision)
 }
 
 func uidOf(i *Item) string {

@@ -94,7 +94,7 @@ func (r *Resource) race(ctx context.Context, namespace, name, verb string, attem
 			if readErr != nil {
 				return storeError(readErr, r.gr(), verb)
 			}
-			if newer != nil && newer.revision == present.revision {
+			if newer != nil && newer.revision == present.revision && !newer.stale {
 				if !errors.Is(err, errStale) {
 					return r.raceError(err, verb)
 				}
@@ -150,10 +150,14 @@ func (r *Resource) readPresent(e *store.Entry) (*Item, error) {
 	if e == nil {
 		return nil, nil
 	}
+	if e.Sealed != nil {
+		return nil, apierrors.NewInternalError(e.Sealed)
+	}
 	i, err := r.table.read(e.Key, e.Value, e.Revision)
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
+	i.stale = e.Stale
 	return i, nil
 }
 
@@ -310,7 +314,7 @@ func (u *updating) write(ctx context.Context, present *Item, new, old kind.Objec
 		settle(false)
 		return nil, apierrors.NewInternalError(err)
 	}
-	same := bytes.Equal(i.value, present.value)
+	same := bytes.Equal(i.value, present.value) && !present.stale
 	if same || u.o.DryRun {
 		settle(false)
 	}

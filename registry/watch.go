@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -76,6 +77,9 @@ func (r *Resource) Watch(ctx context.Context, o WatchOptions) (*Watcher, error) 
 		err = r.reg.waitAtLeast(ctx, revision)
 	case !initial && o.ResourceVersion == "":
 		revision, err = r.reg.current(ctx)
+	}
+	if err == nil {
+		err = r.table.legible(cmp.Or(w.filter.single(), w.filter.scope()))
 	}
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -213,6 +217,11 @@ func (r *Resource) recall(ctx context.Context, w *Watcher, batch store.Batch) (d
 		if e.Revision > w.since {
 			w.caughtUp()
 			return true, nil
+		}
+		for _, entry := range []*store.Entry{&e.Entry, e.Prev} {
+			if entry != nil && entry.Sealed != nil {
+				return false, r.sealedPast(entry)
+			}
 		}
 		if err := w.remember(ctx, r.past(e)); err != nil {
 			return false, err
