@@ -1,12 +1,9 @@
-// Package failures breaks running masters and nodes, and checks what users were promised.
 package failures
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"math/rand"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -19,36 +16,6 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/test/process"
 )
-
-var (
-	rounds = flag.Int("rounds", 6, "how often the kill test kills the master")
-	seed   = flag.Int64("seed", 1, "seed of the kill test's choices")
-)
-
-// patience is how long a test waits for what must happen.
-const patience = 60 * time.Second
-
-// binary is the command under test, built once.
-var binary string
-
-func TestMain(m *testing.M) {
-	flag.Parse()
-	os.Exit(run(m))
-}
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "failures")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	if binary, err = process.Build("../..", dir); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
-}
 
 // eventually waits until a condition holds; the condition says what is missing.
 func eventually(t *testing.T, what string, condition func() error) {

@@ -31,13 +31,17 @@ func Build(root, dir string) (string, error) {
 	if binary := os.Getenv(BinaryVariable); binary != "" {
 		return out, os.Symlink(binary, out)
 	}
-	build := exec.Command("go", "build", "-o", out, "./cmd/wheelhouse")
-	build.Dir = root
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build: %w\n%s", err, text)
+	return out, build(root, out)
+}
+
+func build(root, out string, flags ...string) error {
+	cmd := exec.Command("go", append(append([]string{"build"}, flags...), "-o", out, "./cmd/wheelhouse")...)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build: %w\n%s", err, text)
 	}
-	return out, nil
+	return nil
 }
 
 // Log collects what a process writes; it may be read while the process runs.

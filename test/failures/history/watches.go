@@ -56,6 +56,9 @@ type Watch struct {
 	Segments []*Segment
 }
 
+// Reached is the revision up to which the watch has surely been told everything.
+func (w *Watch) Reached() int64 { return w.Segments[len(w.Segments)-1].last() }
+
 // Timeline is every change that any watch saw, by revision.
 type Timeline map[int64]Event
 
@@ -76,8 +79,8 @@ func CheckWatches(watches []*Watch, ops []Op, final Segment) error {
 	}
 	first := watches[0].Segments[0]
 	for _, w := range watches {
-		if last := w.Segments[len(w.Segments)-1]; last.last() < final.Revision {
-			failed = append(failed, fmt.Errorf("%s ended at revision %d before the last list at %d", w.Name, last.last(), final.Revision))
+		if w.Reached() < final.Revision {
+			failed = append(failed, fmt.Errorf("%s ended at revision %d before the last list at %d", w.Name, w.Reached(), final.Revision))
 		}
 		if s := w.Segments[0]; s.Revision < first.Revision {
 			first = s

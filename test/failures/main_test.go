@@ -1,0 +1,68 @@
+// Package failures breaks running masters and nodes, and checks what users were promised.
+package failures
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/wheelhouse-k8s/wheelhouse/test/process"
+)
+
+var (
+	rounds = flag.Int("rounds", 6, "how often the kill tests kill a master")
+	seed   = flag.Int64("seed", 1, "seed of the tests' choices")
+	long   = flag.Bool("long", false, "run the long form: also what needs a build of its own or a long time")
+)
+
+// patience is how long a test waits for what must happen.
+const patience = 60 * time.Second
+
+// binary is the command under test, and skewed, in the long form only, the same with a clock that can be set wrong. They
+// are built once, while the program still has a network.
+var (
+	binary = os.Getenv(binaryVariable)
+	skewed = os.Getenv(skewedVariable)
+)
+
+const (
+	binaryVariable = "WHEELHOUSE_TEST_BUILT"
+	skewedVariable = "WHEELHOUSE_TEST_SKEWED"
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (int, error) {
+	var env []string
+	if !process.Isolated() {
+		dir, err := os.MkdirTemp("", "failures")
+		if err != nil {
+			return 1, err
+		}
+		defer os.RemoveAll(dir)
+		if binary, err = process.Build("../..", dir); err != nil {
+			return 1, err
+		}
+		env = append(env, binaryVariable+"="+binary)
+		if *long {
+			if skewed, err = process.BuildSkewed("../..", dir); err != nil {
+				return 1, err
+			}
+			env = append(env, skewedVariable+"="+skewed)
+		}
+	}
+	if code, done, err := process.Isolate(env...); done || err != nil {
+		return code, err
+	}
+	return m.Run(), nil
+}
