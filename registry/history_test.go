@@ -26,7 +26,7 @@ func TestManyWatchesOfHistory(t *testing.T) {
 	ctx, cancel := context.WithTimeout(bg, 20*time.Second)
 	defer cancel()
 	var all []*Watcher
-	for n := range 100 {
+	for n := range 1000 {
 		w, err := restarted.Watch(ctx, WatchOptions{ResourceVersion: "5", Namespace: fmt.Sprint("quiet-", n)})
 		if err != nil {
 			t.Fatal(err)

@@ -63,8 +63,8 @@ func (r *Registry) follow(ctx context.Context, reload bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r.cancelWatch.Store(&cancel)
-	// It begins with the last revision that is applied already: etcd reports no progress to anybody while one of the
-	// watches begins in the future, and watches of history would wait until somebody writes.
+	// It begins with the last revision that is applied already: etcd reports no progress of a watch that begins in the
+	// future, and readers would wait until somebody writes.
 	watch := r.store.Watch(ctx, Root, store.WatchOptions{From: max(r.Applied(), 1)})
 	r.watch.Store(&watch)
 	defer r.watch.Store(nil)

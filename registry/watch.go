@@ -202,10 +202,9 @@ func (r *Resource) catchUp(ctx context.Context, w *Watcher, revision int64) erro
 	}
 }
 
-// catchingUpMax bounds the watches that read history at once. They share a stream with the mirror's own watch, and
-// etcd's client and server, joined in the process by channels, can wait for each other for ever when more beginnings
-// and ends of watches are under way than the server's queue of 16 holds.
-const catchingUpMax = 8
+// catchingUpMax bounds the watches that read history at once: as many as etcd serves in one turn, of which it makes ten a
+// second. Each holds a part of history in memory until its reader has taken it.
+const catchingUpMax = 512
 
 // historyAsk is how often a watch of history is asked how far it is.
 const historyAsk = 20 * time.Millisecond

@@ -77,7 +77,7 @@ func Open(ctx context.Context, o Options) (*Embedded, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.keyspace = newKeyspace(e.gate, memberWatcher{e.gate})
+	e.keyspace = newKeyspace(e.gate, localWatches{newStream: e.gate.newStream, ended: e.gate.ended, call: e.gate}, names{})
 	e.keyspace.member = e.gate
 	e.adopt(member)
 	go e.maintain()

@@ -6,13 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	clientv3 "go.etcd.io/etcd/client/v3"
 	etcderrors "go.etcd.io/etcd/server/v3/etcdserver/errors"
+	"go.etcd.io/etcd/server/v3/lease"
 	"go.etcd.io/etcd/server/v3/storage/mvcc"
 
 	"github.com/wheelhouse-k8s/wheelhouse/store"
@@ -26,19 +27,19 @@ type caller interface {
 	LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error)
 }
 
-// keyspace is store.Store over any caller; watches go through the client, which resumes them.
+// keyspace is store.Store over any caller and opener of watches.
 type keyspace struct {
 	call    caller
-	watcher clientv3.Watcher
+	watches opener
+	names   names
 	leases  leases
-	asking  asking
 	member  *gate           // nil unless a member in this process answers
 	closing context.Context // ends when the store is closed
 	close   context.CancelFunc
 }
 
-func newKeyspace(call caller, watcher clientv3.Watcher) *keyspace {
-	k := &keyspace{call: call, watcher: watcher}
+func newKeyspace(call caller, watches opener, n names) *keyspace {
+	k := &keyspace{call: call, watches: watches, names: n}
 	k.leases.grant = call.LeaseGrant
 	k.closing, k.close = context.WithCancel(context.Background())
 	return k
@@ -46,21 +47,29 @@ func newKeyspace(call caller, watcher clientv3.Watcher) *keyspace {
 
 // Get implements store.Store.
 func (k *keyspace) Get(ctx context.Context, key string, revision int64) (store.Entry, int64, error) {
-	r, err := k.call.Range(ctx, &pb.RangeRequest{Key: []byte(key), Revision: revision})
+	r, err := k.call.Range(ctx, &pb.RangeRequest{Key: k.names.out(key), Revision: revision})
 	if err != nil {
 		return store.Entry{}, 0, k.errorOf(ctx, err)
 	}
 	if len(r.Kvs) == 0 {
 		return store.Entry{}, r.Header.Revision, store.ErrNotFound
 	}
-	return entryOf(r.Kvs[0]), r.Header.Revision, nil
+	return k.entryOf(r.Kvs[0]), r.Header.Revision, nil
 }
 
 // List implements store.Store.
 func (k *keyspace) List(ctx context.Context, prefix string, o store.ListOptions) (store.Page, error) {
+	key := k.names.out(prefix)
+	end := endOf(key)
+	if o.From > prefix {
+		key = end // past all
+		if strings.HasPrefix(o.From, prefix) {
+			key = k.names.out(o.From)
+		}
+	}
 	r, err := k.call.Range(ctx, &pb.RangeRequest{
-		Key:       []byte(max(prefix, o.From)),
-		RangeEnd:  []byte(clientv3.GetPrefixRangeEnd(prefix)),
+		Key:       key,
+		RangeEnd:  end,
 		Limit:     int64(o.Limit),
 		Revision:  o.Revision,
 		CountOnly: o.CountOnly,
@@ -75,7 +84,7 @@ func (k *keyspace) List(ctx context.Context, prefix string, o store.ListOptions)
 	if len(r.Kvs) > 0 {
 		page.Entries = make([]store.Entry, len(r.Kvs))
 		for i, kv := range r.Kvs {
-			page.Entries[i] = entryOf(kv)
+			page.Entries[i] = k.entryOf(kv)
 		}
 	}
 	return page, nil
@@ -92,14 +101,25 @@ func (k *keyspace) Update(ctx context.Context, key string, expect int64, value [
 }
 
 func (k *keyspace) put(ctx context.Context, key string, expect int64, value []byte, ttl time.Duration) (int64, error) {
-	lease, err := k.leases.forTTL(ctx, ttl)
-	if err != nil {
-		return 0, k.errorOf(ctx, err)
+	name := k.names.out(key)
+	for again := false; ; again = true {
+		id, err := k.leases.forTTL(ctx, ttl)
+		if err != nil {
+			return 0, k.errorOf(ctx, err)
+		}
+		revision, err := k.swap(ctx, name, expect, &pb.RequestOp{Request: &pb.RequestOp_RequestPut{
+			RequestPut: &pb.PutRequest{Key: name, Value: value, Lease: id},
+		}})
+		if again || !leaseLost(err) {
+			return revision, err
+		}
+		k.leases.forget(ttl) // somebody revoked it: nothing was written
 	}
-	name := []byte(key)
-	return k.swap(ctx, name, expect, &pb.RequestOp{Request: &pb.RequestOp_RequestPut{
-		RequestPut: &pb.PutRequest{Key: name, Value: value, Lease: lease},
-	}})
+}
+
+// leaseLost tells whether a write was refused because its lease has ended.
+func leaseLost(err error) bool {
+	return is(err, lease.ErrLeaseNotFound, rpctypes.ErrGRPCLeaseNotFound)
 }
 
 // Delete implements store.Store.
@@ -107,7 +127,7 @@ func (k *keyspace) Delete(ctx context.Context, key string, expect int64) (int64,
 	if expect == 0 { // etcd would take this for "delete what does not exist", and succeed
 		return 0, &store.Conflict{}
 	}
-	name := []byte(key)
+	name := k.names.out(key)
 	return k.swap(ctx, name, expect, &pb.RequestOp{Request: &pb.RequestOp_RequestDeleteRange{
 		RequestDeleteRange: &pb.DeleteRangeRequest{Key: name},
 	}})
@@ -123,7 +143,7 @@ func (k *keyspace) swap(ctx context.Context, key []byte, expect int64, op *pb.Re
 	}
 	fence, fenced := store.FenceOf(ctx)
 	if fenced {
-		name := []byte(fence.Key)
+		name := k.names.out(fence.Key)
 		request.Compare = append(request.Compare, atRevision(name, fence.Revision))
 		request.Failure = append(request.Failure, &pb.RequestOp{Request: &pb.RequestOp_RequestRange{
 			RequestRange: &pb.RangeRequest{Key: name, KeysOnly: true},
@@ -143,7 +163,7 @@ func (k *keyspace) swap(ctx context.Context, key []byte, expect int64, op *pb.Re
 	}
 	conflict := &store.Conflict{}
 	if found := found(r, 0); found != nil {
-		present := entryOf(found)
+		present := k.entryOf(found)
 		conflict.Present = &present
 	}
 	return 0, conflict
@@ -165,9 +185,10 @@ func found(r *pb.TxnResponse, n int) *mvccpb.KeyValue {
 	return nil
 }
 
-// Revision implements store.Store: a linearizable read that touches no key.
+// Revision implements store.Store: a linearizable read that touches no key, and asks for none outside the prefix, which
+// a shared etcd may not allow.
 func (k *keyspace) Revision(ctx context.Context) (int64, error) {
-	r, err := k.call.Range(ctx, &pb.RangeRequest{Key: []byte{0}, CountOnly: true})
+	r, err := k.call.Range(ctx, &pb.RangeRequest{Key: []byte(k.names.prefix + "health"), CountOnly: true})
 	if err != nil {
 		return 0, k.errorOf(ctx, err)
 	}
@@ -180,8 +201,8 @@ func (k *keyspace) Compact(ctx context.Context, revision int64) error {
 	return k.errorOf(ctx, err)
 }
 
-func entryOf(kv *mvccpb.KeyValue) store.Entry {
-	return store.Entry{Key: string(kv.Key), Value: kv.Value, Revision: kv.ModRevision}
+func (k *keyspace) entryOf(kv *mvccpb.KeyValue) store.Entry {
+	return store.Entry{Key: k.names.in(kv.Key), Value: kv.Value, Revision: kv.ModRevision}
 }
 
 // errorOf turns etcd's errors, from a call in the process or over gRPC, into the store's.
@@ -189,31 +210,36 @@ func (k *keyspace) errorOf(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	is := func(targets ...error) bool {
-		for _, t := range targets {
-			if errors.Is(err, t) || err.Error() == t.Error() {
-				return true
-			}
-		}
-		return false
-	}
 	switch {
-	case k.closing.Err() != nil, is(etcderrors.ErrStopped):
+	case k.closing.Err() != nil, is(err, etcderrors.ErrStopped):
 		return store.ErrClosed
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case is(mvcc.ErrCompacted, rpctypes.ErrCompacted, rpctypes.ErrGRPCCompacted):
+	case is(err, mvcc.ErrCompacted, rpctypes.ErrCompacted, rpctypes.ErrGRPCCompacted):
 		return store.ErrCompacted
-	case is(mvcc.ErrFutureRev, rpctypes.ErrFutureRev, rpctypes.ErrGRPCFutureRev):
+	case is(err, mvcc.ErrFutureRev, rpctypes.ErrFutureRev, rpctypes.ErrGRPCFutureRev):
 		return store.ErrFutureRevision
-	case is(etcderrors.ErrNoSpace, rpctypes.ErrNoSpace, rpctypes.ErrGRPCNoSpace):
+	case is(err, etcderrors.ErrNoSpace, rpctypes.ErrNoSpace, rpctypes.ErrGRPCNoSpace):
 		return store.ErrNoSpace
-	case is(etcderrors.ErrTimeout, etcderrors.ErrTimeoutDueToLeaderFail, etcderrors.ErrTimeoutDueToConnectionLost,
+	case is(err, etcderrors.ErrTimeout, etcderrors.ErrTimeoutDueToLeaderFail, etcderrors.ErrTimeoutDueToConnectionLost,
 		etcderrors.ErrTimeoutLeaderTransfer, etcderrors.ErrTimeoutWaitAppliedIndex, etcderrors.ErrNoLeader,
 		etcderrors.ErrLeaderChanged, rpctypes.ErrNoLeader, rpctypes.ErrTimeout):
 		return fmt.Errorf("%w: %v", store.ErrUnavailable, err)
 	}
 	return err
+}
+
+// is tells whether an error is one of etcd's, which lose their identity on their way over gRPC.
+func is(err error, targets ...error) bool {
+	if err == nil {
+		return false
+	}
+	for _, t := range targets {
+		if errors.Is(err, t) || err.Error() == t.Error() {
+			return true
+		}
+	}
+	return false
 }
 
 // ttlSeconds rounds a time to live up to whole seconds.

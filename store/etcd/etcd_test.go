@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 	"github.com/wheelhouse-k8s/wheelhouse/store/storetest"
 )
@@ -138,5 +140,24 @@ func TestQuota(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("no write after space was made: %v", err)
 		}
+	}
+}
+
+// A lease that keys share may be revoked by others; that must not fail the next write.
+func TestRevokedLease(t *testing.T) {
+	s := open(t, Options{})
+	ctx := t.Context()
+	if _, err := s.Create(ctx, "/a", nil, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	id := s.leases.byTTL[time.Hour].id
+	if _, err := s.gate.member().server.LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: id}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Create(ctx, "/b", nil, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if now := s.leases.byTTL[time.Hour].id; now == id {
+		t.Fatal("the revoked lease is still handed out")
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	clientv3 "go.etcd.io/etcd/client/v3"
 	etcderrors "go.etcd.io/etcd/server/v3/etcdserver/errors"
+	"go.etcd.io/etcd/server/v3/storage/mvcc"
 	"go.etcd.io/raft/v3"
 
 	"github.com/wheelhouse-k8s/wheelhouse/store"
@@ -186,30 +186,12 @@ func (g *gate) explain(ctx context.Context, err error) error {
 	return err
 }
 
-// memberWatcher watches through the member that runs now.
-type memberWatcher struct{ gate *gate }
-
-// Watch implements clientv3.Watcher.
-func (w memberWatcher) Watch(ctx context.Context, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
-	m, err := w.gate.enter()
+// newStream gives a stream of watches of the member that runs now, and what is closed when that member stops.
+func (g *gate) newStream() (mvcc.WatchStream, <-chan struct{}, error) {
+	m, err := g.enter()
 	if err != nil {
-		ended := make(chan clientv3.WatchResponse)
-		close(ended)
-		return ended
+		return nil, nil, err
 	}
-	defer w.gate.mu.RUnlock()
-	return m.watcher.Watch(ctx, key, opts...)
+	defer g.mu.RUnlock()
+	return m.server.KV().NewWatchStream(), m.server.StoppingNotify(), nil
 }
-
-// RequestProgress implements clientv3.Watcher.
-func (w memberWatcher) RequestProgress(ctx context.Context) error {
-	m, err := w.gate.enter()
-	if err != nil {
-		return err
-	}
-	defer w.gate.mu.RUnlock()
-	return m.watcher.RequestProgress(ctx)
-}
-
-// Close implements clientv3.Watcher; the watches end with the member.
-func (w memberWatcher) Close() error { return nil }

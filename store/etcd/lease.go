@@ -19,11 +19,11 @@ const (
 type leases struct {
 	grant func(context.Context, *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error)
 	mu    sync.Mutex
-	byTTL map[time.Duration]*lease // guarded by mu
+	byTTL map[time.Duration]*sharedLease // guarded by mu
 }
 
-// lease is one granted lease. Invariant: keys < leaseKeysMax while it is handed out.
-type lease struct {
+// sharedLease is one granted lease. Invariant: keys < leaseKeysMax while it is handed out.
+type sharedLease struct {
 	id      int64
 	keys    int
 	granted time.Time
@@ -47,8 +47,15 @@ func (l *leases) forTTL(ctx context.Context, ttl time.Duration) (int64, error) {
 		return 0, err
 	}
 	if l.byTTL == nil {
-		l.byTTL = map[time.Duration]*lease{}
+		l.byTTL = map[time.Duration]*sharedLease{}
 	}
-	l.byTTL[ttl] = &lease{id: r.ID, keys: 1, granted: time.Now()}
+	l.byTTL[ttl] = &sharedLease{id: r.ID, keys: 1, granted: time.Now()}
 	return r.ID, nil
+}
+
+// forget makes the next key get another lease.
+func (l *leases) forget(ttl time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.byTTL, ttl)
 }

@@ -12,11 +12,9 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
-	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/pkg/v3/featuregate"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver"
-	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.etcd.io/etcd/server/v3/features"
 	"go.etcd.io/raft/v3/raftpb"
 )
@@ -46,7 +44,6 @@ var errNotAlone = errors.New("this master belongs to a group: start it with the 
 type running struct {
 	etcd    *embed.Etcd
 	server  *etcdserver.EtcdServer
-	watcher clientv3.Watcher
 	grouped bool
 	door    *door // nil unless grouped
 	log     *watchedLog
@@ -81,7 +78,6 @@ func (e *Embedded) start(ctx context.Context, s startOptions) (*running, error) 
 		r.leave()
 		return nil, err
 	}
-	r.watcher = v3client.New(r.server).Watcher
 	return r, nil
 }
 
@@ -198,9 +194,6 @@ func campaign(ctx context.Context, server *etcdserver.EtcdServer) {
 // leave ends the member. One that failed is left as it is: it could wait for ever for what failed.
 func (r *running) leave() {
 	r.leaving.Store(true)
-	if r.watcher != nil {
-		r.watcher.Close()
-	}
 	if !r.failed() {
 		r.etcd.Close()
 	}

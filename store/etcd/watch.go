@@ -3,25 +3,56 @@ package etcd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
-// watch implements store.Watch over an etcd client's watch.
+// opener begins watches. Each gets a stream of its own, so that none ever waits for another: neither for its reader, nor
+// for a report of progress, which etcd makes only when all watches of a stream have reached the present.
+type opener interface {
+	open(ctx context.Context, r watchRequest) (stream, error)
+}
+
+// watchRequest is what a watch asks of etcd: the changes of the keys from key to end, from a revision on (0: from now).
+type watchRequest struct {
+	key, end []byte
+	from     int64
+	previous bool
+}
+
+// stream is one running watch of etcd.
+type stream interface {
+	// next waits for what comes next. An error of etcd's, or the context's, ends the watch.
+	next() (delivery, error)
+	// progress asks for a delivery without changes. While a watch reads history the question is lost.
+	progress() error
+	close()
+}
+
+// delivery is a number of changes, whole revisions; without changes it says that the revision has been reached.
+type delivery struct {
+	changes  []*mvccpb.Event // never changed: streams share them
+	previous []*mvccpb.KeyValue
+	revision int64
+}
+
+// watch implements store.Watch over a stream.
 type watch struct {
-	keys     *keyspace
-	ctx      context.Context
-	c        chan store.Batch
-	mu       sync.Mutex
-	err      error // guarded by mu
-	progress func(context.Context) error
-	open     func(*store.Entry)
-	// next is the first revision that was not delivered, 0 if that is not known; only the goroutine that follows uses it.
-	next int64
+	keys *keyspace
+	ctx  context.Context
+	c    chan store.Batch
+
+	mu      sync.Mutex
+	err     error     // guarded by mu
+	stream  stream    // nil until it is open; guarded by mu
+	asked   time.Time // when etcd was last asked for progress; guarded by mu
+	waiting bool      // a question for progress will follow; guarded by mu
 }
 
 func (w *watch) C() <-chan store.Batch { return w.c }
@@ -32,20 +63,15 @@ func (w *watch) Err() error {
 	return w.err
 }
 
-func (w *watch) Progress(ctx context.Context) error { return w.progress(ctx) }
-
 // Watch implements store.Store.
 func (k *keyspace) Watch(ctx context.Context, prefix string, o store.WatchOptions) store.Watch {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(k.closing, cancel)
-	w := &watch{keys: k, ctx: ctx, c: make(chan store.Batch, 16), open: o.Open, next: o.From}
-	w.progress = func(context.Context) error { return k.errorOf(ctx, k.asking.ask(ctx, k.closing, k.watcher)) }
-	options := []clientv3.OpOption{clientv3.WithPrefix(), clientv3.WithProgressNotify(), clientv3.WithCreatedNotify()}
-	if o.Previous {
-		options = append(options, clientv3.WithPrevKV())
-	}
+	w := &watch{keys: k, ctx: ctx, c: make(chan store.Batch, 16)}
+	key := k.names.out(prefix)
+	request := watchRequest{key: key, end: endOf(key), from: o.From, previous: o.Previous}
 	go func() {
-		err := w.run(prefix, options)
+		err := w.follow(request)
 		cancel()
 		stop()
 		w.mu.Lock()
@@ -56,133 +82,89 @@ func (k *keyspace) Watch(ctx context.Context, prefix string, o store.WatchOption
 	return w
 }
 
-// run watches, and goes on where it was if a member in this process was opened again meanwhile. (The client of other servers
-// does so itself.)
-func (w *watch) run(prefix string, options []clientv3.OpOption) error {
-	opened, why := w.keys.opened()
-	for why == nil {
-		from := options[:len(options):len(options)]
-		if w.next > 0 {
-			from = append(from, clientv3.WithRev(w.next))
-		}
-		err := w.follow(w.keys.watcher.Watch(w.ctx, prefix, from...))
-		if w.ctx.Err() != nil || errors.Is(err, store.ErrCompacted) {
-			return err
-		}
-		before := opened
-		if opened, why = w.keys.opened(); why == nil && opened == before {
-			return err
-		}
-	}
-	return w.keys.errorOf(w.ctx, why)
-}
-
-// askEvery bounds how often etcd is asked for progress: its answer goes to all watches at once, and many watches that asked
-// each for itself would keep it busy with nothing else.
+// askEvery bounds how often etcd is asked for progress by one watch: many readers may wait for the same answer.
 const askEvery = 10 * time.Millisecond
 
-// asking gathers questions for progress. Each is followed by one to etcd, at once or soon.
-type asking struct {
-	mu      sync.Mutex
-	last    time.Time // guarded by mu
-	pending bool      // a question will follow; guarded by mu
-}
-
-func (a *asking) ask(ctx, closing context.Context, watcher clientv3.Watcher) error {
-	a.mu.Lock()
-	wait := askEvery - time.Since(a.last)
-	switch {
-	case a.pending:
-		a.mu.Unlock()
+// Progress implements store.Watch: it asks at once, or soon.
+func (w *watch) Progress(context.Context) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	wait := askEvery - time.Since(w.asked)
+	if wait > 0 || w.stream == nil {
+		if !w.waiting {
+			w.waiting = true
+			time.AfterFunc(max(wait, time.Millisecond), w.askAgain)
+		}
 		return nil
-	case wait <= 0:
-		a.last = time.Now()
-		a.mu.Unlock()
-		return watcher.RequestProgress(ctx)
 	}
-	a.pending = true
-	a.mu.Unlock()
-	time.AfterFunc(wait, func() {
-		a.mu.Lock()
-		a.last, a.pending = time.Now(), false
-		a.mu.Unlock()
-		_ = watcher.RequestProgress(closing) // who waits for the answer asks again
-	})
-	return nil
+	w.asked = time.Now()
+	return w.keys.errorOf(w.ctx, w.stream.progress())
 }
 
-// follow passes batches on until the watch ends, and says why it did. It does not wait for the client to wind down:
-// with very many watches on one stream that can take long.
-func (w *watch) follow(responses clientv3.WatchChan) error {
+// askAgain asks in the place of those who were told to wait; who gets no answer asks again.
+func (w *watch) askAgain() {
+	w.mu.Lock()
+	w.waiting = false
+	w.mu.Unlock()
+	if w.ctx.Err() == nil {
+		_ = w.Progress(w.ctx)
+	}
+}
+
+// follow passes batches on until the watch ends, and says why it did.
+func (w *watch) follow(r watchRequest) error {
+	s, err := w.keys.watches.open(w.ctx, r)
+	if err != nil {
+		return w.ended(err)
+	}
+	defer s.close()
+	w.mu.Lock()
+	w.stream = s
+	w.mu.Unlock()
 	for {
+		d, err := s.next()
+		if err != nil {
+			return w.ended(err)
+		}
 		select {
-		case r, open := <-responses:
-			if !open {
-				return w.ended()
-			}
-			if done, err := w.deliver(&r); done {
-				return err
-			}
+		case w.c <- w.keys.batchOf(&d):
 		case <-w.ctx.Done():
-			return w.ended()
+			return w.ended(w.ctx.Err())
 		}
 	}
 }
 
-// ended says why there is nothing more to come.
-func (w *watch) ended() error {
-	if err := w.ctx.Err(); err != nil {
-		return w.keys.errorOf(w.ctx, err)
+// ended says why there is nothing more to come: whatever it is, it can be tried again, unless history is lost.
+func (w *watch) ended(err error) error {
+	err = w.keys.errorOf(w.ctx, err)
+	switch {
+	case w.ctx.Err() != nil, errors.Is(err, store.ErrClosed), errors.Is(err, store.ErrCompacted), errors.Is(err, store.ErrUnavailable):
+		return err
 	}
-	return errors.Join(store.ErrUnavailable, errors.New("etcd ended the watch"))
+	return fmt.Errorf("%w: etcd ended the watch: %w", store.ErrUnavailable, err)
 }
 
-// deliver passes one response on; done tells that the watch is over.
-func (w *watch) deliver(r *clientv3.WatchResponse) (done bool, err error) {
-	if r.CompactRevision != 0 {
-		return true, store.ErrCompacted
-	}
-	if err := r.Err(); err != nil {
-		return true, w.keys.errorOf(w.ctx, err)
-	}
-	if r.Created {
-		if w.next == 0 {
-			w.next = r.Header.Revision + 1
-		}
-		return false, nil
-	}
-	b := batchOf(r)
-	select {
-	case w.c <- b.Opened(w.open):
-		w.next = b.Revision + 1
-		return false, nil
-	case <-w.ctx.Done():
-		return true, w.ended()
-	}
-}
-
-// batchOf converts one response: etcd puts whole revisions into it.
-func batchOf(r *clientv3.WatchResponse) store.Batch {
-	b := store.Batch{Revision: r.Header.Revision}
-	if len(r.Events) == 0 {
+func (k *keyspace) batchOf(d *delivery) store.Batch {
+	b := store.Batch{Revision: d.revision}
+	if len(d.changes) == 0 {
 		return b
 	}
-	b.Events = make([]store.Event, len(r.Events))
-	for i, e := range r.Events {
+	b.Events = make([]store.Event, len(d.changes))
+	for i, e := range d.changes {
 		out := &b.Events[i]
-		out.Entry = store.Entry{Key: string(e.Kv.Key), Value: e.Kv.Value, Revision: e.Kv.ModRevision}
+		out.Entry = k.entryOf(e.Kv)
 		out.Deleted = e.Type == clientv3.EventTypeDelete
 		if out.Deleted {
 			out.Value = nil
 		}
 		out.Created = !out.Deleted && e.Kv.CreateRevision == e.Kv.ModRevision
-		if e.PrevKv != nil {
-			prev := entryOf(e.PrevKv)
+		if d.previous != nil && d.previous[i] != nil {
+			prev := k.entryOf(d.previous[i])
 			out.Prev = &prev
 		}
 	}
-	// The header is the store's revision when the response was made. A watch that catches up gets old events
-	// under a new header, and more may follow: only the last event's revision has surely been reached.
+	// The revision of a delivery is the store's when it was made. A watch that catches up gets old changes under a new
+	// revision, and more may follow: only the last change's has surely been reached.
 	b.Revision = b.Events[len(b.Events)-1].Revision
 	return b
 }
