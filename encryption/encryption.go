@@ -30,6 +30,8 @@ type Options struct {
 	// Store that keeps the encrypted values.
 	Store store.Store
 	Kinds []*kind.Info
+	// EventTTL is how long objects of kinds that expire are kept; 0 leaves it to the kind.
+	EventTTL time.Duration
 	// File holds the EncryptionConfiguration.
 	File string
 	// Reload tells that the file may be loaded again; then exactly one health check stands for all plugins.
@@ -51,6 +53,8 @@ type Store struct {
 	present atomic.Pointer[rules]
 
 	loading sync.Mutex // held while a configuration is loaded
+
+	stale atomic.Bool // List has seen stale values
 }
 
 // encrypted begins every stored value that is encrypted.
@@ -100,6 +104,12 @@ func (s *Store) Checks() []Check {
 	}
 	return checks
 }
+
+// File holds the configuration.
+func (s *Store) File() string { return s.o.File }
+
+// StaleSeen tells whether a list has met values that a write would store in another form.
+func (s *Store) StaleSeen() bool { return s.stale.Load() }
 
 // Hash of the configuration in use.
 func (s *Store) Hash() string { return s.present.Load().config.EncryptionFileContentHash }
@@ -209,6 +219,9 @@ func (s *Store) List(ctx context.Context, prefix string, o store.ListOptions) (s
 	rules := s.present.Load()
 	for n := range page.Entries {
 		s.open(ctx, rules, &page.Entries[n], false)
+		if page.Entries[n].Stale {
+			s.stale.Store(true)
+		}
 	}
 	return page, err
 }

@@ -67,6 +67,9 @@ func (s *Store) load(ctx context.Context) (*rules, error) {
 			r.byPrefix[k.StoragePrefix] = r.rule(k.GR(), k.StoragePrefix)
 			if found := r.byPrefix[k.StoragePrefix]; found != nil {
 				found.ttl = k.TTL
+				if k.TTL > 0 && s.o.EventTTL > 0 {
+					found.ttl = s.o.EventTTL
+				}
 			}
 		}
 	}

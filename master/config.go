@@ -63,6 +63,11 @@ type Config struct {
 	CompactionInterval time.Duration
 	EventTTL           time.Duration
 
+	// EncryptionConfig is the operator's EncryptionConfiguration; empty lets the masters encrypt secrets with a key of their
+	// own. EncryptionReload takes changes of the file without a restart.
+	EncryptionConfig string
+	EncryptionReload bool
+
 	AnonymousAuth         bool
 	ServiceAccountIssuers []string
 	APIAudiences          []string
@@ -169,7 +174,7 @@ func (c *Config) Check() error {
 	if net.ParseIP(c.BindAddress) == nil {
 		return fmt.Errorf("--bind-address %q is not an IP address", c.BindAddress)
 	}
-	if err := c.checkAdvertised(); err != nil {
+	if err := errors.Join(c.checkAdvertised(), c.checkEncryption()); err != nil {
 		return err
 	}
 	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {

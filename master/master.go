@@ -20,6 +20,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/auth"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/metrics"
+	"github.com/wheelhouse-k8s/wheelhouse/encryption"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
 	"github.com/wheelhouse-k8s/wheelhouse/registry/allocate"
@@ -40,13 +41,17 @@ type Master struct {
 
 	// Set in the course of Run.
 	store      store.Store
-	member     *etcd.Embedded // nil unless the store is a member in this process
+	member     *etcd.Embedded    // nil unless the store is a member in this process
+	encryption *encryption.Store // nil if nothing is encrypted
 	roll       *roll
 	registry   *registry.Registry
 	services   *allocate.Services
 	authorizer *auth.Authorizer
 	metrics    *metrics.Metrics
 	server     *apiserver.Server
+
+	working context.Context // of what the master does by itself; it ends before the servers do
+	keyWork keyWork
 
 	ready     chan struct{}
 	stopping  chan struct{} // closed when the master begins to stop
@@ -166,6 +171,11 @@ func (m *Master) Run(ctx context.Context) error {
 		return err
 	}
 	defer m.store.Close()
+	endEncryption, err := m.encrypt(ctx)
+	if err != nil {
+		return err
+	}
+	defer endEncryption()
 	if err := m.build(); err != nil {
 		return err
 	}
@@ -176,6 +186,7 @@ func (m *Master) Run(ctx context.Context) error {
 	servers.Go(func() error { return m.registry.Run(serving) })
 	servers.Go(func() error { m.authorizer.Run(serving); return nil })
 	loops, working := errgroup.WithContext(ctx)
+	m.working = working
 	loops.Go(func() error { // a server that fails ends the loops; servers.Wait says why it failed
 		select {
 		case <-serving.Done():
@@ -203,6 +214,7 @@ func (m *Master) Run(ctx context.Context) error {
 	servers.Go(func() error { return m.serve(serving) })
 	loops.Go(func() error { m.services.Run(working); return nil })
 	loops.Go(func() error { m.renew(working); return nil })
+	loops.Go(func() error { m.tendEncryption(working); return nil })
 	loops.Go(func() error { m.live(working, entered); return nil })
 	loops.Go(func() error { return m.lead(working) })
 	loops.Go(func() error { return m.simulate(working) })

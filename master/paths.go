@@ -89,6 +89,7 @@ func (m *Master) checks(endpoint string) []health.Check {
 			}
 		}})
 	}
+	checks = append(checks, m.encryptionChecks()...)
 	if endpoint == "readyz" {
 		checks = append(checks, health.Stopping(m.stopping))
 	}

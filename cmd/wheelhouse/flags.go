@@ -68,6 +68,8 @@ func (f *serverFlags) storage(s *pflag.FlagSet) {
 	c := f.config
 	s.Int64Var(&c.Quota, "quota-backend-bytes", c.Quota, "Size of the database from which on only reads and deletions work.")
 	s.DurationVar(&c.CompactionInterval, "etcd-compaction-interval", c.CompactionInterval, "How long the store keeps history; 0 keeps it for ever.")
+	s.StringVar(&c.EncryptionConfig, "encryption-provider-config", "", "EncryptionConfiguration to use instead of the masters' own, which encrypts secrets.")
+	s.BoolVar(&c.EncryptionReload, "encryption-provider-config-automatic-reload", false, "Take changes of --encryption-provider-config without a restart.")
 	s.DurationVar(&c.EventTTL, "event-ttl", c.EventTTL, "How long events are kept.")
 }
 

@@ -1,0 +1,138 @@
+package master
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/wheelhouse-k8s/wheelhouse/apiserver/health"
+	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/encryption"
+)
+
+// encryptionPatience bounds a question to another master.
+const encryptionPatience = 5 * time.Second
+
+// EncryptionOfMaster is how one master is configured.
+type EncryptionOfMaster struct {
+	Name string `json:"name"`
+	// Managed tells that the masters keep the keys; else File is the operator's.
+	Managed bool   `json:"managed"`
+	File    string `json:"file,omitempty"`
+	// Hash of the configuration in use; empty if nothing is encrypted.
+	Hash string `json:"hash,omitempty"`
+	// Same tells that it is the configuration of the master that was asked.
+	Same  bool   `json:"same"`
+	Error string `json:"error,omitempty"`
+}
+
+// EncryptionStatus is what wheelhouse encryption status shows.
+type EncryptionStatus struct {
+	Managed bool   `json:"managed"`
+	File    string `json:"file,omitempty"`
+	// Sections of the configuration, without its keys.
+	Sections []encryption.Section `json:"sections"`
+	// Resources that are encrypted, or cannot be read.
+	Resources []encryption.Usage `json:"resources"`
+	// RewriteNeeded: some objects are stored in another form than they would be written in now.
+	RewriteNeeded bool `json:"rewriteNeeded"`
+	// Unfinished says what a change of keys has left that was broken off.
+	Unfinished string               `json:"unfinished,omitempty"`
+	Work       *KeyWork             `json:"work,omitempty"`
+	Masters    []EncryptionOfMaster `json:"masters"`
+}
+
+func (m *Master) ownEncryption(context.Context, struct{}) (EncryptionOfMaster, error) {
+	s := EncryptionOfMaster{Name: m.identity, Managed: m.config.managesKeys(), Same: true}
+	if m.encryption != nil {
+		s.File, s.Hash = m.encryption.File(), m.encryption.Hash()
+	}
+	return s, nil
+}
+
+// encryptionOfOthers asks the other masters.
+func (m *Master) encryptionOfOthers(ctx context.Context) []EncryptionOfMaster {
+	var all []EncryptionOfMaster
+	for _, p := range m.peers() {
+		if p.Name == m.identity {
+			continue
+		}
+		var s EncryptionOfMaster
+		if err := m.askEncryption(ctx, p.URL, &s); err != nil {
+			s.Error = err.Error()
+		}
+		s.Name, s.Same = p.Name, s.Error == "" && m.encryption != nil && s.Hash == m.encryption.Hash()
+		all = append(all, s)
+	}
+	return all
+}
+
+func (m *Master) askEncryption(ctx context.Context, url string, out *EncryptionOfMaster) error {
+	ctx, cancel := context.WithTimeout(ctx, encryptionPatience)
+	defer cancel()
+	config := m.restConfig(m.admin)
+	config.Host = url
+	client, err := control.NewClient(config)
+	if err != nil {
+		return err
+	}
+	return client.Get(ctx, "encryption/own", out)
+}
+
+func (m *Master) encryptionStatus(ctx context.Context, _ struct{}) (*EncryptionStatus, error) {
+	own, _ := m.ownEncryption(ctx, struct{}{})
+	s := &EncryptionStatus{
+		Managed: own.Managed, File: own.File, Work: m.keyWork.get(), Masters: append(m.encryptionOfOthers(ctx), own),
+		Sections: []encryption.Section{}, Resources: []encryption.Usage{},
+	}
+	slices.SortFunc(s.Masters, func(a, b EncryptionOfMaster) int { return strings.Compare(a.Name, b.Name) })
+	if m.encryption == nil {
+		return s, nil
+	}
+	sections, err := m.encryption.Sections()
+	if err != nil {
+		return nil, err
+	}
+	s.Sections = sections
+	var sealed []schema.GroupResource
+	for gr := range m.registry.Sealed() {
+		sealed = append(sealed, gr)
+	}
+	if s.Resources, err = m.encryption.Survey(ctx, sealed...); err != nil {
+		return nil, err
+	}
+	for _, r := range s.Resources {
+		s.RewriteNeeded = s.RewriteNeeded || r.Stale > 0
+	}
+	if own.Managed {
+		managed, err := encryption.ReadManaged(own.File)
+		if err != nil {
+			return nil, err
+		}
+		s.Unfinished = managed.Unfinished()
+	}
+	return s, nil
+}
+
+// encryptionChecks are the health checks of the plugins that hold keys.
+func (m *Master) encryptionChecks() []health.Check {
+	if m.encryption == nil || m.config.managesKeys() {
+		return nil
+	}
+	var checks []health.Check
+	for _, c := range m.encryption.Checks() {
+		checks = append(checks, health.Check(c))
+	}
+	return checks
+}
+
+// publishKeys brings this master's keys to all masters.
+func (m *Master) publishKeys(ctx context.Context) error {
+	if len(m.peers()) == 1 {
+		return nil
+	}
+	return control.Refused("several masters live, and they do not share files")
+}
