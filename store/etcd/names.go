@@ -33,5 +33,8 @@ func (n *names) in(key []byte) string {
 	return n.root + string(key[len(n.prefix):])
 }
 
+// RealKey is the key in etcd of a key of the program.
+func (k *keyspace) RealKey(key string) string { return string(k.names.out(key)) }
+
 // endOf is the first key that does not begin with the prefix.
 func endOf(prefix []byte) []byte { return []byte(clientv3.GetPrefixRangeEnd(string(prefix))) }

@@ -47,6 +47,7 @@ type watch struct {
 	keys *keyspace
 	ctx  context.Context
 	c    chan store.Batch
+	read func(*store.Entry) // store.WatchOptions.Open
 
 	mu      sync.Mutex
 	err     error     // guarded by mu
@@ -67,7 +68,7 @@ func (w *watch) Err() error {
 func (k *keyspace) Watch(ctx context.Context, prefix string, o store.WatchOptions) store.Watch {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(k.closing, cancel)
-	w := &watch{keys: k, ctx: ctx, c: make(chan store.Batch, 16)}
+	w := &watch{keys: k, ctx: ctx, c: make(chan store.Batch, 16), read: o.Open}
 	key := k.names.out(prefix)
 	request := watchRequest{key: key, end: endOf(key), from: o.From, previous: o.Previous}
 	go func() {
@@ -127,7 +128,7 @@ func (w *watch) follow(r watchRequest) error {
 			return w.ended(err)
 		}
 		select {
-		case w.c <- w.keys.batchOf(&d):
+		case w.c <- w.keys.batchOf(&d).Opened(w.read):
 		case <-w.ctx.Done():
 			return w.ended(w.ctx.Err())
 		}

@@ -29,6 +29,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"pages of one revision", pages},
 		{"watch from now, from a revision, of a prefix", watching},
 		{"watch reports what was before", previous},
+		{"watch lets its caller open entries", opened},
 		{"watch of compacted history ends", compacted},
 		{"progress without changes", progress},
 		{"time to live", timeToLive},
@@ -231,6 +232,29 @@ func previous(t *testing.T, s store.Store) {
 	}
 	if p := got[2].Prev; string(p.Value) != "2" || p.Revision != r2 {
 		t.Errorf("before the deletion: %+v", p)
+	}
+}
+
+func opened(t *testing.T, s store.Store) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	r1 := must[int64](t)(s.Create(ctx, "/o/a", []byte("1"), 0))
+	r2 := must[int64](t)(s.Update(ctx, "/o/a", r1, []byte("2"), 0))
+	r3 := must[int64](t)(s.Delete(ctx, "/o/a", r2))
+	for range 2 { // what one watch opens is as it was for the next
+		w := s.Watch(ctx, "/o/", store.WatchOptions{From: r1, Previous: true, Open: func(e *store.Entry) {
+			e.Value, e.Stale = append([]byte("open "), e.Value...), true
+		}})
+		got := collect(t, w, r3)
+		for n, want := range []string{"open 1", "open 2", ""} {
+			e := got[n]
+			if string(e.Value) != want || e.Stale != (want != "") {
+				t.Errorf("event %d: %q, stale %v", n, e.Value, e.Stale)
+			}
+			if n > 0 && (e.Prev == nil || string(e.Prev.Value) != fmt.Sprintf("open %d", n) || !e.Prev.Stale) {
+				t.Errorf("event %d: before it %+v", n, e.Prev)
+			}
+		}
 	}
 }
 
