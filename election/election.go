@@ -3,6 +3,7 @@
 // controller manager and scheduler take part in the same elections.
 //
 // A term of leadership is the lifetime of one function: Run calls it with a context that ends when the leadership does.
+// See DESIGN.md for why two terms never act at once.
 package election
 
 import (
@@ -10,14 +11,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 )
@@ -29,13 +27,66 @@ const (
 	DefaultRetryPeriod   = 2 * time.Second
 )
 
-// retryMin is how soon a try is repeated that failed; the time doubles up to the retry period.
-const retryMin = 20 * time.Millisecond
+const (
+	// retryMin is how soon a try is repeated that failed; the time doubles up to the retry period.
+	retryMin = 20 * time.Millisecond
+	// After a term that failed a candidate stands aside for standAsideMin, doubling up to standAsideMax while its
+	// terms fail within steadyAfter.
+	standAsideMin = 500 * time.Millisecond
+	standAsideMax = 30 * time.Second
+	steadyAfter   = time.Minute
+	// yieldMax bounds how long a free lease is left to a candidate that is better placed.
+	yieldMax = 2 * time.Second
+)
 
 // Names of the Leases of upstream's components, in kube-system.
 const (
 	ControllerManager = "kube-controller-manager"
 	Scheduler         = "kube-scheduler"
+)
+
+// ErrDeposed is what a term returns that has noticed by itself that another has taken over.
+var ErrDeposed = errors.New("another has taken over")
+
+// Fence is a register that only one candidate can move on. Whoever acts in a term makes its acts conditional on the
+// revision that Take returned.
+type Fence interface {
+	// Read gives the register's present revision.
+	Read(ctx context.Context) (revision int64, err error)
+	// Take moves the register on for the term of identity; it fails unless the register is still at revision.
+	Take(ctx context.Context, revision int64, identity string) (taken int64, err error)
+}
+
+// Stance is what a candidate does about a lease beyond what the record says.
+type Stance int
+
+const (
+	// Normal goes by the record.
+	Normal Stance = iota
+	// Early takes the lease now, though the holder's time is not over: it is known to be gone.
+	Early
+	// Yield leaves the lease, or gives it up, to a candidate that is better placed.
+	Yield
+)
+
+// Standing is what a candidate knows of others besides the record.
+type Standing interface {
+	// Toward says how to behave toward a holder of the lease: another, this candidate itself, or nobody (""). again is
+	// when to ask again, 0 for the next regular try.
+	Toward(holder string) (stance Stance, again time.Duration)
+	// Changed is closed when it is worth asking again at once.
+	Changed() <-chan struct{}
+}
+
+// Reason says why a term ended.
+type Reason string
+
+// The reasons.
+const (
+	Stopped Reason = "stopped" // the candidate was
+	Lost    Reason = "lost"    // not renewed in time, or taken by another
+	Failed  Reason = "failed"  // a part of the term did
+	Yielded Reason = "yielded" // given up to a candidate that is better placed
 )
 
 // Candidate stands for election.
@@ -52,13 +103,22 @@ type Candidate struct {
 	// Watch has a candidate see in the transport's live view that the Lease became free, and take it at once. In a
 	// master that view costs nothing.
 	Watch bool
+	// Fence keeps former terms from acting; nil leaves it to clocks, as upstream does.
+	Fence Fence
+	// Standing may be nil. It needs a Fence: who takes a lease early must be sure that its holder is done.
+	Standing Standing
 	// Events tells of changes of leadership; it may be nil.
 	Events *client.Recorder
+	// Ended is told of the end of each term, and Slow of each renewal that met another's write of the Lease; they may be nil.
+	Ended func(reason Reason, err error)
+	Slow  func()
 
 	// seen is the record that another holder wrote last, and seenAt when it was first seen: clocks of several
 	// machines are never compared.
 	seen   coordinationv1.LeaseSpec
 	seenAt time.Time
+	// freeSince is when the lease was first seen to be there for the taking while Standing said to leave it.
+	freeSince time.Time
 }
 
 func (c *Candidate) complete() error {
@@ -72,9 +132,14 @@ func (c *Candidate) complete() error {
 			*d = otherwise
 		}
 	}
+	if c.Ended == nil {
+		c.Ended = func(Reason, error) {}
+	}
 	switch {
 	case c.Identity == "":
 		return errors.New("leader election needs an identity")
+	case c.Standing != nil && c.Fence == nil:
+		return errors.New("leader election that may take a lease early needs a fence")
 	case c.LeaseDuration <= c.RenewDeadline:
 		return fmt.Errorf("--leader-elect-lease-duration (%v) must be longer than --leader-elect-renew-deadline (%v)", c.LeaseDuration, c.RenewDeadline)
 	case c.RenewDeadline <= c.RetryPeriod:
@@ -85,215 +150,56 @@ func (c *Candidate) complete() error {
 	return nil
 }
 
-// Run stands for election until ctx ends. Each time it is elected it calls term, whose context ends when the leadership is
-// lost or ctx ends; term must return then. If term returns by itself, Run gives the Lease back and returns term's error.
-func (c *Candidate) Run(ctx context.Context, term func(ctx context.Context) error) error {
+// Term is one term's work. Its context ends when the leadership does, and it must return then. fence is the revision
+// that all it writes must be conditional on; 0 without a Fence. If it returns before, whatever it returns, the term has
+// failed: the Lease is given back, and the candidate stands again after a while.
+type Term func(ctx context.Context, fence int64) error
+
+// Run stands for election until ctx ends. An error is one of the candidate's settings; whatever becomes of a term, Run goes on.
+func (c *Candidate) Run(ctx context.Context, term Term) error {
 	if err := c.complete(); err != nil {
 		return err
 	}
+	aside := standAsideMin
 	for {
-		lease, err := c.acquire(ctx)
+		held, err := c.acquire(ctx)
 		if err != nil {
 			return nil // ctx has ended
 		}
 		slog.Debug("leading", "lease", c.Name, "identity", c.Identity)
-		ended, err := c.lead(ctx, lease, term)
-		if ended {
-			return err
+		begun := time.Now()
+		reason, err := c.lead(ctx, held, term)
+		c.Ended(reason, err)
+		if reason == Stopped {
+			return nil
 		}
-		slog.Warn("no longer leading: the lease could not be renewed in time", "lease", c.Name, "identity", c.Identity)
-	}
-}
-
-// acquire tries until the lease is held; the error is ctx's.
-func (c *Candidate) acquire(ctx context.Context) (*coordinationv1.Lease, error) {
-	watching, cancel := context.WithCancel(ctx)
-	defer cancel()
-	released := c.watchRelease(watching)
-	backoff := retryMin
-	for {
-		lease, err := c.try(ctx)
-		if err == nil && lease != nil {
-			return lease, nil
+		if reason != Failed || time.Since(begun) > steadyAfter {
+			aside = standAsideMin
 		}
-		wait := c.RetryPeriod + rand.N(c.RetryPeriod/5)
-		if err != nil {
-			// Not another's lease but a fault: most often, at the first start, the namespace is not there yet.
-			wait = min(wait, backoff)
-			backoff = min(2*backoff, c.RetryPeriod)
-			slog.Debug("cannot acquire the lease yet", "lease", c.Name, "error", err)
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-released:
-			timer.Stop()
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, ctx.Err()
-		}
-	}
-}
-
-// watchRelease signals when the live view shows that the lease is free, so that a clean handover takes no time.
-func (c *Candidate) watchRelease(ctx context.Context) <-chan struct{} {
-	free := make(chan struct{}, 1)
-	if !c.Watch {
-		return free
-	}
-	leases := client.For[*coordinationv1.Lease](c.Transport).Live()
-	go leases.Subscribe(ctx, func(changes []client.Change[*coordinationv1.Lease]) {
-		for _, change := range changes {
-			if change.New == nil || change.New.Name != c.Name || change.New.Namespace != c.Namespace || ptr.Deref(change.New.Spec.HolderIdentity, "") != "" {
-				continue
-			}
+		if reason == Failed {
 			select {
-			case free <- struct{}{}:
-			default:
+			case <-time.After(aside):
+			case <-ctx.Done():
+				return nil
 			}
+			aside = min(2*aside, standAsideMax)
 		}
-	})
-	return free
-}
-
-// try takes the lease if it may; the lease is nil if another holds it.
-func (c *Candidate) try(ctx context.Context) (*coordinationv1.Lease, error) {
-	leases := client.For[*coordinationv1.Lease](c.Transport)
-	now := time.Now()
-	have, err := leases.Get(ctx, c.Namespace, c.Name)
-	if apierrors.IsNotFound(err) {
-		return leases.Create(ctx, &coordinationv1.Lease{
-			ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, Name: c.Name}, Spec: c.record(coordinationv1.LeaseSpec{}, now),
-		})
-	}
-	if err != nil {
-		return nil, err
-	}
-	if !c.mayTake(have.Spec, now) {
-		return nil, nil
-	}
-	changed := have.DeepCopy()
-	changed.Spec = c.record(have.Spec, now)
-	return leases.Update(ctx, changed)
-}
-
-// mayTake tells whether a record lets this candidate lead: nobody's, its own, or one that has not been renewed for the whole
-// duration that its holder promised.
-func (c *Candidate) mayTake(have coordinationv1.LeaseSpec, now time.Time) bool {
-	holder := ptr.Deref(have.HolderIdentity, "")
-	if holder == "" || holder == c.Identity {
-		return true
-	}
-	if ptr.Deref(c.seen.HolderIdentity, "") != holder || !c.seen.RenewTime.Equal(have.RenewTime) {
-		c.seen, c.seenAt = have, now
-	}
-	promised := time.Duration(ptr.Deref(have.LeaseDurationSeconds, 0)) * time.Second
-	return !c.seenAt.Add(max(promised, time.Second)).After(now)
-}
-
-// record is the spec that says that this candidate holds the lease.
-func (c *Candidate) record(have coordinationv1.LeaseSpec, now time.Time) coordinationv1.LeaseSpec {
-	spec := *have.DeepCopy()
-	stamp := metav1.NewMicroTime(now)
-	if ptr.Deref(have.HolderIdentity, "") != c.Identity {
-		if have.AcquireTime != nil || have.HolderIdentity != nil {
-			spec.LeaseTransitions = ptr.To(ptr.Deref(have.LeaseTransitions, 0) + 1)
-		} else {
-			spec.LeaseTransitions = ptr.To(int32(0))
-		}
-		spec.AcquireTime = &stamp
-	}
-	spec.HolderIdentity = ptr.To(c.Identity)
-	spec.LeaseDurationSeconds = ptr.To(int32((c.LeaseDuration + time.Second - 1) / time.Second))
-	spec.RenewTime = &stamp
-	return spec
-}
-
-// lead runs one term. ended is true if Run is to end too: ctx ended, or term returned by itself.
-func (c *Candidate) lead(ctx context.Context, lease *coordinationv1.Lease, term func(context.Context) error) (ended bool, err error) {
-	c.tell(lease, "became leader")
-	termCtx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	finished := make(chan error, 1)
-	go func() { finished <- term(termCtx) }()
-
-	lost := make(chan *coordinationv1.Lease, 1)
-	go func() { lost <- c.renew(termCtx, lease) }()
-
-	select {
-	case err = <-finished:
-		cancel()
-		c.release(<-lost)
-		return true, err
-	case lease = <-lost:
-		cancel()
-		err = <-finished
-		c.tell(lease, "stopped leading")
-		if ctx.Err() != nil {
-			c.release(lease)
-			return true, err
-		}
-		return false, nil
 	}
 }
 
-// renew keeps the lease until ctx ends or the lease is lost, and returns its last state.
-func (c *Candidate) renew(ctx context.Context, lease *coordinationv1.Lease) *coordinationv1.Lease {
-	leases := client.For[*coordinationv1.Lease](c.Transport)
-	renewed := time.Now()
-	timer := time.NewTimer(c.RetryPeriod)
-	defer timer.Stop()
-	for {
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			return lease
-		}
-		deadline, cancel := context.WithDeadline(ctx, renewed.Add(c.RenewDeadline))
-		now := time.Now()
-		changed := lease.DeepCopy()
-		changed.Spec = c.record(lease.Spec, now)
-		next, err := leases.Update(deadline, changed)
-		if apierrors.IsConflict(err) {
-			// Somebody wrote it. If it is still ours, that was only an edit of something else.
-			if next, err = c.try(deadline); err == nil && next == nil {
-				cancel()
-				return lease
-			}
-		}
-		cancel()
-		switch {
-		case err == nil:
-			lease, renewed = next, now
-		case ctx.Err() != nil:
-			return lease
-		case time.Since(renewed) >= c.RenewDeadline:
-			return lease
-		default:
-			slog.Debug("cannot renew the lease, will retry", "lease", c.Name, "error", err)
-		}
-		timer.Reset(min(c.RetryPeriod, max(0, time.Until(renewed.Add(c.RenewDeadline)))))
+func (c *Candidate) toward(holder string) (Stance, time.Duration) {
+	if c.Standing == nil {
+		return Normal, 0
 	}
+	return c.Standing.Toward(holder)
 }
 
-// release gives the lease back, so that the next candidate need not wait for it to expire.
-func (c *Candidate) release(lease *coordinationv1.Lease) {
-	ctx, cancel := context.WithTimeout(context.Background(), c.RetryPeriod)
-	defer cancel()
-	leases := client.For[*coordinationv1.Lease](c.Transport)
-	// A renewal that was cut off may have been stored all the same.
-	have, err := leases.Get(ctx, c.Namespace, c.Name)
-	if err != nil || ptr.Deref(have.Spec.HolderIdentity, "") != c.Identity {
-		return
+// standingChanged never happens without a Standing.
+func (c *Candidate) standingChanged() <-chan struct{} {
+	if c.Standing == nil {
+		return nil
 	}
-	now := metav1.NewMicroTime(time.Now())
-	changed := have.DeepCopy()
-	changed.Spec.HolderIdentity = ptr.To("")
-	changed.Spec.LeaseDurationSeconds = ptr.To(int32(1))
-	changed.Spec.RenewTime, changed.Spec.AcquireTime = &now, &now
-	if _, err := leases.Update(ctx, changed); err != nil {
-		slog.Debug("cannot release the lease", "lease", c.Name, "error", err)
-	}
+	return c.Standing.Changed()
 }
 
 func (c *Candidate) tell(lease *coordinationv1.Lease, what string) {

@@ -3,6 +3,7 @@ package election_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -51,7 +52,7 @@ func stand(c *election.Candidate) (terms <-chan context.Context, stop func()) {
 	begun, done := make(chan context.Context, 10), make(chan struct{})
 	go func() {
 		defer close(done)
-		c.Run(ctx, func(term context.Context) error {
+		c.Run(ctx, func(term context.Context, _ int64) error {
 			begun <- term
 			<-term.Done()
 			return nil
@@ -149,16 +150,9 @@ func TestElection(t *testing.T) {
 		next(t, "the lease taken back", first)
 	})
 
-	t.Run("term's own end", func(t *testing.T) {
+	t.Run("failed terms", func(t *testing.T) {
 		t.Parallel()
-		failed := errors.New("failed")
-		c := candidate(transport, "ends", "a")
-		if err := c.Run(t.Context(), func(context.Context) error { return failed }); !errors.Is(err, failed) {
-			t.Errorf("Run returned %v", err)
-		}
-		if got := holder("ends"); got != "" {
-			t.Errorf("the lease stayed with %q", got)
-		}
+		failedTerms(t, transport, holder)
 	})
 
 	t.Run("beside client-go", func(t *testing.T) {
@@ -174,6 +168,52 @@ func TestElection(t *testing.T) {
 			t.Error("a renew deadline as long as the lease is accepted")
 		}
 	})
+}
+
+// failedTerms: a term that fails, by an error or a panic, is given back, counted, and followed by another.
+func failedTerms(t *testing.T, transport client.Transport, holder func(string) string) {
+	c := candidate(transport, "fails", "a")
+	type end struct {
+		reason election.Reason
+		err    error
+		holder string
+	}
+	ends := make(chan end, 10)
+	c.Ended = func(reason election.Reason, err error) { ends <- end{reason, err, holder("fails")} }
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	terms := 0
+	go func() {
+		done <- c.Run(ctx, func(term context.Context, _ int64) error {
+			switch terms++; terms {
+			case 1:
+				return errors.New("failed")
+			case 2:
+				panic("broken")
+			}
+			<-term.Done()
+			return nil
+		})
+	}()
+	for _, want := range []string{"failed", "panic: broken"} {
+		e := <-ends
+		if e.reason != election.Failed || e.err == nil || !strings.HasPrefix(e.err.Error(), want) {
+			t.Errorf("a term that should fail by %q ended: %s, %v", want, e.reason, e.err)
+		}
+		if e.holder != "" {
+			t.Errorf("after a term that failed the lease is with %q", e.holder)
+		}
+	}
+	for holder("fails") != "a" {
+		time.Sleep(10 * time.Millisecond)
+	}
+	cancel()
+	if e := <-ends; e.reason != election.Stopped || e.holder != "" {
+		t.Errorf("a clean stop: %+v", e)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }
 
 // besideClientGo lets an elector of client-go and ours follow each other on one lease.

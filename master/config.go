@@ -1,6 +1,7 @@
 package master
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -82,9 +83,9 @@ type Config struct {
 	// Profiling serves /debug/pprof/.
 	Profiling         bool
 	MinRequestTimeout time.Duration
-	LeaseDuration     time.Duration
-	RenewDeadline     time.Duration
-	RetryPeriod       time.Duration
+	// LeaseDuration, RenewDeadline and RetryPeriod of the leadership of controllers and scheduler; 0 goes by the store:
+	// members in the masters notice themselves when one is gone, with an etcd of its own only the lease's end tells.
+	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
 
 	// Controller manager settings; RootCA is filled in from the authority.
 	ControllerManager controllers.Options
@@ -121,9 +122,6 @@ func Default() Config {
 		RequestTimeout:        time.Minute,
 		Profiling:             true,
 		MinRequestTimeout:     30 * time.Minute,
-		LeaseDuration:         15 * time.Second,
-		RenewDeadline:         10 * time.Second,
-		RetryPeriod:           4 * time.Second,
 		ControllerManager:     controllers.DefaultOptions(),
 	}
 }
@@ -152,6 +150,12 @@ func DefaultDataDir() string {
 
 // DefaultKubeconfig is the administrator's kubeconfig in a data folder.
 func DefaultKubeconfig(dataDir string) string { return filepath.Join(dataDir, "admin.kubeconfig") }
+
+// leaseTimes are LeaseDuration, RenewDeadline and RetryPeriod.
+func (c *Config) leaseTimes() (lease, renew, retry time.Duration) {
+	lease, renew, retry = 15*time.Second, 10*time.Second, 4*time.Second
+	return cmp.Or(c.LeaseDuration, lease), cmp.Or(c.RenewDeadline, renew), cmp.Or(c.RetryPeriod, retry)
+}
 
 // Runs tells whether the component is wanted.
 func (c *Config) Runs(want Component) bool {
@@ -189,7 +193,7 @@ func (c *Config) Check() error {
 	if c.SimulateNodes < 0 {
 		return fmt.Errorf("--simulate-nodes %d: the number of nodes cannot be negative", c.SimulateNodes)
 	}
-	if c.LeaseDuration <= c.RenewDeadline || c.RenewDeadline <= c.RetryPeriod {
+	if lease, renew, retry := c.leaseTimes(); lease <= renew || renew <= retry {
 		return errors.New("--leader-elect-lease-duration must be longer than --leader-elect-renew-deadline, and that longer than --leader-elect-retry-period")
 	}
 	if c.ControllerManager.NodeMonitorGracePeriod < c.ControllerManager.NodeMonitorPeriod {

@@ -48,7 +48,7 @@ type roll struct {
 	store store.Store
 	self  record
 	// alone tells whether this master has the store to itself.
-	alone func(context.Context) bool
+	alone func() bool
 
 	// key and revision of the own record; revision 0 is none. They belong to whoever keeps the record: enter, then keep.
 	key      string
@@ -62,7 +62,7 @@ type roll struct {
 	changed chan struct{}     // guarded by mu; closed and replaced when records change
 }
 
-func newRoll(s store.Store, self Peer, alone func(context.Context) bool) *roll {
+func newRoll(s store.Store, self Peer, alone func() bool) *roll {
 	r := &roll{
 		store: s, self: record{Peer: self}, alone: alone, key: recordsPrefix + self.Name,
 		company: make(chan struct{}, 1), records: map[string]record{}, changed: make(chan struct{}),
@@ -76,7 +76,7 @@ func newRoll(s store.Store, self Peer, alone func(context.Context) bool) *roll {
 // enter writes the own record and reads all others. A master that has the store to itself first strikes off who was
 // there before: they cannot live.
 func (r *roll) enter(ctx context.Context) (revision int64, err error) {
-	alone := r.alone(ctx)
+	alone := r.alone()
 	if alone {
 		if err := r.strike(ctx); err != nil {
 			return 0, err
@@ -160,25 +160,22 @@ func (r *roll) keep(ctx context.Context) {
 	timer := time.NewTimer(recordRefresh)
 	defer timer.Stop()
 	for {
-		if alone := !r.others() && r.alone(ctx); alone && r.lasting {
-			select {
-			case <-r.company:
-			case <-ctx.Done():
-				return
-			}
-		}
-		timer.Reset(recordRefresh)
-		writing, cancel := context.WithTimeout(ctx, recordTimeout)
-		err := r.refresh(writing, !r.others() && r.alone(writing))
-		cancel()
-		if err != nil && ctx.Err() == nil {
-			slog.Warn("this master's record could not be refreshed; it is dropped from the service default/kubernetes while that lasts", "error", err)
+		due := timer.C
+		if r.lasting && r.alone() && !r.others() {
+			due = nil
 		}
 		select {
-		case <-timer.C:
+		case <-due:
 		case <-r.company:
 		case <-ctx.Done():
 			return
+		}
+		timer.Reset(recordRefresh)
+		writing, cancel := context.WithTimeout(ctx, recordTimeout)
+		err := r.refresh(writing, r.alone() && !r.others())
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			slog.Warn("this master's record could not be refreshed; while that lasts others take it for dead", "error", err)
 		}
 	}
 }

@@ -44,6 +44,7 @@ type Master struct {
 	member     *etcd.Embedded    // nil unless the store is a member in this process
 	encryption *encryption.Store // nil if nothing is encrypted
 	roll       *roll
+	precedence *precedence // nil without a member
 	registry   *registry.Registry
 	services   *allocate.Services
 	authorizer *auth.Authorizer

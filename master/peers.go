@@ -37,12 +37,15 @@ func (m *Master) peer() Peer {
 // enter puts this master on the roll; live continues from the revision.
 func (m *Master) enter(ctx context.Context) (revision int64, err error) {
 	m.roll = newRoll(m.store, m.peer(), m.alone)
+	if m.member != nil {
+		m.precedence = newPrecedence(m.member, m.peers, m.peersChanged)
+	}
 	return m.roll.enter(ctx)
 }
 
 // alone tells whether nobody else can use this master's store.
-func (m *Master) alone(ctx context.Context) bool {
-	return m.config.DataDir == "" || m.member != nil
+func (m *Master) alone() bool {
+	return m.config.DataDir == "" || m.member != nil && !m.member.Grouped()
 }
 
 // live keeps this master on the roll, and the service default/kubernetes in step with it, until ctx ends.

@@ -2,6 +2,8 @@ package master
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
@@ -12,6 +14,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/controllers"
 	"github.com/wheelhouse-k8s/wheelhouse/election"
 	"github.com/wheelhouse-k8s/wheelhouse/scheduler"
+	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
 // The users under which the two loops of a leader act, as upstream names them.
@@ -24,13 +27,16 @@ const (
 // controller manager or scheduler can take the place of ours one by one.
 func (m *Master) lead(ctx context.Context) error {
 	loops, ctx := errgroup.WithContext(ctx)
+	if m.precedence != nil {
+		loops.Go(func() error { m.precedence.run(ctx); return nil })
+	}
 	if m.config.Runs(Controllers) {
-		candidate := m.candidate(controllerManagerUser, "kube-controller-manager")
-		loops.Go(func() error { return candidate.Run(ctx, m.leading("kube-controller-manager", m.control)) })
+		loops.Go(func() error {
+			return m.candidate(controllerManagerUser, election.ControllerManager).Run(ctx, m.control)
+		})
 	}
 	if m.config.Runs(Scheduler) {
-		candidate := m.candidate(schedulerUser, "kube-scheduler")
-		loops.Go(func() error { return candidate.Run(ctx, m.leading("kube-scheduler", m.schedule)) })
+		loops.Go(func() error { return m.candidate(schedulerUser, election.Scheduler).Run(ctx, m.schedule) })
 	}
 	loops.Go(func() error { // without loops the term lasts as long as the master
 		<-ctx.Done()
@@ -39,26 +45,87 @@ func (m *Master) lead(ctx context.Context) error {
 	return loops.Wait()
 }
 
-// leading reports a term, in the log and while it lasts in the metrics.
-func (m *Master) leading(lease string, term func(context.Context) error) func(context.Context) error {
-	return func(ctx context.Context) error {
-		m.config.Log("leading as %s", lease)
-		m.metrics.Leading(lease, true)
-		defer m.metrics.Leading(lease, false)
-		return term(ctx)
+func (m *Master) candidate(userName, lease string) *election.Candidate {
+	c := &election.Candidate{
+		Transport: m.as(userName), Name: lease, Identity: m.identity, Watch: true,
+		Fence: fence{store: m.store, key: termsPrefix + lease},
+		Slow:  func() { m.metrics.SlowRenewal(lease) },
+		Ended: func(reason election.Reason, err error) {
+			m.metrics.TermEnded(lease, string(reason))
+			m.config.Log("no longer leading as %s: %s", lease, inWords(reason, err))
+		},
 	}
+	c.LeaseDuration, c.RenewDeadline, c.RetryPeriod = m.config.leaseTimes()
+	if m.precedence != nil {
+		c.Standing = &standing{precedence: m.precedence, lease: lease, self: m.identity}
+	}
+	return c
 }
 
-func (m *Master) candidate(userName, lease string) *election.Candidate {
-	c := m.config
-	return &election.Candidate{
-		Transport: m.as(userName), Name: lease, Identity: m.identity, Watch: true,
-		LeaseDuration: c.LeaseDuration, RenewDeadline: c.RenewDeadline, RetryPeriod: c.RetryPeriod,
+// inWords says why a term has ended.
+func inWords(reason election.Reason, err error) string {
+	switch {
+	case reason == election.Failed && err == nil:
+		return "it ended by itself; standing again soon"
+	case reason == election.Failed:
+		return fmt.Sprintf("a part of it failed (%v); standing again soon", err)
+	case reason == election.Lost && errors.Is(err, election.ErrDeposed):
+		return "another master has taken over"
+	case reason == election.Lost:
+		return "the lease was not renewed in time, or another has taken over"
+	case reason == election.Yielded:
+		return "it goes to the master that leads the store"
+	}
+	return "the master stops"
+}
+
+// term is one term of leadership. Its transports write only as long as it lasts: a master that was stopped for a while
+// and has lost its leadership meanwhile cannot act on what it knew, not even once.
+type term struct {
+	m     *Master
+	fence store.Fence
+	end   context.CancelCauseFunc
+}
+
+// during runs work as a term, and reports it in the log and, while it lasts, in the metrics.
+func (m *Master) during(ctx context.Context, lease string, revision int64, work func(context.Context, *term) error) error {
+	m.config.Log("leading as %s", lease)
+	m.metrics.Leading(lease, true)
+	defer m.metrics.Leading(lease, false)
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	t := &term{m: m, fence: store.Fence{Key: termsPrefix + lease, Revision: revision}, end: end}
+	err := work(store.WithFence(ctx, t.fence), t)
+	if errors.Is(context.Cause(ctx), election.ErrDeposed) {
+		return election.ErrDeposed
+	}
+	return err
+}
+
+// as gives the transport of a user of this master's own for the term.
+func (t *term) as(userName string) client.Transport {
+	transport := t.m.as(userName)
+	transport.term = t
+	return transport
+}
+
+// guard makes the writes of a request conditional on the term. Most contexts come from the term's and are so already.
+func (t *term) guard(ctx context.Context) context.Context {
+	if f, ok := store.FenceOf(ctx); ok && f == t.fence {
+		return ctx
+	}
+	return store.WithFence(ctx, t.fence)
+}
+
+// answered ends the term if a write was refused because another term has begun.
+func (t *term) answered(err error) {
+	if errors.Is(err, store.ErrFenced) {
+		t.end(election.ErrDeposed)
 	}
 }
 
 // as gives the transport of a user of this master's own. Its writes carry upstream's names of field managers.
-func (m *Master) as(userName string) client.Transport {
+func (m *Master) as(userName string) *inProcess {
 	info, manager := user.Info(&user.DefaultInfo{Name: userName, Groups: []string{user.AllAuthenticated}}), "kube-controller-manager"
 	if namespace, name, err := serviceaccount.SplitUsername(userName); err == nil {
 		info = auth.ServiceAccount(namespace, name)
@@ -70,15 +137,19 @@ func (m *Master) as(userName string) client.Transport {
 }
 
 // control runs the controllers for one term.
-func (m *Master) control(ctx context.Context) error {
-	options := m.config.ControllerManager
-	options.RootCA = m.authority.CA().CertPEM
-	return controllers.Run(ctx, m.as, kinds(), options)
+func (m *Master) control(ctx context.Context, fence int64) error {
+	return m.during(ctx, election.ControllerManager, fence, func(ctx context.Context, t *term) error {
+		options := m.config.ControllerManager
+		options.RootCA = m.authority.CA().CertPEM
+		return controllers.Run(ctx, t.as, kinds(), options)
+	})
 }
 
 // schedule runs the scheduler for one term.
-func (m *Master) schedule(ctx context.Context) error {
-	return scheduler.New(m.as(schedulerUser), scheduler.Options{Metrics: m.schedulerMetrics()}).Run(ctx)
+func (m *Master) schedule(ctx context.Context, fence int64) error {
+	return m.during(ctx, election.Scheduler, fence, func(ctx context.Context, t *term) error {
+		return scheduler.New(t.as(schedulerUser), scheduler.Options{Metrics: m.schedulerMetrics()}).Run(ctx)
+	})
 }
 
 func (m *Master) schedulerMetrics() scheduler.Metrics {

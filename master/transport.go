@@ -23,6 +23,7 @@ type inProcess struct {
 	registry *registry.Registry
 	user     user.Info
 	agent    string // field manager of its writes
+	term     *term  // nil if its writes belong to no term
 }
 
 // Do implements client.Transport.
@@ -36,8 +37,14 @@ func (t *inProcess) Do(ctx context.Context, r client.Request) (runtime.Object, e
 	if r.Verb == client.DeleteCollection {
 		request.ListOptions = metav1.ListOptions{LabelSelector: r.LabelSelector, FieldSelector: r.FieldSelector}
 	}
+	if t.term != nil {
+		ctx = t.term.guard(ctx)
+	}
 	response, err := t.server.Do(ctx, request)
 	if err != nil {
+		if t.term != nil {
+			t.term.answered(err)
+		}
 		return nil, err
 	}
 	if response.Item != nil {

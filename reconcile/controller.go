@@ -52,8 +52,10 @@ type Controller struct {
 	// Reconcile handles one key through the transport that New was given.
 	Reconcile func(ctx context.Context, key Key) (Result, error)
 	// Start runs when all views are complete and before the first key is handled; enqueue adds keys at any time
-	// until ctx ends. It must return; what it starts must end with ctx. It may be nil.
+	// until ctx ends. It must return. It may be nil.
 	Start func(ctx context.Context, enqueue func(Key, time.Duration))
+	// Beside runs after Start, beside the workers, until ctx ends: a clock, for example. It may be nil.
+	Beside func(ctx context.Context, enqueue func(Key, time.Duration))
 	// Pace limits how often one key is reconciled because of changes that arrive in quick succession.
 	// The zero Pace does not limit.
 	Pace Pace

@@ -16,6 +16,7 @@ import (
 	prometheus "k8s.io/component-base/metrics/prometheus/workqueue"
 
 	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/crew"
 )
 
 const (
@@ -48,7 +49,8 @@ type engine struct {
 }
 
 // Run runs a controller until ctx ends, and returns when its last worker has stopped. transport must be the one that the
-// controller was made with (see Guard).
+// controller was made with (see Guard). An error says that a part of it has failed, and the controller has stopped:
+// a Reconcile that fails, or panics, is only repeated.
 func Run(ctx context.Context, transport client.Transport, c *Controller) error {
 	e := &engine{
 		controller: c, transport: transport, written: map[Key]int64{}, sweepAt: writtenSweep, pace: newPacer(c.Pace),
@@ -64,31 +66,38 @@ func Run(ctx context.Context, transport client.Transport, c *Controller) error {
 			return nil
 		}
 	}
+	parts, ctx := crew.New(ctx)
 	if c.Start != nil {
 		c.Start(ctx, func(k Key, after time.Duration) { e.queue.AddAfter(k, after) })
 	}
+	if c.Beside != nil {
+		parts.Go(func() error {
+			c.Beside(ctx, func(k Key, after time.Duration) { e.queue.AddAfter(k, after) })
+			return nil
+		})
+	}
 	for _, r := range c.Reads {
 		if r.Keys != nil {
-			e.subscribe(ctx, r)
+			parts.Go(func() error { e.subscribe(ctx, r); return nil })
 		}
 	}
 	workers := c.Workers
 	if workers == 0 {
 		workers = defaultWorkers
 	}
-	var running sync.WaitGroup
 	for range workers {
-		running.Go(func() {
+		parts.Go(func() error {
 			for e.next(ctx) {
 			}
+			return nil
 		})
 	}
 	<-ctx.Done()
 	e.queue.ShutDown()
-	running.Wait()
-	return nil
+	return parts.Wait()
 }
 
+// subscribe follows one kind until ctx ends.
 func (e *engine) subscribe(ctx context.Context, r Read) {
 	enqueue := func(k Key) {
 		if wait := e.pace.wait(k); wait > 0 {
@@ -97,7 +106,7 @@ func (e *engine) subscribe(ctx context.Context, r Read) {
 		}
 		e.queue.Add(k)
 	}
-	go e.transport.View(r.Kind).Subscribe(ctx, func(deltas []client.Delta) {
+	e.transport.View(r.Kind).Subscribe(ctx, func(deltas []client.Delta) {
 		for _, d := range deltas {
 			r.Keys(d, enqueue)
 		}

@@ -45,6 +45,11 @@ func precondition(gr schema.GroupResource, name, field string, want, have any) *
 	return apierrors.NewConflict(gr, name, fmt.Errorf("Precondition failed: %s in precondition: %v, %s in object meta: %v", field, want, field, have))
 }
 
+// termEnded is the answer to a loop of a master whose leadership has passed to another: store.ErrFenced as a Status.
+type termEnded struct{ *apierrors.StatusError }
+
+func (e *termEnded) Unwrap() error { return store.ErrFenced }
+
 // storeError makes what the store answered into what a client is told. A context's error is passed on as it is.
 func storeError(err error, gr schema.GroupResource, verb string) error {
 	write := verb != "get" && verb != "list" && verb != "watch"
@@ -53,6 +58,8 @@ func storeError(err error, gr schema.GroupResource, verb string) error {
 		return nil
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
+	case errors.Is(err, store.ErrFenced):
+		return &termEnded{apierrors.NewServiceUnavailable(fmt.Sprintf("the %s of %s was not made: %v", verb, gr, err))}
 	case errors.Is(err, store.ErrUnavailable) && write:
 		return apierrors.NewTimeoutError(fmt.Sprintf("the store did not answer in time; whether the %s of %s happened is unknown", verb, gr), retrySeconds)
 	case errors.Is(err, store.ErrUnavailable):

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/crew"
 	"github.com/wheelhouse-k8s/wheelhouse/scheduler/placement"
 )
 
@@ -39,7 +40,7 @@ type run struct {
 
 	binding, patching int
 	patches           []*item
-	writers           sync.WaitGroup
+	crew              *crew.Crew // the loop, and the writers and subscriptions beside it
 	pending           [7]int
 }
 
@@ -121,7 +122,7 @@ func (r *run) subscribe(ctx context.Context) error {
 			return ctx.Err()
 		}
 		there[i] = view.Len()
-		r.writers.Go(func() {
+		r.crew.Go(func() error {
 			view.Subscribe(ctx, func(deltas []client.Delta) {
 				letters := make([]letter, len(deltas))
 				for n, d := range deltas {
@@ -129,6 +130,7 @@ func (r *run) subscribe(ctx context.Context) error {
 				}
 				r.inbox.put(i, letters...)
 			})
+			return nil
 		})
 	}
 	late := time.NewTimer(startMax)

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/crew"
 )
 
 // DefaultName is the scheduler of pods that name no other.
@@ -74,17 +75,17 @@ func New(t client.Transport, o Options) *Scheduler {
 }
 
 // Run schedules until ctx ends, which is the end of a leader's term. It starts from what the cluster holds and keeps
-// nothing afterwards, so it may be called again.
+// nothing afterwards, so it may be called again. If a part of it fails, all of it ends with the error.
 func (s *Scheduler) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	r := newRun(s)
-	defer r.writers.Wait()
-	defer cancel()
-	r.writers.Go(func() { r.recorder.Run(ctx) })
-	if err := r.subscribe(ctx); err != nil {
-		return nil // ctx ended before anything began
-	}
-	r.loop(ctx)
-	return nil
+	r.crew, ctx = crew.New(ctx)
+	r.crew.Go(func() error { r.recorder.Run(ctx); return nil })
+	r.crew.Go(func() error {
+		defer r.crew.Dismiss()
+		if r.subscribe(ctx) == nil { // else ctx ended before anything began
+			r.loop(ctx)
+		}
+		return nil
+	})
+	return r.crew.Wait()
 }

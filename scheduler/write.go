@@ -43,7 +43,7 @@ func (r *run) bindWhenQuiet(ctx context.Context, it *item) {
 		return
 	}
 	pod, node := it.pod(), it.bind.node
-	r.writers.Go(func() {
+	r.crew.Go(func() error {
 		_, err := r.client.Act(ctx, pod.Namespace, pod.Name, "binding", &corev1.Binding{
 			ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID},
 			Target:     corev1.ObjectReference{Kind: "Node", Name: node},
@@ -53,6 +53,7 @@ func (r *run) bindWhenQuiet(ctx context.Context, it *item) {
 				"Successfully assigned "+pod.Namespace+"/"+pod.Name+" to "+node)
 		}
 		r.inbox.put(-1, letter{item: it, bound: true, err: err})
+		return nil
 	})
 }
 
@@ -139,9 +140,10 @@ func (r *run) sendPatches(ctx context.Context) {
 		it.patch.busy = true
 		r.patching++
 		pod := it.pod()
-		r.writers.Go(func() {
+		r.crew.Go(func() error {
 			_, err := r.client.PatchStatus(ctx, pod.Namespace, pod.Name, types.StrategicMergePatchType, statusPatch(pod, condition))
 			r.inbox.put(-1, letter{item: it, patched: true, err: err})
+			return nil
 		})
 	}
 }

@@ -51,6 +51,8 @@ type Metrics struct {
 	health         *prometheus.GaugeVec
 	healthTotal    *prometheus.CounterVec
 	leader         *prometheus.GaugeVec
+	slowRenewals   *prometheus.CounterVec
+	terms          *prometheus.CounterVec
 	tlsErrors      prometheus.Counter
 	schedulers     schedulers
 }
@@ -70,6 +72,10 @@ func New(o Options) *Metrics {
 		healthTotal:   counters("kubernetes_healthchecks_total", "[STABLE] This metric records the results of all healthcheck.", "name", "type", "status"),
 		leader: gauges("leader_election_master_status",
 			"[ALPHA] Gauge of if the reporting system is master of the relevant lease, 0 indicates backup, 1 indicates master. 'name' is the string used to identify the lease.", "name"),
+		slowRenewals: counters("leader_election_slowpath_total",
+			"[ALPHA] Total number of slow path exercised in renewing leader leases. 'name' is the string used to identify the lease. Please make sure to group by name.", "name"),
+		terms: counters("wheelhouse_leader_terms_total",
+			"Terms of leadership that have ended, by the lease's name and the reason: stopped, lost, failed or yielded.", "name", "reason"),
 		tlsErrors: prometheus.NewCounter(prometheus.CounterOpts{Name: "apiserver_tls_handshake_errors_total",
 			Help: "[ALPHA] Number of requests dropped with 'TLS handshake error from' error"}),
 	}
@@ -77,7 +83,7 @@ func New(o Options) *Metrics {
 	m.schedulers.init()
 	collectors := append(m.requests.collectors(), m.schedulers.collectors()...)
 	collectors = append(collectors, m.watchEvents, m.watchSizes, m.storeDuration, m.storeRequests, m.storeErrors,
-		m.health, m.healthTotal, m.leader, m.tlsErrors, buildInfo(o.Version), &pulled{o})
+		m.health, m.healthTotal, m.leader, m.slowRenewals, m.terms, m.tlsErrors, buildInfo(o.Version), &pulled{o})
 	m.registry.MustRegister(collectors...)
 	m.slis.MustRegister(m.health, m.healthTotal)
 	return m
@@ -123,6 +129,12 @@ func (m *Metrics) Leading(lease string, leading bool) {
 	}
 	m.leader.WithLabelValues(lease).Set(value)
 }
+
+// SlowRenewal counts a renewal of a lease that met another's write.
+func (m *Metrics) SlowRenewal(lease string) { m.slowRenewals.WithLabelValues(lease).Inc() }
+
+// TermEnded counts a term of leadership that has ended.
+func (m *Metrics) TermEnded(lease, reason string) { m.terms.WithLabelValues(lease, reason).Inc() }
 
 // TLSHandshakeFailed counts a connection that ended before its first request.
 func (m *Metrics) TLSHandshakeFailed() { m.tlsErrors.Inc() }

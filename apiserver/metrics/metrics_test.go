@@ -39,6 +39,8 @@ func used() *Metrics {
 	m.Healthcheck("ping", "livez", true)
 	m.Healthcheck("etcd", "readyz", false)
 	m.Leading("kube-scheduler", true)
+	m.SlowRenewal("kube-scheduler")
+	m.TermEnded("kube-scheduler", "lost")
 	m.TLSHandshakeFailed()
 	s := m.Scheduler("default-scheduler")
 	s.Attempt("scheduled", time.Millisecond)

@@ -105,9 +105,9 @@ func (f *serverFlags) controllers(s *pflag.FlagSet) {
 	s.IntVar(&o.ConcurrentGCSyncs, "concurrent-gc-syncs", o.ConcurrentGCSyncs, "Objects that the garbage collector works on at once.")
 	s.BoolVar(&o.EnableGarbageCollector, "enable-garbage-collector", o.EnableGarbageCollector, "Delete dependents of deleted objects.")
 	s.IntVar(&o.MaxEndpointsPerSlice, "max-endpoints-per-slice", o.MaxEndpointsPerSlice, "Endpoints in one EndpointSlice.")
-	s.DurationVar(&c.LeaseDuration, "leader-elect-lease-duration", c.LeaseDuration, "After how much silence another master takes over controllers and scheduler.")
-	s.DurationVar(&c.RenewDeadline, "leader-elect-renew-deadline", c.RenewDeadline, "After how long a leader that cannot renew stops leading.")
-	s.DurationVar(&c.RetryPeriod, "leader-elect-retry-period", c.RetryPeriod, "How often leadership is renewed or tried.")
+	s.DurationVar(&c.LeaseDuration, "leader-elect-lease-duration", c.LeaseDuration, "After how much silence another master takes over controllers and scheduler (default 15s, or 4s with --etcd-servers).")
+	s.DurationVar(&c.RenewDeadline, "leader-elect-renew-deadline", c.RenewDeadline, "After how long a leader that cannot renew stops leading (default 10s, or 3s with --etcd-servers).")
+	s.DurationVar(&c.RetryPeriod, "leader-elect-retry-period", c.RetryPeriod, "How often leadership is renewed or tried (default 4s, or 1s with --etcd-servers).")
 }
 
 // accepted are flags of upstream, among them those that kubeadm passes, that ask for what a master always does.

@@ -67,7 +67,8 @@ func New(t client.Transport, events *client.Recorder, s Settings) *reconcile.Con
 			{Kind: pods, Subresource: "status", Verbs: []client.Verb{client.Update}},
 		},
 		Pace:      reconcile.Pace{Burst: 10, Interval: 100 * time.Millisecond},
-		Start:     c.start,
+		Start:     func(_ context.Context, enqueue func(reconcile.Key, time.Duration)) { c.monitor(enqueue) },
+		Beside:    c.watch,
 		Reconcile: c.reconcile,
 	}
 }
@@ -120,21 +121,18 @@ func (c *controller) podChanged(d client.Delta, enqueue func(reconcile.Key)) {
 	}
 }
 
-// start begins to look at all nodes every monitor period.
-func (c *controller) start(ctx context.Context, enqueue func(reconcile.Key, time.Duration)) {
-	c.monitor(enqueue)
-	go func() {
-		ticker := time.NewTicker(c.settings.NodeMonitorPeriod)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ticker.C:
-				c.monitor(enqueue)
-			case <-ctx.Done():
-				return
-			}
+// watch looks at all nodes every monitor period until ctx ends.
+func (c *controller) watch(ctx context.Context, enqueue func(reconcile.Key, time.Duration)) {
+	ticker := time.NewTicker(c.settings.NodeMonitorPeriod)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			c.monitor(enqueue)
+		case <-ctx.Done():
+			return
 		}
-	}()
+	}
 }
 
 // monitor takes in the signs of life of all nodes, and enqueues those that need something done.

@@ -55,7 +55,7 @@ func New(t client.Transport, terminatedThreshold int) *reconcile.Controller {
 			{Kind: pods, Verbs: []client.Verb{client.Delete}},
 			{Kind: pods, Subresource: "status", Verbs: []client.Verb{client.Patch}},
 		},
-		Start:     c.start,
+		Beside:    c.watch,
 		Reconcile: c.reconcile,
 	}
 }
@@ -123,19 +123,18 @@ func outOfService(n *corev1.Node) bool {
 	return !ready && slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeOutOfService })
 }
 
-func (c *controller) start(ctx context.Context, enqueue func(reconcile.Key, time.Duration)) {
-	go func() {
-		ticker := time.NewTicker(period)
-		defer ticker.Stop()
-		for {
-			c.look(enqueue)
-			select {
-			case <-ticker.C:
-			case <-ctx.Done():
-				return
-			}
+// watch looks every period until ctx ends.
+func (c *controller) watch(ctx context.Context, enqueue func(reconcile.Key, time.Duration)) {
+	ticker := time.NewTicker(period)
+	defer ticker.Stop()
+	for {
+		c.look(enqueue)
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
 		}
-	}()
+	}
 }
 
 func (c *controller) look(enqueue func(reconcile.Key, time.Duration)) {

@@ -1,0 +1,294 @@
+package master
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/wheelhouse-k8s/wheelhouse/election"
+	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
+)
+
+const (
+	// goneAfter is how long the store must have had no connection to a member before its master is taken for gone.
+	goneAfter = 2 * time.Second
+	// graceAfter is how long a master that has lost the store's leadership, but is still connected, may take to hand
+	// its Leases over itself.
+	graceAfter = time.Second
+	// formerFor is how long the store's former leader counts as that.
+	formerFor = 10 * time.Second
+	// patienceMin is how long a holder stays that is not the store's leader; it doubles up to patienceMax while the
+	// store's leader does not keep the Lease.
+	patienceMin = 10 * time.Second
+	patienceMax = 10 * time.Minute
+	// lookAgain is how often the store's leader looks at a holder that is another master.
+	lookAgain = 500 * time.Millisecond
+	// membersPause is the wait before the members are asked for again after that failed, or did not tell a master's.
+	membersPause = time.Second
+)
+
+// group is what the store knows of its members.
+type group interface {
+	Grouped() bool
+	ID() uint64
+	Leader() uint64
+	LeaderChanged() <-chan struct{}
+	Active(id uint64) time.Time
+	InactiveSince(id uint64) time.Time
+	Members(ctx context.Context) ([]etcd.Member, error)
+	MoveLeader(ctx context.Context, id uint64) error
+}
+
+// precedence says which master is best placed to lead: the one whose member leads the store, because its writes take one
+// trip less, and because the store knows within a second or two when it is gone.
+type precedence struct {
+	group group
+	peers func() []Peer
+	// peersChanged is closed when masters come or go.
+	peersChanged func() <-chan struct{}
+	now          func() time.Time
+
+	mu      sync.Mutex
+	present ranks         // guarded by mu
+	changed chan struct{} // guarded by mu; closed and replaced when present changes
+}
+
+// ranks is the state of the store's own election.
+type ranks struct {
+	// leader is the leading member, 0 if none is known, since a time; former led before.
+	leader, former uint64
+	since          time.Time
+	// members by the names of their masters. Those that were removed stay: their masters are known to be gone.
+	members map[string]uint64
+}
+
+func (r *ranks) name(id uint64) string {
+	for name, other := range r.members {
+		if other == id {
+			return name
+		}
+	}
+	return ""
+}
+
+func newPrecedence(g group, peers func() []Peer, peersChanged func() <-chan struct{}) *precedence {
+	return &precedence{
+		group: g, peers: peers, peersChanged: peersChanged, now: time.Now,
+		present: ranks{members: map[string]uint64{}}, changed: make(chan struct{}),
+	}
+}
+
+// run follows the store's leader until ctx ends.
+func (p *precedence) run(ctx context.Context) {
+	for {
+		leaders, peers := p.group.LeaderChanged(), p.peersChanged()
+		p.note(p.group.Leader())
+		var again <-chan time.Time
+		if p.group.Grouped() && !p.learn(ctx) {
+			again = time.After(membersPause)
+		}
+		select {
+		case <-leaders:
+		case <-peers:
+		case <-again:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// note takes in who leads the store.
+func (p *precedence) note(leader uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if leader == p.present.leader {
+		return
+	}
+	if p.present.leader != 0 {
+		p.present.former = p.present.leader
+	}
+	p.present.leader, p.present.since = leader, p.now()
+	p.tellLocked()
+}
+
+// learn asks for the members' names; it tells whether each live master's is known.
+func (p *precedence) learn(ctx context.Context) bool {
+	list, err := p.group.Members(ctx)
+	if err != nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	members := map[string]uint64{}
+	for name, id := range p.present.members {
+		members[name] = id
+	}
+	news := false
+	for _, m := range list {
+		if m.Name != "" && members[m.Name] != m.ID {
+			members[m.Name], news = m.ID, true
+		}
+	}
+	p.present.members = members
+	if news {
+		p.tellLocked()
+	}
+	for _, peer := range p.peers() {
+		if members[peer.Name] == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *precedence) tellLocked() {
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// Changed implements election.Standing.
+func (p *precedence) Changed() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.changed
+}
+
+func (p *precedence) ranks() ranks {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.present
+}
+
+// connected tells whether the store is in touch with the member.
+func (p *precedence) connected(id uint64) bool { return !p.group.Active(id).IsZero() }
+
+// standing is how this master stands for one Lease. It belongs to the Lease's candidate.
+type standing struct {
+	*precedence
+	lease, self string
+
+	// held since a time; zero when another holds it.
+	held time.Time
+	// yielded is when the Lease was last given up to the store's leader, and patience how long that is put off next time.
+	yielded  time.Time
+	patience time.Duration
+}
+
+// Toward implements election.Standing.
+func (s *standing) Toward(holder string) (election.Stance, time.Duration) {
+	if holder != s.self {
+		s.held = time.Time{}
+	}
+	if !s.group.Grouped() {
+		return election.Normal, 0
+	}
+	r := s.ranks()
+	leads := r.leader == s.group.ID()
+	switch {
+	case holder == s.self:
+		return s.keep(r, leads)
+	case leads && holder != "":
+		return s.overtake(r, holder)
+	case !leads && holder == "" && s.better(r):
+		return election.Yield, 0
+	}
+	return election.Normal, 0
+}
+
+// better tells whether the store's leader is another live master that stands for the Lease.
+func (s *standing) better(r ranks) bool {
+	if r.leader == 0 || r.leader == s.group.ID() || !s.connected(r.leader) {
+		return false
+	}
+	name := r.name(r.leader)
+	for _, peer := range s.peers() {
+		if peer.Name == name && peer.Name != s.self {
+			return peer.standsFor(s.lease)
+		}
+	}
+	return false
+}
+
+// keep decides whether this master keeps the Lease that it holds.
+func (s *standing) keep(r ranks, leads bool) (election.Stance, time.Duration) {
+	now := s.now()
+	if s.held.IsZero() {
+		s.held = now
+		if !s.yielded.IsZero() && now.Sub(s.yielded) < 3*s.patience {
+			s.patience = min(2*s.patience, patienceMax) // it came back: the other does not keep it
+		} else {
+			s.patience = patienceMin
+		}
+	}
+	if leads || !s.better(r) {
+		return election.Normal, 0
+	}
+	since := r.since
+	if s.held.After(since) {
+		since = s.held
+	}
+	if left := since.Add(s.patience).Sub(now); left > 0 {
+		return election.Normal, left
+	}
+	s.yielded = now
+	return election.Yield, 0
+}
+
+// overtake decides whether this master, which leads the store, takes the Lease from its holder early.
+func (s *standing) overtake(r ranks, holder string) (election.Stance, time.Duration) {
+	id, known := r.members[holder]
+	if !known {
+		return election.Normal, 0 // not one of ours: upstream's own, which no fence stops
+	}
+	now := s.now()
+	former := id == r.former && now.Sub(r.since) < formerFor
+	if s.connected(id) {
+		if !former {
+			return election.Normal, lookAgain
+		}
+		return after(r.since.Add(graceAfter).Sub(now))
+	}
+	if former {
+		return election.Early, 0
+	}
+	since := s.group.InactiveSince(id)
+	if r.since.After(since) {
+		since = r.since // not connected yet, perhaps
+	}
+	return after(since.Add(goneAfter).Sub(now))
+}
+
+func after(left time.Duration) (election.Stance, time.Duration) {
+	if left > 0 {
+		return election.Normal, min(left, lookAgain)
+	}
+	return election.Early, 0
+}
+
+// handOverWait bounds how long a master that stops waits until another leads the store.
+const handOverWait = 500 * time.Millisecond
+
+// handOver has another master lead the store, so that the Leases that are given back next go where they will stay.
+func (p *precedence) handOver(ctx context.Context) {
+	if !p.group.Grouped() || p.group.Leader() != p.group.ID() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, handOverWait)
+	defer cancel()
+	list, err := p.group.Members(ctx)
+	if err != nil {
+		return
+	}
+	live := map[string]bool{}
+	for _, peer := range p.peers() {
+		live[peer.Name] = true
+	}
+	for _, m := range list {
+		if m.ID == p.group.ID() || m.Learner || !live[m.Name] || !p.connected(m.ID) {
+			continue
+		}
+		if p.group.MoveLeader(ctx, m.ID) == nil {
+			return
+		}
+	}
+}
