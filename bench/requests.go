@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -80,13 +79,7 @@ func (b *bench) prepare(ctx context.Context, flags ...string) (*server, []*kuber
 	}
 	clients, err := s.clients(connections)
 	if err == nil {
-		_, err = clients[0].CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
-	}
-	if err == nil {
-		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
-		if _, err = clients[0].CoreV1().ServiceAccounts(namespace).Create(ctx, account, metav1.CreateOptions{}); apierrors.IsAlreadyExists(err) {
-			err = nil
-		}
+		err = benchNamespace(ctx, clients[0])
 	}
 	if err != nil {
 		s.remove()

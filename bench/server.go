@@ -138,8 +138,10 @@ func (s *server) httpClient() (*http.Client, error) {
 }
 
 // cpu is the processor time that the master has used, in seconds.
-func (s *server) cpu() float64 {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.process.Process.Pid))
+func (s *server) cpu() float64 { return cpuOf(s.process.Process.Pid) }
+
+func cpuOf(pid int) float64 {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0
 	}

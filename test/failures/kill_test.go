@@ -6,7 +6,6 @@ import (
 	"math/rand"
 	"sync"
 	"testing"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -16,18 +15,6 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/test/process"
 )
-
-// eventually waits until a condition holds; the condition says what is missing.
-func eventually(t *testing.T, what string, condition func() error) {
-	t.Helper()
-	var err error
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if err = condition(); err == nil {
-			return
-		}
-	}
-	t.Fatalf("%s did not come true: %v", what, err)
-}
 
 // connect gives clients without a rate limit of their own.
 func connect(t *testing.T, config *rest.Config) *kubernetes.Clientset {
@@ -66,7 +53,7 @@ func TestKill(t *testing.T) {
 	deploy(t, clients)
 
 	book := newLedger()
-	kinds := []resource{configMaps(clients), pods(clients)}
+	kinds := []subject{configMaps(clients), pods(clients)}
 	var watchers []*watcher
 	var watching sync.WaitGroup
 	for _, k := range kinds {
@@ -79,7 +66,7 @@ func TestKill(t *testing.T) {
 	stop := make(chan struct{})
 	var writing sync.WaitGroup
 	for i := range writers {
-		w := &writer{name: fmt.Sprintf("writer-%d", i), resource: kinds[i%2], book: book, random: rand.New(rand.NewSource(*seed + int64(i)))}
+		w := &writer{name: fmt.Sprintf("writer-%d", i), subject: kinds[i%2], book: book, random: rand.New(rand.NewSource(*seed + int64(i)))}
 		writing.Go(func() { w.run(ctx, stop) })
 	}
 

@@ -31,7 +31,7 @@ const (
 )
 
 // resource is what writers and watchers do with one kind.
-type resource struct {
+type subject struct {
 	name   string
 	create func(ctx context.Context, name, value string) (metav1.Object, error)
 	// update replaces the value; an empty revision replaces whatever is there.
@@ -70,9 +70,9 @@ func itemsOf(list runtime.Object, err error) ([]metav1.Object, error) {
 	return out, err
 }
 
-func configMaps(clients *kubernetes.Clientset) resource {
+func configMaps(clients *kubernetes.Clientset) subject {
 	c := clients.CoreV1().ConfigMaps("default")
-	return resource{
+	return subject{
 		name: "configmaps",
 		create: func(ctx context.Context, name, v string) (metav1.Object, error) {
 			return object(c.Create(ctx, &corev1.ConfigMap{ObjectMeta: named(name, v)}, metav1.CreateOptions{}))
@@ -97,9 +97,9 @@ func configMaps(clients *kubernetes.Clientset) resource {
 }
 
 // pods are gated, so that they never come to a node and go away as soon as they are deleted.
-func pods(clients *kubernetes.Clientset) resource {
+func pods(clients *kubernetes.Clientset) subject {
 	c := clients.CoreV1().Pods("default")
-	return resource{
+	return subject{
 		name: "pods", shared: true,
 		create: func(ctx context.Context, name, v string) (metav1.Object, error) {
 			return object(c.Create(ctx, &corev1.Pod{ObjectMeta: named(name, v), Spec: corev1.PodSpec{
@@ -189,11 +189,11 @@ func (l *ledger) failure() error { l.mu.Lock(); defer l.mu.Unlock(); return l.fa
 
 // writer changes objects that no other writer touches, one write at a time: so it knows what each must be.
 type writer struct {
-	name     string
-	resource resource
-	book     *ledger
-	random   *rand.Rand
-	serial   int
+	name    string
+	subject subject
+	book    *ledger
+	random  *rand.Rand
+	serial  int
 	// objects are those that exist, by name.
 	objects map[string]metav1.Object
 }
@@ -218,22 +218,22 @@ func (w *writer) write(ctx context.Context, name string) error {
 	w.serial++
 	v := fmt.Sprintf("%s/%d", w.name, w.serial)
 	before, told := w.objects[name], w.book.latest()
-	key := w.resource.name + "/" + name
+	key := w.subject.name + "/" + name
 	var c change
 	var after metav1.Object
 	var err error
 	switch what := w.random.Intn(10); {
 	case before == nil:
 		c = change{kind: watch.Added, value: v}
-		after, err = w.resource.create(ctx, name, v)
+		after, err = w.subject.create(ctx, name, v)
 	case what == 0:
 		return w.stale(ctx, name, v, before)
 	case what < 4:
 		c = change{kind: watch.Deleted}
-		err = w.resource.delete(ctx, name)
+		err = w.subject.delete(ctx, name)
 	default:
 		c = change{kind: watch.Modified, value: v}
-		after, err = w.resource.update(ctx, before, w.expected(before), v)
+		after, err = w.subject.update(ctx, before, w.expected(before), v)
 	}
 	if status := apierrors.APIStatus(nil); errors.As(err, &status) {
 		return fmt.Errorf("%s of %s, which nobody else writes, was refused: %w", c.kind, key, err)
@@ -254,7 +254,7 @@ func (w *writer) write(ctx context.Context, name string) error {
 
 // expected is the revision that an update names.
 func (w *writer) expected(o metav1.Object) string {
-	if w.resource.shared {
+	if w.subject.shared {
 		return ""
 	}
 	return o.GetResourceVersion()
@@ -270,7 +270,7 @@ func (w *writer) keep(name string, o metav1.Object) {
 
 // stale tries a write that names a revision that never was this object's; it must be refused.
 func (w *writer) stale(ctx context.Context, name, v string, before metav1.Object) error {
-	_, err := w.resource.update(ctx, before, "1", v)
+	_, err := w.subject.update(ctx, before, "1", v)
 	status := apierrors.APIStatus(nil)
 	switch {
 	case err == nil:
@@ -290,7 +290,7 @@ func (w *writer) resolve(ctx context.Context, name, v string, before metav1.Obje
 	var now metav1.Object
 	var err error
 	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		now, err = w.resource.get(ctx, name)
+		now, err = w.subject.get(ctx, name)
 		if err == nil || apierrors.IsNotFound(err) {
 			break
 		}
@@ -298,7 +298,7 @@ func (w *writer) resolve(ctx context.Context, name, v string, before metav1.Obje
 			return fmt.Errorf("the master did not come back: %w", err)
 		}
 	}
-	key := w.resource.name + "/" + name
+	key := w.subject.name + "/" + name
 	had := ""
 	if before != nil {
 		had = before.GetAnnotations()[value]
@@ -310,7 +310,7 @@ func (w *writer) resolve(ctx context.Context, name, v string, before metav1.Obje
 	switch {
 	case has == had: // it has not happened
 	case has == v || c.kind == watch.Deleted && now == nil:
-		if now != nil && !w.resource.shared {
+		if now != nil && !w.subject.shared {
 			c.revision = revision(now.GetResourceVersion())
 		}
 		w.book.add(key, c)
@@ -322,7 +322,7 @@ func (w *writer) resolve(ctx context.Context, name, v string, before metav1.Obje
 }
 
 // compareList checks that a list holds what the ledger says, and nothing else.
-func (l *ledger) compareList(t *testing.T, r resource) {
+func (l *ledger) compareList(t *testing.T, r subject) {
 	t.Helper()
 	items, err := r.items(context.Background())
 	if err != nil {

@@ -66,3 +66,22 @@ func run(m *testing.M) (int, error) {
 	}
 	return m.Run(), nil
 }
+
+// eventually waits until a condition holds; the condition says what is missing.
+func eventually(t *testing.T, what string, condition func() error) {
+	t.Helper()
+	if err := await(what, condition); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// await is eventually for goroutines that are not the test's.
+func await(what string, condition func() error) error {
+	var err error
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if err = condition(); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s did not come true: %w", what, err)
+}

@@ -16,7 +16,7 @@ import (
 
 // watcher follows one kind from the revision that it saw last, through all interruptions.
 type watcher struct {
-	resource resource
+	subject subject
 
 	mu sync.Mutex // guards what follows
 	// last is the revision that was seen last, in an event or a bookmark.
@@ -27,13 +27,13 @@ type watcher struct {
 	failed error
 }
 
-func newWatcher(t *testing.T, r resource) *watcher {
+func newWatcher(t *testing.T, r subject) *watcher {
 	t.Helper()
 	list, err := r.list(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &watcher{resource: r, last: revision(list.GetResourceVersion()), events: map[string][]change{}}
+	return &watcher{subject: r, last: revision(list.GetResourceVersion()), events: map[string][]change{}}
 }
 
 // run watches until ctx ends or something is wrong.
@@ -45,10 +45,10 @@ func (w *watcher) run(ctx context.Context) {
 		if failed != nil {
 			return
 		}
-		stream, err := w.resource.watch(ctx, metav1.ListOptions{LabelSelector: selector, ResourceVersion: fmt.Sprint(from), AllowWatchBookmarks: true})
+		stream, err := w.subject.watch(ctx, metav1.ListOptions{LabelSelector: selector, ResourceVersion: fmt.Sprint(from), AllowWatchBookmarks: true})
 		if err != nil {
 			if apierrors.IsGone(err) || apierrors.IsResourceExpired(err) {
-				w.fail(fmt.Errorf("the watch of %s could not go on from revision %d: %w", w.resource.name, from, err))
+				w.fail(fmt.Errorf("the watch of %s could not go on from revision %d: %w", w.subject.name, from, err))
 				return
 			}
 			time.Sleep(10 * time.Millisecond) // the master is down
@@ -66,7 +66,7 @@ func (w *watcher) follow(stream watch.Interface) {
 	for e := range stream.ResultChan() {
 		if e.Type == watch.Error {
 			if err := apierrors.FromObject(e.Object); apierrors.IsGone(err) || apierrors.IsResourceExpired(err) {
-				w.fail(fmt.Errorf("the watch of %s could not go on: %w", w.resource.name, err))
+				w.fail(fmt.Errorf("the watch of %s could not go on: %w", w.subject.name, err))
 			}
 			return
 		}
@@ -87,7 +87,7 @@ func (w *watcher) take(e watch.Event) error {
 	at := revision(o.GetResourceVersion())
 	if e.Type == watch.Bookmark {
 		if at < w.last {
-			return fmt.Errorf("a bookmark of %s went back from revision %d to %d", w.resource.name, w.last, at)
+			return fmt.Errorf("a bookmark of %s went back from revision %d to %d", w.subject.name, w.last, at)
 		}
 		w.last = at
 		return nil
@@ -100,7 +100,7 @@ func (w *watcher) take(e watch.Event) error {
 		w.ended = true
 		return nil
 	}
-	key := w.resource.name + "/" + o.GetName()
+	key := w.subject.name + "/" + o.GetName()
 	c := change{kind: e.Type, revision: at}
 	if e.Type != watch.Deleted {
 		c.value = o.GetAnnotations()[value]
@@ -118,7 +118,7 @@ func (w *watcher) fail(err error) {
 // waitOpen waits until the watch has been opened a number of times, so that each kill breaks it.
 func (w *watcher) waitOpen(t *testing.T, times int) {
 	t.Helper()
-	eventually(t, "the watch of "+w.resource.name, func() error {
+	eventually(t, "the watch of "+w.subject.name, func() error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if w.failed != nil {
@@ -134,10 +134,10 @@ func (w *watcher) waitOpen(t *testing.T, times int) {
 // waitFor makes a last change, if that is not done yet, and waits until the watcher has seen it.
 func (w *watcher) waitFor(t *testing.T) {
 	t.Helper()
-	if _, err := w.resource.create(context.Background(), endName, ""); err != nil && !apierrors.IsAlreadyExists(err) {
+	if _, err := w.subject.create(context.Background(), endName, ""); err != nil && !apierrors.IsAlreadyExists(err) {
 		t.Fatal(err)
 	}
-	eventually(t, "the last event of "+w.resource.name, func() error {
+	eventually(t, "the last event of "+w.subject.name, func() error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if w.failed != nil {
@@ -155,14 +155,14 @@ func (w *watcher) waitFor(t *testing.T) {
 func (l *ledger) compareEvents(t *testing.T, w *watcher) {
 	t.Helper()
 	if w.opened <= *rounds {
-		t.Errorf("the watch of %s was opened %d times in %d rounds", w.resource.name, w.opened, *rounds)
+		t.Errorf("the watch of %s was opened %d times in %d rounds", w.subject.name, w.opened, *rounds)
 	}
 	for key, want := range l.history {
-		if key[:len(w.resource.name)+1] != w.resource.name+"/" {
+		if key[:len(w.subject.name)+1] != w.subject.name+"/" {
 			continue
 		}
 		have := w.events[key]
-		if w.resource.shared { // what others changed leaves the value as it is
+		if w.subject.shared { // what others changed leaves the value as it is
 			have = slices.CompactFunc(slices.Clone(have), func(a, b change) bool {
 				return b.kind == watch.Modified && a.value == b.value
 			})
