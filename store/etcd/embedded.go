@@ -49,9 +49,11 @@ type Options struct {
 	// newest writes.
 	ForceNew bool
 
-	// How often copies are compared, and whether a starting member compares its own; tests change them.
+	// Tests change these: how often copies are compared, whether a starting member compares its own, and how long its turn
+	// to defragment lasts (in whole seconds).
 	compareEvery   time.Duration
 	startUnchecked bool
+	turnLength     time.Duration
 }
 
 // Embedded is a store whose etcd member runs in this process, alone or as one of a group.
@@ -63,7 +65,8 @@ type Embedded struct {
 	// care is held by what must not run while the member is reopened, closed or defragmented: one such thing at a time.
 	care      sync.Mutex
 	snapshots snapshots
-	done      chan struct{} // closed when maintenance has ended
+	told      map[string]time.Time // when the operator was last told of what lasts; only maintain uses it
+	done      chan struct{}        // closed when maintenance has ended
 }
 
 // Open starts the member and waits until it can serve.
@@ -72,13 +75,12 @@ func Open(ctx context.Context, o Options) (*Embedded, error) {
 	if err := prepare(o.Dir); err != nil {
 		return nil, err
 	}
-	e := &Embedded{o: o, peers: newPeerStates(), gate: newGate(), done: make(chan struct{})}
+	e := &Embedded{o: o, peers: newPeerStates(), gate: newGate(), told: map[string]time.Time{}, done: make(chan struct{})}
 	member, err := e.open(ctx)
 	if err != nil {
 		return nil, err
 	}
 	e.keyspace = newKeyspace(e.gate, localWatches{newStream: e.gate.newStream, ended: e.gate.ended, call: e.gate}, names{})
-	e.keyspace.member = e.gate
 	e.adopt(member)
 	go e.maintain()
 	return e, nil
@@ -96,6 +98,9 @@ func (o *Options) complete() {
 	}
 	if o.compareEvery == 0 {
 		o.compareEvery = compareEvery
+	}
+	if o.turnLength == 0 {
+		o.turnLength = turnLength
 	}
 	if o.Warn == nil {
 		o.Warn = func(string) {}
@@ -123,6 +128,9 @@ func (e *Embedded) open(ctx context.Context) (*running, error) {
 		return nil, errors.New("the data folder is one of a group of masters: start it with the settings that it is reached under by the others")
 	}
 	if e.o.ForceNew {
+		if !e.o.exists() {
+			return nil, fmt.Errorf("%s holds no data that a new cluster could go on from", e.o.Dir)
+		}
 		if err := makeVoter(e.o.databaseFile(), e.o.Name); err != nil {
 			return nil, err
 		}

@@ -33,7 +33,6 @@ type keyspace struct {
 	watches opener
 	names   names
 	leases  leases
-	member  *gate           // nil unless a member in this process answers
 	closing context.Context // ends when the store is closed
 	close   context.CancelFunc
 }

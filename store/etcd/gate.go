@@ -29,7 +29,6 @@ type gate struct {
 	mu      sync.RWMutex
 	now     atomic.Pointer[running] // changed only with mu held for writing
 	leaders *leaders
-	opens   uint64 // how often a member was opened; guarded by mu
 	// ended is closed when the member will never serve again; why then says why, in an error of the store's.
 	ended chan struct{}
 	why   atomic.Pointer[error]
@@ -73,18 +72,6 @@ func (g *gate) enter() (*running, error) {
 		return nil, *why
 	}
 	return g.now.Load(), nil
-}
-
-// opened counts how often the member has been opened; while it is being opened, it waits.
-func (k *keyspace) opened() (uint64, error) {
-	if k.member == nil {
-		return 0, nil
-	}
-	if _, err := k.member.enter(); err != nil {
-		return 0, err
-	}
-	defer k.member.mu.RUnlock()
-	return k.member.opens, nil
 }
 
 // Range implements caller. Reads may be made again.

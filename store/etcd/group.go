@@ -12,10 +12,9 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
-// adopt makes a ready member the one that serves. Requests must not be let in yet, or be held back.
+// adopt makes a ready member the one that serves.
 func (e *Embedded) adopt(r *running) {
 	e.gate.now.Store(r)
-	e.gate.opens++
 	go e.attend(r)
 	if r.grouped {
 		go e.gate.leaders.follow(r.server)

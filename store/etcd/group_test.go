@@ -1,7 +1,6 @@
 package etcd
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -9,13 +8,14 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -129,8 +129,13 @@ func (g *group) open(i int) *Embedded {
 // join adds a learner.
 func (g *group) join(change func(*Options)) *Embedded {
 	g.t.Helper()
+	return g.joinAs(fmt.Sprint("m", len(g.members)), change)
+}
+
+func (g *group) joinAs(name string, change func(*Options)) *Embedded {
+	g.t.Helper()
 	i := len(g.members)
-	o := Options{Dir: filepath.Join(g.dir, fmt.Sprint("m", i)), Name: fmt.Sprint("m", i), CompactionInterval: -1, Peer: g.peer()}
+	o := Options{Dir: filepath.Join(g.dir, name), Name: name, CompactionInterval: -1, Peer: g.peer()}
 	o.Warn = g.warn(o.Name)
 	if change != nil {
 		change(&o)
@@ -173,120 +178,90 @@ func (g *group) eventually(wait time.Duration, try func() error) {
 
 // three is a group of three voters.
 func three(t *testing.T, change func(*Options)) *group {
+	t.Helper()
 	g := newGroup(t)
 	g.first(change)
-	for range 2 {
-		g.promote(g.join(change))
-	}
+	g.join(change)
+	g.promoteAll(g.join(change), g.members[1])
 	return g
 }
 
-func TestThree(t *testing.T) {
-	start := time.Now()
-	g := three(t, nil)
-	t.Log("three voters after", time.Since(start))
-	for i, e := range g.members {
-		if _, err := e.Create(context.Background(), fmt.Sprint("/k", i), []byte("x"), time.Minute); err != nil {
-			t.Fatal(i, err)
-		}
-		t.Logf("%+v", e.Status())
+func (g *group) promoteAll(members ...*Embedded) {
+	for _, e := range members {
+		g.promote(e)
 	}
-	t.Log(g.members[2].Members(t.Context()))
-	t.Log(time.Since(start), g.warnings)
 }
 
-func TestReopen(t *testing.T) {
-	g := newGroup(t)
-	g.options = append(g.options, Options{Dir: filepath.Join(g.dir, "m0"), Name: "m0", CompactionInterval: -1, Warn: g.warn("m0")})
-	e := g.open(0)
-	ctx, cancel := context.WithCancel(t.Context())
-	w := e.Watch(ctx, "/", store.WatchOptions{})
-	fromOne := e.Watch(ctx, "/", store.WatchOptions{From: 1})
-	count := func(w store.Watch) chan map[string]int {
-		out := make(chan map[string]int, 1)
-		go func() {
-			seen := map[string]int{}
-			var last int64
-			for b := range w.C() {
-				for _, ev := range b.Events {
-					seen[ev.Key]++
-					if ev.Revision <= last {
-						t.Error("revisions go back")
-					}
-					last = ev.Revision
-				}
-				if seen["/end"] > 0 {
-					break
-				}
+// leader waits for the members to agree on one that is open.
+func (g *group) leader() *Embedded {
+	g.t.Helper()
+	var found *Embedded
+	g.eventually(10*time.Second, func() error {
+		found = nil
+		for _, e := range g.members {
+			if e.closing.Err() == nil && !e.hasEnded() && e.Leader() == e.ID() {
+				found = e
 			}
-			out <- seen
-		}()
-		return out
-	}
-	a, b := count(w), count(fromOne)
-	stop := make(chan struct{})
-	var written sync.Map
-	var slowest atomic.Int64
-	var wg sync.WaitGroup
-	var n atomic.Int64
-	for i := range 8 {
-		wg.Go(func() {
-			for j := 0; ; j++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				key := fmt.Sprintf("/%d/%d", i, j)
-				start := time.Now()
-				if _, err := e.Create(ctx, key, []byte("x"), 0); err != nil {
-					t.Error(err)
-					return
-				}
-				n.Add(1)
-				slowest.Store(max(slowest.Load(), int64(time.Since(start))))
-				written.Store(key, true)
-			}
-		})
-	}
-	time.Sleep(200 * time.Millisecond)
-	start := time.Now()
-	g.must(e.Group(ctx, *g.peer()))
-	t.Log("Group", time.Since(start), n.Load(), "slowest", time.Duration(slowest.Load()))
-	time.Sleep(200 * time.Millisecond)
-	start = time.Now()
-	g.must(e.Reload(ctx))
-	t.Log("Reload", time.Since(start), n.Load(), "slowest", time.Duration(slowest.Load()))
-	time.Sleep(200 * time.Millisecond)
-	close(stop)
-	wg.Wait()
-	_, err := e.Create(ctx, "/end", nil, 0)
-	g.must(err)
-	for _, c := range []chan map[string]int{a, b} {
-		select {
-		case seen := <-c:
-			missing := 0
-			written.Range(func(key, _ any) bool {
-				if seen[key.(string)] != 1 {
-					missing++
-				}
-				return true
-			})
-			t.Log(len(seen), "seen; missing", missing)
-			if missing > 0 {
-				t.Error("missing", missing)
-			}
-		case <-time.After(5 * time.Second):
-			t.Fatal("watch did not end", w.Err(), fromOne.Err())
+		}
+		if found == nil {
+			return errors.New("no leader")
+		}
+		return nil
+	})
+	return found
+}
+
+func (e *Embedded) hasEnded() bool { return e.gate.why.Load() != nil }
+
+// follower is an open voter that does not lead.
+func (g *group) follower() *Embedded {
+	g.t.Helper()
+	lead := g.leader()
+	for _, e := range g.members {
+		if e != lead && e.closing.Err() == nil && !e.hasEnded() && !e.Status().Learner {
+			return e
 		}
 	}
-	cancel()
-	start = time.Now()
-	g.must(e.Close())
-	t.Log("Close", time.Since(start))
-	for range 5 {
-		start = time.Now()
-		g.open(0).Close()
-		t.Log("open+close", time.Since(start))
+	g.t.Fatal("no follower")
+	return nil
+}
+
+// crash stops a member as the end of its process would: without handing anything over.
+func (e *Embedded) crash() {
+	m := e.gate.member()
+	m.leaving.Store(true)
+	e.gate.end(store.ErrClosed)
+	m.door.listener.Close()
+	m.door.http.Close()
+	m.server.HardStop()
+}
+
+// create writes a key through a member.
+func (g *group) create(e *Embedded, key string) {
+	g.t.Helper()
+	if _, err := e.Create(g.t.Context(), key, []byte("x"), 0); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// warned waits for a warning.
+func (g *group) warned(part string) {
+	g.t.Helper()
+	g.eventually(20*time.Second, func() error {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		for _, w := range g.warnings {
+			if strings.Contains(w, part) {
+				return nil
+			}
+		}
+		return fmt.Errorf("no warning %q in %q", part, g.warnings)
+	})
+}
+
+func wantError(t *testing.T, err error, part string) {
+	t.Helper()
+	if err == nil || !strings.Contains(err.Error(), part) {
+		t.Errorf("error %v, want one with %q", err, part)
 	}
 }

@@ -3,6 +3,8 @@ package etcd
 import (
 	"context"
 	"errors"
+	"sync"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -23,30 +25,62 @@ type localWatches struct {
 var errMemberStopped = errors.New("the member has stopped")
 
 func (l localWatches) open(ctx context.Context, r watchRequest) (stream, error) {
-	s, gone, err := l.newStream()
-	if err != nil {
-		return nil, err
-	}
-	id, err := s.Watch(ctx, clientv3.AutoWatchID, r.key, r.end, r.from)
-	if err != nil {
-		s.Close()
-		return nil, err
-	}
-	return &localStream{ctx: ctx, stream: s, id: id, gone: gone, ended: l.ended, call: l.call, previous: r.previous}, nil
+	s := &localStream{localWatches: l, ctx: ctx, request: r}
+	return s, s.begin()
 }
 
-// localStream implements stream.
+// localStream implements stream. When the member is opened again the stream goes on where it was.
 type localStream struct {
-	ctx      context.Context
-	stream   mvcc.WatchStream
-	id       mvcc.WatchID
-	gone     <-chan struct{}
-	ended    <-chan struct{}
-	call     caller
-	previous bool
+	localWatches
+	ctx     context.Context
+	request watchRequest // from is the first revision that was not delivered
+	mu      sync.Mutex
+	stream  mvcc.WatchStream // guarded by mu; only next changes it
+	id      mvcc.WatchID     // guarded by mu
+	gone    <-chan struct{}
+}
+
+// goneWait is how soon a watch of a member that stopped looks what became of it.
+const goneWait = 20 * time.Millisecond
+
+// begin watches through the member that runs now, or as soon as one runs.
+func (s *localStream) begin() error {
+	for {
+		stream, gone, err := s.newStream()
+		if err != nil {
+			return err
+		}
+		select {
+		case <-gone: // it stopped, and why is being found out
+			stream.Close()
+			select {
+			case <-time.After(goneWait):
+			case <-s.ended:
+			case <-s.ctx.Done():
+				return s.ctx.Err()
+			}
+			continue
+		default:
+		}
+		r := &s.request
+		if r.from == 0 {
+			r.from = stream.Rev() + 1
+		}
+		id, err := stream.Watch(s.ctx, clientv3.AutoWatchID, r.key, r.end, r.from)
+		if err != nil {
+			stream.Close()
+			return err
+		}
+		s.mu.Lock()
+		s.stream, s.id, s.gone = stream, id, gone
+		s.mu.Unlock()
+		return nil
+	}
 }
 
 func (s *localStream) progress() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.stream.RequestProgress(s.id)
 	return nil
 }
@@ -59,25 +93,39 @@ func (s *localStream) close() {
 }
 
 func (s *localStream) next() (delivery, error) {
-	select {
-	case r := <-s.stream.Chan():
-		mvcc.ReportEventReceived(len(r.Events))
-		if r.CompactRevision != 0 {
-			return delivery{}, mvcc.ErrCompacted
+	for {
+		select {
+		case r := <-s.stream.Chan():
+			return s.delivery(&r)
+		case <-s.gone:
+			s.close()
+			if err := s.begin(); err != nil {
+				return delivery{}, err
+			}
+		case <-s.ended:
+			return delivery{}, errMemberStopped
+		case <-s.ctx.Done():
+			return delivery{}, s.ctx.Err()
 		}
-		d := delivery{changes: r.Events, revision: r.Revision}
-		var err error
-		if s.previous && len(r.Events) > 0 {
-			d.previous, err = s.before(r.Events)
-		}
-		return d, err
-	case <-s.gone:
-		return delivery{}, errMemberStopped
-	case <-s.ended:
-		return delivery{}, errMemberStopped
-	case <-s.ctx.Done():
-		return delivery{}, s.ctx.Err()
 	}
+}
+
+func (s *localStream) delivery(r *mvcc.WatchResponse) (delivery, error) {
+	mvcc.ReportEventReceived(len(r.Events))
+	if r.CompactRevision != 0 {
+		return delivery{}, mvcc.ErrCompacted
+	}
+	d := delivery{changes: r.Events, revision: r.Revision}
+	reached := r.Revision
+	if n := len(r.Events); n > 0 {
+		reached = r.Events[n-1].Kv.ModRevision
+	}
+	s.request.from = reached + 1
+	var err error
+	if s.request.previous && len(r.Events) > 0 {
+		d.previous, err = s.before(r.Events)
+	}
+	return d, err
 }
 
 // before reads what the keys held before the changes.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"expvar"
 	"fmt"
 	"net/url"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver"
 	"go.etcd.io/etcd/server/v3/features"
+	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 )
 
@@ -70,11 +72,14 @@ func (e *Embedded) start(ctx context.Context, s startOptions) (*running, error) 
 	member, err := startEtcd(e.o, config)
 	if err != nil {
 		r.door.close()
+		if differs(err) {
+			return nil, errDiffers
+		}
 		return nil, e.explain(r, fmt.Errorf("etcd does not start in %s: %w", e.o.Dir, err))
 	}
 	r.etcd, r.server = member, member.Server
 	r.door.serve(r.server, r.log.logger)
-	if err := e.ready(ctx, r); err != nil {
+	if err := e.ready(ctx, r, s); err != nil {
 		r.leave()
 		return nil, err
 	}
@@ -133,7 +138,7 @@ const (
 
 // ready waits until the member can serve. A member that is the only voter is told to lead at once, instead of after an
 // election time in which nobody else could have answered.
-func (e *Embedded) ready(ctx context.Context, r *running) error {
+func (e *Embedded) ready(ctx context.Context, r *running, s startOptions) error {
 	look, tell := time.NewTicker(watchStart), time.NewTicker(tellWaiting)
 	defer look.Stop()
 	defer tell.Stop()
@@ -153,7 +158,7 @@ func (e *Embedded) ready(ctx context.Context, r *running) error {
 				e.o.Warn("the store starts" + e.waitsFor(r))
 			}
 		case <-look.C:
-			if !r.grouped && len(r.server.Cluster().Members()) > 1 {
+			if !r.grouped && !s.forceNew && len(r.server.Cluster().Members()) > 1 {
 				return errNotAlone
 			}
 			campaign(ctx, r.server)
@@ -186,9 +191,25 @@ func campaign(ctx context.Context, server *etcdserver.EtcdServer) {
 			return
 		}
 	}
+	// Raft must have been told that everything committed is applied: until then it looks for changes of the membership in
+	// a log that may have been compacted meanwhile, and panics.
 	id := uint64(self)
+	status, ok := raftStatus()
+	if !ok || status.ID != id || status.Applied < status.GetCommit() || status.Lead != 0 {
+		return
+	}
 	// It is the message by which a leader that leaves makes another one stand for election without delay.
 	_ = server.Process(ctx, &raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), From: &id, To: &id})
+}
+
+// raftStatus is the state of Raft in the member that was started last in this process, as etcd publishes it.
+func raftStatus() (raft.Status, bool) {
+	published, ok := expvar.Get("raft.status").(expvar.Func)
+	if !ok {
+		return raft.Status{}, false
+	}
+	status, ok := published().(raft.Status)
+	return status, ok
 }
 
 // leave ends the member. One that failed is left as it is: it could wait for ever for what failed.
