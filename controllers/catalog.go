@@ -96,7 +96,7 @@ func entries() []Entry {
 }
 
 func newRootCA(b Builder) *reconcile.Controller {
-	if len(b.Options.RootCA) == 0 {
+	if b.Options.RootCA == nil {
 		return nil
 	}
 	return rootca.New(b.Transport, b.Options.RootCA)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/rootca"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
 
@@ -24,7 +25,7 @@ type Declaration struct {
 // server.
 func Declarations(kinds []*kind.Info) []Declaration {
 	o := DefaultOptions()
-	o.RootCA = []byte("-")
+	o.RootCA = rootca.Fixed([]byte("-"))
 	var list []Declaration
 	for _, e := range entries() {
 		list = append(list, Declaration{Entry: e, Controller: e.New(Builder{Transport: nowhere{}, Events: client.NewRecorder(nowhere{}, e.source()), Kinds: kinds, Options: o})})

@@ -5,14 +5,16 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/rootca"
 )
 
 // Options are the settings of all controllers, with the meaning of kube-controller-manager's flags of the same names.
 type Options struct {
 	// Controllers selects: "*" is all that are on by default, "foo" turns one on, "-foo" off. Names or aliases.
 	Controllers []string
-	// RootCA is the PEM that kube-root-ca.crt publishes; without it nothing is published.
-	RootCA []byte
+	// RootCA gives what kube-root-ca.crt publishes; without it nothing is published.
+	RootCA rootca.Source
 
 	ConcurrentDeploymentSyncs      int
 	ConcurrentReplicaSetSyncs      int

@@ -12,6 +12,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/rootca"
 	"github.com/wheelhouse-k8s/wheelhouse/master"
 )
 
@@ -31,7 +32,7 @@ func TestControllersRunRemotely(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	options := controllers.DefaultOptions()
-	options.RootCA = []byte("certificate")
+	options.RootCA = rootca.Fixed([]byte("certificate"))
 	go func() {
 		done <- controllers.Run(ctx, func(string) client.Transport { return transport }, api.Kinds(), options)
 	}()

@@ -96,6 +96,9 @@ type Config struct {
 	// SimulateNodes is the number of nodes that this process simulates over its own HTTPS API.
 	SimulateNodes int
 
+	// Now is the clock of certificates and tokens; nil means time.Now.
+	Now func() time.Time
+
 	// Log takes lines for the operator; nil drops them.
 	Log func(format string, args ...any)
 }

@@ -73,7 +73,7 @@ func (m *Master) encryptionOfOthers(ctx context.Context) []EncryptionOfMaster {
 func (m *Master) askEncryption(ctx context.Context, url string, out *EncryptionOfMaster) error {
 	ctx, cancel := context.WithTimeout(ctx, encryptionPatience)
 	defer cancel()
-	config := m.restConfig(m.admin)
+	config := m.restConfig(m.admin())
 	config.Host = url
 	client, err := control.NewClient(config)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
@@ -35,21 +35,24 @@ type Master struct {
 	listener  net.Listener
 	lock      *os.File // nil without a data folder
 	authority *pki.Authority
-	admin     *pki.Pair
+	adminPair atomic.Pointer[pki.Pair]
+	serving   *servingFiles // nil without --tls-cert-file
 	advertise net.IP
 	identity  string
 
 	// Set in the course of Run.
-	store      store.Store
-	member     *etcd.Embedded    // nil unless the store is a member in this process
-	encryption *encryption.Store // nil if nothing is encrypted
-	roll       *roll
-	precedence *precedence // nil without a member
-	registry   *registry.Registry
-	services   *allocate.Services
-	authorizer *auth.Authorizer
-	metrics    *metrics.Metrics
-	server     *apiserver.Server
+	store          store.Store
+	member         *etcd.Embedded    // nil unless the store is a member in this process
+	encryption     *encryption.Store // nil if nothing is encrypted
+	roll           *roll
+	precedence     *precedence // nil without a member
+	registry       *registry.Registry
+	services       *allocate.Services
+	authorizer     *auth.Authorizer
+	tokens         *auth.Tokens
+	authentication *auth.Authenticator
+	metrics        *metrics.Metrics
+	server         *apiserver.Server
 
 	working context.Context // of what the master does by itself; it ends before the servers do
 	keyWork keyWork
@@ -100,31 +103,6 @@ func (m *Master) take() (err error) {
 	return m.certify()
 }
 
-// certify loads the authority, or makes it at the first start.
-func (m *Master) certify() (err error) {
-	c := &m.config
-	options := pki.Options{ExtraSANs: c.TLSNames}
-	if m.advertise != nil {
-		options.AdvertiseIPs = append(options.AdvertiseIPs, m.advertise)
-	}
-	for _, r := range c.ServiceRanges {
-		options.ServiceIPs = append(options.ServiceIPs, net.IP(r.Addr().Next().AsSlice()))
-	}
-	if ip := net.ParseIP(c.BindAddress); ip != nil && !ip.IsUnspecified() {
-		options.AdvertiseIPs = append(options.AdvertiseIPs, ip)
-	}
-	if m.authority, err = pki.Ensure(c.PKIDir, options); err != nil {
-		return err
-	}
-	if c.Kubeconfig != "" {
-		if err := m.authority.EnsureAdminKubeconfig(c.Kubeconfig, m.URL()); err != nil {
-			return err
-		}
-	}
-	m.admin, err = m.authority.Admin()
-	return err
-}
-
 // Close gives back what New took, for a master that never ran.
 func (m *Master) Close() {
 	if m.listener != nil {
@@ -157,7 +135,7 @@ func (m *Master) URL() string {
 func (m *Master) Kubeconfig() string { return m.config.Kubeconfig }
 
 // RESTConfig is a client configuration with the administrator's credentials.
-func (m *Master) RESTConfig() *rest.Config { return m.restConfig(m.admin) }
+func (m *Master) RESTConfig() *rest.Config { return m.restConfig(m.admin()) }
 
 func (m *Master) restConfig(client *pki.Pair) *rest.Config {
 	return &rest.Config{Host: m.URL(), TLSClientConfig: rest.TLSClientConfig{
@@ -214,7 +192,7 @@ func (m *Master) Run(ctx context.Context) error {
 	}
 	servers.Go(func() error { return m.serve(serving) })
 	loops.Go(func() error { m.services.Run(working); return nil })
-	loops.Go(func() error { m.renew(working); return nil })
+	loops.Go(func() error { m.tendCertificates(working); return nil })
 	loops.Go(func() error { m.tendEncryption(working); return nil })
 	loops.Go(func() error { m.live(working, entered); return nil })
 	loops.Go(func() error { return m.lead(working) })
@@ -224,26 +202,6 @@ func (m *Master) Run(ctx context.Context) error {
 	loopsEnded := loops.Wait()
 	stop()
 	return errors.Join(ended(loopsEnded), ended(servers.Wait()))
-}
-
-// renewCheck is how often certificates are looked at.
-const renewCheck = 12 * time.Hour
-
-// renew replaces certificates that near their end; new connections get the new ones.
-func (m *Master) renew(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(renewCheck):
-		}
-		switch renewed, err := m.authority.Renew(); {
-		case err != nil:
-			m.config.Log("certificates could not be renewed: %v", err)
-		case renewed:
-			m.config.Log("certificates were renewed")
-		}
-	}
 }
 
 // ended drops the error of a context that was ended on purpose.

@@ -98,14 +98,10 @@ func (m *Master) checks(endpoint string) []health.Check {
 
 // issuer serves what others need to verify service account tokens.
 func issuer(tokens *auth.Tokens, server string) []apiserver.Path {
-	var paths []apiserver.Path
-	if keys, err := tokens.JWKSHandler(); err == nil {
-		paths = append(paths, apiserver.Path{Pattern: "/openid/v1/jwks", Handler: keys, GetOnly: true})
+	return []apiserver.Path{
+		{Pattern: auth.JWKSPath, Handler: tokens.JWKSHandler(), GetOnly: true},
+		{Pattern: auth.IssuerPath, Handler: tokens.IssuerHandler(server), GetOnly: true},
 	}
-	if about, err := tokens.IssuerHandler(server); err == nil {
-		paths = append(paths, apiserver.Path{Pattern: "/.well-known/openid-configuration", Handler: about, GetOnly: true})
-	}
-	return paths
 }
 
 // profiles are the runtime's, at upstream's paths; authorization protects them like any other path.

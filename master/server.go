@@ -3,7 +3,6 @@ package master
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
 	"net"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -30,8 +29,8 @@ func (m *Master) build() (err error) {
 	m.metrics = metrics.New(metrics.Options{
 		Kinds: kinds(), Version: health.Version(), StoreID: "etcd-0",
 		StoreSize: func() int64 { total, _, _ := m.store.Size(context.Background()); return total },
-		Objects:   m.objects,
-		InFlight:  func() (readOnly, mutating int64) { return m.server.InFlight() },
+		Objects:   m.objects, Certificates: m.expirations,
+		InFlight: func() (readOnly, mutating int64) { return m.server.InFlight() },
 	})
 	m.store = measure(m.store, m.metrics, kinds())
 	if m.services, err = allocate.New(allocate.Options{
@@ -55,9 +54,10 @@ func (m *Master) build() (err error) {
 // buildServer makes the API server and what guards it.
 func (m *Master) buildServer() error {
 	c := &m.config
-	tokens, err := auth.NewTokens(auth.TokenOptions{
+	var err error
+	m.tokens, err = auth.NewTokens(auth.TokenOptions{
 		Registry: m.registry, Issuers: c.ServiceAccountIssuers, Audiences: c.APIAudiences,
-		Key: m.authority.TokenKey(), Keys: m.authority.TokenKeys(), MaxLife: c.MaxTokenExpiration,
+		Key: m.authority.TokenKey(), Keys: m.authority.TokenKeys(), MaxLife: c.MaxTokenExpiration, Now: c.Now,
 	})
 	if err != nil {
 		return err
@@ -66,13 +66,14 @@ func (m *Master) buildServer() error {
 	if len(audiences) == 0 {
 		audiences = c.ServiceAccountIssuers
 	}
-	authentication := auth.NewAuthenticator(auth.AuthenticatorOptions{
+	m.authentication = auth.NewAuthenticator(auth.AuthenticatorOptions{
 		ClientCAs:       m.authority.ClientPool,
 		FrontProxyCAs:   m.authority.FrontProxyPool,
 		FrontProxyNames: []string{frontProxyName},
-		Tokens:          []authenticator.Token{tokens, auth.NewBootstrapTokens(m.registry)},
+		Tokens:          []authenticator.Token{m.tokens, auth.NewBootstrapTokens(m.registry)},
 		Audiences:       audiences,
 		NoAnonymous:     !c.AnonymousAuth,
+		Now:             c.Now,
 	})
 	if m.authorizer, err = auth.NewAuthorizer(m.registry); err != nil {
 		return err
@@ -90,14 +91,14 @@ func (m *Master) buildServer() error {
 	m.server = apiserver.New(apiserver.Options{
 		Registry:      m.registry,
 		Kinds:         kinds(),
-		Authenticator: authentication,
+		Authenticator: m.authentication,
 		Authorizer:    m.authorizer,
 		Admission:     chain,
 		Tracker:       tracker,
-		Reviewer:      &auth.Reviews{Authenticator: authentication, Authorizer: m.authorizer},
+		Reviewer:      &auth.Reviews{Authenticator: m.authentication, Authorizer: m.authorizer},
 		Computed:      map[schema.GroupResource]apiserver.Computed{{Resource: "componentstatuses"}: m.components},
-		Tokens:        tokens,
-		Paths:         m.paths(tokens),
+		Tokens:        m.tokens,
+		Paths:         m.paths(m.tokens),
 		Observe:       func(o apiserver.Observation) { m.metrics.Request(metrics.Request(o)) },
 		Sent:          func(k *kind.Info) func(int) { return m.metrics.Watch(k).Sent },
 		LongRunning:   func(o apiserver.Observation) func() { return m.metrics.LongRunning(metrics.Request(o)) },
@@ -150,27 +151,10 @@ func (m *Master) objects() []metrics.Objects {
 
 // serve answers HTTPS requests until ctx ends.
 func (m *Master) serve(ctx context.Context) error {
-	config, err := m.tls()
-	if err != nil {
-		return err
-	}
 	m.readyOnce.Do(func() { close(m.ready) })
-	return m.server.Serve(ctx, m.listener, config)
-}
-
-func (m *Master) tls() (*tls.Config, error) {
-	c := &m.config
-	config := &tls.Config{
-		GetCertificate: m.authority.GetCertificate,
+	return m.server.Serve(ctx, m.listener, &tls.Config{
+		GetCertificate: m.servingCertificate,
 		ClientAuth:     tls.RequestClientCert, // the authenticator verifies it: a wrong one is answered with 401
-		MinVersion:     tlsVersions[c.TLSMinVersion],
-	}
-	if c.TLSCertFile != "" {
-		pair, err := tls.LoadX509KeyPair(c.TLSCertFile, c.TLSKeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("--tls-cert-file: %w", err)
-		}
-		config.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &pair, nil }
-	}
-	return config, nil
+		MinVersion:     tlsVersions[m.config.TLSMinVersion],
+	})
 }

@@ -140,7 +140,7 @@ func (m *Master) as(userName string) *inProcess {
 func (m *Master) control(ctx context.Context, fence int64) error {
 	return m.during(ctx, election.ControllerManager, fence, func(ctx context.Context, t *term) error {
 		options := m.config.ControllerManager
-		options.RootCA = m.authority.CA().CertPEM
+		options.RootCA = m.rootCA
 		return controllers.Run(ctx, t.as, kinds(), options)
 	})
 }

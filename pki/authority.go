@@ -158,7 +158,7 @@ func (a *Authority) change(with func(files map[string][]byte) error, ask func(*b
 	return happened, err
 }
 
-// finish completes an earlier write, of which all counts but not all could be put into place.
+// finish completes an earlier write, of which all counts but not all could be put into place. The caller holds writing.
 func (a *Authority) finish() error {
 	if !a.folder.unfinished {
 		return nil
@@ -234,3 +234,10 @@ func (a *Authority) ClientPool() *x509.CertPool { return a.CA().pool }
 
 // FrontProxyPool holds the authorities that front proxies' certificates must come from.
 func (a *Authority) FrontProxyPool() *x509.CertPool { return a.FrontProxyCA().pool }
+
+// Due tells whether a client certificate that Client issued should be replaced: it is old, or the authority was rotated.
+func (a *Authority) Due(p *Pair) bool {
+	ca := a.CA()
+	_, current := ca.issued(p.Certificate)
+	return !current || due(p.Certificate, ca.Certificate, a.options.Now())
+}

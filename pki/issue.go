@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -152,6 +153,25 @@ func newKey() (crypto.Signer, error) {
 	}
 	return key, nil
 }
+
+// newKeyLike makes a key of the same kind as another: who verifies what the other signed then understands it.
+func newKeyLike(public crypto.PublicKey) (key crypto.Signer, err error) {
+	switch p := public.(type) {
+	case *rsa.PublicKey:
+		key, err = rsa.GenerateKey(rand.Reader, max(p.N.BitLen(), rsaBitsMin))
+	case *ecdsa.PublicKey:
+		key, err = ecdsa.GenerateKey(p.Curve, rand.Reader)
+	default:
+		return newKey()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("pki: making a key: %w", err)
+	}
+	return key, nil
+}
+
+// rsaBitsMin is the size of the smallest RSA key that is made.
+const rsaBitsMin = 2048
 
 func newSerial() (*big.Int, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))

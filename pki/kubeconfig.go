@@ -81,3 +81,29 @@ func (a *Authority) usable(data []byte, server string, now time.Time) bool {
 	_, current := ca.issued(all[0])
 	return current && !due(all[0], ca.Certificate, now)
 }
+
+// FromKubeconfig is the client certificate of a kubeconfig's present context, with its key, if it is one of this
+// authority's.
+func (a *Authority) FromKubeconfig(path string) (*Pair, error) {
+	c, err := clientcmd.LoadFromFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("pki: %w", err)
+	}
+	context := c.Contexts[c.CurrentContext]
+	if context == nil || c.AuthInfos[context.AuthInfo] == nil {
+		return nil, fmt.Errorf("pki: %s has no current user", path)
+	}
+	user := c.AuthInfos[context.AuthInfo]
+	b := &builder{dir: path, files: map[string][]byte{"client.crt": user.ClientCertificateData, "client.key": user.ClientKeyData}}
+	p, _, err := b.pair("client")
+	if err != nil {
+		return nil, err
+	}
+	if p.Certificate == nil || p.Key == nil {
+		return nil, fmt.Errorf("pki: %s holds no client certificate with its key", path)
+	}
+	if trusted, _ := a.CA().issued(p.Certificate); !trusted {
+		return nil, fmt.Errorf("pki: the certificate in %s is not of this authority", path)
+	}
+	return p, nil
+}

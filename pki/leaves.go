@@ -65,7 +65,17 @@ func renewalOf(c *x509.Certificate) time.Time {
 }
 
 // Renew issues those leaves anew that are due, and tells whether there were any.
-func (a *Authority) Renew() (bool, error) { return a.change(nil, nil) }
+func (a *Authority) Renew() (bool, error) {
+	s, now := a.now.Load(), a.options.Now()
+	for _, l := range leaves {
+		if p := s.leaves[l.name]; p != nil && due(p.Certificate, s.trust(l.issuer).Certificate, now) {
+			return a.change(nil, nil)
+		}
+	}
+	a.writing.Lock()
+	defer a.writing.Unlock()
+	return false, a.finish()
+}
 
 // RenewNow issues the named leaves anew, or all without names. An unknown name is an error.
 func (a *Authority) RenewNow(names ...string) error {

@@ -106,8 +106,22 @@ func (b *builder) trust(name string) (*Trust, error) {
 	if now.After(p.Certificate.NotAfter) {
 		return nil, fmt.Errorf("pki: %s expired on %s", b.path(name+".crt"), p.Certificate.NotAfter.Format(time.DateOnly))
 	}
-	t := &Trust{Pair: p, Trusted: all, pool: poolOf(all...)}
+	t := &Trust{Pair: p, Trusted: all}
+	if b.before != nil {
+		if was := b.before.trust(name); was != nil && sameCertificates(was.Trusted, all) {
+			t.pool = was.pool
+		}
+	}
+	if t.pool == nil {
+		t.pool = poolOf(all...)
+	}
 	return t, b.rotation(name, t)
+}
+
+// sameCertificates tells whether two lists hold the same in any order: who remembers what was verified with a pool is
+// not to forget it because another of the trusted authorities signs.
+func sameCertificates(a, b []*x509.Certificate) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(c *x509.Certificate) bool { return !slices.ContainsFunc(b, c.Equal) })
 }
 
 // rotation loads what a rotation that was begun needs.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
@@ -29,6 +30,8 @@ type AuthenticatorOptions struct {
 	Audiences []string
 	// NoAnonymous refuses requests without credentials.
 	NoAnonymous bool
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
 }
 
 // Authenticator finds out who asks: by what a trusted proxy says, by the client certificate, by the bearer token,
@@ -61,13 +64,16 @@ var (
 
 // NewAuthenticator makes an Authenticator.
 func NewAuthenticator(o AuthenticatorOptions) *Authenticator {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	a := &Authenticator{tokens: o.Tokens, audiences: o.Audiences}
 	if o.ClientCAs != nil {
-		a.certificates = newCertificates(o.ClientCAs)
+		a.certificates = newCertificates(o.ClientCAs, o.Now)
 	}
 	if o.FrontProxyCAs != nil {
 		a.proxy = headerrequest.NewDynamicVerifyOptionsSecure(
-			verifyOptions(o.FrontProxyCAs),
+			verifyOptions(o.FrontProxyCAs, o.Now),
 			headerrequest.StaticStringSlice(o.FrontProxyNames),
 			headerrequest.StaticStringSlice(FrontProxyUserHeaders),
 			headerrequest.StaticStringSlice(FrontProxyUIDHeaders),
@@ -87,10 +93,10 @@ func NewAuthenticator(o AuthenticatorOptions) *Authenticator {
 	return a
 }
 
-func verifyOptions(pool func() *x509.CertPool) requestx509.VerifyOptionFunc {
+func verifyOptions(pool func() *x509.CertPool, now func() time.Time) requestx509.VerifyOptionFunc {
 	return func() (x509.VerifyOptions, bool) {
 		o := requestx509.DefaultVerifyOptions()
-		o.Roots = pool()
+		o.Roots, o.CurrentTime = pool(), now()
 		return o, o.Roots != nil
 	}
 }

@@ -209,3 +209,37 @@ func BenchmarkCertificate(b *testing.B) {
 		}
 	}
 }
+
+// TestCertificatesUsed tells who came with which certificate, and forgets those who have not come for a while.
+func TestCertificatesUsed(t *testing.T) {
+	authority, err := pki.New(pki.Options{Hostname: "m"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	a := NewAuthenticator(AuthenticatorOptions{ClientCAs: authority.ClientPool, Now: func() time.Time { return now }})
+	come := func(c *x509.Certificate) bool {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{c}}
+		_, ok, _ := a.AuthenticateRequest(r)
+		return ok
+	}
+	alice, bob := client(t, authority, "alice"), client(t, authority, "bob")
+	if !come(alice) || !come(bob) {
+		t.Fatal("refused")
+	}
+	now = now.Add(time.Hour)
+	if !come(bob) {
+		t.Fatal("refused")
+	}
+	if used := a.CertificatesUsed(now.Add(-time.Minute)); len(used) != 1 || used[0].Certificate != bob || used[0].Last.Unix() != now.Unix() {
+		t.Errorf("used: %v", used)
+	}
+	if used := a.CertificatesUsed(now.Add(-2 * time.Hour)); len(used) != 2 {
+		t.Errorf("used: %v", used)
+	}
+	now = now.Add(pki.LeafLifetime)
+	if come(bob) {
+		t.Error("an expired certificate is taken because it was good once")
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apiserver/pkg/authentication/authenticator"
@@ -21,6 +22,7 @@ const certificatesKept = 4096
 type certificates struct {
 	authorities func() *x509.CertPool
 	verify      *requestx509.Authenticator
+	now         func() time.Time
 
 	mu       sync.RWMutex
 	pool     *x509.CertPool // that the verified ones were verified with
@@ -31,13 +33,46 @@ type verifiedCertificate struct {
 	response *authenticator.Response
 	// notAfter is the earliest end of validity in the chain that was presented.
 	notAfter time.Time
+	leaf     *x509.Certificate
+	used     atomic.Int64 // when it was last used, in Unix seconds
 }
 
-func newCertificates(authorities func() *x509.CertPool) *certificates {
-	return &certificates{
-		authorities: authorities,
-		verify:      requestx509.NewDynamic(verifyOptions(authorities), requestx509.CommonNameUserConversion),
+// use notes a use; within a second it writes nothing, so that requests do not contend.
+func (v *verifiedCertificate) use(now time.Time) {
+	if second := now.Unix(); v.used.Load() != second {
+		v.used.Store(second)
 	}
+}
+
+func newCertificates(authorities func() *x509.CertPool, now func() time.Time) *certificates {
+	return &certificates{
+		authorities: authorities, now: now,
+		verify: requestx509.NewDynamic(verifyOptions(authorities, now), requestx509.CommonNameUserConversion),
+	}
+}
+
+// CertificateUse is a client certificate that was used.
+type CertificateUse struct {
+	Certificate *x509.Certificate
+	Last        time.Time
+}
+
+// CertificatesUsed are the client certificates that were used since a time, as far as they are remembered: the last
+// few thousand since the trusted authorities changed.
+func (a *Authenticator) CertificatesUsed(since time.Time) []CertificateUse {
+	if a.certificates == nil {
+		return nil
+	}
+	c := a.certificates
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	var all []CertificateUse
+	for _, v := range c.verified {
+		if last := time.Unix(v.used.Load(), 0); !last.Before(since) {
+			all = append(all, CertificateUse{v.leaf, last})
+		}
+	}
+	return all
 }
 
 func (c *certificates) authenticate(r *http.Request) (*authenticator.Response, bool, error) {
@@ -50,7 +85,9 @@ func (c *certificates) authenticate(r *http.Request) (*authenticator.Response, b
 	known := c.verified[string(leaf.Raw)]
 	same := c.pool == pool
 	c.mu.RUnlock()
-	if known != nil && same && time.Now().Before(known.notAfter) {
+	now := c.now()
+	if known != nil && same && now.Before(known.notAfter) {
+		known.use(now)
 		return known.response, true, nil
 	}
 	response, ok, err := c.verify.AuthenticateRequest(r)
@@ -69,6 +106,8 @@ func (c *certificates) authenticate(r *http.Request) (*authenticator.Response, b
 	if c.pool != pool || len(c.verified) >= certificatesKept {
 		c.pool, c.verified = pool, map[string]*verifiedCertificate{}
 	}
-	c.verified[string(leaf.Raw)] = &verifiedCertificate{response, notAfter}
+	known = &verifiedCertificate{response: response, notAfter: notAfter, leaf: leaf}
+	known.use(now)
+	c.verified[string(leaf.Raw)] = known
 	return response, true, nil
 }

@@ -2,8 +2,8 @@ package auth
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/go-jose/go-jose/v4"
@@ -27,66 +27,62 @@ type issuerMetadata struct {
 
 // IssuerHandler serves the issuer's OpenID Connect discovery document. server is the address of the API server as
 // clients reach it ("https://192.0.2.1:6443").
-func (t *Tokens) IssuerHandler(server string) (http.Handler, error) {
-	m := issuerMetadata{
-		Issuer: t.Issuers[0], JWKSURI: t.JWKSURI,
-		ResponseTypes: []string{"id_token"}, SubjectTypes: []string{"public"},
-	}
-	if m.JWKSURI == "" {
-		m.JWKSURI = server + JWKSPath
-	}
-	seen := map[jose.SignatureAlgorithm]bool{}
-	for _, k := range t.keys {
-		algorithm, err := algorithmOf(k.key)
-		if err != nil {
-			return nil, err
+func (t *Tokens) IssuerHandler(server string) http.Handler {
+	return document("application/json", func() any {
+		m := issuerMetadata{
+			Issuer: t.Issuers[0], JWKSURI: t.JWKSURI,
+			ResponseTypes: []string{"id_token"}, SubjectTypes: []string{"public"},
 		}
-		if !seen[algorithm] {
-			seen[algorithm] = true
-			m.Algorithms = append(m.Algorithms, string(algorithm))
+		if m.JWKSURI == "" {
+			m.JWKSURI = server + JWKSPath
 		}
-	}
-	return document(m, "application/json")
+		for _, k := range t.now.Load().keys {
+			algorithm, _ := algorithmOf(k.key) // SetKeys takes no others
+			if !slices.Contains(m.Algorithms, string(algorithm)) {
+				m.Algorithms = append(m.Algorithms, string(algorithm))
+			}
+		}
+		return m
+	})
 }
 
 // JWKSHandler serves the public keys that verify tokens.
-func (t *Tokens) JWKSHandler() (http.Handler, error) {
-	set := jose.JSONWebKeySet{}
-	for _, k := range t.keys {
-		algorithm, err := algorithmOf(k.key)
-		if err != nil {
-			return nil, err
+func (t *Tokens) JWKSHandler() http.Handler {
+	return document("application/jwk-set+json", func() any {
+		set := jose.JSONWebKeySet{}
+		for _, k := range t.now.Load().keys {
+			algorithm, _ := algorithmOf(k.key)
+			set.Keys = append(set.Keys, jose.JSONWebKey{Key: k.key, KeyID: k.id, Algorithm: string(algorithm), Use: "sig"})
 		}
-		set.Keys = append(set.Keys, jose.JSONWebKey{Key: k.key, KeyID: k.id, Algorithm: string(algorithm), Use: "sig"})
-	}
-	return document(set, "application/jwk-set+json")
+		return set
+	})
 }
 
-// document serves one unchanging JSON document, which clients may keep for an hour.
-func document(v any, contentType string) (http.Handler, error) {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return nil, fmt.Errorf("service account issuer: %w", err)
-	}
-	refusal, err := json.Marshal(metav1.Status{
+// document serves a JSON document, which clients may keep for an hour.
+func document(contentType string, content func() any) http.Handler {
+	refusal := metav1.Status{
 		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure,
 		Reason: metav1.StatusReasonNotAcceptable, Code: http.StatusNotAcceptable,
 		Message: "only the following media types are accepted: " + contentType,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("service account issuer: %w", err)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !accepts(r.Header.Get("Accept"), contentType) {
+		code, what := http.StatusOK, any(nil)
+		if accepts(r.Header.Get("Accept"), contentType) {
+			what = content()
+			w.Header().Set("Content-Type", contentType)
+			w.Header().Set("Cache-Control", "public, max-age=3600")
+		} else {
+			code, what = http.StatusNotAcceptable, refusal
 			w.Header().Set("Content-Type", "application/json")
-			w.WriteHeader(http.StatusNotAcceptable)
-			w.Write(refusal)
+		}
+		data, err := json.Marshal(what)
+		if err != nil {
+			http.Error(w, "service account issuer: "+err.Error(), http.StatusInternalServerError)
 			return
 		}
-		w.Header().Set("Content-Type", contentType)
-		w.Header().Set("Cache-Control", "public, max-age=3600")
+		w.WriteHeader(code)
 		w.Write(data)
-	}), nil
+	})
 }
 
 // accepts tells whether an Accept header, which may be missing, allows the media type.

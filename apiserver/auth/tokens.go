@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -44,7 +45,7 @@ type TokenOptions struct {
 	Issuers []string
 	// Audiences of the API server; empty means the issuers.
 	Audiences []string
-	// Key signs tokens. Keys verify them; Key's own public part need not be among them.
+	// Key signs tokens. Keys verify them; Key's own public part need not be among them. SetKeys replaces them.
 	Key  crypto.Signer
 	Keys []crypto.PublicKey
 	// MaxLife bounds the life of tokens; 0 means no bound.
@@ -61,9 +62,14 @@ type TokenOptions struct {
 type Tokens struct {
 	TokenOptions
 	objects objects
-	signer  jose.Signer
-	keys    []publicKey
-	known   knownTokens
+	now     atomic.Pointer[keySet]
+}
+
+// keySet are the keys at one time, with the tokens that were verified with them.
+type keySet struct {
+	signer jose.Signer
+	keys   []publicKey // the signer's first
+	known  knownTokens
 }
 
 // NewTokens makes Tokens.
@@ -80,21 +86,35 @@ func NewTokens(o TokenOptions) (*Tokens, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	signer, err := newSigner(o.Key)
+	t := &Tokens{TokenOptions: o, objects: objects{o.Registry}}
+	return t, t.SetKeys(o.Key, o.Keys)
+}
+
+// SetKeys replaces the keys while tokens are issued and verified: tokens of a key that is not given any more are refused
+// from now on.
+func (t *Tokens) SetKeys(key crypto.Signer, keys []crypto.PublicKey) error {
+	signer, err := newSigner(key)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	t := &Tokens{TokenOptions: o, objects: objects{o.Registry}, signer: signer}
-	for _, key := range append([]crypto.PublicKey{o.Key.Public()}, o.Keys...) {
+	next := &keySet{signer: signer}
+	for _, key := range append([]crypto.PublicKey{key.Public()}, keys...) {
 		id, err := keyID(key)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if !slices.ContainsFunc(t.keys, func(k publicKey) bool { return k.id == id }) {
-			t.keys = append(t.keys, publicKey{id, key})
+		if !slices.ContainsFunc(next.keys, func(k publicKey) bool { return k.id == id }) {
+			if _, err := algorithmOf(key); err != nil {
+				return err
+			}
+			next.keys = append(next.keys, publicKey{id, key})
 		}
 	}
-	return t, nil
+	if have := t.now.Load(); have != nil && slices.EqualFunc(have.keys, next.keys, func(a, b publicKey) bool { return a.id == b.id }) {
+		return nil
+	}
+	t.now.Store(next)
+	return nil
 }
 
 // Issue answers a TokenRequest for a service account. tr is not changed.
@@ -122,7 +142,7 @@ func (t *Tokens) Issue(_ context.Context, _ user.Info, sa *corev1.ServiceAccount
 		c.Kubernetes.WarnAfter = c.Expiry
 		c.Expiry = jwt.NewNumericDate(c.IssuedAt.Time().Add(extendedTokenSeconds * time.Second))
 	}
-	token, err := jwt.Signed(t.signer).Claims(c).Serialize()
+	token, err := jwt.Signed(t.now.Load().signer).Claims(c).Serialize()
 	if err != nil {
 		return nil, apierrors.NewInternalError(fmt.Errorf("signing a token: %w", err))
 	}

@@ -2,6 +2,8 @@ package auth
 
 import (
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
@@ -302,7 +304,7 @@ func TestLegacyTokens(t *testing.T) {
 		Claims:          jwt.Claims{Issuer: legacyIssuer, Subject: "system:serviceaccount:n:s"},
 		LegacyNamespace: "n", LegacySecret: "x", LegacyName: "s", LegacyUID: string(sa.UID),
 	}
-	token, err := jwt.Signed(tokens.signer).Claims(c).Serialize()
+	token, err := jwt.Signed(tokens.now.Load().signer).Claims(c).Serialize()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -334,10 +336,7 @@ func TestKeysRotate(t *testing.T) {
 	if _, ok, err := newer.AuthenticateToken(t.Context(), out.Status.Token); !ok || err != nil {
 		t.Errorf("%v %v", ok, err)
 	}
-	handler, err := newer.JWKSHandler()
-	if err != nil {
-		t.Fatal(err)
-	}
+	handler := newer.JWKSHandler()
 	w := httptest.NewRecorder()
 	handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, JWKSPath, nil))
 	var set jose.JSONWebKeySet
@@ -351,14 +350,64 @@ func TestKeysRotate(t *testing.T) {
 	if found := set.Key(parsed.Headers[0].KeyID); len(found) != 1 || parsed.Claims(found[0].Key, &claims{}) != nil {
 		t.Error("the published key does not verify the token")
 	}
-	if handler, err = newer.IssuerHandler("https://192.0.2.1:6443"); err != nil {
-		t.Fatal(err)
-	}
+	handler = newer.IssuerHandler("https://192.0.2.1:6443")
 	w = httptest.NewRecorder()
 	handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, IssuerPath, nil))
 	var m issuerMetadata
 	if err := json.Unmarshal(w.Body.Bytes(), &m); err != nil || m.Issuer != issuer || m.JWKSURI != "https://192.0.2.1:6443/openid/v1/jwks" || len(m.Algorithms) != 2 {
 		t.Errorf("discovery: %v %v", m, err)
+	}
+}
+
+// TestSetKeys rotates the keys of running Tokens: what an earlier key signed is good until that key is dropped, also for
+// tokens that were seen before.
+func TestSetKeys(t *testing.T) {
+	r, z := start(t)
+	sa := create(t, r, z, "serviceaccounts", account("s"))
+	tokens := newTokens(t, r, nil)
+	issue := func() string {
+		t.Helper()
+		out, err := tokens.Issue(t.Context(), Master(), sa, ask(0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out.Status.Token
+	}
+	good := func(token string) bool {
+		_, ok, _ := tokens.AuthenticateToken(t.Context(), token)
+		return ok
+	}
+	published := func() int {
+		w := httptest.NewRecorder()
+		tokens.JWKSHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, JWKSPath, nil))
+		var set jose.JSONWebKeySet
+		if err := json.Unmarshal(w.Body.Bytes(), &set); err != nil {
+			t.Fatal(err)
+		}
+		return len(set.Keys)
+	}
+	first, old := issue(), tokens.Key
+	next, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		key       crypto.Signer
+		keys      []crypto.PublicKey
+		old, new  bool // whether the old and the new token are good
+		published int
+	}{
+		{old, []crypto.PublicKey{next.Public()}, true, true, 2},
+		{next, []crypto.PublicKey{old.Public()}, true, true, 2},
+		{next, nil, false, true, 1},
+	} {
+		if err := tokens.SetKeys(step.key, step.keys); err != nil {
+			t.Fatal(err)
+		}
+		second := issue()
+		if good(first) != step.old || good(second) != step.new || published() != step.published {
+			t.Errorf("%+v: %v %v %d", step, good(first), good(second), published())
+		}
 	}
 }
 
@@ -380,10 +429,7 @@ func BenchmarkVerify(b *testing.B) {
 
 func TestDocumentsNegotiate(t *testing.T) {
 	r, _ := start(t)
-	handler, err := newTokens(t, r, nil).JWKSHandler()
-	if err != nil {
-		t.Fatal(err)
-	}
+	handler := newTokens(t, r, nil).JWKSHandler()
 	for accept, want := range map[string]int{
 		"": 200, "*/*": 200, "application/*": 200, "application/jwk-set+json": 200, "text/html, */*;q=0.8": 200, "application/json": 406, "text/html": 406,
 	} {

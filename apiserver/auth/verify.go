@@ -61,20 +61,21 @@ func (k *knownTokens) put(sum [sha256.Size]byte, t *knownToken) {
 // else's business. The response is shared and must not be changed.
 func (t *Tokens) AuthenticateToken(ctx context.Context, token string) (*authenticator.Response, bool, error) {
 	sum := sha256.Sum256([]byte(token))
-	known := t.known.get(sum)
+	keys := t.now.Load()
+	known := keys.known.get(sum)
 	if known == nil {
 		issuer, ok := unverifiedIssuer(token)
 		if !ok || (issuer != legacyIssuer && !slices.Contains(t.Issuers, issuer)) {
 			return nil, false, nil
 		}
-		c, err := verifyToken(token, t.keys)
+		c, err := verifyToken(token, keys.keys)
 		if err != nil {
 			return nil, false, err
 		}
 		if known, err = t.understand(c); err != nil {
 			return nil, false, err
 		}
-		t.known.put(sum, known)
+		keys.known.put(sum, known)
 	}
 	audiences, response, err := t.forAudiences(ctx, known)
 	if err != nil {

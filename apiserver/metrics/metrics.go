@@ -29,6 +29,8 @@ type Options struct {
 	// StoreSize is the size of the store's file in bytes, and StoreID the cluster store's name.
 	StoreSize func() int64
 	StoreID   string
+	// Certificates are the ends of validity of the master's certificates, by name.
+	Certificates func() map[string]time.Time
 }
 
 // Objects counts one stored resource.
@@ -55,6 +57,7 @@ type Metrics struct {
 	terms          *prometheus.CounterVec
 	tlsErrors      prometheus.Counter
 	schedulers     schedulers
+	certificates   *certificates
 }
 
 // New makes Metrics.
@@ -81,9 +84,10 @@ func New(o Options) *Metrics {
 	}
 	m.requests.init(o.Kinds)
 	m.schedulers.init()
+	m.certificates = newCertificates(o.Certificates)
 	collectors := append(m.requests.collectors(), m.schedulers.collectors()...)
 	collectors = append(collectors, m.watchEvents, m.watchSizes, m.storeDuration, m.storeRequests, m.storeErrors,
-		m.health, m.healthTotal, m.leader, m.slowRenewals, m.terms, m.tlsErrors, buildInfo(o.Version), &pulled{o})
+		m.health, m.healthTotal, m.leader, m.slowRenewals, m.terms, m.tlsErrors, m.certificates, buildInfo(o.Version), &pulled{o})
 	m.registry.MustRegister(collectors...)
 	m.slis.MustRegister(m.health, m.healthTotal)
 	return m

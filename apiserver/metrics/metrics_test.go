@@ -30,6 +30,7 @@ func used() *Metrics {
 		InFlight:  func() (int64, int64) { return 2, 1 },
 		Objects:   func() []Objects { return []Objects{{Group: "apps", Resource: "deployments", Count: 3, Bytes: 900}} },
 		StoreSize: func() int64 { return 4096 }, StoreID: "a",
+		Certificates: func() map[string]time.Time { return map[string]time.Time{"ca": time.Unix(1, 0)} },
 	})
 	m.Request(Request{Verb: "get", Version: "v1", Resource: "pods", Scope: "resource", Code: 200, Bytes: 100, Duration: time.Millisecond})
 	m.Request(Request{Verb: "create", Version: "v1", Resource: "pods", Scope: "resource", Code: 201, DryRun: true})

@@ -2,8 +2,10 @@
 package rootca
 
 import (
+	"bytes"
 	"context"
 	"maps"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -25,16 +27,22 @@ const (
 		"No other usage is guaranteed across distributions of Kubernetes clusters."
 )
 
+// Source gives the certificates in PEM, and a channel that is closed when they may have changed.
+type Source func() (ca []byte, changed <-chan struct{})
+
+// Fixed is the source of certificates that never change.
+func Fixed(ca []byte) Source { return func() ([]byte, <-chan struct{}) { return ca, nil } }
+
 type controller struct {
-	ca         []byte
+	source     Source
 	maps       client.Client[*corev1.ConfigMap]
 	live       client.Live[*corev1.ConfigMap]
 	namespaces client.Live[*corev1.Namespace]
 }
 
-// New declares the publisher of the certificates in ca (PEM).
-func New(t client.Transport, ca []byte) *reconcile.Controller {
-	c := &controller{ca: ca, maps: client.For[*corev1.ConfigMap](t), namespaces: client.For[*corev1.Namespace](t).Live()}
+// New declares the publisher of the certificates that source gives.
+func New(t client.Transport, source Source) *reconcile.Controller {
+	c := &controller{source: source, maps: client.For[*corev1.ConfigMap](t), namespaces: client.For[*corev1.Namespace](t).Live()}
 	c.live = c.maps.Live()
 	configMaps, namespaces := api.Of[*corev1.ConfigMap](), api.Of[*corev1.Namespace]()
 	return &reconcile.Controller{
@@ -45,6 +53,27 @@ func New(t client.Transport, ca []byte) *reconcile.Controller {
 		},
 		Writes:    []reconcile.Write{{Kind: configMaps, Verbs: []client.Verb{client.Create, client.Update}}},
 		Reconcile: c.reconcile,
+		Start:     func(ctx context.Context, enqueue func(reconcile.Key, time.Duration)) { go c.follow(ctx, enqueue) },
+	}
+}
+
+// follow looks at all namespaces again when the certificates have changed.
+func (c *controller) follow(ctx context.Context, enqueue func(reconcile.Key, time.Duration)) {
+	published, changed := c.source()
+	for {
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+		var now []byte
+		if now, changed = c.source(); bytes.Equal(now, published) {
+			continue
+		}
+		published = now
+		for ns := range c.namespaces.All("") {
+			enqueue(reconcile.KeyOf(ns), 0)
+		}
 	}
 }
 
@@ -94,7 +123,8 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 		return reconcile.Result{}, nil
 	}
 	have, _ := c.live.Get(key.Name, Name)
-	want := plan(ns, have, c.ca)
+	ca, _ := c.source()
+	want := plan(ns, have, ca)
 	if want == nil {
 		return reconcile.Result{}, nil
 	}
