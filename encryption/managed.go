@@ -52,7 +52,7 @@ resources:
 // NewManaged is the configuration of a new cluster: one new key.
 func NewManaged() (*Managed, error) {
 	m := &Managed{writers: []writer{{name: identityName}}}
-	if err := m.addKey(); err != nil {
+	if err := m.addKey(0); err != nil {
 		return nil, err
 	}
 	m.first(m.writers[1].name)
@@ -154,13 +154,13 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// addKey adds a new key as a reader. Its number is one more than that of any other.
-func (m *Managed) addKey() error {
+// addKey adds a new key as a reader. Its number is above that of any other, and above last.
+func (m *Managed) addKey(last int) error {
 	secret := make([]byte, keyBytes)
 	if _, err := rand.Read(secret); err != nil {
 		return err
 	}
-	name := keyPrefix + strconv.Itoa(number(m.newest())+1)
+	name := keyPrefix + strconv.Itoa(max(number(m.newest()), last)+1)
 	m.writers = append(m.writers, writer{name, base64.StdEncoding.EncodeToString(secret)})
 	return nil
 }

@@ -136,17 +136,20 @@ func (s *Store) Rewrite(ctx context.Context, report func(Progress)) error {
 	if report == nil {
 		report = func(Progress) {}
 	}
+	before := 0 // rewritten by former passes
 	for range passesMax {
 		w := &rewriting{s: s, report: report}
+		w.progress.Rewritten = before
 		if err := w.pass(ctx); err != nil {
 			return err
 		}
 		if w.unreadable > 0 {
 			return fmt.Errorf("%d objects cannot be decrypted and stay as they are: %w", w.unreadable, w.why)
 		}
-		if w.progress.Rewritten == 0 {
+		if w.progress.Rewritten == before {
 			return nil
 		}
+		before = w.progress.Rewritten
 	}
 	return errors.New("objects are still being written in a former form: do all masters use the same configuration?")
 }

@@ -23,6 +23,8 @@ const secretsPrefix = root + "secrets/"
 type record struct {
 	// Keys are fingerprints by name.
 	Keys map[string]string `json:"keys"`
+	// Last is the highest number that a key ever had: names are never used again.
+	Last int `json:"last,omitempty"`
 
 	revision int64 // 0 if there is none yet
 }
@@ -47,7 +49,11 @@ func (r *record) write(ctx context.Context, raw store.Store, keys map[string]str
 	if r.revision != 0 && maps.Equal(r.Keys, keys) {
 		return nil
 	}
-	data, err := json.Marshal(record{Keys: keys})
+	last := r.Last
+	for name := range keys {
+		last = max(last, number(name))
+	}
+	data, err := json.Marshal(record{Keys: keys, Last: last})
 	if err != nil {
 		return err
 	}
@@ -62,7 +68,7 @@ func (r *record) write(ctx context.Context, raw store.Store, keys map[string]str
 		return errors.New("another master is changing the encryption keys at the same time: look at wheelhouse encryption status, and try again")
 	}
 	if err == nil {
-		r.Keys, r.revision = keys, revision
+		r.Keys, r.Last, r.revision = keys, last, revision
 	}
 	return err
 }
@@ -149,7 +155,7 @@ func (k *Keys) Rotate(ctx context.Context) error {
 	m := k.managed
 	if m.newest() == "" || len(m.keys()) == 1 && m.writes() == m.newest() {
 		next := m.clone()
-		if err := next.addKey(); err != nil {
+		if err := next.addKey(k.record.Last); err != nil {
 			return err
 		}
 		if err := k.step(ctx, "give all masters the new key "+next.newest(), next); err != nil {

@@ -99,8 +99,10 @@ type KeyWork struct {
 	Name     string              `json:"name"`
 	Step     string              `json:"step,omitempty"`
 	Progress encryption.Progress `json:"progress"`
-	Started  time.Time           `json:"started"`
-	Ended    *time.Time          `json:"ended,omitempty"`
+	// Rewritten is how many objects it has written anew in all.
+	Rewritten int        `json:"rewritten"`
+	Started   time.Time  `json:"started"`
+	Ended     *time.Time `json:"ended,omitempty"`
 	// Error is why it ended early.
 	Error string `json:"error,omitempty"`
 }
@@ -143,7 +145,7 @@ func (k *keyWork) start(ctx context.Context, name string, run func(context.Conte
 func (k *keyWork) report(step string, p encryption.Progress) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.last.Step, k.last.Progress = step, p
+	k.last.Step, k.last.Progress, k.last.Rewritten = step, p, max(k.last.Rewritten, p.Rewritten)
 }
 
 func (m *Master) rewriteAll(ctx context.Context) error {

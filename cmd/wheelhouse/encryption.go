@@ -207,6 +207,6 @@ func followKeyWork(ctx context.Context, client *control.Client, work *master.Key
 	if work.Error != "" {
 		return fmt.Errorf("%s: the same command goes on from here", work.Error)
 	}
-	fmt.Fprintf(to, "%s: done, %d objects were rewritten\n", work.Name, work.Progress.Rewritten)
+	fmt.Fprintf(to, "%s: done, %d objects were rewritten\n", work.Name, work.Rewritten)
 	return nil
 }
