@@ -65,7 +65,7 @@ type CreateOptions struct {
 }
 
 // ErrNoLock: the operator has not said how the keys are sealed.
-var ErrNoLock = errors.New("a backup holds the authority and keys, which must be sealed: give --backup-passphrase-file or --backup-key-file (wheelhouse backup keygen makes one), or leave the keys out with --without-keys")
+var ErrNoLock = errors.New("a backup holds the authority and keys, which must be sealed: give --backup-passphrase-file or --backup-key-file (wheelhouse backup keygen makes one), or leave the keys out with --without-keys (of a master: --backup-without-keys)")
 
 func (o *CreateOptions) check() error {
 	if o.Now == nil {
@@ -82,7 +82,7 @@ func (o *CreateOptions) check() error {
 
 // Create writes a backup and reads it back: it decodes every object, compares hashes, and compares counts with what the
 // source says. Only then does the manifest make a backup of it. What a failure leaves in the vault is removed.
-func Create(ctx context.Context, from Source, v Vault, o CreateOptions) (m *Manifest, err error) {
+func Create(ctx context.Context, from Source, v Vault, o CreateOptions) (*Manifest, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
@@ -99,31 +99,33 @@ func Create(ctx context.Context, from Source, v Vault, o CreateOptions) (m *Mani
 		return nil, err
 	}
 	begun := o.Now()
-	m = &Manifest{Format: format, Name: newName(begun), Time: begun.UTC().Truncate(time.Second),
+	m := &Manifest{Format: format, Name: newName(begun), Time: begun.UTC().Truncate(time.Second),
 		Cluster: origin.Cluster, Version: origin.Version, Files: map[string]File{}}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, discard(ctx, v, m.Name))
-			m = nil
-		}
-	}()
+	if err := m.create(ctx, from, v, o, keys); err != nil {
+		return nil, errors.Join(err, discard(ctx, v, m.Name))
+	}
+	return m, nil
+}
+
+// create writes and verifies what the manifest will speak of, and then the manifest.
+func (m *Manifest) create(ctx context.Context, from Source, v Vault, o CreateOptions, keys map[string][]byte) error {
 	if err := m.writeSnapshot(ctx, from, v, o.Progress); err != nil {
-		return nil, err
+		return err
 	}
 	if !o.WithoutKeys {
 		if err := m.writeKeys(ctx, v, o.Lock, keys); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	content, err := m.readBack(ctx, v, o, keys)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := compare(ctx, from, content); err != nil {
-		return nil, err
+		return err
 	}
 	m.hold(content)
-	return m, m.finish(ctx, v, o.Now())
+	return m.finish(ctx, v, o.Now())
 }
 
 // discardWait bounds the tidying after a failure.

@@ -138,7 +138,7 @@ func (b *bucket) explain(err error) error {
 	switch {
 	case answer.Code == minio.NoSuchBucket:
 		return fmt.Errorf("the bucket of %s does not exist: make it, or choose another with --backup-s3-bucket", b.where)
-	case answer.Code == minio.InvalidAccessKeyID || answer.Code == minio.SignatureDoesNotMatch:
+	case answer.Code == minio.InvalidAccessKeyID || answer.Code == minio.SignatureDoesNotMatch || strings.Contains(answer.Code, "UserNotFound"):
 		return fmt.Errorf("%s does not accept the credentials (%s): set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give --backup-s3-credentials-file", b.where, answer.Code)
 	case answer.Code == minio.AccessDenied || answer.StatusCode == http.StatusForbidden:
 		return fmt.Errorf("%s denies access: its policy must allow these credentials to list, read, write and delete: %w", b.where, err)
