@@ -8,7 +8,7 @@ LDFLAGS = -s -w -X k8s.io/component-base/version.gitVersion=v$(K8S) \
 	-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37
 OUT ?= wheelhouse
 
-.PHONY: run build test test-race lint generate bench clean
+.PHONY: run build test test-race test-failures lint generate bench bench-masters clean
 
 # Build and run a master with three simulated nodes; its data stays in data/.
 run: build
@@ -25,6 +25,10 @@ test: lint
 test-race:
 	CGO_ENABLED=1 $(GO) test -race -timeout 60m ./...
 
+# The long form of the failure tests, about half an hour: fifty kills, a soak, clocks that are wrong.
+test-failures:
+	$(GO) test -timeout 90m -count 1 ./test/failures/... -v -args -long -rounds 50 -duration 10m
+
 lint:
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
@@ -35,6 +39,10 @@ generate:
 # One table: ours against limits measured in the same run.
 bench: build
 	$(GO) run ./bench
+
+# Three masters beside three bare etcd members; a gigabyte backed up and restored.
+bench-masters: build
+	$(GO) run ./bench -run 'masters|gigabyte'
 
 clean:
 	rm -rf wheelhouse

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -131,7 +132,7 @@ func bareMembers(ctx context.Context, callers, count, size int) (float64, error)
 	clients := make([]*clientv3.Client, 3*groupSize)
 	for i := range clients {
 		endpoint := "http://" + network.Hosts[i%groupSize].Address + ":2379"
-		if clients[i], err = clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, DialTimeout: startWait}); err != nil {
+		if clients[i], err = clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, DialTimeout: startWait, Logger: zap.NewNop()}); err != nil {
 			return 0, err
 		}
 		defer clients[i].Close()

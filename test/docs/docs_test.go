@@ -1,11 +1,15 @@
 package docs
 
 import (
+	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -52,37 +56,79 @@ func commands(bin string) error {
 	if err != nil {
 		return err
 	}
-	return os.Symlink(binary, filepath.Join(bin, "kubectl"))
+	if err := os.Symlink(binary, filepath.Join(bin, "kubectl")); err != nil {
+		return err
+	}
+	files, err := pages()
+	if err != nil {
+		return err
+	}
+	all := ""
+	for _, text := range files {
+		found, err := blocks(text)
+		if err != nil {
+			continue // TestPages says so
+		}
+		for _, b := range found {
+			all += b.text
+		}
+	}
+	for _, tool := range []string{"etcd", "etcdctl", "etcdutl", "versitygw"} {
+		if !regexp.MustCompile(`(?m)^\s*` + tool + ` `).MatchString(all) {
+			continue
+		}
+		program, err := process.Tool(tool)
+		if err != nil {
+			return err
+		}
+		if err := os.Symlink(program, filepath.Join(bin, tool)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pages are the texts of docs/ by file name.
+func pages() (map[string]string, error) {
+	names, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]string{}
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		out[filepath.Base(name)] = string(text)
+	}
+	if len(out) == 0 {
+		return nil, errors.New("there are no pages")
+	}
+	return out, nil
 }
 
 // TestPages runs the commands of every page.
 func TestPages(t *testing.T) {
-	files, err := filepath.Glob("../../docs/*.md")
+	files, err := pages()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(files) == 0 {
-		t.Fatal("no pages found")
-	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all, err := blocks(string(text))
+	for _, file := range slices.Sorted(maps.Keys(files)) {
+		all, err := blocks(files[file])
 		if err != nil {
 			t.Errorf("%s: %v", file, err)
 		}
 		if len(all) == 0 {
 			continue
 		}
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".md"), func(t *testing.T) {
+		t.Run(strings.TrimSuffix(file, ".md"), func(t *testing.T) {
 			if !process.Isolated() { // without hosts only the grammar can be looked at
 				grammar(t, file, all)
 				return
 			}
 			if said, err := try(t, all); err != nil {
-				t.Errorf("docs/%s:%v\n%s", filepath.Base(file), err, said)
+				t.Errorf("docs/%s:%v\n%s", file, err, said)
 			}
 		})
 	}

@@ -227,15 +227,6 @@ func addNode(t *testing.T, m *process.Masters) {
 	})
 }
 
-func connectTo(t *testing.T, m *process.Master) *kubernetes.Clientset {
-	t.Helper()
-	config, err := m.Config()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return connect(t, config)
-}
-
 // atAny calls a function with clients of one living master after the other until it is done; each call has a second.
 func atAny(all []*kubernetes.Clientset, what string, do func(ctx context.Context, clients *kubernetes.Clientset) error) error {
 	next := 0

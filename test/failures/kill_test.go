@@ -170,3 +170,24 @@ func settled(t *testing.T, clients *kubernetes.Clientset, replicas int32) {
 		return nil
 	})
 }
+
+// podsOf waits until the Deployment's controllers have made as many pods, whether they run or not.
+func podsOf(t *testing.T, clients *kubernetes.Clientset, count int) {
+	t.Helper()
+	eventually(t, "the Deployment's pods", func() error {
+		list, err := clients.CoreV1().Pods("default").List(context.Background(), metav1.ListOptions{LabelSelector: "app=web"})
+		if err != nil {
+			return err
+		}
+		there := 0
+		for _, p := range list.Items {
+			if p.DeletionTimestamp == nil {
+				there++
+			}
+		}
+		if there != count {
+			return fmt.Errorf("%d of %d", there, count)
+		}
+		return nil
+	})
+}

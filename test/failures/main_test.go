@@ -12,9 +12,10 @@ import (
 )
 
 var (
-	rounds = flag.Int("rounds", 6, "how often the kill tests kill a master")
-	seed   = flag.Int64("seed", 1, "seed of the tests' choices")
-	long   = flag.Bool("long", false, "run the long form: also what needs a build of its own or a long time")
+	rounds   = flag.Int("rounds", 6, "how often the kill tests kill a master")
+	seed     = flag.Int64("seed", 1, "seed of the tests' choices")
+	long     = flag.Bool("long", false, "run the long form: also what needs a build of its own or a long time")
+	duration = flag.Duration("duration", 0, "how long one harm follows the other in the soak test")
 )
 
 // patience is how long a test waits for what must happen.
@@ -54,6 +55,11 @@ func run(m *testing.M) (int, error) {
 			return 1, err
 		}
 		env = append(env, binaryVariable+"="+binary)
+		for _, tool := range []string{"etcd", "etcdctl"} {
+			if _, err := process.Tool(tool); err != nil {
+				return 1, err
+			}
+		}
 		if *long {
 			if skewed, err = process.BuildSkewed("../..", dir); err != nil {
 				return 1, err

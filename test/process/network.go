@@ -35,23 +35,31 @@ var networks atomic.Int32
 
 // NewNetwork makes a network of some hosts.
 func NewNetwork(hosts int) (*Network, error) {
+	if !Isolated() {
+		return newLocalNetwork(hosts), nil
+	}
 	number := networks.Add(1)
 	n := &Network{}
 	for i := range hosts {
-		h := &Host{Name: fmt.Sprintf("n%dh%d", number, i+1)}
-		if !Isolated() {
-			h.Address = fmt.Sprintf("127.%d.%d.%d", 1+os.Getpid()%250, number, i+1)
-			n.Hosts = append(n.Hosts, h)
-			continue
-		}
-		h.Address = fmt.Sprintf("10.213.%d.%d", number, i+1)
-		h.namespace = "/run/netns/" + h.Name
+		name := fmt.Sprintf("n%dh%d", number, i+1)
+		h := &Host{Name: name, Address: fmt.Sprintf("10.213.%d.%d", number, i+1), namespace: "/run/netns/" + name}
 		n.Hosts = append(n.Hosts, h)
 		if err := h.attach(fmt.Sprintf("10.213.%d.254", number)); err != nil {
 			return nil, errors.Join(err, n.Close())
 		}
 	}
 	return n, nil
+}
+
+// newLocalNetwork gives each host an address of the loopback interface.
+func newLocalNetwork(hosts int) *Network {
+	number := networks.Add(1)
+	n := &Network{}
+	for i := range hosts {
+		address := fmt.Sprintf("127.%d.%d.%d", 1+os.Getpid()%250, number, i+1)
+		n.Hosts = append(n.Hosts, &Host{Name: fmt.Sprintf("n%dh%d", number, i+1), Address: address})
+	}
+	return n
 }
 
 // attach makes the host's namespace with one interface, behind which the program is the gateway.

@@ -1,0 +1,231 @@
+package failures
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/wheelhouse-k8s/wheelhouse/test/process"
+)
+
+// noAgents keeps the Node that no agent renews in service.
+const noAgents = "--node-monitor-grace-period=24h"
+
+// masters starts a group of masters for a test.
+func masters(t *testing.T, count int, args ...string) *process.Masters {
+	t.Helper()
+	m, err := process.StartMasters(binary, t.TempDir(), count, append([]string{noAgents}, args...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+// awaitReady waits until all living masters are ready.
+func awaitReady(t *testing.T, m *process.Masters) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := m.AwaitReady(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func connectTo(t *testing.T, m *process.Master) *kubernetes.Clientset {
+	t.Helper()
+	config, err := m.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return connect(t, config)
+}
+
+// connectAll gives clients of every living master.
+func connectAll(t *testing.T, m *process.Masters) []*kubernetes.Clientset {
+	t.Helper()
+	var out []*kubernetes.Clientset
+	for _, one := range m.Living() {
+		out = append(out, connectTo(t, one))
+	}
+	return out
+}
+
+// TestOne kills the only master under load: the base of comparison for groups.
+func TestOne(t *testing.T) {
+	m := masters(t, 1)
+	l := startLoad(t, m)
+	for range 2 {
+		l.progress(200)
+		m.All[0].Kill()
+		if err := m.All[0].Restart(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.progress(200)
+	l.verify()
+}
+
+// harm is what can happen to a group of three. It has been undone when do returns.
+type harm struct {
+	name string
+	// parts tells that hosts lose packets, which needs namespaces.
+	parts bool
+	do    func(t *testing.T, m *process.Masters, l *load)
+}
+
+// harms are tried one by one in TestGroup and at random in TestSoak.
+var harms = []harm{
+	{"each is killed", false, func(t *testing.T, m *process.Masters, l *load) {
+		for _, one := range m.All {
+			one.Kill()
+			l.progress(50)
+			if err := one.Restart(); err != nil {
+				t.Fatal(err)
+			}
+			l.progress(50)
+		}
+	}},
+	{"each is frozen", false, func(t *testing.T, m *process.Masters, l *load) {
+		for _, one := range m.All {
+			if err := one.Freeze(); err != nil {
+				t.Fatal(err)
+			}
+			l.progress(30)
+			if err := one.Thaw(); err != nil {
+				t.Fatal(err)
+			}
+			l.progress(50)
+		}
+	}},
+	{"each is cut off", true, func(t *testing.T, m *process.Masters, l *load) {
+		for _, one := range m.All {
+			if err := m.Network.Part(one.Host); err != nil {
+				t.Fatal(err)
+			}
+			l.progress(30)
+			heal(t, m)
+			l.progress(50)
+		}
+	}},
+	{"all are apart", true, func(t *testing.T, m *process.Masters, l *load) {
+		for i, one := range m.All {
+			for _, other := range m.All[:i] {
+				cut(t, m, one, other)
+				cut(t, m, other, one)
+			}
+		}
+		refuses(t, m.All[0])
+		heal(t, m)
+		l.progress(50)
+	}},
+	{"each is deaf", true, func(t *testing.T, m *process.Masters, l *load) { // it is heard and hears nothing
+		for _, one := range m.All {
+			for _, other := range m.All {
+				if other != one {
+					cut(t, m, other, one)
+				}
+			}
+			l.progress(30)
+			heal(t, m)
+			l.progress(50)
+		}
+	}},
+	{"each link is dead in one direction", true, func(t *testing.T, m *process.Masters, l *load) {
+		for i, one := range m.All {
+			cut(t, m, one, m.All[(i+1)%len(m.All)])
+			l.progress(30)
+			heal(t, m)
+			l.progress(30)
+		}
+	}},
+	{"each is restarted", false, func(t *testing.T, m *process.Masters, l *load) {
+		for _, one := range m.All {
+			if code, err := one.Stop(patience); err != nil || code != 0 {
+				t.Fatalf("exit code %d: %v\n%s", code, err, one.Log)
+			}
+			l.progress(30)
+			if err := one.Restart(); err != nil {
+				t.Fatal(err)
+			}
+			l.progress(30)
+		}
+	}},
+	{"all are killed", false, func(t *testing.T, m *process.Masters, l *load) {
+		for _, one := range m.All {
+			one.Kill()
+		}
+		for _, one := range m.All {
+			if err := one.Begin(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, one := range m.All {
+			if err := one.AwaitReady(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l.progress(50)
+	}},
+}
+
+// TestGroup does to a group of three what it can suffer, under load.
+func TestGroup(t *testing.T) {
+	m := masters(t, 3)
+	for _, h := range harms {
+		t.Run(h.name, func(t *testing.T) {
+			if h.parts && !process.Isolated() {
+				t.Log("hosts cannot be parted without namespaces")
+				return
+			}
+			l := startLoad(t, m)
+			l.progress(30)
+			begun := time.Now()
+			h.do(t, m, l)
+			t.Logf("after %s", time.Since(begun).Round(time.Millisecond))
+			l.verify()
+			awaitReady(t, m)
+		})
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+func cut(t *testing.T, m *process.Masters, from, to *process.Master) {
+	t.Helper()
+	if err := m.Network.Cut(from.Host, to.Host); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func heal(t *testing.T, m *process.Masters) {
+	t.Helper()
+	if err := m.Network.Heal(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// refuses checks that a master without a majority acknowledges no write.
+func refuses(t *testing.T, m *process.Master) {
+	t.Helper()
+	config, err := m.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Timeout = 2 * time.Second
+	clients := connect(t, config)
+	for i := range 3 { // what was under way when the majority was lost has ended by the second
+		_, err = configMaps(clients).create(context.Background(), fmt.Sprintf("lonely-%d-%d", time.Now().UnixNano(), i), "")
+	}
+	if err == nil {
+		t.Error("a master without a majority has acknowledged a write")
+	}
+}
