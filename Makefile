@@ -27,7 +27,7 @@ test-race:
 
 # The long form of the failure tests, about half an hour: fifty kills, a soak, clocks that are wrong.
 test-failures:
-	$(GO) test -timeout 90m -count 1 ./test/failures/... -v -args -long -rounds 50 -duration 10m
+	$(GO) test -timeout 90m -count 1 ./test/failures -v -args -long -rounds 50 -duration 10m
 
 lint:
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
