@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -62,6 +63,13 @@ func (p *Plugin) Return() {
 	server := service.NewGRPCService(p.socket, timeout, p)
 	p.server = server
 	go server.ListenAndServe() // it ends with an error when it is shut down
+	for {
+		if c, err := net.Dial("unix", p.socket); err == nil {
+			c.Close()
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 func (p *Plugin) now() string {
