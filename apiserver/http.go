@@ -19,6 +19,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.active.Add(-1)
 	x := &exchange{answerWriter: answerWriter{ResponseWriter: w}, r: r, ctx: r.Context(), start: s.Now()}
 	x.target = readTarget(r.Method, r.URL.Path, x.values)
+	if !x.target.resourceRequest {
+		p, _ := s.paths.find(x.target.path)
+		x.target.long = p.LongRunning
+	}
 	s.handle(x)
 }
 

@@ -29,6 +29,8 @@ type target struct {
 	watchPath bool
 	// rest is what follows the subresource, for proxies; begins with a slash unless empty.
 	rest string
+	// long: a path that is no resource and takes its time.
+	long bool
 }
 
 // collection tells that the path names no single object.
@@ -168,7 +170,7 @@ var longRunning = sets.New("attach", "exec", "proxy", "log", "portforward")
 
 // isLongRunning tells whether the request is exempt from the time limit and from the limits on requests in flight.
 func (t *target) isLongRunning() bool {
-	return t.resourceRequest && (t.verb == "watch" || t.verb == "proxy" || t.subresource != "" && longRunning.Has(t.subresource)) ||
+	return t.long || t.resourceRequest && (t.verb == "watch" || t.verb == "proxy" || t.subresource != "" && longRunning.Has(t.subresource)) ||
 		strings.HasPrefix(t.path, "/debug/pprof/")
 }
 

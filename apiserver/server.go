@@ -89,6 +89,9 @@ type Path struct {
 	Handler http.Handler
 	// GetOnly answers other methods than GET with 405.
 	GetOnly bool
+	// LongRunning exempts from the time limit and from the limits on requests in flight. The handler must itself see to it
+	// that a client that does not read is cut off.
+	LongRunning bool
 }
 
 // Observation is what is told of a finished HTTP request.

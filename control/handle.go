@@ -26,6 +26,8 @@ type Command struct {
 	// Method and Path below Root, such as "members"; a path that ends with a slash stands for all below it.
 	Method, Path string
 	Handler      http.Handler
+	// Long exempts the path from the API server's time limit. A handler that streams must cut off who does not read.
+	Long bool
 }
 
 // Mux serves commands. A wrong method or path is answered with a Status.

@@ -99,6 +99,9 @@ type Config struct {
 	// Now is the clock of certificates and tokens; nil means time.Now.
 	Now func() time.Time
 
+	// Backups that the master makes by itself.
+	Backups Backups
+
 	// Log takes lines for the operator; nil drops them.
 	Log func(format string, args ...any)
 }
@@ -191,6 +194,9 @@ func (c *Config) Check() error {
 		return fmt.Errorf("--tls-min-version %q: use VersionTLS12 or VersionTLS13", c.TLSMinVersion)
 	}
 	if err := admission.CheckNames(c.EnableAdmission, c.DisableAdmission); err != nil {
+		return err
+	}
+	if err := c.Backups.check(c.DataDir); err != nil {
 		return err
 	}
 	if c.SimulateNodes < 0 {

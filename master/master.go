@@ -42,6 +42,7 @@ type Master struct {
 
 	// Set in the course of Run.
 	store          store.Store
+	raw            store.Store       // the same without what is wrapped around it: values as they are kept
 	member         *etcd.Embedded    // nil unless the store is a member in this process
 	encryption     *encryption.Store // nil if nothing is encrypted
 	roll           *roll
@@ -150,6 +151,7 @@ func (m *Master) Run(ctx context.Context) error {
 		return err
 	}
 	defer m.store.Close()
+	m.raw = m.store
 	endEncryption, err := m.encrypt(ctx)
 	if err != nil {
 		return err

@@ -12,7 +12,6 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/discovery"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/health"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/openapi"
-	"github.com/wheelhouse-k8s/wheelhouse/control"
 )
 
 // paths are the handlers of what is no resource.
@@ -37,7 +36,7 @@ func (m *Master) paths(tokens *auth.Tokens) []apiserver.Path {
 	for _, path := range []string{openapi.V2Path, openapi.V3IndexPath, openapi.V3Path} {
 		paths = append(paths, apiserver.Path{Pattern: path, Handler: schemas})
 	}
-	paths = append(paths, apiserver.Path{Pattern: control.Root, Handler: control.Mux(m.commands())})
+	paths = append(paths, m.commandPaths()...)
 	if m.config.Profiling {
 		paths = append(paths, profiles()...)
 	}

@@ -141,7 +141,10 @@ func (m *Master) control(ctx context.Context, fence int64) error {
 	return m.during(ctx, election.ControllerManager, fence, func(ctx context.Context, t *term) error {
 		options := m.config.ControllerManager
 		options.RootCA = m.rootCA
-		return controllers.Run(ctx, t.as, kinds(), options)
+		loops, ctx := errgroup.WithContext(ctx)
+		loops.Go(func() error { return controllers.Run(ctx, t.as, kinds(), options) })
+		loops.Go(func() error { return m.keepBackups(ctx, t) })
+		return loops.Wait()
 	})
 }
 

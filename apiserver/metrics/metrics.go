@@ -57,7 +57,9 @@ type Metrics struct {
 	terms          *prometheus.CounterVec
 	tlsErrors      prometheus.Counter
 	schedulers     schedulers
-	certificates   *certificates
+	// Backups are told of scheduled backups.
+	Backups      *Backups
+	certificates *certificates
 }
 
 // New makes Metrics.
@@ -84,10 +86,11 @@ func New(o Options) *Metrics {
 	}
 	m.requests.init(o.Kinds)
 	m.schedulers.init()
+	m.Backups = newBackups()
 	m.certificates = newCertificates(o.Certificates)
 	collectors := append(m.requests.collectors(), m.schedulers.collectors()...)
 	collectors = append(collectors, m.watchEvents, m.watchSizes, m.storeDuration, m.storeRequests, m.storeErrors,
-		m.health, m.healthTotal, m.leader, m.slowRenewals, m.terms, m.tlsErrors, m.certificates, buildInfo(o.Version), &pulled{o})
+		m.health, m.healthTotal, m.leader, m.slowRenewals, m.terms, m.tlsErrors, m.certificates, buildInfo(o.Version), &pulled{o}, m.Backups)
 	m.registry.MustRegister(collectors...)
 	m.slis.MustRegister(m.health, m.healthTotal)
 	return m

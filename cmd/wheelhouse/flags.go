@@ -20,6 +20,7 @@ type serverFlags struct {
 	serviceRanges string
 	nodePorts     utilnet.PortRange
 	always        []*alwaysFlag
+	backups       backupFlags
 }
 
 // sections groups the flags as --help shows them.
@@ -28,6 +29,7 @@ func (f *serverFlags) sections() cliflag.NamedFlagSets {
 	f.master(s.FlagSet("master"))
 	f.serving(s.FlagSet("serving"))
 	f.storage(s.FlagSet("cluster store"))
+	f.backups.server(s.FlagSet("backup"), &f.config.Backups)
 	f.access(s.FlagSet("authentication, authorization and admission"))
 	f.controllers(s.FlagSet("controllers and scheduler"))
 	f.accepted(s.FlagSet("accepted for compatibility"))
@@ -151,6 +153,9 @@ func (f *serverFlags) complete() error {
 	c.ServiceRanges, c.NodePorts = ranges, f.nodePorts
 	if c.CompactionInterval == 0 {
 		c.CompactionInterval = -1
+	}
+	if err := f.backups.configure(c); err != nil {
+		return err
 	}
 	return c.Check()
 }

@@ -1,0 +1,187 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/robfig/cron/v3"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/store/backup"
+)
+
+const (
+	// A backup that failed is tried again after backupRetryMin, doubled with each failure up to backupRetryMax.
+	backupRetryMin = time.Minute
+	backupRetryMax = time.Hour
+	// backupLook is how often the clock is looked at: a machine that slept, or whose clock was set, is not late for longer.
+	backupLook = 30 * time.Second
+)
+
+// check finds what cannot work.
+func (b *Backups) check(dataDir string) error {
+	if b.Schedule == "" {
+		return nil
+	}
+	if _, err := cron.ParseStandard(b.Schedule); err != nil {
+		return fmt.Errorf("--backup-schedule %q is no schedule: give five fields (0 3 * * *), @daily or @every 6h: %w", b.Schedule, err)
+	}
+	switch {
+	case dataDir == "":
+		return errors.New("--backup-schedule: this master keeps its data in memory only")
+	case len(b.Vaults) == 0:
+		return errors.New("--backup-schedule needs a place: give --backup-dir or --backup-s3-bucket")
+	case b.Lock == nil && !b.WithoutKeys:
+		return fmt.Errorf("--backup-schedule: %w", backup.ErrNoLock)
+	}
+	return nil
+}
+
+// keepBackups makes backups by the schedule for one term of the controllers. What was missed is made up for once.
+func (m *Master) keepBackups(ctx context.Context, t *term) error {
+	b := &m.config.Backups
+	if b.Schedule == "" {
+		<-ctx.Done()
+		return nil
+	}
+	schedule, err := cron.ParseStandard(b.Schedule)
+	if err != nil {
+		return err
+	}
+	events := client.NewRecorder(t.as(controllerManagerUser), "wheelhouse-backup")
+	go events.Run(ctx)
+	defer m.metrics.Backups.Hide()
+	k := &keeper{m: m, schedule: schedule, events: events}
+	look := time.NewTicker(backupLook)
+	defer look.Stop()
+	for ctx.Err() == nil {
+		wait := time.NewTimer(k.step(ctx))
+		select {
+		case <-wait.C:
+		case <-look.C:
+		case <-ctx.Done():
+		}
+		wait.Stop()
+	}
+	return nil
+}
+
+// keeper makes the backups of one term.
+type keeper struct {
+	m        *Master
+	schedule cron.Schedule
+	events   *client.Recorder
+	loaded   bool
+	// served is the time of the schedule up to which all is done, or when the schedule began.
+	served time.Time
+	// retry is when a backup that failed is tried again; zero without a failure.
+	retry    time.Time
+	failures int
+}
+
+// step makes a backup if one is due, and tells after what time to look again.
+func (k *keeper) step(ctx context.Context) time.Duration {
+	now := time.Now()
+	if !k.loaded {
+		record, err := k.m.lastBackup(ctx)
+		if err != nil {
+			return time.Second
+		}
+		k.load(record, now)
+	}
+	due := k.schedule.Next(k.served)
+	if k.retry.After(due) {
+		due = k.retry
+	}
+	if now.Before(due) {
+		return due.Sub(now)
+	}
+	if err := k.run(ctx, now); err != nil {
+		k.retry = now.Add(min(backupRetryMin<<min(k.failures, 10), backupRetryMax))
+		k.failures++
+	} else {
+		k.served, k.retry, k.failures = now, time.Time{}, 0
+	}
+	return 0
+}
+
+// load continues from what is remembered. A schedule that begins makes its first backup when it says so.
+func (k *keeper) load(record *backup.Record, now time.Time) {
+	k.loaded, k.served = true, record.Served
+	if record.Success != nil {
+		k.m.metrics.Backups.Succeeded(record.Success.Time, record.Success.Size, record.Success.Seconds)
+	}
+	if k.served.IsZero() || k.served.After(now) {
+		k.served = now
+		err := k.m.recordBackup(context.Background(), func(r *backup.Record) { r.Served = now.UTC() })
+		if err != nil {
+			k.m.config.Log("the backup schedule could not be noted: %v", err)
+		}
+	}
+}
+
+// run makes one backup in all vaults, and then removes what the retention does not want.
+func (k *keeper) run(ctx context.Context, now time.Time) error {
+	m, b := k.m, &k.m.config.Backups
+	manifest, have, err := backup.CreateIn(ctx, (*backupSource)(m), b.Vaults, backup.CreateOptions{
+		Lock: b.Lock, WithoutKeys: b.WithoutKeys, Reader: BackupReader, Temporary: m.config.DataDir,
+	})
+	if ctx.Err() != nil {
+		return ctx.Err() // the next leader makes it
+	}
+	if manifest != nil {
+		err = errors.Join(err, k.prune(ctx, manifest, have))
+	}
+	outcome := backup.Outcome{Time: time.Now().UTC().Truncate(time.Second), Master: m.identity, Seconds: time.Since(now).Seconds()}
+	if err == nil {
+		var vaults []string
+		for _, v := range have {
+			vaults = append(vaults, v.String())
+		}
+		outcome = backup.Succeeded(manifest, vaults, now, time.Now(), m.identity)
+		m.metrics.Backups.Succeeded(outcome.Time, outcome.Size, outcome.Seconds)
+		m.config.Log("backup %s: revision %d, %d objects, %d MiB in %.1f s", manifest.Name, manifest.Revision, manifest.Objects, manifest.Size()>>20, outcome.Seconds)
+		k.event(corev1.EventTypeNormal, "BackupSucceeded", fmt.Sprintf("Backup %s of revision %d with %d objects was made and verified", manifest.Name, manifest.Revision, manifest.Objects))
+	} else {
+		outcome.Error = err.Error()
+		m.metrics.Backups.Failed()
+		m.config.Log("the scheduled backup failed: %v", err)
+		k.event(corev1.EventTypeWarning, "BackupFailed", "The scheduled backup failed: "+err.Error())
+	}
+	noted := m.recordBackup(ctx, func(r *backup.Record) {
+		r.Add(outcome)
+		if err == nil {
+			r.Served = now.UTC()
+		}
+	})
+	if noted != nil {
+		m.config.Log("the outcome of a backup could not be noted: %v", noted)
+	}
+	return err
+}
+
+func (k *keeper) prune(ctx context.Context, made *backup.Manifest, have []backup.Vault) error {
+	var failed []error
+	for _, v := range have {
+		removed, err := backup.Prune(ctx, v, backup.PruneOptions{Retention: k.m.config.Backups.Retention, Cluster: made.Cluster, Trusted: made.Name})
+		for _, b := range removed {
+			k.m.config.Log("backup %s was removed from %s (%s)", b.Name, v, b.State)
+		}
+		if err != nil {
+			failed = append(failed, fmt.Errorf("old backups in %s: %w", v, err))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// eventMax bounds an event's message, as upstream does.
+const eventMax = 1024
+
+func (k *keeper) event(kind, reason, message string) {
+	about := &corev1.ObjectReference{APIVersion: "v1", Kind: "Namespace", Name: metav1.NamespaceSystem, Namespace: metav1.NamespaceSystem}
+	k.events.Event(about, kind, reason, message[:min(len(message), eventMax)])
+}
