@@ -22,7 +22,9 @@ const isolatedVariable = "WHEELHOUSE_TEST_ISOLATED"
 //
 // Root needs no more than that; other users get a user namespace as well. Where the system allows neither, the program
 // goes on as it is, and Isolated is false.
-func Isolate(env ...string) (code int, done bool, err error) {
+func Isolate(env ...string) (code int, done bool, err error) { return isolate(os.Args[1:], env) }
+
+func isolate(args, env []string) (code int, done bool, err error) {
 	if Isolated() {
 		return 0, false, prepareNamespaces()
 	}
@@ -31,7 +33,7 @@ func Isolate(env ...string) (code int, done bool, err error) {
 	}
 	runtime.LockOSThread() // the second program ends with this thread
 	defer runtime.UnlockOSThread()
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(append(os.Environ(), env...), isolatedVariable+"=1")
