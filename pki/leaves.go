@@ -54,8 +54,12 @@ const (
 	worthwhile = time.Minute
 )
 
-// due tells whether a certificate should be issued anew by its authority.
+// due tells whether a certificate should be issued anew by its authority: it is old, or it was made by a clock that was
+// ahead and is not valid yet.
 func due(c, issuer *x509.Certificate, now time.Time) bool {
+	if now.Before(c.NotBefore) {
+		return !now.Before(issuer.NotBefore)
+	}
 	return !now.Before(renewalOf(c)) && min(now.Add(LeafLifetime).Unix(), issuer.NotAfter.Unix()) > c.NotAfter.Add(worthwhile).Unix()
 }
 
