@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,10 +37,12 @@ func damaged(file string, err error) error {
 // inDatabase is what the database says of the membership.
 type inDatabase struct {
 	members []membership.Member
+	// index of the newest entry of the log that is in the database.
+	index uint64
 }
 
-// membersBucket is etcd's, with members in JSON by their hexadecimal numbers.
-var membersBucket = []byte("members")
+// These are etcd's: members stand in JSON under their hexadecimal numbers, the index in eight bytes.
+var membersBucket, metaBucket, indexKey = []byte("members"), []byte("meta"), []byte("consistent_index")
 
 // readMembership opens the database, if there is one. Etcd panics where it meets a damaged one, on a goroutine of its own, so
 // that it is looked at beforehand.
@@ -57,6 +60,11 @@ func readMembership(file string) (found inDatabase, err error) {
 		if b == nil {
 			return nil
 		}
+		if meta := tx.Bucket(metaBucket); meta != nil {
+			if index := meta.Get(indexKey); len(index) == 8 {
+				found.index = binary.BigEndian.Uint64(index)
+			}
+		}
 		return b.ForEach(func(_, value []byte) error {
 			var m membership.Member
 			if err := json.Unmarshal(value, &m); err != nil {
@@ -70,43 +78,6 @@ func readMembership(file string) (found inDatabase, err error) {
 		return found, damaged(file, err)
 	}
 	return found, nil
-}
-
-// makeVoter gives the member a vote in its own database: a learner that is the last of its group could never lead.
-func makeVoter(file, name string) error {
-	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	database, err := bolt.Open(file, 0o600, &bolt.Options{Timeout: databaseWait})
-	if err != nil {
-		return damaged(file, err)
-	}
-	err = database.Update(func(tx *bolt.Tx) error {
-		b := tx.Bucket(membersBucket)
-		if b == nil {
-			return nil
-		}
-		voters := map[string][]byte{}
-		if err := b.ForEach(func(key, value []byte) error {
-			var m membership.Member
-			if err := json.Unmarshal(value, &m); err != nil || m.Name != name || !m.IsLearner {
-				return err
-			}
-			m.IsLearner = false
-			text, err := json.Marshal(m)
-			voters[string(key)] = text
-			return err
-		}); err != nil {
-			return err
-		}
-		for key, value := range voters {
-			if err := b.Put([]byte(key), value); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return errors.Join(err, database.Close())
 }
 
 // whyPanic reads the log, the likeliest cause, to tell more than a panic does.

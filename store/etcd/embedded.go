@@ -131,7 +131,7 @@ func (e *Embedded) open(ctx context.Context) (*running, error) {
 		if !e.o.exists() {
 			return nil, fmt.Errorf("%s holds no data that a new cluster could go on from", e.o.Dir)
 		}
-		if err := makeVoter(e.o.databaseFile(), e.o.Name); err != nil {
+		if err := giveVote(e.o, found); err != nil {
 			return nil, err
 		}
 	}
@@ -206,6 +206,7 @@ func (e *Embedded) Close() error {
 	e.care.Lock()
 	defer e.care.Unlock()
 	e.snapshots.end(store.ErrClosed)
+	e.stepDown(context.Background())
 	e.gate.shut(closeWait)
 	e.gate.member().leave()
 	return nil

@@ -231,7 +231,6 @@ func (e *Embedded) crash() {
 	m := e.gate.member()
 	m.leaving.Store(true)
 	e.gate.end(store.ErrClosed)
-	m.door.listener.Close()
 	m.door.http.Close()
 	m.server.HardStop()
 }

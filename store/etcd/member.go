@@ -216,6 +216,7 @@ func raftStatus() (raft.Status, bool) {
 func (r *running) leave() {
 	r.leaving.Store(true)
 	if !r.failed() {
+		r.server.HardStop() // leadership has been handed over; etcd would try for seven seconds
 		r.etcd.Close()
 	}
 	r.door.close()

@@ -26,6 +26,9 @@ type Member struct {
 	Learner bool
 }
 
+// ErrNotCaughtUp: a learner cannot be promoted yet.
+var ErrNotCaughtUp = errors.New("it has not caught up with the leader yet: try again when it is in sync")
+
 const (
 	// membersWait bounds the wait for the newest list of members; afterwards the list that is known here must do.
 	membersWait = 2 * time.Second
@@ -58,6 +61,20 @@ func members(ctx context.Context, r *running) ([]Member, error) {
 		found = r.server.Cluster().Members()
 	}
 	return listOf(found), nil
+}
+
+// ReadMembers lists the group from the folder of a member that does not run.
+func ReadMembers(dir string) ([]Member, error) {
+	o := Options{Dir: dir}
+	found, err := readMembership(o.databaseFile())
+	if err != nil {
+		return nil, err
+	}
+	list := make([]*membership.Member, len(found.members))
+	for i := range found.members {
+		list[i] = &found.members[i]
+	}
+	return listOf(list), nil
 }
 
 func listOf(found []*membership.Member) []Member {
@@ -138,7 +155,7 @@ func inWords(err error) error {
 	case errors.Is(err, membership.ErrPeerURLexists):
 		return errors.New("a member with this address exists already: remove it first")
 	case errors.Is(err, etcderrors.ErrLearnerNotReady):
-		return errors.New("it has not caught up with the leader yet: try again when it is in sync")
+		return ErrNotCaughtUp
 	case errors.Is(err, etcderrors.ErrNotEnoughStartedMembers):
 		return errors.New("too few of the voting masters would be left running to agree on anything: start those that are down first")
 	case errors.Is(err, etcderrors.ErrUnhealthy):
@@ -243,6 +260,10 @@ func (e *Embedded) safeWithout(list []Member, id uint64) error {
 	return nil
 }
 
+// moveAttempt bounds one attempt to hand leadership over: the message to the next leader may get lost, and Raft gives up
+// after an election time.
+const moveAttempt = groupElection*time.Millisecond + 200*time.Millisecond
+
 // MoveLeader makes another voter lead.
 func (e *Embedded) MoveLeader(ctx context.Context, id uint64) error {
 	r, err := e.gate.enter()
@@ -252,26 +273,40 @@ func (e *Embedded) MoveLeader(ctx context.Context, id uint64) error {
 	defer e.gate.mu.RUnlock()
 	ctx, cancel := context.WithTimeout(ctx, changeWait)
 	defer cancel()
-	lead := uint64(r.server.Leader())
-	if lead == id {
-		return nil
-	}
-	if lead != uint64(r.server.MemberID()) {
-		return errors.New("leadership can only be handed over by the leader itself: ask that master")
-	}
-	if err := r.server.MoveLeader(ctx, lead, id); err != nil {
-		if errors.Is(err, etcderrors.ErrBadLeaderTransferee) {
-			return errors.New("leadership was not handed over: there is no such master with a vote")
-		}
-		return fmt.Errorf("leadership was not handed over: %w", err)
-	}
-	return nil
+	return r.moveLeader(ctx, id)
 }
+
+func (r *running) moveLeader(ctx context.Context, id uint64) error {
+	for {
+		lead := uint64(r.server.Leader())
+		if lead == id {
+			return nil
+		}
+		if lead != uint64(r.server.MemberID()) {
+			return errors.New("leadership was not handed over: only the leader itself can do that, ask that master")
+		}
+		attempt, cancel := context.WithTimeout(ctx, moveAttempt)
+		err := r.server.MoveLeader(attempt, lead, id)
+		cancel()
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, etcderrors.ErrBadLeaderTransferee):
+			return errors.New("leadership was not handed over: there is no such master with a vote")
+		case ctx.Err() != nil:
+			return fmt.Errorf("leadership was not handed over in time: %w", err)
+		}
+	}
+}
+
+// stepDownWait bounds how long a leader that leaves tries to hand leadership over. Without it the others need as long to
+// miss it.
+const stepDownWait = 2500 * time.Millisecond
 
 // stepDown hands leadership over to the voter that has been connected for longest, if this member leads and there is one.
 func (e *Embedded) stepDown(ctx context.Context) {
 	r := e.gate.member()
-	if r.server.Leader() != r.server.MemberID() {
+	if r.server.Leader() != r.server.MemberID() || e.gate.why.Load() != nil {
 		return
 	}
 	var to uint64
@@ -285,7 +320,9 @@ func (e *Embedded) stepDown(ctx context.Context) {
 	if to == 0 {
 		return
 	}
-	if err := e.MoveLeader(ctx, to); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, stepDownWait)
+	defer cancel()
+	if err := r.moveLeader(ctx, to); err != nil {
 		e.o.Warn(err.Error())
 	}
 }

@@ -1,7 +1,6 @@
 package etcd
 
 import (
-	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -10,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/server/v3/etcdserver"
@@ -41,53 +41,57 @@ type Join struct {
 type door struct {
 	listener net.Listener
 	http     *http.Server
+	handler  atomic.Pointer[http.Handler] // nil until the member runs
 	done     chan struct{}
-}
-
-func openDoor(p *Peer) (*door, error) {
-	l, err := net.Listen("tcp", p.Listen)
-	if err != nil {
-		return nil, fmt.Errorf("the address for the other masters cannot be listened on: %w", err)
-	}
-	return &door{listener: tls.NewListener(impatient{l}, p.ServerTLS)}, nil
 }
 
 // peerReadMax bounds the reading of one request, which may bring the whole database.
 const peerReadMax = 5 * time.Minute
 
-// serve answers peers. Before it is called they wait.
-func (d *door) serve(server *etcdserver.EtcdServer, log *zap.Logger) {
-	if d == nil {
-		return
+// openDoor answers peers from now on: until the member runs, that they must try again. Members that start together ask
+// each other for their copies before they run, and would wait for each other otherwise.
+func openDoor(p *Peer) (*door, error) {
+	l, err := net.Listen("tcp", p.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("the address for the other masters cannot be listened on: %w", err)
 	}
+	d := &door{listener: tls.NewListener(impatient{l}, p.ServerTLS), done: make(chan struct{})}
 	d.http = &http.Server{
-		Handler:     etcdhttp.NewPeerHandler(log, server),
+		Handler:     http.HandlerFunc(d.answer),
 		ReadTimeout: peerReadMax,
 		ErrorLog:    stdlog.New(io.Discard, "", 0),
 		// Peers keep long streams; they speak HTTP/1.1, as between etcd's own members.
 		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
 	}
-	d.done = make(chan struct{})
 	go func() {
 		defer close(d.done)
 		_ = d.http.Serve(d.listener)
 	}()
+	return d, nil
 }
 
+func (d *door) answer(w http.ResponseWriter, r *http.Request) {
+	if h := d.handler.Load(); h != nil {
+		(*h).ServeHTTP(w, r)
+		return
+	}
+	http.Error(w, "this member starts", http.StatusServiceUnavailable)
+}
+
+// serve lets peers in to the member.
+func (d *door) serve(server *etcdserver.EtcdServer, log *zap.Logger) {
+	if d != nil {
+		h := etcdhttp.NewPeerHandler(log, server)
+		d.handler.Store(&h)
+	}
+}
+
+// close is for a member that has stopped: what peers still ask for has no answer any more.
 func (d *door) close() {
-	if d == nil {
-		return
-	}
-	d.listener.Close()
-	if d.http == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	if d.http.Shutdown(ctx) != nil {
+	if d != nil {
 		d.http.Close()
+		<-d.done
 	}
-	<-d.done
 }
 
 // impatient gives up connections over which nothing moves for as long as etcd's own members do: a peer that is alive

@@ -1,0 +1,82 @@
+package etcd
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/client/pkg/v3/types"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
+	"go.etcd.io/etcd/server/v3/storage/wal"
+	"go.etcd.io/etcd/server/v3/storage/wal/walpb"
+	"go.etcd.io/raft/v3/raftpb"
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
+)
+
+// giveVote promotes a learner that is the last of its group, in its own log: without a vote it could never lead, and etcd's
+// way of starting a new cluster from an old member removes only the others. It writes what their leader would have
+// written, so that members which join later and read the log from its beginning come to the same membership.
+func giveVote(o Options, found inDatabase) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("this master had no vote, and could not be given one: %w", err)
+		}
+	}()
+	log, self, state, err := openLog(o.walDir())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	learner := false
+	for _, m := range found.members {
+		learner = learner || uint64(m.ID) == self && m.IsLearner
+	}
+	if !learner {
+		return nil
+	}
+	change, err := json.Marshal(membership.ConfigChangeContext{Member: membership.Member{ID: types.ID(self)}, IsPromote: true})
+	if err != nil {
+		return err
+	}
+	data, err := proto.Marshal(&raftpb.ConfChange{Type: raftpb.ConfChangeAddNode.Enum(), NodeId: &self, Context: change})
+	if err != nil {
+		return err
+	}
+	// What was not committed is overwritten: nobody can tell any more whether it ever would have been.
+	index, term := max(state.GetCommit(), found.index)+1, state.GetTerm()
+	vote := state.GetVote()
+	return log.Save(&raftpb.HardState{Term: &term, Vote: &vote, Commit: &index},
+		[]*raftpb.Entry{{Type: raftpb.EntryConfChange.Enum(), Term: &term, Index: &index, Data: data}})
+}
+
+// openLog opens a log at its end, and says whose it is.
+func openLog(dir string) (log *wal.WAL, self uint64, state *raftpb.HardState, err error) {
+	snapshots, err := wal.ValidSnapshotEntries(zap.NewNop(), dir)
+	if err != nil {
+		return nil, 0, nil, err
+	}
+	at := &walpb.Snapshot{}
+	if len(snapshots) > 0 {
+		at = snapshots[len(snapshots)-1]
+	}
+	for repaired := false; ; repaired = true {
+		if log, err = wal.Open(zap.NewNop(), dir, at); err != nil {
+			return nil, 0, nil, err
+		}
+		metadata, state, _, err := log.ReadAll()
+		if err == nil {
+			var of etcdserverpb.Metadata
+			if err := proto.Unmarshal(metadata, &of); err != nil {
+				return nil, 0, nil, errors.Join(err, log.Close())
+			}
+			return log, of.GetNodeID(), state, nil
+		}
+		log.Close()
+		if repaired || !errors.Is(err, io.ErrUnexpectedEOF) || !wal.Repair(zap.NewNop(), dir) { // a crash may leave half an entry
+			return nil, 0, nil, err
+		}
+	}
+}
