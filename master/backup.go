@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -84,7 +85,7 @@ type backupSource Master
 
 // Origin implements backup.Source.
 func (s *backupSource) Origin(context.Context) (backup.Origin, error) {
-	o := backup.Origin{Version: health.Version().GitVersion}
+	o := backup.Origin{Version: health.Version().GitVersion, Prefix: s.prefix()}
 	namespaces, ok := s.registry.Resource(schema.GroupResource{Resource: "namespaces"})
 	if !ok {
 		return o, errors.New("namespaces are not served")
@@ -95,6 +96,14 @@ func (s *backupSource) Origin(context.Context) (backup.Origin, error) {
 	}
 	o.Cluster = string(item.Object().GetUID())
 	return o, nil
+}
+
+// prefix of the cluster's keys in etcd.
+func (s *backupSource) prefix() string {
+	if named, ok := s.raw.(interface{ RealKey(key string) string }); ok {
+		return named.RealKey(registry.Root)
+	}
+	return registry.Root
 }
 
 // Snapshot implements backup.Source.
@@ -146,7 +155,7 @@ func (s *backupSource) Count(ctx context.Context, c backup.Census) (backup.Count
 	}
 	out = backup.Counted{Known: true, Objects: page.Count, Hashes: map[string][]byte{}}
 	for _, key := range c.Keys {
-		e, _, err := s.raw.Get(ctx, key, c.Revision)
+		e, _, err := s.raw.Get(ctx, registry.Root+strings.TrimPrefix(key, s.prefix()), c.Revision)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 			continue

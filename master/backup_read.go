@@ -26,9 +26,9 @@ var (
 )
 
 // BackupReader decodes what a backup holds. keys are those of a backup or of this cluster; without them encrypted values
-// are recognized but not opened. It is for one goroutine.
-func BackupReader(keys map[string][]byte) (backup.Reader, error) {
-	r := &backupReader{byPrefix: map[string]*kind.Info{}}
+// are recognized but not opened. prefix is that of the cluster's keys in etcd. It is for one goroutine.
+func BackupReader(prefix string, keys map[string][]byte) (backup.Reader, error) {
+	r := &backupReader{root: prefix, byPrefix: map[string]*kind.Info{}}
 	for _, k := range kinds() {
 		if k.Stored() {
 			r.byPrefix[k.StoragePrefix] = k
@@ -46,19 +46,21 @@ func BackupReader(keys map[string][]byte) (backup.Reader, error) {
 	if err := os.WriteFile(file, keys[encryptionFile], 0o600); err != nil {
 		return nil, err
 	}
-	r.encryption, err = encryption.New(context.Background(), encryption.Options{Kinds: kinds(), File: file, ID: "backup"})
+	r.encryption, err = encryption.New(context.Background(), encryption.Options{Kinds: kinds(), File: file, ID: "backup",
+		RealKey: func(key string) string { return prefix + strings.TrimPrefix(key, registry.Root) }})
 	return r, err
 }
 
 // backupReader implements backup.Reader.
 type backupReader struct {
+	root       string                // of the cluster's keys in etcd
 	byPrefix   map[string]*kind.Info // by prefix of the keys
 	encryption *encryption.Store     // nil without keys
 }
 
 // split finds the prefix of a key's resource, which is the first or the first two parts below the root, and the kind if it is served.
 func (r *backupReader) split(key string) (prefix string, k *kind.Info) {
-	rest, ok := strings.CutPrefix(key, registry.Root)
+	rest, ok := strings.CutPrefix(key, r.root)
 	if !ok {
 		return "", nil
 	}
@@ -105,7 +107,8 @@ func (r *backupReader) Read(key string, value []byte) (encrypted bool, err error
 		if r.encryption == nil || bytes.HasPrefix(value, pluginValue) {
 			return true, nil
 		}
-		if value, err = r.encryption.Decrypt(context.Background(), key, value); err != nil {
+		own := registry.Root + key[len(r.root):]
+		if value, err = r.encryption.Decrypt(context.Background(), own, value); err != nil {
 			return true, err
 		}
 		encrypted = true

@@ -24,9 +24,9 @@ import (
 
 // RestoreOptions say what becomes a master's data.
 type RestoreOptions struct {
-	// Snapshot is a file of etcd. Unhashed accepts one without a hash at its end.
-	Snapshot string
-	Unhashed bool
+	// Snapshot is a file of etcd. Unhashed accepts one without a hash at its end, Checked one whose hash was compared already.
+	Snapshot          string
+	Unhashed, Checked bool
 	// Keys are the authority's files and the encryption configuration, by their names in a data folder.
 	Keys map[string][]byte
 	// DataDir is made, or taken if it is empty. Replace moves what is in it aside.
@@ -101,11 +101,12 @@ func fill(dir string, o *RestoreOptions) (revision int64, err error) {
 		return 0, err
 	}
 	o.Tell("the store is made from the snapshot")
-	sealed := false
+	sealed, some := false, false
 	revision, err = etcd.Restore(etcd.RestoreOptions{
-		Snapshot: o.Snapshot, Unhashed: o.Unhashed, Dir: filepath.Join(dir, "etcd"), Name: name, Token: string(uuid.NewUUID()),
+		Snapshot: o.Snapshot, Unhashed: o.Unhashed, Checked: o.Checked, Dir: filepath.Join(dir, "etcd"), Name: name, Token: string(uuid.NewUUID()),
 		Bump: revisionBump,
 		Drop: func(key, value []byte) bool {
+			some = some || bytes.HasPrefix(key, rootBytes)
 			sealed = sealed || bytes.HasPrefix(value, encryptedValue)
 			return ofThePast(key)
 		},
@@ -113,11 +114,16 @@ func fill(dir string, o *RestoreOptions) (revision int64, err error) {
 	if err != nil {
 		return 0, err
 	}
+	if !some {
+		return 0, fmt.Errorf("the snapshot holds no keys below %s: it is none of a Kubernetes cluster", registry.Root)
+	}
 	if sealed && o.Keys[encryptionFile] == nil {
 		return 0, errors.New("the snapshot holds encrypted objects, and there is no encryption configuration to read them with: restore a backup with its keys, or give --encryption-provider-config")
 	}
 	return revision, nil
 }
+
+var rootBytes = []byte(registry.Root)
 
 // Keys that speak of masters and terms that are no more.
 var pastPrefixes = []string{registry.Root + "masterleases/", registry.Root + "peerserverleases/", termsPrefix, wheelhousePrefix + "shared"}
@@ -350,6 +356,9 @@ func syncFolder(dir string) error {
 	defer d.Close()
 	return d.Sync()
 }
+
+// KeyPrefix begins a cluster's keys in the store of a master.
+const KeyPrefix = registry.Root
 
 // EncryptionFile is the encryption configuration's name in a data folder, and among the keys of a backup.
 const EncryptionFile = encryptionFile

@@ -71,7 +71,7 @@ func restoreBackup(ctx context.Context, c *cobra.Command, f *restoreFlags, name 
 		return usageError{errors.New("the authority is missing: give --pki-dir with the cluster's, or --without-keys to make a new one, which no node and no client of the old cluster trusts")}
 	}
 	done, err := master.Restore(ctx, master.RestoreOptions{
-		Snapshot: file, Unhashed: f.unhashed, Keys: keys, DataDir: f.dataDir, Replace: f.replace,
+		Snapshot: file, Unhashed: f.unhashed, Checked: !isFile(name), Keys: keys, DataDir: f.dataDir, Replace: f.replace,
 		Tell: func(step string) { shown.tell(step, 0, 0) },
 	})
 	shown.end()
@@ -114,6 +114,9 @@ func (f *restoreFlags) find(ctx context.Context, name string, shown *progress) (
 	}
 	if b.State != backup.Good {
 		return "", nil, nil, fmt.Errorf("backup %s is %s (%s): choose another", b.Name, b.State, b.Reason)
+	}
+	if b.Manifest.Prefix != master.KeyPrefix {
+		return "", nil, nil, fmt.Errorf("backup %s was made of a shared etcd, in which the cluster's keys begin with %s: take it apart with wheelhouse backup export, restore it with etcdutl, and start with --etcd-servers and --etcd-prefix", b.Name, b.Manifest.Prefix)
 	}
 	if b.Manifest.HasKeys() && !f.withoutKeys && f.pkiDir == "" {
 		lock, err := f.lock()
@@ -167,7 +170,7 @@ func (f *restoreFlags) override(keys map[string][]byte) error {
 		if err != nil {
 			return fmt.Errorf("--encryption-provider-config: %w", err)
 		}
-		if _, err := master.BackupReader(map[string][]byte{master.EncryptionFile: data}); err != nil {
+		if _, err := master.BackupReader("", map[string][]byte{master.EncryptionFile: data}); err != nil {
 			return fmt.Errorf("--encryption-provider-config: %w", err)
 		}
 		keys[master.EncryptionFile] = data

@@ -65,6 +65,8 @@ type Manifest struct {
 	Cluster string `json:"cluster"`
 	// Version of Kubernetes that the master served.
 	Version string `json:"version"`
+	// Prefix of the cluster's keys; others are of other users of a shared etcd.
+	Prefix string `json:"prefix"`
 	// Revision of the store that the snapshot holds.
 	Revision int64 `json:"revision"`
 	// Objects is the number of live keys, and Kinds how many there are of each resource.

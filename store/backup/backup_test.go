@@ -53,7 +53,7 @@ func (words) Read(_ string, value []byte) (bool, error) {
 	return bytes.HasPrefix(value, []byte("enc:")), nil
 }
 
-func readWords(map[string][]byte) (Reader, error) { return words{}, nil }
+func readWords(string, map[string][]byte) (Reader, error) { return words{}, nil }
 
 // cluster is a Source over a member; fields change how it behaves.
 type cluster struct {
@@ -64,7 +64,7 @@ type cluster struct {
 }
 
 func (c *cluster) Origin(context.Context) (Origin, error) {
-	return Origin{Cluster: "one", Version: "v1.37.2"}, nil
+	return Origin{Cluster: "one", Version: "v1.37.2", Prefix: "/registry/"}, nil
 }
 
 func (c *cluster) Keys(context.Context) (map[string][]byte, error) {

@@ -20,7 +20,12 @@ type Origin struct {
 	Cluster string `json:"cluster"`
 	// Version of Kubernetes.
 	Version string `json:"version"`
+	// Prefix of the cluster's keys.
+	Prefix string `json:"prefix"`
 }
+
+// ReaderFunc makes a Reader of a cluster's keys below a prefix, which knows the encryption keys among keys, nil for none.
+type ReaderFunc func(prefix string, keys map[string][]byte) (Reader, error)
 
 // Census asks a source what it holds at a revision, to compare a snapshot with.
 type Census struct {
@@ -55,8 +60,7 @@ type CreateOptions struct {
 	// Lock seals the keys; nil leaves them out, which WithoutKeys must confirm.
 	Lock        *Lock
 	WithoutKeys bool
-	// Reader makes a Reader that knows the keys.
-	Reader func(keys map[string][]byte) (Reader, error)
+	Reader      ReaderFunc
 	// Temporary is a folder for the snapshot while it is verified, if the vault is not on this machine.
 	Temporary string
 	Progress  Progress
@@ -100,7 +104,7 @@ func Create(ctx context.Context, from Source, v Vault, o CreateOptions) (*Manife
 	}
 	begun := o.Now()
 	m := &Manifest{Format: format, Name: newName(begun), Time: begun.UTC().Truncate(time.Second),
-		Cluster: origin.Cluster, Version: origin.Version, Files: map[string]File{}}
+		Cluster: origin.Cluster, Version: origin.Version, Prefix: origin.Prefix, Files: map[string]File{}}
 	if err := m.create(ctx, from, v, o, keys); err != nil {
 		return nil, errors.Join(err, discard(ctx, v, m.Name))
 	}
@@ -207,7 +211,7 @@ func (m *Manifest) writeKeys(ctx context.Context, v Vault, lock *Lock, keys map[
 
 // readBack compares what the vault now holds with what was written, and decodes it.
 func (m *Manifest) readBack(ctx context.Context, v Vault, o CreateOptions, keys map[string][]byte) (*Content, error) {
-	reader, err := o.Reader(keys)
+	reader, err := o.Reader(m.Prefix, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -253,11 +257,6 @@ func (m *Manifest) fetch(ctx context.Context, v Vault, temporary string, progres
 		err = m.compareFile(SnapshotFile, sum.file())
 	} else {
 		err = fmt.Errorf("the snapshot of backup %s cannot be read from %s: %w", m.Name, v, err)
-	}
-	if err == nil {
-		if wrong := sum.checkEnd(); wrong != nil {
-			err = fmt.Errorf("%w: %v", ErrDamaged, wrong)
-		}
 	}
 	if err != nil {
 		release()

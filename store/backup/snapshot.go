@@ -197,21 +197,19 @@ func (d *digest) String() string {
 // checksummed hashes what passes through it, and keeps the last bytes apart: etcd ends a snapshot with the hash of all
 // that comes before.
 type checksummed struct {
-	from  io.Reader
-	whole hash.Hash // of everything
-	body  hash.Hash // of everything but tail
-	tail  []byte
-	n     int64
-	tell  func(done int64)
+	from io.Reader
+	body hash.Hash // of everything but tail
+	tail []byte
+	n    int64
+	tell func(done int64)
 }
 
 func newChecksummed(from io.Reader, tell func(int64)) *checksummed {
-	return &checksummed{from: from, whole: sha256.New(), body: sha256.New(), tell: tell}
+	return &checksummed{from: from, body: sha256.New(), tell: tell}
 }
 
 func (c *checksummed) Read(p []byte) (int, error) {
 	n, err := c.from.Read(p)
-	c.whole.Write(p[:n])
 	c.n += int64(n)
 	if n >= sha256.Size {
 		c.body.Write(c.tail)
@@ -228,14 +226,17 @@ func (c *checksummed) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// file ends the reading: size and hash of all that has passed.
 func (c *checksummed) file() File {
-	return File{Size: c.n, SHA256: hex.EncodeToString(c.whole.Sum(nil))}
+	c.body.Write(c.tail)
+	c.tail = nil
+	return File{Size: c.n, SHA256: hex.EncodeToString(c.body.Sum(nil))}
 }
 
 // etcdSector: etcd's files are multiples of it, so that 32 bytes more are the hash that a snapshot ends with.
 const etcdSector = 512
 
-// checkEnd tells whether the stream ended as etcd ends a snapshot.
+// checkEnd tells whether the stream ended as etcd ends a snapshot. It must be called before file.
 func (c *checksummed) checkEnd() error {
 	switch {
 	case c.n%etcdSector != sha256.Size:

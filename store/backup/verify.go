@@ -13,9 +13,8 @@ import (
 // VerifyOptions of Verify.
 type VerifyOptions struct {
 	// Lock opens the keys; nil checks only their hash, and then encrypted values are counted but not decoded.
-	Lock *Lock
-	// Reader makes a Reader that knows the keys, nil for none.
-	Reader func(keys map[string][]byte) (Reader, error)
+	Lock   *Lock
+	Reader ReaderFunc
 	// Temporary is a folder for the snapshot while it is read, if the vault is not on this machine.
 	Temporary string
 	Progress  Progress
@@ -82,7 +81,7 @@ func (m *Manifest) verify(ctx context.Context, v Vault, o VerifyOptions) (*Verif
 			done.KeysOpened = true
 		}
 	}
-	reader, err := o.Reader(keys)
+	reader, err := o.Reader(m.Prefix, keys)
 	if err != nil {
 		return nil, err
 	}

@@ -18,8 +18,9 @@ import (
 type RestoreOptions struct {
 	// Snapshot is a file that etcdctl, or a member, saved.
 	Snapshot string
-	// Unhashed accepts a file without the hash that ends a snapshot, such as a copy of a stopped member's database.
-	Unhashed bool
+	// Unhashed accepts a file without the hash that ends a snapshot, such as a copy of a stopped member's database. Checked tells
+	// that the file is known to be what was saved.
+	Unhashed, Checked bool
 	// Dir becomes the member's data; it must not exist or be empty.
 	Dir string
 	// Name of the member, and Token, which makes the identity of the new cluster unlike any other's.
@@ -45,7 +46,7 @@ func Restore(o RestoreOptions) (revision int64, err error) {
 		}
 	}()
 	err = etcdutl.NewV3(zap.NewNop()).Restore(etcdutl.RestoreConfig{
-		SnapshotPath: o.Snapshot, SkipHashCheck: o.Unhashed,
+		SnapshotPath: o.Snapshot, SkipHashCheck: o.Unhashed || o.Checked,
 		Name: o.Name, PeerURLs: []string{nobody}, InitialCluster: o.Name + "=" + nobody, InitialClusterToken: o.Token,
 		OutputDataDir: o.Dir, RevisionBump: uint64(o.Bump), MarkCompacted: true,
 	})
