@@ -16,6 +16,7 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/admission"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers"
+	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
 // Component is a part of a master that can be left out.
@@ -101,6 +102,9 @@ type Config struct {
 
 	// Backups that the master makes by itself.
 	Backups Backups
+
+	// store that masters of one process share, instead of one in memory each; for tests.
+	store store.Store
 
 	// Log takes lines for the operator; nil drops them.
 	Log func(format string, args ...any)

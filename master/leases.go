@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
@@ -31,6 +32,8 @@ const (
 	// endpointsCheck is how often the addresses of the service default/kubernetes are compared with the roll though
 	// the roll did not change: somebody may have edited them. Upstream takes as long.
 	endpointsCheck = 10 * time.Second
+	// endpointsRetry is the same after an attempt that failed.
+	endpointsRetry = time.Second
 	// rollPause is the wait before the roll is read again after its watch has broken.
 	rollPause = 200 * time.Millisecond
 )
@@ -53,9 +56,11 @@ type roll struct {
 	// key and revision of the own record; revision 0 is none. They belong to whoever keeps the record: enter, then keep.
 	key      string
 	revision int64
-	lasting  bool // the own record does not expire
+	lasting  atomic.Bool // the own record does not expire
 	// company gets a token when another record appears.
 	company chan struct{}
+	// life and refreshEvery are recordLife and recordRefresh.
+	life, refreshEvery time.Duration
 
 	mu      sync.Mutex
 	records map[string]record // guarded by mu; by key, all that are in the store
@@ -65,6 +70,7 @@ type roll struct {
 func newRoll(s store.Store, self Peer, alone func() bool) *roll {
 	r := &roll{
 		store: s, self: record{Peer: self}, alone: alone, key: recordsPrefix + self.Name,
+		life: recordLife, refreshEvery: recordRefresh,
 		company: make(chan struct{}, 1), records: map[string]record{}, changed: make(chan struct{}),
 	}
 	if self.Address != nil {
@@ -108,7 +114,7 @@ func (r *roll) strike(ctx context.Context) error {
 
 // refresh writes the own record, for good if lasting.
 func (r *roll) refresh(ctx context.Context, lasting bool) error {
-	life := recordLife
+	life := r.life
 	if lasting {
 		life = 0
 	}
@@ -127,7 +133,8 @@ func (r *roll) refresh(ctx context.Context, lasting bool) error {
 		var conflict *store.Conflict
 		if !errors.As(err, &conflict) {
 			if err == nil {
-				r.revision, r.lasting = revision, lasting
+				r.revision = revision
+				r.lasting.Store(lasting)
 			}
 			return err
 		}
@@ -157,11 +164,11 @@ func (r *roll) give(present *store.Entry) {
 
 // keep refreshes the own record until ctx ends.
 func (r *roll) keep(ctx context.Context) {
-	timer := time.NewTimer(recordRefresh)
+	timer := time.NewTimer(r.refreshEvery)
 	defer timer.Stop()
 	for {
 		due := timer.C
-		if r.lasting && r.alone() && !r.others() {
+		if r.lasting.Load() && r.alone() && !r.others() {
 			due = nil
 		}
 		select {
@@ -170,7 +177,7 @@ func (r *roll) keep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		timer.Reset(recordRefresh)
+		timer.Reset(r.refreshEvery)
 		writing, cancel := context.WithTimeout(ctx, recordTimeout)
 		err := r.refresh(writing, r.alone() && !r.others())
 		cancel()

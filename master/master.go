@@ -217,7 +217,9 @@ func ended(err error) error {
 func (m *Master) openStore(ctx context.Context) error {
 	c := m.config
 	if c.DataDir == "" {
-		m.store = memory.New()
+		if m.store = c.store; m.store == nil {
+			m.store = memory.New()
+		}
 		return nil
 	}
 	opened, err := etcd.Open(ctx, etcd.Options{

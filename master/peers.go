@@ -45,7 +45,7 @@ func (m *Master) enter(ctx context.Context) (revision int64, err error) {
 
 // alone tells whether nobody else can use this master's store.
 func (m *Master) alone() bool {
-	return m.config.DataDir == "" || m.member != nil && !m.member.Grouped()
+	return m.config.DataDir == "" && m.config.store == nil || m.member != nil && !m.member.Grouped()
 }
 
 // live keeps this master on the roll, and the service default/kubernetes in step with it, until ctx ends.
@@ -53,18 +53,19 @@ func (m *Master) live(ctx context.Context, revision int64) {
 	var running sync.WaitGroup
 	running.Go(func() { m.roll.follow(ctx, revision) })
 	running.Go(func() { m.roll.keep(ctx) })
-	check := time.NewTicker(endpointsCheck)
-	defer check.Stop()
 	for ctx.Err() == nil {
-		changed := m.roll.next()
+		changed, again := m.roll.next(), endpointsCheck
 		if err := bootstrap.Endpoints(ctx, m.registry, m.roll.endpoints()); err != nil && ctx.Err() == nil {
 			slog.Warn("the endpoints of the service default/kubernetes could not be brought up to date, will retry", "error", err)
+			again = endpointsRetry
 		}
+		check := time.NewTimer(again)
 		select {
 		case <-changed:
 		case <-check.C:
 		case <-ctx.Done():
 		}
+		check.Stop()
 	}
 	running.Wait()
 	m.goOffRoll()

@@ -27,21 +27,27 @@ const (
 // controller manager or scheduler can take the place of ours one by one.
 func (m *Master) lead(ctx context.Context) error {
 	loops, ctx := errgroup.WithContext(ctx)
+	// The terms outlast ctx until another master leads the store, so that it gets the Leases.
+	terms, end := context.WithCancel(context.WithoutCancel(ctx))
+	loops.Go(func() error {
+		defer end()
+		<-ctx.Done()
+		if m.precedence != nil {
+			m.precedence.handOver(terms)
+		}
+		return nil
+	})
 	if m.precedence != nil {
-		loops.Go(func() error { m.precedence.run(ctx); return nil })
+		loops.Go(func() error { m.precedence.run(terms); return nil })
 	}
 	if m.config.Runs(Controllers) {
 		loops.Go(func() error {
-			return m.candidate(controllerManagerUser, election.ControllerManager).Run(ctx, m.control)
+			return m.candidate(controllerManagerUser, election.ControllerManager).Run(terms, m.control)
 		})
 	}
 	if m.config.Runs(Scheduler) {
-		loops.Go(func() error { return m.candidate(schedulerUser, election.Scheduler).Run(ctx, m.schedule) })
+		loops.Go(func() error { return m.candidate(schedulerUser, election.Scheduler).Run(terms, m.schedule) })
 	}
-	loops.Go(func() error { // without loops the term lasts as long as the master
-		<-ctx.Done()
-		return nil
-	})
 	return loops.Wait()
 }
 
