@@ -54,7 +54,8 @@ type Store struct {
 
 	loading sync.Mutex // held while a configuration is loaded
 
-	stale atomic.Bool // List has seen stale values
+	stale  atomic.Bool // List has seen stale values
+	failed atomic.Bool // a value could not be encrypted or decrypted
 }
 
 // encrypted begins every stored value that is encrypted.
@@ -111,6 +112,9 @@ func (s *Store) File() string { return s.o.File }
 // StaleSeen tells whether a list has met values that a write would store in another form.
 func (s *Store) StaleSeen() bool { return s.stale.Load() }
 
+// Failed tells whether there ever was a value that could not be encrypted or decrypted.
+func (s *Store) Failed() bool { return s.failed.Load() }
+
 // Hash of the configuration in use.
 func (s *Store) Hash() string { return s.present.Load().config.EncryptionFileContentHash }
 
@@ -143,6 +147,7 @@ func (s *Store) open(ctx context.Context, rules *rules, e *store.Entry, patient 
 		r.broken.Store(&broken{time.Now().Add(breakFor), err})
 	}
 	e.Sealed = sealed(e.Key, err)
+	s.failed.Store(true)
 }
 
 // broken is why a resource's values are not decrypted for a while.
@@ -173,6 +178,7 @@ func (s *Store) write(ctx context.Context, key string, plain []byte, put func(st
 	if r != nil {
 		var err error
 		if stored, err = r.transformer.TransformToStorage(ctx, plain, value.DefaultContext(s.o.RealKey(key))); err != nil {
+			s.failed.Store(true)
 			return 0, fmt.Errorf("unable to encrypt key %q: %w", key, err)
 		}
 	}

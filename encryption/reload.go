@@ -11,7 +11,7 @@ import (
 )
 
 // FollowEvery is how often Follow looks whether the file has changed.
-const FollowEvery = 10 * time.Second
+const FollowEvery = 2 * time.Second
 
 // Bounds of the time for which a new configuration's plugins are waited for.
 const (

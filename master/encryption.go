@@ -67,9 +67,38 @@ func (m *Master) realKey() func(string) string {
 	return nil
 }
 
+// prepare makes the objects that every cluster has. What the present keys do not let it make, because a plugin that holds
+// them starts later, is made when they do: other requests can be served.
+func (m *Master) prepare(ctx context.Context) error {
+	err := m.bootstrap(ctx)
+	if err == nil || ctx.Err() != nil || m.encryption == nil || !m.encryption.Failed() {
+		return err
+	}
+	m.config.Log("%v; trying again in the background", err)
+	m.unprepared = true
+	return m.authorizer.Sync(ctx)
+}
+
+// prepareEvery is how often objects are tried again that could not be made.
+const prepareEvery = 2 * time.Second
+
+func (m *Master) prepareAgain(ctx context.Context) {
+	for m.unprepared {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(prepareEvery):
+			m.unprepared = m.bootstrap(ctx) != nil
+		}
+	}
+}
+
 // tendEncryption follows the operator's file, or rewrites what was stored before there was a managed key, until ctx ends.
 func (m *Master) tendEncryption(ctx context.Context) {
 	c := &m.config
+	var preparing sync.WaitGroup
+	preparing.Go(func() { m.prepareAgain(ctx) })
+	defer preparing.Wait()
 	switch {
 	case m.encryption == nil:
 	case c.EncryptionReload:

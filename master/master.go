@@ -57,6 +57,8 @@ type Master struct {
 
 	working context.Context // of what the master does by itself; it ends before the servers do
 	keyWork keyWork
+	// unprepared tells that some objects that every cluster has could not be made yet.
+	unprepared bool
 
 	ready     chan struct{}
 	stopping  chan struct{} // closed when the master begins to stop
@@ -186,7 +188,7 @@ func (m *Master) Run(ctx context.Context) error {
 	}
 	entered, err := m.enter(ctx)
 	if err == nil {
-		err = m.bootstrap(ctx)
+		err = m.prepare(ctx)
 	}
 	if err != nil {
 		stop()

@@ -48,5 +48,25 @@ func (l *lines) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return &lines{to: l.to, prefix: prefix}
 }
 
+// libraries passes on what Kubernetes' libraries log, but for what the master tells better: they log each single value that
+// cannot be encrypted or decrypted, without its name.
+type libraries struct{ slog.Handler }
+
+// Handle implements slog.Handler.
+func (l *libraries) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == "failed to decrypt data" || r.Message == "failed to encrypt data" {
+		return nil
+	}
+	return l.Handler.Handle(ctx, r)
+}
+
+// WithAttrs implements slog.Handler.
+func (l *libraries) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &libraries{l.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup implements slog.Handler.
+func (l *libraries) WithGroup(name string) slog.Handler { return &libraries{l.Handler.WithGroup(name)} }
+
 // WithGroup implements slog.Handler; groups are not shown.
 func (l *lines) WithGroup(string) slog.Handler { return l }

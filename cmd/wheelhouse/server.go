@@ -14,6 +14,7 @@ import (
 	"k8s.io/apiserver/pkg/server/flagz"
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/component-base/term"
+	"k8s.io/klog/v2"
 
 	"github.com/wheelhouse-k8s/wheelhouse/master"
 )
@@ -56,6 +57,7 @@ func serve(ctx context.Context, config master.Config) error {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	slog.SetDefault(slog.New(&lines{to: os.Stderr}))
+	klog.SetSlogLogger(slog.New(&libraries{slog.Default().Handler()}))
 	config.Log = func(format string, args ...any) { slog.Info(fmt.Sprintf(format, args...)) }
 	go tendMemory(ctx)
 	m, err := master.New(config)
