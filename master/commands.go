@@ -8,6 +8,7 @@ import (
 // commands are what operators, and other masters, can ask of this master.
 func (m *Master) commands() []control.Command {
 	var all []control.Command
+	all = append(all, m.membershipCommands()...)
 	all = append(all, m.encryptionCommands()...)
 	all = append(all, m.backupCommands()...)
 	return all

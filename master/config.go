@@ -44,6 +44,16 @@ type Config struct {
 	// PKIDir holds the authority in kubeadm's layout; empty means pki in DataDir.
 	PKIDir string
 
+	// Join are URLs of masters to join at the first start, Token lets it, and AuthorityHashes, each sha256:HEX of a public
+	// key, say which authority they must have.
+	Join            []string
+	Token           string
+	AuthorityHashes []string
+	// PeerPort is where other masters reach this one's member of the store; 0 chooses a free one once.
+	PeerPort int
+	// RecoverQuorum makes this the only master, after ForgetOthers has confirmed it.
+	RecoverQuorum, ForgetOthers bool
+
 	// BindAddress and SecurePort are where HTTPS is served; port 0 takes a free one.
 	BindAddress string
 	SecurePort  int
@@ -117,6 +127,7 @@ func Default() Config {
 		DataDir:               DefaultDataDir(),
 		BindAddress:           "0.0.0.0",
 		SecurePort:            6443,
+		PeerPort:              2380,
 		TLSMinVersion:         "VersionTLS12",
 		ServiceRanges:         []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
 		NodePorts:             utilnet.PortRange{Base: 30000, Size: 2768},
@@ -189,6 +200,9 @@ func (c *Config) Check() error {
 		return fmt.Errorf("--bind-address %q is not an IP address", c.BindAddress)
 	}
 	if err := errors.Join(c.checkAdvertised(), c.checkEncryption()); err != nil {
+		return err
+	}
+	if err := c.checkJoin(); err != nil {
 		return err
 	}
 	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {

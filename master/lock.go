@@ -13,7 +13,7 @@ import (
 )
 
 // ours are the entries of a data folder; anything else means that the folder belongs to something else.
-var ours = map[string]bool{"etcd": true, "pki": true, "lock": true, "identity": true, encryptionFile: true, "admin.kubeconfig": true, "backups": true, "lost+found": true}
+var ours = map[string]bool{"etcd": true, "pki": true, "lock": true, "identity": true, encryptionFile: true, "admin.kubeconfig": true, "backups": true, "joining": true, "peer-port": true, "recovered": true, "lost+found": true}
 
 // lock takes the data folder for this process. It is released when the returned file is closed, or by the kernel
 // when the process ends in any way.
@@ -60,7 +60,7 @@ func own(dir string) error {
 		if e.Name() == restoring {
 			return fmt.Errorf("a restore into the data folder %s was interrupted: run wheelhouse backup restore again", dir)
 		}
-		if !ours[e.Name()] && !strings.HasPrefix(e.Name(), pki.TemporaryPrefix) &&
+		if !ours[e.Name()] && !strings.HasPrefix(e.Name(), pki.TemporaryPrefix) && !strings.HasPrefix(e.Name(), asidePrefix) &&
 			!strings.HasPrefix(e.Name(), movedSuffix) && !strings.HasPrefix(e.Name(), nextSuffix) {
 			return fmt.Errorf("the data folder %s holds %s, which no master wrote: choose an empty folder with --data-dir", dir, e.Name())
 		}

@@ -21,6 +21,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/auth"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/metrics"
 	"github.com/wheelhouse-k8s/wheelhouse/encryption"
+	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
 	"github.com/wheelhouse-k8s/wheelhouse/registry/allocate"
@@ -39,6 +40,9 @@ type Master struct {
 	serving   *servingFiles // nil without --tls-cert-file
 	advertise net.IP
 	identity  string
+	// joining is nil unless this start is one that joins; recovering is true if it makes this the only master.
+	joining    *joining
+	recovering bool
 
 	// Set in the course of Run.
 	store          store.Store
@@ -46,6 +50,9 @@ type Master struct {
 	member         *etcd.Embedded    // nil unless the store is a member in this process
 	encryption     *encryption.Store // nil if nothing is encrypted
 	roll           *roll
+	shares         *membership.Shares
+	publish        membership.Publisher
+	group          *membership.Group
 	precedence     *precedence // nil without a member
 	registry       *registry.Registry
 	services       *allocate.Services
@@ -98,11 +105,20 @@ func (m *Master) take() (err error) {
 	if m.identity, err = identify(c.DataDir); err != nil {
 		return err
 	}
+	if err := m.prepareJoin(); err != nil {
+		return err
+	}
+	if err := m.prepareRecovery(); err != nil {
+		return err
+	}
 	address := net.JoinHostPort(c.BindAddress, strconv.Itoa(c.SecurePort))
 	if m.listener, err = net.Listen("tcp", address); err != nil {
 		return fmt.Errorf("cannot serve on %s: %w: is another server running? choose another --secure-port or --bind-address", address, err)
 	}
 	m.advertise = advertised(c)
+	if m.joining != nil {
+		return nil // the authority is still to come
+	}
 	return m.certify()
 }
 
@@ -149,11 +165,31 @@ func (m *Master) restConfig(client *pki.Pair) *rest.Config {
 // Run runs the master until ctx ends, or a part of it fails for good.
 func (m *Master) Run(ctx context.Context) error {
 	defer m.Close()
+	err := m.run(ctx)
+	if m.joining != nil { // it did not come to serve
+		err = errors.Join(err, m.undoJoin(ctx))
+	}
+	return err
+}
+
+func (m *Master) run(ctx context.Context) error {
+	if m.joining != nil {
+		if err := m.join(ctx); err != nil {
+			return err
+		}
+		if err := m.certify(); err != nil {
+			return err
+		}
+	}
 	if err := m.openStore(ctx); err != nil {
 		return err
 	}
 	defer m.store.Close()
 	m.raw = m.store
+	if err := m.share(ctx); err != nil {
+		return ended(err)
+	}
+	m.assemble()
 	endEncryption, err := m.encrypt(ctx)
 	if err != nil {
 		return err
@@ -194,16 +230,26 @@ func (m *Master) Run(ctx context.Context) error {
 		stop()
 		return errors.Join(ended(err), ended(servers.Wait()))
 	}
+	if m.joining != nil {
+		err = m.joined()
+	}
+	if err != nil {
+		stop()
+		return errors.Join(err, ended(servers.Wait()))
+	}
 	servers.Go(func() error { return m.serve(serving) })
 	loops.Go(func() error { m.services.Run(working); return nil })
 	loops.Go(func() error { m.tendCertificates(working); return nil })
 	loops.Go(func() error { m.tendEncryption(working); return nil })
 	loops.Go(func() error { m.live(working, entered); return nil })
 	loops.Go(func() error { return m.lead(working) })
+	loops.Go(func() error { return m.watchMembership(working) })
+	loops.Go(func() error { m.shares.Follow(working); return nil })
 	loops.Go(func() error { return m.simulate(working) })
 	<-working.Done()
 	close(m.stopping)
 	loopsEnded := loops.Wait()
+	m.stepDown()
 	stop()
 	return errors.Join(ended(loopsEnded), ended(servers.Wait()))
 }
@@ -224,14 +270,26 @@ func (m *Master) openStore(ctx context.Context) error {
 		}
 		return nil
 	}
-	opened, err := etcd.Open(ctx, etcd.Options{
-		Dir: filepath.Join(c.DataDir, "etcd"), Quota: c.Quota, CompactionInterval: c.CompactionInterval,
-		Log: etcdLog(), Warn: func(message string) { c.Log("store: %s", message) },
-	})
+	if m.recovering {
+		if err := m.beginRecovery(); err != nil {
+			return err
+		}
+	}
+	o := etcd.Options{
+		Dir: filepath.Join(c.DataDir, "etcd"), Name: m.identity, Quota: c.Quota, CompactionInterval: c.CompactionInterval,
+		Log: etcdLog(), Warn: func(message string) { c.Log("store: %s", message) }, ForceNew: m.recovering,
+	}
+	if err := m.memberOptions(&o); err != nil {
+		return err
+	}
+	opened, err := etcd.Open(ctx, o)
 	if err != nil {
 		return err
 	}
 	m.store, m.member = opened, opened
+	if m.recovering {
+		return m.endRecovery()
+	}
 	return nil
 }
 

@@ -22,8 +22,8 @@ func (m *Master) peersChanged() <-chan struct{} { return m.roll.next() }
 // peer is what others know of this master.
 func (m *Master) peer() Peer {
 	p := Peer{Name: m.identity, URL: m.URL(), Version: health.Version().GitVersion, Address: m.advertise}
-	if m.advertise != nil {
-		p.URL = "https://" + net.JoinHostPort(m.advertise.String(), strconv.Itoa(m.Port()))
+	if host := m.reachable(); host != "" {
+		p.URL = "https://" + net.JoinHostPort(host, strconv.Itoa(m.Port()))
 	}
 	if m.config.Runs(Controllers) {
 		p.leases = append(p.leases, election.ControllerManager)

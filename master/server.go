@@ -127,7 +127,7 @@ func (m *Master) bootstrap(ctx context.Context) error {
 		Registry: m.registry, Port: m.Port(), Masters: m.roll.endpoints(),
 		ServiceIP: net.IP(m.config.ServiceRanges[0].Addr().Next().AsSlice()),
 		ClientCA:  m.authority.CA().CertPEM, FrontProxyCA: m.authority.FrontProxyCA().CertPEM,
-		FrontProxyNames: []string{frontProxyName},
+		FrontProxyNames: []string{frontProxyName}, Joining: m.whoJoins(),
 	})
 	if err != nil {
 		return err
@@ -153,7 +153,7 @@ func (m *Master) objects() []metrics.Objects {
 func (m *Master) serve(ctx context.Context) error {
 	m.readyOnce.Do(func() { close(m.ready) })
 	return m.server.Serve(ctx, m.listener, &tls.Config{
-		GetCertificate: m.servingCertificate,
+		GetCertificate: m.certificate(m.servingCertificate),
 		ClientAuth:     tls.RequestClientCert, // the authenticator verifies it: a wrong one is answered with 401
 		MinVersion:     tlsVersions[m.config.TLSMinVersion],
 	})

@@ -39,6 +39,8 @@ type Options struct {
 	ClientCA, FrontProxyCA []byte
 	// FrontProxyNames are the common names that a trusted proxy's certificate may have.
 	FrontProxyNames []string
+	// Joining says who may become a master; the zero value nobody.
+	Joining Joining
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -71,6 +73,7 @@ func Ensure(ctx context.Context, o Options) error {
 	e.policy(ctx, defaults)
 	put(ctx, e, "configmaps", authenticationConfig(&o), mergeData)
 	put(ctx, e, "configmaps", legacyTokenTracking(o.Now()), keep)
+	e.joining(ctx, &o)
 	if len(o.Masters) > 0 {
 		put(ctx, e, "services", masterService(&o), reconcileService)
 	}

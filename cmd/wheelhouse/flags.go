@@ -27,6 +27,7 @@ type serverFlags struct {
 func (f *serverFlags) sections() cliflag.NamedFlagSets {
 	var s cliflag.NamedFlagSets
 	f.master(s.FlagSet("master"))
+	f.masters(s.FlagSet("several masters"))
 	f.serving(s.FlagSet("serving"))
 	f.storage(s.FlagSet("cluster store"))
 	f.backups.server(s.FlagSet("backup"), &f.config.Backups)
@@ -44,6 +45,16 @@ func (f *serverFlags) master(s *pflag.FlagSet) {
 	s.StringSliceVar(&f.components, "components", []string{"apiserver", "controllers", "scheduler"},
 		"What this process runs. apiserver alone leaves controllers and scheduler to others.")
 	s.IntVar(&c.SimulateNodes, "simulate-nodes", 0, "Simulate this many nodes, which run pods in name only.")
+}
+
+func (f *serverFlags) masters(s *pflag.FlagSet) {
+	c := f.config
+	s.StringSliceVar(&c.Join, "join", nil, "URLs of masters to join at the first start; wheelhouse token create prints the whole command.")
+	s.StringVar(&c.Token, "token", "", "Token that lets this master join.")
+	s.StringSliceVar(&c.AuthorityHashes, "discovery-token-ca-cert-hash", nil, "sha256:HEX of the public key of the authority that the masters to join must have.")
+	s.IntVar(&c.PeerPort, "peer-port", c.PeerPort, "Port at which other masters reach this one's store, once there are others; 0 chooses a free one for good.")
+	s.BoolVar(&c.RecoverQuorum, "recover-quorum", false, "When most masters are lost for ever: make this the only one. Says what it would do, and does it with --yes-forget-other-masters.")
+	s.BoolVar(&c.ForgetOthers, "yes-forget-other-masters", false, "Confirms --recover-quorum.")
 }
 
 func (f *serverFlags) serving(s *pflag.FlagSet) {

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/duration"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/membership"
+)
+
+func tokenCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "token",
+		Short: "Make, list and delete the tokens with which masters and nodes join",
+		Args:  noArguments,
+		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(tokenCreateCommand(), tokenListCommand(), tokenDeleteCommand())
+	return c
+}
+
+// tokenLife is kubeadm's default.
+const tokenLife = 24 * time.Hour
+
+func tokenCreateCommand() *cobra.Command {
+	var f controlFlags
+	var role, description string
+	var ttl time.Duration
+	var groups, usages []string
+	var printJoin bool
+	c := &cobra.Command{
+		Use:   "create [TOKEN]",
+		Short: "Make a token, and print the command that joins with it",
+		Long: `Make a token, and print the command that joins with it.
+
+The command names all masters that live, and the hash of the authority, so that the newcomer
+can tell that it speaks to the right cluster before it sends the token.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			spec, err := membership.TokenFor(role, ttl, time.Now())
+			if err != nil {
+				return usageError{err}
+			}
+			if len(args) == 1 {
+				if spec.Token, err = membership.ParseToken(args[0]); err != nil {
+					return usageError{err}
+				}
+			}
+			if c.Flags().Changed("groups") {
+				spec.Groups = splitList(groups)
+			}
+			if c.Flags().Changed("usages") {
+				spec.Usages = splitList(usages)
+			}
+			if description != "" {
+				spec.Description = description
+			}
+			if err := spec.Check(); err != nil {
+				return usageError{err}
+			}
+			return createToken(c, &f, role, spec)
+		},
+	}
+	s := c.Flags()
+	f.add(s)
+	s.StringVar(&role, "role", membership.RoleMaster, "What the token lets join: master or node.")
+	s.DurationVar(&ttl, "ttl", tokenLife, "After how long the token expires; 0 for never.")
+	s.StringVar(&description, "description", "", "What the token is for.")
+	s.StringSliceVar(&groups, "groups", nil, "Groups that its holder belongs to (default: those of the role).")
+	s.StringSliceVar(&usages, "usages", nil, "What it may be used for: authentication, signing (default: both).")
+	s.BoolVar(&printJoin, "print-join-command", true, "Accepted for compatibility: the command is always printed.")
+	return c
+}
+
+func createToken(c *cobra.Command, f *controlFlags, role string, spec membership.TokenSpec) error {
+	config, err := f.config()
+	if err != nil {
+		return err
+	}
+	servers, hashes, err := whereToJoin(c.Context(), config)
+	if err != nil {
+		return err
+	}
+	api, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	_, err = api.CoreV1().Secrets(metav1.NamespaceSystem).Create(c.Context(), spec.Secret(), metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("there is a token with the ID %s already: delete it first with wheelhouse token delete %s", spec.Token.ID, spec.Token.ID)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(c.OutOrStdout(), membership.JoinLine(role, servers, spec.Token, hashes))
+	return nil
+}
+
+// memberList is what the command members answers.
+type memberList struct {
+	Members []membership.MasterStatus `json:"members"`
+}
+
+// whereToJoin gives the URLs of all live masters and the hashes of their authority.
+func whereToJoin(ctx context.Context, config *rest.Config) (servers, hashes []string, err error) {
+	ca := config.CAData
+	if len(ca) == 0 && config.CAFile != "" {
+		if ca, err = os.ReadFile(config.CAFile); err != nil {
+			return nil, nil, err
+		}
+	}
+	if hashes, err = membership.Hashes(ca); err != nil {
+		return nil, nil, fmt.Errorf("the kubeconfig names no authority: %w", err)
+	}
+	client, err := control.NewClient(config)
+	if err != nil {
+		return nil, nil, err
+	}
+	var list memberList
+	if err := client.Get(ctx, "members", &list); err != nil {
+		return nil, nil, err
+	}
+	for _, m := range list.Members {
+		if m.Live && m.URL != "" {
+			servers = append(servers, m.URL)
+		}
+	}
+	if len(servers) == 0 {
+		return nil, nil, errors.New("no master lives that could be joined")
+	}
+	return servers, hashes, nil
+}
+
+func tokenListCommand() *cobra.Command {
+	var f controlFlags
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "List the tokens",
+		Args:  noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			api, err := f.api()
+			if err != nil {
+				return err
+			}
+			secrets, err := api.CoreV1().Secrets(metav1.NamespaceSystem).List(c.Context(), metav1.ListOptions{FieldSelector: "type=" + string(membership.SecretType)})
+			if err != nil {
+				return err
+			}
+			return printTokens(c.OutOrStdout(), secrets.Items, time.Now())
+		},
+	}
+	f.add(c.Flags())
+	return c
+}
+
+func printTokens(to io.Writer, secrets []corev1.Secret, now time.Time) error {
+	w := tabwriter.NewWriter(to, 0, 4, 3, ' ', 0)
+	fmt.Fprintln(w, "TOKEN\tTTL\tEXPIRES\tUSAGES\tDESCRIPTION\tEXTRA GROUPS")
+	for i := range secrets {
+		t, ok := membership.TokenOf(&secrets[i])
+		if !ok {
+			continue
+		}
+		ttl, expires := "<forever>", "<never>"
+		if !t.Expires.IsZero() {
+			ttl, expires = duration.ShortHumanDuration(t.Expires.Sub(now)), t.Expires.UTC().Format(time.RFC3339)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", t.Token, ttl, expires, orNone(t.Usages), orNone([]string{t.Description}), orNone(t.Groups))
+	}
+	return w.Flush()
+}
+
+func orNone(values []string) string {
+	if text := strings.Join(slices.DeleteFunc(slices.Clone(values), func(v string) bool { return v == "" }), ","); text != "" {
+		return text
+	}
+	return "<none>"
+}
+
+func tokenDeleteCommand() *cobra.Command {
+	var f controlFlags
+	c := &cobra.Command{
+		Use:   "delete TOKEN...",
+		Short: "Delete tokens, given whole or by their ID",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			var ids []string
+			for _, text := range args {
+				id, err := membership.ParseTokenID(text)
+				if err != nil {
+					return usageError{err}
+				}
+				ids = append(ids, id)
+			}
+			api, err := f.api()
+			if err != nil {
+				return err
+			}
+			for _, id := range ids {
+				err := api.CoreV1().Secrets(metav1.NamespaceSystem).Delete(c.Context(), membership.SecretPrefix+id, metav1.DeleteOptions{})
+				if apierrors.IsNotFound(err) {
+					return fmt.Errorf("there is no token %s: see wheelhouse token list", id)
+				}
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(c.OutOrStdout(), "bootstrap token %q deleted\n", id)
+			}
+			return nil
+		},
+	}
+	f.add(c.Flags())
+	return c
+}

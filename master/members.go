@@ -1,0 +1,341 @@
+package master
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/endpoints/request"
+
+	"github.com/wheelhouse-k8s/wheelhouse/apiserver/bootstrap"
+	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/membership"
+	"github.com/wheelhouse-k8s/wheelhouse/store"
+	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
+)
+
+// membershipCommands are how masters come, go and share.
+func (m *Master) membershipCommands() []control.Command {
+	return []control.Command{
+		{Method: http.MethodPost, Path: membership.JoinPath, Handler: control.HandleRequest(m.answerJoin)},
+		{Method: http.MethodDelete, Path: membership.JoinPath + "/{id}", Handler: control.HandleRequest(m.answerAbandon)},
+		{Method: http.MethodGet, Path: "members", Handler: control.Handle(m.listMembers)},
+		{Method: http.MethodDelete, Path: "members/{name}", Handler: control.HandleRequest(m.removeMember)},
+		{Method: http.MethodPost, Path: "members/{name}/promote", Handler: control.HandleRequest(m.promoteMember)},
+		{Method: http.MethodPost, Path: "leader", Handler: control.Handle(m.moveLeader)},
+		{Method: http.MethodPost, Path: "leader/own", Handler: control.Handle(m.yieldLeader)},
+		{Method: http.MethodGet, Path: "shared", Handler: control.HandleRequest(m.giveShared)},
+		{Method: http.MethodGet, Path: "shared/generation", Handler: control.Handle(m.tellGeneration)},
+		{Method: http.MethodGet, Path: "status", Handler: control.Handle(m.clusterStatus)},
+		{Method: http.MethodGet, Path: "status/own", Handler: control.Handle(m.tellStatus)},
+		{Method: http.MethodPost, Path: "defragment", Handler: control.Handle(m.defragment)},
+		{Method: http.MethodPost, Path: "defragment/own", Handler: control.Handle(m.defragmentOwn)},
+	}
+}
+
+// assemble makes what masters do together; the store is open, and nothing serves yet.
+func (m *Master) assemble() {
+	c := &m.config
+	m.group = &membership.Group{
+		Self: m.identity, Masters: m.masters, Settings: c.sharedSettings(), Files: m.shares.Files,
+		Secret: m.systemSecret, Log: c.Log,
+	}
+	if m.member != nil {
+		m.group.Members, m.group.Open, m.group.HandOver = m.member, m.openGroup, m.handOver
+	}
+}
+
+// masters are those that live. Before this master is on their list itself, they are read from the store.
+func (m *Master) masters() []membership.Master {
+	var all []membership.Master
+	for _, p := range m.peers() {
+		all = append(all, membership.Master{Name: p.Name, URL: p.URL, Version: p.Version})
+	}
+	return all
+}
+
+// recorded are the other masters that live, read from the store.
+func (m *Master) recorded(ctx context.Context) ([]membership.Master, error) {
+	page, err := m.store.List(ctx, recordsPrefix, store.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	var all []membership.Master
+	for _, e := range page.Entries {
+		if r, err := decodeRecord(e.Value); err == nil && r.Name != "" && r.Name != m.identity {
+			all = append(all, membership.Master{Name: r.Name, URL: r.URL, Version: r.Version})
+		}
+	}
+	return all, nil
+}
+
+func (m *Master) systemSecret(name string) *corev1.Secret {
+	secrets, ok := m.registry.Resource(schema.GroupResource{Resource: "secrets"})
+	if !ok {
+		return nil
+	}
+	item := secrets.Peek(metav1.NamespaceSystem, name)
+	if item == nil {
+		return nil
+	}
+	secret, _ := item.Object().(*corev1.Secret)
+	return secret
+}
+
+// openGroup makes this master's member one that others can join.
+func (m *Master) openGroup(ctx context.Context) error {
+	if m.member.Grouped() {
+		return nil
+	}
+	p, err := m.etcdPeer()
+	if err != nil {
+		return err
+	}
+	m.config.Log("other masters can join at %s now", p.URL)
+	return m.member.Group(ctx, *p)
+}
+
+// peerTimeout bounds a question to another master.
+const peerTimeout = 3 * time.Second
+
+// to gives a client of another master's commands.
+func (m *Master) to(url string) (*control.Client, error) {
+	config := m.restConfig(m.admin())
+	config.Host = url
+	// A master with a serving certificate of its operator's shows the authority's to other masters.
+	config.TLSClientConfig.NextProtos = []string{"http/1.1", membership.AuthorityProtocol}
+	return control.NewClient(config)
+}
+
+// ask calls a command of another master without a body.
+func (m *Master) ask(ctx context.Context, url, path string, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
+	defer cancel()
+	client, err := m.to(url)
+	if err != nil {
+		return err
+	}
+	return client.Get(ctx, path, out)
+}
+
+func (m *Master) answerJoin(r *http.Request, in membership.Request) (*membership.Grant, error) {
+	token, err := tokenOf(r)
+	if err != nil {
+		return nil, err
+	}
+	return m.group.Join(r.Context(), token, in)
+}
+
+func (m *Master) answerAbandon(r *http.Request, _ struct{}) (struct{}, error) {
+	if _, err := tokenOf(r); err != nil {
+		return struct{}{}, err
+	}
+	return struct{}{}, m.group.Abandon(r.Context(), r.PathValue("id"))
+}
+
+// tokenOf is the ID of the token that the caller has authenticated with.
+func tokenOf(r *http.Request) (string, error) {
+	user, _ := request.UserFrom(r.Context())
+	if user != nil && slices.Contains(user.GetGroups(), membership.MastersGroup) {
+		if id, ok := strings.CutPrefix(user.GetName(), membership.TokenUserPrefix); ok {
+			return id, nil
+		}
+	}
+	return "", apierrors.NewForbidden(schema.GroupResource{}, "", errors.New("only who has a token for masters can join"))
+}
+
+// member of the cluster, as wheelhouse member list shows it.
+type memberList struct {
+	Members []membership.MasterStatus `json:"members"`
+}
+
+func (m *Master) listMembers(ctx context.Context, _ struct{}) (memberList, error) {
+	state, err := m.group.State(ctx)
+	if err != nil {
+		return memberList{}, err
+	}
+	return memberList{Members: membership.List(state)}, nil
+}
+
+// changed names the member that a command was about.
+type changed struct {
+	Name string `json:"name"`
+	ID   string `json:"id"`
+}
+
+func changedOf(s membership.Standing, err error) (changed, error) {
+	return changed{Name: s.Name, ID: membership.FormatID(s.ID)}, err
+}
+
+func (m *Master) removeMember(r *http.Request, _ struct{}) (changed, error) {
+	return changedOf(m.group.Remove(r.Context(), r.PathValue("name")))
+}
+
+func (m *Master) promoteMember(r *http.Request, _ struct{}) (changed, error) {
+	return changedOf(m.group.Promote(r.Context(), r.PathValue("name")))
+}
+
+// leaderRequest names the member that shall lead.
+type leaderRequest struct {
+	Name string `json:"name,omitempty"`
+	ID   uint64 `json:"id,omitempty"`
+}
+
+func (m *Master) moveLeader(ctx context.Context, in leaderRequest) (changed, error) {
+	return changedOf(m.group.MoveLeader(ctx, in.Name))
+}
+
+// handOver makes a member the leader: if another master leads it is asked to.
+func (m *Master) handOver(ctx context.Context, to uint64) error {
+	leader := m.member.Leader()
+	if leader == m.member.ID() {
+		return m.member.MoveLeader(ctx, to)
+	}
+	state, err := m.group.State(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range state.Members {
+		if s.ID != leader {
+			continue
+		}
+		for _, live := range state.Masters {
+			if live.Name != s.Name {
+				continue
+			}
+			client, err := m.to(live.URL)
+			if err != nil {
+				return err
+			}
+			return client.Post(ctx, "leader/own", leaderRequest{ID: to}, nil)
+		}
+	}
+	return control.Refused("the leader does not answer, and nobody else can hand its leadership over")
+}
+
+func (m *Master) yieldLeader(ctx context.Context, in leaderRequest) (struct{}, error) {
+	if m.member == nil {
+		return struct{}{}, control.Refused("this cluster keeps its data in a stand-alone etcd")
+	}
+	return struct{}{}, m.member.MoveLeader(ctx, in.ID)
+}
+
+// handOverTimeout bounds the search for a successor at a clean stop.
+const handOverTimeout = 3 * time.Second
+
+// stepDown hands the leadership over to the voter that is most current, before this master stops.
+func (m *Master) stepDown() {
+	if m.member == nil || !m.member.Grouped() || m.member.Leader() != m.member.ID() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), handOverTimeout)
+	defer cancel()
+	state, err := m.group.State(ctx)
+	if err != nil {
+		return // the store hands over by itself when it closes
+	}
+	var best membership.MasterStatus
+	var successor uint64
+	all := m.statuses(ctx, state)
+	for i, s := range state.Members {
+		if !s.Learner && s.ID != state.Self && all[i].Live && (successor == 0 || all[i].Applied > best.Applied) {
+			best, successor = all[i], s.ID
+		}
+	}
+	if successor == 0 {
+		return
+	}
+	if err := m.member.MoveLeader(ctx, successor); err != nil {
+		m.config.Log("%v", err)
+		return
+	}
+	m.config.Log("leadership was handed over to %s", best.Name)
+}
+
+// errRemoved ends a master whose member is none any more.
+var errRemoved = errors.New("this master was removed from the cluster; its data can never be used again: to join anew, empty its data folder first")
+
+// watchMembership ends the master when it is removed, and tends the group otherwise.
+func (m *Master) watchMembership(ctx context.Context) error {
+	if m.member == nil {
+		<-ctx.Done()
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var tending sync.WaitGroup
+	defer tending.Wait()
+	defer cancel()
+	tending.Go(func() { m.group.Tend(ctx) })
+	select {
+	case <-m.member.Removed():
+		return fmt.Errorf("%w (%s)", errRemoved, m.config.DataDir)
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// memberOptions say how this master's member is reached by others, which it has to be if it has any.
+func (m *Master) memberOptions(o *etcd.Options) error {
+	if m.joining != nil {
+		o.Join = &etcd.Join{Cluster: m.joining.grant.Cluster}
+	}
+	members, err := etcd.ReadMembers(o.Dir)
+	if err != nil || o.Join == nil && len(members) < 2 {
+		return err // alone: who comes to join is let in by openGroup
+	}
+	o.Peer, err = m.etcdPeer()
+	return err
+}
+
+// settlePeer tells the others where this member is reached, if that has changed since its last start.
+func (m *Master) settlePeer(ctx context.Context) error {
+	if m.member == nil || !m.member.Grouped() {
+		return nil
+	}
+	p, err := m.etcdPeer()
+	if err != nil {
+		return err
+	}
+	return m.member.SetPeerURL(ctx, p.URL)
+}
+
+// certificate shows masters, and who wants to become one, the certificate that the authority issued and the authority's
+// own. Others get what is said.
+func (m *Master) certificate(otherwise func(*tls.ClientHelloInfo) (*tls.Certificate, error)) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if !slices.Contains(hello.SupportedProtos, membership.AuthorityProtocol) {
+			return otherwise(hello)
+		}
+		leaf, err := m.authority.GetCertificate(hello)
+		if err != nil {
+			return nil, err
+		}
+		shown := *leaf
+		shown.Certificate = slices.Clone(leaf.Certificate)
+		for block, rest := pem.Decode(m.authority.CA().CertPEM); block != nil; block, rest = pem.Decode(rest) {
+			shown.Certificate = append(shown.Certificate, block.Bytes)
+		}
+		return &shown, nil
+	}
+}
+
+// whoJoins are those with a token for masters. A cluster in memory has one master for ever.
+func (m *Master) whoJoins() bootstrap.Joining {
+	if m.config.DataDir == "" && !m.config.external() {
+		return bootstrap.Joining{}
+	}
+	path := control.Root + membership.JoinPath
+	return bootstrap.Joining{Group: membership.MastersGroup, Paths: []string{path, path + "/*"}, Server: m.peer().URL}
+}

@@ -1,0 +1,388 @@
+// Package membership decides who is a master of the cluster: tokens that let one join, the request to join and its
+// answer, learners and their promotion, removal, and the files that all masters share.
+//
+// Decisions (plan.go) are functions of what members there are and who of them answers. Group carries them out.
+package membership
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
+)
+
+const (
+	// startWait is how long a learner may take from its grant to its start; then it is removed.
+	startWait = 2 * time.Minute
+	// tendLearners is how often the leader looks whether a learner can be promoted, and tendIdle how often it looks for one.
+	tendLearners = 300 * time.Millisecond
+	tendIdle     = 2 * time.Second
+	// changeTimeout bounds one change of the members.
+	changeTimeout = 30 * time.Second
+)
+
+// Members is what a Group asks of the cluster store; *etcd.Embedded has it.
+type Members interface {
+	ID() uint64
+	Leader() uint64
+	Active(id uint64) time.Time
+	Members(ctx context.Context) ([]etcd.Member, error)
+	AddLearner(ctx context.Context, peerURL string) (etcd.Member, error)
+	Promote(ctx context.Context, id uint64) error
+	Remove(ctx context.Context, id uint64) error
+}
+
+// Group changes the members of the cluster on behalf of operators and newcomers.
+type Group struct {
+	// Self is this master's name.
+	Self string
+	// Members of the embedded store; nil if the data is in an external etcd, whose members are not ours.
+	Members Members
+	// Open makes a lone member one that others can join; it does nothing if it is one.
+	Open func(ctx context.Context) error
+	// Masters that live, this one included.
+	Masters func() []Master
+	// Settings that all masters share, by flag.
+	Settings map[string]string
+	// HandOver makes a member the leader; only the present leader can, wherever it is.
+	HandOver func(ctx context.Context, to uint64) error
+	// Files that all masters share.
+	Files func() (map[string][]byte, error)
+	// Secret finds a Secret in kube-system; nil if there is none.
+	Secret func(name string) *corev1.Secret
+	// Log takes lines for the operator.
+	Log func(format string, args ...any)
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+
+	changing sync.Mutex // held while members are changed through this master
+}
+
+func (g *Group) now() time.Time {
+	if g.Now != nil {
+		return g.Now()
+	}
+	return time.Now()
+}
+
+// State of the members now.
+func (g *Group) State(ctx context.Context) (State, error) {
+	s := State{Settings: g.Settings, Masters: g.Masters(), Now: g.now()}
+	if g.Members == nil {
+		return s, nil
+	}
+	members, err := g.Members.Members(ctx)
+	if err != nil {
+		return s, err
+	}
+	s.Self, s.Leader = g.Members.ID(), g.Members.Leader()
+	for _, m := range members {
+		standing := Standing{Member: m, Since: g.Members.Active(m.ID)}
+		standing.Active = m.ID == s.Self || !standing.Since.IsZero()
+		if m.ID == s.Self {
+			standing.Name = g.Self // it may not have told it yet
+		}
+		standing.Serving = slices.ContainsFunc(s.Masters, func(live Master) bool { return live.Name == standing.Name })
+		s.Members = append(s.Members, standing)
+	}
+	return s, nil
+}
+
+// Join answers a newcomer that has authenticated with a token. When it is refused nothing has changed.
+func (g *Group) Join(ctx context.Context, tokenID string, r Request) (*Grant, error) {
+	secret := g.Secret(SecretPrefix + tokenID)
+	if secret == nil {
+		return nil, forbidden("the token is gone: make another with wheelhouse token create")
+	}
+	token, ok := TokenOf(secret)
+	if !ok {
+		return nil, forbidden("the token cannot be read: make another with wheelhouse token create")
+	}
+	if err := token.Admits(g.now()); err != nil {
+		return nil, forbidden("%v", err)
+	}
+	switch {
+	case r.External && g.Members != nil:
+		return nil, conflict("this cluster keeps its data in its masters: start the new one without --etcd-servers")
+	case !r.External && g.Members == nil:
+		return nil, conflict("this cluster keeps its data in a stand-alone etcd: start the new master with the same --etcd-servers")
+	}
+	if !g.changing.TryLock() {
+		return nil, busy("the members of the cluster are being changed: try again in a moment")
+	}
+	defer g.changing.Unlock()
+	state, err := g.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	replace, err := Admit(state, &r)
+	if err != nil {
+		return nil, err
+	}
+	grant, err := g.grant(token.Token, &r)
+	if err != nil || g.Members == nil {
+		return grant, err
+	}
+	return grant, g.add(ctx, grant, replace, &r)
+}
+
+// grant seals the files.
+func (g *Group) grant(token Token, r *Request) (*Grant, error) {
+	files, err := g.Files()
+	if err != nil {
+		return nil, err
+	}
+	data, err := json.Marshal(files)
+	if err != nil {
+		return nil, err
+	}
+	own, err := newExchange()
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := own.seal(r.Key, token, data)
+	if err != nil {
+		return nil, conflict("%v", err)
+	}
+	return &Grant{Master: g.Self, Key: own.public(), Sealed: sealed}, nil
+}
+
+// add makes the newcomer a learner.
+func (g *Group) add(ctx context.Context, grant *Grant, replace []uint64, r *Request) error {
+	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	defer cancel()
+	if err := g.Open(ctx); err != nil {
+		return fmt.Errorf("this master could not open its store to others: %w", err)
+	}
+	for _, id := range replace {
+		if err := g.Members.Remove(ctx, id); err != nil {
+			return err
+		}
+	}
+	added, err := g.Members.AddLearner(ctx, r.PeerURL)
+	if err != nil {
+		return err
+	}
+	members, err := g.Members.Members(ctx)
+	if err != nil {
+		return errors.Join(err, g.Members.Remove(context.WithoutCancel(ctx), added.ID))
+	}
+	grant.Member, grant.Cluster = added.ID, map[string]string{}
+	for _, m := range members {
+		switch {
+		case m.ID == added.ID:
+		case m.Name == "": // this one, just after its start
+			grant.Cluster[g.Self] = m.PeerURL
+		default:
+			grant.Cluster[m.Name] = m.PeerURL
+		}
+	}
+	grant.Cluster[r.Name] = r.PeerURL
+	g.Log("%s joins at %s", r.Name, r.PeerURL)
+	return nil
+}
+
+// Abandon removes a learner that could not start, on its own request.
+func (g *Group) Abandon(ctx context.Context, id string) error {
+	g.changing.Lock()
+	defer g.changing.Unlock()
+	state, err := g.State(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range state.Members {
+		if FormatID(m.ID) != id {
+			continue
+		}
+		if !m.Learner {
+			return conflict("%s is a voting member: remove it with wheelhouse member remove %s", m.label(), m.label())
+		}
+		g.Log("%s gave up joining", m.label())
+		return g.Members.Remove(ctx, m.ID)
+	}
+	return nil
+}
+
+// Remove a member that the operator names. Its data can never be used again.
+func (g *Group) Remove(ctx context.Context, who string) (Standing, error) {
+	g.changing.Lock()
+	defer g.changing.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	defer cancel()
+	state, target, err := g.find(ctx, who)
+	if err != nil {
+		return target, err
+	}
+	plan, err := PlanRemoval(state, target)
+	if err != nil {
+		return target, err
+	}
+	if plan.Promote != 0 {
+		if err := g.Members.Promote(ctx, plan.Promote); err != nil {
+			return target, err
+		}
+	}
+	if plan.Lead != 0 {
+		if err := g.HandOver(ctx, plan.Lead); err != nil {
+			return target, err
+		}
+	}
+	if err := g.Members.Remove(ctx, plan.Remove); err != nil {
+		return target, err
+	}
+	g.Log("%s was removed", target.label())
+	return target, nil
+}
+
+func (g *Group) find(ctx context.Context, who string) (State, Standing, error) {
+	state, err := g.State(ctx)
+	if err != nil {
+		return state, Standing{}, err
+	}
+	if g.Members == nil {
+		return state, Standing{}, conflict("this cluster keeps its data in a stand-alone etcd: its masters come and go freely, and its members are etcdctl's matter")
+	}
+	target, err := Find(state.Members, who)
+	return state, target, err
+}
+
+// Promote a learner that the operator names.
+func (g *Group) Promote(ctx context.Context, who string) (Standing, error) {
+	g.changing.Lock()
+	defer g.changing.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	defer cancel()
+	state, target, err := g.find(ctx, who)
+	if err != nil {
+		return target, err
+	}
+	voters, _ := state.voters()
+	switch {
+	case !target.Learner:
+		return target, conflict("%s is a voting member already", target.label())
+	case !target.started() || !target.Active:
+		return target, conflict("%s does not answer: start it first", target.label())
+	case voters%2 == 1:
+		return target, conflict("%s stands by: with it %d masters would vote, which survive no more failures than %d; it is promoted when another joins",
+			target.label(), voters+1, voters)
+	}
+	if err := g.Members.Promote(ctx, target.ID); err != nil {
+		return target, err
+	}
+	return target, nil
+}
+
+// MoveLeader makes a voting member the leader; an empty name leaves the choice.
+func (g *Group) MoveLeader(ctx context.Context, who string) (Standing, error) {
+	g.changing.Lock()
+	defer g.changing.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	defer cancel()
+	var target Standing
+	state, err := g.State(ctx)
+	if err == nil && (who != "" || g.Members == nil) {
+		state, target, err = g.find(ctx, who)
+	}
+	if err != nil {
+		return target, err
+	}
+	if who == "" {
+		id := state.successor(state.Leader)
+		if id == 0 {
+			return target, conflict("there is no other voting master that could lead")
+		}
+		if target, err = Find(state.Members, FormatID(id)); err != nil {
+			return target, err
+		}
+	}
+	switch {
+	case target.ID == state.Leader:
+		return target, nil
+	case target.Learner:
+		return target, conflict("%s has no vote and cannot lead", target.label())
+	case !target.Active:
+		return target, conflict("%s does not answer: start it first", target.label())
+	}
+	return target, g.HandOver(ctx, target.ID)
+}
+
+// Tend promotes learners and removes those that never start, for as long as this master's member leads, until ctx ends.
+func (g *Group) Tend(ctx context.Context) {
+	unstarted := map[uint64]time.Time{}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		pause, err := g.tend(ctx, unstarted)
+		if err != nil && ctx.Err() == nil {
+			g.Log("members: %v", err)
+			pause = tendIdle
+		}
+		timer.Reset(pause)
+	}
+}
+
+func (g *Group) tend(ctx context.Context, unstarted map[uint64]time.Time) (time.Duration, error) {
+	if g.Members.Leader() != g.Members.ID() {
+		clear(unstarted)
+		return tendIdle, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	defer cancel()
+	g.changing.Lock()
+	defer g.changing.Unlock()
+	state, err := g.State(ctx)
+	if err != nil {
+		return tendIdle, err
+	}
+	pause := tendIdle
+	for _, m := range state.Members {
+		switch {
+		case !m.Learner:
+			continue
+		case m.started():
+			delete(unstarted, m.ID)
+			pause = tendLearners
+			continue
+		case unstarted[m.ID].IsZero():
+			unstarted[m.ID] = state.Now
+		case state.Now.Sub(unstarted[m.ID]) > startWait:
+			g.Log("the master that was to join at %s did not start and is forgotten", m.PeerURL)
+			if err := g.Members.Remove(ctx, m.ID); err != nil {
+				return tendIdle, err
+			}
+			delete(unstarted, m.ID)
+		}
+		pause = tendLearners
+	}
+	promoting := Promotions(state)
+	if len(promoting) == 0 && len(unstarted) == 0 {
+		pause = tendIdle // a learner that stands by
+	}
+	for _, id := range promoting {
+		err := g.Members.Promote(ctx, id)
+		if errors.Is(err, etcd.ErrNotCaughtUp) {
+			break
+		}
+		if err != nil {
+			return tendIdle, err
+		}
+		target, err := Find(state.Members, FormatID(id))
+		if err != nil {
+			return tendIdle, err
+		}
+		g.Log("%s is a voting member now", target.label())
+	}
+	return pause, nil
+}

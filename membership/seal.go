@@ -1,0 +1,71 @@
+package membership
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/ecdh"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// exchange is one side of a key exchange that only two holders of the same token can complete. What is sealed with it
+// stays closed to whoever sees the traffic, even if the token, or TLS, is broken later.
+type exchange struct{ private *ecdh.PrivateKey }
+
+func newExchange() (*exchange, error) {
+	private, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("making a key: %w", err)
+	}
+	return &exchange{private}, nil
+}
+
+// public is what the other side gets.
+func (e *exchange) public() []byte { return e.private.PublicKey().Bytes() }
+
+// cipher is the same on both sides. The key serves for one message.
+func (e *exchange) cipher(other []byte, token Token) (cipher.AEAD, error) {
+	public, err := ecdh.X25519().NewPublicKey(other)
+	if err != nil {
+		return nil, fmt.Errorf("the other side's key cannot be used: %w", err)
+	}
+	shared, err := e.private.ECDH(public)
+	if err != nil {
+		return nil, fmt.Errorf("the other side's key cannot be used: %w", err)
+	}
+	keys := [][]byte{e.public(), other}
+	slices.SortFunc(keys, slices.Compare)
+	key, err := hkdf.Key(sha256.New, append(shared, token.Secret...), slices.Concat(keys...), "wheelhouse join "+token.ID, 32)
+	if err != nil {
+		return nil, err
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCMWithRandomNonce(block)
+}
+
+func (e *exchange) seal(other []byte, token Token, data []byte) ([]byte, error) {
+	c, err := e.cipher(other, token)
+	if err != nil {
+		return nil, err
+	}
+	return c.Seal(nil, nil, data, nil), nil
+}
+
+func (e *exchange) open(other []byte, token Token, sealed []byte) ([]byte, error) {
+	c, err := e.cipher(other, token)
+	if err != nil {
+		return nil, err
+	}
+	data, err := c.Open(nil, nil, sealed, nil)
+	if err != nil {
+		return nil, errors.New("the master's answer was not sealed with this token")
+	}
+	return data, nil
+}

@@ -1,0 +1,298 @@
+package membership
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/wheelhouse-k8s/wheelhouse/store"
+)
+
+const (
+	// publishWait is how long the other masters may take to use what was published.
+	publishWait = 30 * time.Second
+	// askPause is the time between two questions to masters that do not use it yet.
+	askPause = 100 * time.Millisecond
+	// retryPause is the time between two tries to get a generation.
+	retryPause = time.Second
+)
+
+// Shared is a part of the files that all masters have alike. Names are relative to the data folder.
+type Shared interface {
+	Files() (map[string][]byte, error)
+	// Install puts files into place and into use. It gets the files of all parts and takes its own.
+	Install(files map[string][]byte) error
+}
+
+// Publisher tells the other masters of a change of shared files.
+type Publisher interface {
+	// Publish announces what this master's shared files are now and returns when all live masters use them, or with an
+	// error that names who does not.
+	Publish(ctx context.Context) error
+}
+
+// Bundle is one generation of the shared files.
+type Bundle struct {
+	Generation int64
+	Files      map[string][]byte
+}
+
+// announcement is what the store holds of the present generation: not the files.
+type announcement struct {
+	Generation int64  `json:"generation"`
+	Hash       string `json:"hash"`
+	Master     string `json:"master"`
+}
+
+// Shares keeps the shared files of this master those of the cluster.
+type Shares struct {
+	// Store holds the announcement under Key.
+	Store store.Store
+	Key   string
+	// Parts of the files.
+	Parts []Shared
+	// Self is this master's name; Masters are those that live, this one included.
+	Self    string
+	Masters func() []Master
+	// Fetch gets the files of another master, and Ask the generation that it uses.
+	Fetch func(ctx context.Context, m Master) (Bundle, error)
+	Ask   func(ctx context.Context, m Master) (int64, error)
+	// Log takes lines for the operator.
+	Log func(format string, args ...any)
+
+	changing sync.Mutex // held while files are published or installed
+	mu       sync.Mutex // guards generation
+	// generation in use; 0 before anything was ever published.
+	generation int64
+}
+
+var _ Publisher = (*Shares)(nil)
+
+// Generation that this master uses.
+func (s *Shares) Generation() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.generation
+}
+
+func (s *Shares) use(generation int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.generation = generation
+}
+
+// Files of all parts.
+func (s *Shares) Files() (map[string][]byte, error) {
+	all := map[string][]byte{}
+	for _, part := range s.Parts {
+		files, err := part.Files()
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(all, files)
+	}
+	return all, nil
+}
+
+// Bundle is what other masters get.
+func (s *Shares) Bundle() (Bundle, error) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	files, err := s.Files()
+	return Bundle{Generation: s.Generation(), Files: files}, err
+}
+
+// hashOf files, independent of their order.
+func hashOf(files map[string][]byte) string {
+	h := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		fmt.Fprintf(h, "%s %d\n", name, len(files[name]))
+		h.Write(files[name])
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// read the announcement; a zero one if there never was any.
+func (s *Shares) read(ctx context.Context) (a announcement, revision, at int64, err error) {
+	e, at, err := s.Store.Get(ctx, s.Key, 0)
+	if errors.Is(err, store.ErrNotFound) {
+		return a, 0, at, nil
+	}
+	if err != nil {
+		return a, 0, 0, err
+	}
+	err = json.Unmarshal(e.Value, &a)
+	return a, e.Revision, at, err
+}
+
+// Publish implements Publisher.
+func (s *Shares) Publish(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, publishWait)
+	defer cancel()
+	generation, err := s.announce(ctx)
+	if err != nil {
+		return err
+	}
+	for {
+		late := s.late(ctx, generation)
+		if len(late) == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("these masters do not use the new files yet: %s", strings.Join(late, "; "))
+		case <-time.After(askPause):
+		}
+	}
+}
+
+func (s *Shares) announce(ctx context.Context) (int64, error) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	before, revision, _, err := s.read(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if before.Generation > s.Generation() {
+		return 0, conflict("another master (%s) has changed the shared files at the same time: try again", before.Master)
+	}
+	files, err := s.Files()
+	if err != nil {
+		return 0, err
+	}
+	next := announcement{Generation: before.Generation + 1, Hash: hashOf(files), Master: s.Self}
+	if next.Hash == before.Hash {
+		return before.Generation, nil
+	}
+	value, err := json.Marshal(next)
+	if err != nil {
+		return 0, err
+	}
+	if revision == 0 {
+		_, err = s.Store.Create(ctx, s.Key, value, 0)
+	} else {
+		_, err = s.Store.Update(ctx, s.Key, revision, value, 0)
+	}
+	var lost *store.Conflict
+	if errors.As(err, &lost) && !s.ours(lost, value) {
+		return 0, conflict("another master has changed the shared files at the same time: try again")
+	}
+	if err != nil && lost == nil {
+		return 0, err
+	}
+	s.use(next.Generation)
+	return next.Generation, nil
+}
+
+// ours tells that the write that seems to have lost a race is the one that was made.
+func (s *Shares) ours(lost *store.Conflict, value []byte) bool {
+	return lost.Present != nil && bytes.Equal(lost.Present.Value, value)
+}
+
+// late are the live masters that do not use a generation, each with why if that is known.
+func (s *Shares) late(ctx context.Context, generation int64) []string {
+	var late []string
+	for _, m := range s.Masters() {
+		if m.Name == s.Self {
+			continue
+		}
+		switch uses, err := s.Ask(ctx, m); {
+		case err != nil:
+			late = append(late, fmt.Sprintf("%s (%v)", m.Name, err))
+		case uses < generation:
+			late = append(late, m.Name)
+		}
+	}
+	return late
+}
+
+// CatchUp makes this master's files those of the cluster. It needs a live master that has them, unless this one does.
+func (s *Shares) CatchUp(ctx context.Context) error {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	want, _, _, err := s.read(ctx)
+	if err != nil || want.Generation <= s.Generation() {
+		return err
+	}
+	files, err := s.Files()
+	if err != nil {
+		return err
+	}
+	if hashOf(files) == want.Hash {
+		s.use(want.Generation)
+		return nil
+	}
+	var failed []error
+	for _, m := range s.Masters() {
+		if m.Name == s.Self {
+			continue
+		}
+		bundle, err := s.Fetch(ctx, m)
+		switch {
+		case err != nil:
+			failed = append(failed, fmt.Errorf("%s: %w", m.Name, err))
+			continue
+		case bundle.Generation != want.Generation || hashOf(bundle.Files) != want.Hash:
+			failed = append(failed, fmt.Errorf("%s has not got it either", m.Name))
+			continue
+		}
+		for _, part := range s.Parts {
+			if err := part.Install(bundle.Files); err != nil {
+				return fmt.Errorf("the files of %s cannot be used: %w", m.Name, err)
+			}
+		}
+		s.use(want.Generation)
+		s.Log("took over generation %d of the authority and keys from %s", want.Generation, m.Name)
+		return nil
+	}
+	return fmt.Errorf("generation %d of the authority and keys, made by %s, cannot be had: %w", want.Generation, want.Master,
+		errors.Join(append(failed, errors.New("no other master has it"))...))
+}
+
+// Follow catches up whenever another generation is announced, until ctx ends.
+func (s *Shares) Follow(ctx context.Context) {
+	said := ""
+	for ctx.Err() == nil {
+		err := s.follow(ctx)
+		if err != nil && ctx.Err() == nil && err.Error() != said {
+			said = err.Error()
+			s.Log("%v", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(retryPause):
+		}
+	}
+}
+
+// follow returns when the watch breaks or a generation cannot be had.
+func (s *Shares) follow(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	_, _, at, err := s.read(ctx)
+	if err != nil {
+		return err
+	}
+	watch := s.Store.Watch(ctx, s.Key, store.WatchOptions{From: at + 1})
+	if err := s.CatchUp(ctx); err != nil {
+		return err
+	}
+	for batch := range watch.C() {
+		if len(batch.Events) == 0 {
+			continue
+		}
+		if err := s.CatchUp(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
