@@ -72,7 +72,9 @@ func next(t *testing.T, what string, terms <-chan context.Context) context.Conte
 	}
 }
 
-func TestElection(t *testing.T) {
+// start starts an API server.
+func start(t *testing.T) (*wheelhouse.Master, client.Transport) {
+	t.Helper()
 	m, err := wheelhouse.Start(t.Context(), wheelhouse.Options{Components: []master.Component{master.APIServer}})
 	if err != nil {
 		t.Fatal(err)
@@ -82,6 +84,17 @@ func TestElection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return m, transport
+}
+
+func server(t *testing.T) client.Transport {
+	t.Helper()
+	_, transport := start(t)
+	return transport
+}
+
+func TestElection(t *testing.T) {
+	m, transport := start(t)
 	leases := client.For[*coordinationv1.Lease](transport)
 	holder := func(name string) string {
 		l, err := leases.Get(t.Context(), "default", name)

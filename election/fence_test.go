@@ -1,0 +1,210 @@
+package election_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/election"
+)
+
+// register is a fence in memory.
+type register struct {
+	mu       sync.Mutex
+	revision int64
+	holder   string
+}
+
+func (r *register) Read(context.Context) (int64, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.revision, nil
+}
+
+func (r *register) Take(_ context.Context, revision int64, identity string) (int64, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if revision != r.revision {
+		return 0, errors.New("another has taken the fence")
+	}
+	r.revision, r.holder = revision+1, identity
+	return r.revision, nil
+}
+
+// stalling is a candidate's way to the fence: it stalls before the fence is taken for the first time.
+type stalling struct {
+	election.Fence
+	once             sync.Once
+	reached, proceed chan struct{}
+	outcome          chan error
+}
+
+func (s *stalling) Take(ctx context.Context, revision int64, identity string) (int64, error) {
+	first := false
+	s.once.Do(func() {
+		first = true
+		close(s.reached)
+		<-s.proceed
+	})
+	taken, err := s.Fence.Take(ctx, revision, identity)
+	if first {
+		s.outcome <- err
+	}
+	return taken, err
+}
+
+// TestFenceRace: one candidate takes the lease and stalls before it takes the fence; another follows it meanwhile.
+func TestFenceRace(t *testing.T) {
+	transport := server(t)
+	fence := &register{}
+	a := candidate(transport, "race", "a")
+	slow := &stalling{Fence: fence, reached: make(chan struct{}), proceed: make(chan struct{}), outcome: make(chan error, 1)}
+	a.Fence = slow
+	first, stopFirst := stand(a)
+	defer stopFirst()
+	<-slow.reached
+	b := candidate(transport, "race", "b")
+	b.Fence = fence
+	second, stopSecond := stand(b)
+	defer stopSecond()
+	term := next(t, "the lease of one that stalls taken", second)
+	close(slow.proceed)
+	if err := <-slow.outcome; err == nil {
+		t.Error("a candidate whose lease was taken could take the fence")
+	}
+	stopSecond()
+	if term.Err() == nil {
+		t.Error("the term goes on")
+	}
+	next(t, "the lease taken when it is free", first)
+	if fence.revision != 2 || fence.holder != "a" {
+		t.Errorf("fence %d of %q", fence.revision, fence.holder)
+	}
+}
+
+// TestFenceWithoutLease: a candidate that stalled takes the fence before the one that holds the lease by now does. The
+// one with the lease gets past it.
+func TestFenceWithoutLease(t *testing.T) {
+	transport := server(t)
+	fence := &register{}
+	slow := &stalling{Fence: fence, reached: make(chan struct{}), proceed: make(chan struct{}), outcome: make(chan error, 1)}
+	b := candidate(transport, "overtaken", "b")
+	b.Fence = slow
+	terms, stop := stand(b)
+	defer stop()
+	<-slow.reached // b holds the lease and has read the fence
+	if _, err := fence.Take(t.Context(), 0, "a"); err != nil {
+		t.Fatal(err)
+	}
+	close(slow.proceed)
+	if err := <-slow.outcome; err == nil {
+		t.Error("the fence was taken though it had moved on")
+	}
+	next(t, "a term behind the fence of one without the lease", terms)
+	if fence.revision != 2 || fence.holder != "b" {
+		t.Errorf("fence %d of %q", fence.revision, fence.holder)
+	}
+}
+
+// place is a Standing that a test sets.
+type place struct {
+	mu      sync.Mutex
+	stance  map[string]election.Stance
+	changed chan struct{}
+}
+
+func newPlace() *place {
+	return &place{stance: map[string]election.Stance{}, changed: make(chan struct{})}
+}
+
+func (p *place) Toward(holder string) (election.Stance, time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stance[holder], 0
+}
+
+func (p *place) Changed() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.changed
+}
+
+func (p *place) set(holder string, s election.Stance) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stance[holder] = s
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// placed is a candidate whose lease would last for ever if it were not for its standing.
+func placed(t client.Transport, lease, identity string, f election.Fence) (*election.Candidate, *place) {
+	c, p := candidate(t, lease, identity), newPlace()
+	c.LeaseDuration, c.RenewDeadline, c.RetryPeriod = 2*time.Hour, time.Hour, 30*time.Minute
+	c.Fence, c.Standing = f, p
+	return c, p
+}
+
+// TestEarlyTakeover: who knows that the holder is gone takes the lease at once; the holder, if it lives, finds out.
+func TestEarlyTakeover(t *testing.T) {
+	transport := server(t)
+	leases := client.For[*coordinationv1.Lease](transport)
+	now := metav1.NowMicro()
+	if _, err := leases.Create(t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "early"}, Spec: coordinationv1.LeaseSpec{
+		HolderIdentity: ptr.To("dead"), LeaseDurationSeconds: ptr.To(int32(3600)), RenewTime: &now, AcquireTime: &now, LeaseTransitions: ptr.To(int32(1)),
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	b, standing := placed(transport, "early", "b", &register{})
+	terms, stop := stand(b)
+	defer stop()
+	standing.set("dead", election.Early)
+	next(t, "the lease of one that is known to be gone taken", terms)
+	l, err := leases.Get(t.Context(), "default", "early")
+	if err != nil || *l.Spec.HolderIdentity != "b" || *l.Spec.LeaseTransitions != 2 {
+		t.Errorf("%+v, %v", l, err)
+	}
+}
+
+// TestYield: a holder that learns of a better one gives the lease up, and leaves it to that one although it is free.
+func TestYield(t *testing.T) {
+	transport := server(t)
+	fence := &register{}
+	a, standingA := placed(transport, "yield", "a", fence)
+	ends := make(chan election.Reason, 10)
+	a.Ended = func(reason election.Reason, _ error) { ends <- reason }
+	first, stopFirst := stand(a)
+	defer stopFirst()
+	term := next(t, "a free lease taken", first)
+	b, _ := placed(transport, "yield", "b", fence)
+	second, stopSecond := stand(b)
+	standingA.set("", election.Yield)
+	standingA.set("a", election.Yield)
+	next(t, "a lease that was given up taken by the better one", second)
+	if term.Err() == nil {
+		t.Error("the term goes on")
+	}
+	if reason := <-ends; reason != election.Yielded {
+		t.Errorf("the term ended because it was %s", reason)
+	}
+	// The better one goes, and nobody else comes: then it is taken all the same.
+	standingA.set("a", election.Normal)
+	stopSecond()
+	next(t, "a lease taken that nobody better wants", first)
+}
+
+// TestStandingNeedsFence: taking a lease early without a fence would let two lead at once.
+func TestStandingNeedsFence(t *testing.T) {
+	c := candidate(nil, "none", "a")
+	c.Standing = newPlace()
+	if err := c.Run(t.Context(), nil); err == nil {
+		t.Error("accepted")
+	}
+}
