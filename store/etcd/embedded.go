@@ -49,9 +49,10 @@ type Options struct {
 	// newest writes.
 	ForceNew bool
 
-	// Tests change these: how often copies are compared, whether a starting member compares its own, and how long its turn
-	// to defragment lasts (in whole seconds).
+	// Tests change these: how often copies are compared and space is looked at, whether a starting member compares its copy,
+	// and how long its turn to defragment lasts (in whole seconds).
 	compareEvery   time.Duration
+	checkEvery     time.Duration
 	startUnchecked bool
 	turnLength     time.Duration
 }
@@ -99,6 +100,9 @@ func (o *Options) complete() {
 	if o.compareEvery == 0 {
 		o.compareEvery = compareEvery
 	}
+	if o.checkEvery == 0 {
+		o.checkEvery = checkEvery
+	}
 	if o.turnLength == 0 {
 		o.turnLength = turnLength
 	}
@@ -122,13 +126,16 @@ func (e *Embedded) open(ctx context.Context) (*running, error) {
 	if err != nil {
 		return nil, err
 	}
-	joining := e.o.Join != nil && !e.o.exists()
-	grouped := joining || !e.o.ForceNew && len(found.members) > 1
+	exists := e.o.exists()
+	joining := e.o.Join != nil && !exists
+	// One that joined and ended before it had learnt of anybody knows no member, but the others will call at its door.
+	unfinished := exists && len(found.members) == 0 && e.o.Peer != nil
+	grouped := joining || !e.o.ForceNew && (len(found.members) > 1 || unfinished)
 	if grouped && e.o.Peer == nil {
 		return nil, errors.New("the data folder is one of a group of masters: start it with the settings that it is reached under by the others")
 	}
 	if e.o.ForceNew {
-		if !e.o.exists() {
+		if !exists {
 			return nil, fmt.Errorf("%s holds no data that a new cluster could go on from", e.o.Dir)
 		}
 		if err := giveVote(e.o, found); err != nil {

@@ -35,7 +35,7 @@ type localStream struct {
 	ctx     context.Context
 	request watchRequest // from is the first revision that was not delivered
 	mu      sync.Mutex
-	stream  mvcc.WatchStream // guarded by mu; only next changes it
+	stream  mvcc.WatchStream // nil while there is none; guarded by mu; only next and close change it
 	id      mvcc.WatchID     // guarded by mu
 	gone    <-chan struct{}
 }
@@ -81,13 +81,22 @@ func (s *localStream) begin() error {
 func (s *localStream) progress() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stream.RequestProgress(s.id)
+	if s.stream != nil {
+		s.stream.RequestProgress(s.id)
+	}
 	return nil
 }
 
 func (s *localStream) close() {
-	s.stream.Close()
-	for r := range s.stream.Chan() {
+	s.mu.Lock()
+	stream := s.stream
+	s.stream = nil
+	s.mu.Unlock()
+	if stream == nil { // it was closed, and no other could be begun
+		return
+	}
+	stream.Close()
+	for r := range stream.Chan() {
 		mvcc.ReportEventReceived(len(r.Events)) // etcd counts what waits to be delivered
 	}
 }

@@ -17,8 +17,8 @@ const (
 	// compactionKey remembers the revision that the next compaction takes. Upstream's API servers use the same
 	// key with the same meaning: of several servers on one etcd one compacts in each interval.
 	compactionKey = "compact_rev_key"
-	// checkInterval is how often space is looked at.
-	checkInterval = 10 * time.Second
+	// checkEvery is how often space is looked at.
+	checkEvery = 10 * time.Second
 	// copiesInterval is how often the alarm of differing copies is looked for: nothing can be written while it is raised.
 	copiesInterval = time.Second
 	// tellFull bounds how often the operator is told that space runs out.
@@ -38,7 +38,7 @@ const (
 // maintain compacts history, gives space back, and raises and clears alarms until the store closes.
 func (e *Embedded) maintain() {
 	defer close(e.done)
-	check := time.NewTicker(checkInterval)
+	check := time.NewTicker(e.o.checkEvery)
 	defer check.Stop()
 	var compact <-chan time.Time
 	if e.o.CompactionInterval > 0 {

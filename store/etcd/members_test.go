@@ -363,6 +363,37 @@ func TestRestartOfAll(t *testing.T) {
 	}
 }
 
+// A member whose join was cut off, however early, goes on with it at its next start.
+func TestJoinCutOff(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t)
+	g.first(nil)
+	o := Options{Dir: filepath.Join(g.dir, "m1"), Name: "m1", CompactionInterval: -1, Peer: g.peer(), Warn: g.warn("m1")}
+	place, err := g.members[0].AddLearner(t.Context(), o.Peer.URL)
+	g.must(err)
+	join := o
+	join.Join = &Join{Cluster: map[string]string{"m0": g.options[0].Peer.URL, "m1": o.Peer.URL}}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if e, err := Open(ctx, join); err == nil {
+		e.Close()
+	} else if !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	g.options = append(g.options, o)
+	e := g.open(1)
+	g.promote(e)
+	if e.ID() != place.ID {
+		t.Errorf("member %x, want %x", e.ID(), place.ID)
+	}
+	wrong := join
+	wrong.Dir, wrong.Name = filepath.Join(g.dir, "m2"), "m2"
+	wrong.Peer = g.peer()
+	wrong.Join = &Join{Cluster: map[string]string{"m0": g.options[0].Peer.URL, "m1": o.Peer.URL}}
+	_, err = Open(t.Context(), wrong)
+	wantError(t, err, "does not start")
+}
+
 // When the majority is lost for ever, a voter or a learner goes on alone, and others can join it.
 func TestForceNew(t *testing.T) {
 	t.Parallel()
