@@ -203,8 +203,7 @@ func gigabyte(ctx context.Context, b *bench) error {
 		return err
 	}
 	vault := filepath.Join(dir, "vault")
-	flags := []string{alone, "--backup-dir=" + vault, "--backup-passphrase-file=" + passphrase}
-	m, err := process.StartMasters(b.binary, dir, 1, flags...)
+	m, err := process.StartMasters(b.binary, dir, 1, alone)
 	if err != nil {
 		return err
 	}
@@ -225,8 +224,13 @@ func gigabyte(ctx context.Context, b *bench) error {
 	}
 	slowest, err := slowestDuring(ctx, config, func() error {
 		begun := time.Now()
-		if r, err := m.Command("backup", "create"); err != nil || r.Code != 0 {
-			return fmt.Errorf("backup create: %v %s", err, r.Stderr)
+		r, err := process.Run(b.binary, scenarioWait, "backup", "create", "--backup-dir", vault, "--backup-passphrase-file", passphrase,
+			"--kubeconfig", filepath.Join(m.All[0].Dir, "admin.kubeconfig"))
+		if err != nil {
+			return err
+		}
+		if r.Code != 0 {
+			return fmt.Errorf("backup create: %s", r.Stderr)
 		}
 		b.add(fmt.Sprintf("backup of %d MB, verified", b.n(1000)), fmt.Sprintf("%.1f s", time.Since(begun).Seconds()))
 		return nil
@@ -244,7 +248,7 @@ func restoring(b *bench, m *process.Masters, vault, passphrase string) error {
 	old.Kill()
 	begun := time.Now()
 	fresh := old.Dir + "-restored"
-	r, err := process.Run(b.binary, scenarioWait, "backup", "restore", "--data-dir", fresh, "--backup-dir", vault, "--backup-passphrase-file", passphrase)
+	r, err := process.Run(b.binary, scenarioWait, "backup", "restore", "latest", "--data-dir", fresh, "--backup-dir", vault, "--backup-passphrase-file", passphrase)
 	if err != nil {
 		return err
 	}
