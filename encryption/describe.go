@@ -3,7 +3,6 @@ package encryption
 import (
 	"bytes"
 	"fmt"
-	"os"
 	"strings"
 
 	apiserverv1 "k8s.io/apiserver/pkg/apis/apiserver/v1"
@@ -93,11 +92,5 @@ func parse(data []byte) (*apiserverv1.EncryptionConfiguration, error) {
 	return config, nil
 }
 
-// Sections describes the file.
-func (s *Store) Sections() ([]Section, error) {
-	data, err := os.ReadFile(s.o.File)
-	if err != nil {
-		return nil, err
-	}
-	return Describe(data)
-}
+// Sections describe the configuration in force.
+func (s *Store) Sections() []Section { return s.present.Load().sections }

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -70,7 +69,7 @@ func around(t *testing.T, inner store.Store, text string, change ...func(*Option
 
 func rewriteFile(t *testing.T, file, text string) {
 	t.Helper()
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+	if err := WriteFile(file, []byte(text)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -39,10 +39,7 @@ type Usage struct {
 
 // Survey reads all stored values of the encrypted resources, and of those in also.
 func (s *Store) Survey(ctx context.Context, also ...schema.GroupResource) ([]Usage, error) {
-	sections, err := s.Sections()
-	if err != nil {
-		return nil, err
-	}
+	sections := s.Sections()
 	var all []Usage
 	for _, sc := range s.scopes(also) {
 		u := Usage{Resource: sc.resource.String(), Writes: writes(sections, sc.resource), Stored: map[string]int{}}

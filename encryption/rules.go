@@ -2,7 +2,10 @@ package encryption
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,7 +33,9 @@ type rule struct {
 // keys are seen.
 type rules struct {
 	config *encryptionconfig.EncryptionConfiguration
-	close  context.CancelFunc
+	// sections describe it.
+	sections []Section
+	close    context.CancelFunc
 	// writing counts the writes whose values were encrypted under these rules and that are not yet stored.
 	writing atomic.Int64
 	// byPrefix of the keys; nil for what is known and not encrypted.
@@ -57,11 +62,22 @@ const (
 func (s *Store) load(ctx context.Context) (*rules, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	config, err := encryptionconfig.LoadEncryptionConfig(ctx, s.o.File, s.o.Reload, s.o.ID)
+	var data []byte
+	if err == nil {
+		data, err = os.ReadFile(s.o.File)
+	}
+	var sections []Section
+	if err == nil {
+		sections, err = Describe(data)
+	}
+	if err == nil && fmt.Sprintf("sha256:%x", sha256.Sum256(data)) != config.EncryptionFileContentHash {
+		err = errors.New("it is being changed right now")
+	}
 	if err != nil {
 		cancel()
 		return nil, fmt.Errorf("the encryption configuration %s cannot be used: %w", s.o.File, err)
 	}
-	r := &rules{config: config, close: cancel, byPrefix: map[string]*rule{}}
+	r := &rules{config: config, sections: sections, close: cancel, byPrefix: map[string]*rule{}}
 	for _, k := range s.o.Kinds {
 		if k.Stored() {
 			r.byPrefix[k.StoragePrefix] = r.rule(k.GR(), k.StoragePrefix)

@@ -92,18 +92,16 @@ func (m *Master) encryptionStatus(ctx context.Context, _ struct{}) (*EncryptionS
 	if m.encryption == nil {
 		return s, nil
 	}
-	sections, err := m.encryption.Sections()
-	if err != nil {
-		return nil, err
-	}
-	s.Sections = sections
+	s.Sections = m.encryption.Sections()
 	var sealed []schema.GroupResource
 	for gr := range m.registry.Sealed() {
 		sealed = append(sealed, gr)
 	}
-	if s.Resources, err = m.encryption.Survey(ctx, sealed...); err != nil {
+	resources, err := m.encryption.Survey(ctx, sealed...)
+	if err != nil {
 		return nil, err
 	}
+	s.Resources = append(s.Resources, resources...)
 	for _, r := range s.Resources {
 		s.RewriteNeeded = s.RewriteNeeded || r.Stale > 0
 	}

@@ -202,6 +202,7 @@ const identity = "  - identity: {}\n"
 // TestSecretsAreEncrypted: a master whose operator did nothing has no secret's words in its database or log, and reads them
 // after a restart. Its key is in a file of its own. Without that it does not start, and does not make another.
 func TestSecretsAreEncrypted(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	c.create("one")
 	s := c.status()
@@ -242,6 +243,7 @@ func TestSecretsAreEncrypted(t *testing.T) {
 
 // TestPlainDataIsEncrypted: secrets that were stored before there was a key are rewritten in the background.
 func TestPlainDataIsEncrypted(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "plain.yaml")
 	configuration(t, file, identity)
 	c := newCluster(t, "--encryption-provider-config", file)
@@ -259,6 +261,7 @@ func TestPlainDataIsEncrypted(t *testing.T) {
 
 // TestRotateKey: rotations that are broken off by kill -9 at any moment are gone on with, and lose nothing.
 func TestRotateKey(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	const count = 300
 	for n := range count {
@@ -287,6 +290,7 @@ func TestRotateKey(t *testing.T) {
 
 // TestDecrypt: secrets go back to plain only for who says that they mean it, and are encrypted again by a rotation.
 func TestDecrypt(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	c.create("one")
 	c.refused("--yes-store-secrets-in-plain", "decrypt")
@@ -310,6 +314,7 @@ func TestDecrypt(t *testing.T) {
 // TestOwnConfiguration: an operator's file is taken as upstream takes it, and its changes without a restart; keys in it are
 // the operator's to change.
 func TestOwnConfiguration(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "own.yaml")
 	configuration(t, file, keyed("aescbc", "k1")+identity)
 	c := newCluster(t, "--encryption-provider-config", file, "--encryption-provider-config-automatic-reload")
@@ -351,6 +356,7 @@ func TestOwnConfiguration(t *testing.T) {
 
 // TestWrongKey: secrets that cannot be decrypted fail as with upstream, everything else works, and they can be deleted.
 func TestWrongKey(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "own.yaml")
 	configuration(t, file, keyed("secretbox", "k1"))
 	c := newCluster(t, "--encryption-provider-config", file, "--encryption-provider-config-automatic-reload")
@@ -396,6 +402,7 @@ func TestWrongKey(t *testing.T) {
 
 // TestUnsafeDeletionNeedsItsVerb: who may delete secrets may not for that delete them unread.
 func TestUnsafeDeletionNeedsItsVerb(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	config, err := c.server.Config()
 	if err != nil {
@@ -423,6 +430,7 @@ func TestUnsafeDeletionNeedsItsVerb(t *testing.T) {
 // TestPlugin: a plugin that holds the keys, with upstream's health check; when it is away secrets cannot be written, and all
 // the rest works.
 func TestPlugin(t *testing.T) {
+	t.Parallel()
 	plugin := plugintest.Start(t, "one")
 	file := filepath.Join(t.TempDir(), "own.yaml")
 	configuration(t, file, plugin.Provider("vault", 2, 300*time.Millisecond)+identity)
