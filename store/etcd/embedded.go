@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -145,6 +146,10 @@ func (e *Embedded) open(ctx context.Context) (*running, error) {
 	ctx, cancel := context.WithTimeout(ctx, readyWait)
 	defer cancel()
 	member, err := e.start(ctx, startOptions{grouped: grouped, joining: joining, forceNew: e.o.ForceNew})
+	for until := time.Now().Add(joinWait); joining && unknownPlace(err) && time.Now().Before(until) && ctx.Err() == nil; {
+		time.Sleep(joinPause)
+		member, err = e.start(ctx, startOptions{grouped: true, joining: true})
+	}
 	if errors.Is(err, errNotAlone) { // the log is ahead of the database
 		if e.o.Peer == nil {
 			return nil, err
@@ -153,6 +158,16 @@ func (e *Embedded) open(ctx context.Context) (*running, error) {
 	}
 	return member, err
 }
+
+const (
+	// joinWait is how long a joining member takes it for possible that the member which it asked has not heard of its
+	// place yet.
+	joinWait  = 5 * time.Second
+	joinPause = 100 * time.Millisecond
+)
+
+// unknownPlace tells of etcd's error when a member that a joining one asked knows other members than it was told.
+func unknownPlace(err error) bool { return err != nil && strings.Contains(err.Error(), "error validating peerURLs") }
 
 func (o *Options) databaseFile() string { return filepath.Join(o.Dir, "member", "snap", "db") }
 

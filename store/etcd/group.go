@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
+	"time"
 
+	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 
 	"github.com/wheelhouse-k8s/wheelhouse/store"
@@ -90,12 +93,47 @@ func (e *Embedded) reopen(p *Peer) error {
 	return err
 }
 
-// SetPeerURL changes the address under which the others reach this member.
+// SetPeerURL changes the address under which the others reach this member. It must lead here already: with a wrong one this
+// member could not take part any more, and not even put it right.
 func (e *Embedded) SetPeerURL(ctx context.Context, address string) error {
 	if _, err := peerURL(address); err != nil {
 		return err
 	}
+	if err := e.reachable(ctx, address); err != nil {
+		return fmt.Errorf("the address of this master was not changed: %s does not lead to it: %w", address, err)
+	}
 	return e.setPeerURL(ctx, address)
+}
+
+// reachWait bounds the try of an address.
+const reachWait = 5 * time.Second
+
+// reachable asks at an address for the members, as a peer would.
+func (e *Embedded) reachable(ctx context.Context, address string) error {
+	m := e.gate.member()
+	if !m.grouped {
+		return errors.New("it is alone, and has no door for others")
+	}
+	ctx, cancel := context.WithTimeout(ctx, reachWait)
+	defer cancel()
+	transport, err := transport.NewTransport(peerTLS(e.o.Peer), reachWait)
+	if err != nil {
+		return err
+	}
+	defer transport.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address+"/members", nil)
+	if err != nil {
+		return err
+	}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		return err
+	}
+	response.Body.Close()
+	if got := response.Header.Get("X-Etcd-Cluster-ID"); got != m.server.Cluster().ID().String() {
+		return errors.New("who answers there is not of this cluster")
+	}
+	return nil
 }
 
 func (e *Embedded) setPeerURL(ctx context.Context, address string) error {

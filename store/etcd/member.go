@@ -110,7 +110,7 @@ func (e *Embedded) config(s startOptions, log *watchedLog) *embed.Config {
 		})
 		p := e.o.Peer
 		address = p.URL
-		c.PeerTLSInfo = transport.TLSInfo{CertFile: p.CertFile, KeyFile: p.KeyFile, TrustedCAFile: p.CAFile, ClientCertAuth: true}
+		c.PeerTLSInfo = peerTLS(p)
 	}
 	at, _ := url.Parse(address)
 	c.AdvertisePeerUrls, c.AdvertiseClientUrls = []url.URL{*at}, []url.URL{}
@@ -129,6 +129,10 @@ func (e *Embedded) config(s startOptions, log *watchedLog) *embed.Config {
 	return c
 }
 
+func peerTLS(p *Peer) transport.TLSInfo {
+	return transport.TLSInfo{CertFile: p.CertFile, KeyFile: p.KeyFile, TrustedCAFile: p.CAFile, ClientCertAuth: true}
+}
+
 const (
 	// watchStart is how often a start is looked after.
 	watchStart = 5 * time.Millisecond
@@ -142,8 +146,16 @@ func (e *Embedded) ready(ctx context.Context, r *running, s startOptions) error 
 	look, tell := time.NewTicker(watchStart), time.NewTicker(tellWaiting)
 	defer look.Stop()
 	defer tell.Stop()
+	announcing, cancel := context.WithCancel(ctx)
+	defer cancel()
+	announced := make(chan struct{})
+	if r.grouped {
+		go e.announced(announcing, r.server, announced)
+	}
 	for {
 		select {
+		case <-announced:
+			return nil
 		case <-r.server.ReadyNotify():
 			if !r.grouped && len(r.server.Cluster().Members()) > 1 {
 				return errNotAlone
