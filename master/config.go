@@ -75,6 +75,11 @@ type Config struct {
 	CompactionInterval time.Duration
 	EventTTL           time.Duration
 
+	// External is an etcd that runs by itself, to be used instead of a member in this process.
+	External External
+	// HealthTimeout and ReadyTimeout bound the checks of the store behind /livez and /readyz.
+	HealthTimeout, ReadyTimeout time.Duration
+
 	// EncryptionConfig is the operator's EncryptionConfiguration; empty lets the masters encrypt secrets with a key of their
 	// own. EncryptionReload takes changes of the file without a restart.
 	EncryptionConfig string
@@ -107,11 +112,11 @@ type Config struct {
 	// SimulateNodes is the number of nodes that this process simulates over its own HTTPS API.
 	SimulateNodes int
 
-	// Now is the clock of certificates and tokens; nil means time.Now.
-	Now func() time.Time
-
 	// Backups that the master makes by itself.
 	Backups Backups
+
+	// Now is the clock of certificates and tokens; nil means time.Now.
+	Now func() time.Time
 
 	// store that masters of one process share, instead of one in memory each; for tests.
 	store store.Store
@@ -134,6 +139,9 @@ func Default() Config {
 		Quota:                 8 << 30,
 		CompactionInterval:    5 * time.Minute,
 		EventTTL:              time.Hour,
+		External:              External{Prefix: DefaultPrefix},
+		HealthTimeout:         checkTimeout,
+		ReadyTimeout:          checkTimeout,
 		AnonymousAuth:         true,
 		ServiceAccountIssuers: []string{"https://kubernetes.default.svc.cluster.local"},
 		NotReadyToleration:    300,
@@ -175,6 +183,9 @@ func DefaultKubeconfig(dataDir string) string { return filepath.Join(dataDir, "a
 // leaseTimes are LeaseDuration, RenewDeadline and RetryPeriod.
 func (c *Config) leaseTimes() (lease, renew, retry time.Duration) {
 	lease, renew, retry = 15*time.Second, 10*time.Second, 4*time.Second
+	if c.external() {
+		lease, renew, retry = 4*time.Second, 3*time.Second, time.Second
+	}
 	return cmp.Or(c.LeaseDuration, lease), cmp.Or(c.RenewDeadline, renew), cmp.Or(c.RetryPeriod, retry)
 }
 
@@ -199,7 +210,7 @@ func (c *Config) Check() error {
 	if net.ParseIP(c.BindAddress) == nil {
 		return fmt.Errorf("--bind-address %q is not an IP address", c.BindAddress)
 	}
-	if err := errors.Join(c.checkAdvertised(), c.checkEncryption()); err != nil {
+	if err := errors.Join(c.checkAdvertised(), c.checkEncryption(), c.checkExternal(), c.checkDataDir()); err != nil {
 		return err
 	}
 	if err := c.checkJoin(); err != nil {

@@ -298,6 +298,3 @@ func (s sharedAuthority) Install(files map[string][]byte) error {
 	}
 	return s.Authority.Install(own)
 }
-
-// external tells whether the data are in an etcd of its own.
-func (c *Config) external() bool { return false }

@@ -48,6 +48,7 @@ type Master struct {
 	store          store.Store
 	raw            store.Store       // the same without what is wrapped around it: values as they are kept
 	member         *etcd.Embedded    // nil unless the store is a member in this process
+	remote         *etcd.Remote      // nil unless the store is an etcd that runs by itself
 	encryption     *encryption.Store // nil if nothing is encrypted
 	roll           *roll
 	shares         *membership.Shares
@@ -70,6 +71,7 @@ type Master struct {
 	ready     chan struct{}
 	stopping  chan struct{} // closed when the master begins to stop
 	readyOnce sync.Once
+	rotating  sync.Mutex // held by a rotation's step
 }
 
 // New checks the configuration and takes what other processes could hold: the port and the data folder.
@@ -222,7 +224,10 @@ func (m *Master) run(ctx context.Context) error {
 		stop()
 		return ended(servers.Wait())
 	}
-	entered, err := m.enter(ctx)
+	var entered int64
+	if err = m.checkAuthority(); err == nil {
+		entered, err = m.enter(ctx)
+	}
 	if err == nil {
 		err = m.prepare(ctx)
 	}
@@ -264,6 +269,9 @@ func ended(err error) error {
 
 func (m *Master) openStore(ctx context.Context) error {
 	c := m.config
+	if c.external() {
+		return m.openExternal(ctx)
+	}
 	if c.DataDir == "" {
 		if m.store = c.store; m.store == nil {
 			m.store = memory.New()

@@ -65,10 +65,7 @@ var bootstrapped = []string{
 func (m *Master) checks(endpoint string) []health.Check {
 	checks := []health.Check{
 		health.Ping,
-		{Name: "etcd", Check: func(r *http.Request) error {
-			_, err := m.store.Revision(r.Context())
-			return err
-		}},
+		{Name: "etcd", Check: func(r *http.Request) error { return m.checkStore(r.Context(), endpoint) }},
 		{Name: "informer-sync", Check: func(*http.Request) error {
 			select {
 			case <-m.registry.Ready():

@@ -45,7 +45,7 @@ func (m *Master) enter(ctx context.Context) (revision int64, err error) {
 
 // alone tells whether nobody else can use this master's store.
 func (m *Master) alone() bool {
-	return m.config.DataDir == "" && m.config.store == nil || m.member != nil && !m.member.Grouped()
+	return m.config.DataDir == "" && m.config.store == nil && !m.config.external() || m.member != nil && !m.member.Grouped()
 }
 
 // live keeps this master on the roll, and the service default/kubernetes in step with it, until ctx ends.

@@ -80,7 +80,15 @@ func (f *serverFlags) serving(s *pflag.FlagSet) {
 func (f *serverFlags) storage(s *pflag.FlagSet) {
 	c := f.config
 	s.Int64Var(&c.Quota, "quota-backend-bytes", c.Quota, "Size of the database from which on only reads and deletions work.")
-	s.DurationVar(&c.CompactionInterval, "etcd-compaction-interval", c.CompactionInterval, "How long the store keeps history; 0 keeps it for ever.")
+	s.DurationVar(&c.CompactionInterval, "etcd-compaction-interval", c.CompactionInterval, "How long the store keeps history; 0 leaves its end to others, or keeps it for ever.")
+	x := &c.External
+	s.StringSliceVar(&x.Servers, "etcd-servers", nil, "URLs of an etcd cluster that runs by itself (https://HOST:2379), used instead of a store in the masters.")
+	s.StringVar(&x.CAFile, "etcd-cafile", "", "Authority of the etcd servers' certificates.")
+	s.StringVar(&x.CertFile, "etcd-certfile", "", "Certificate by which the etcd servers know this master.")
+	s.StringVar(&x.KeyFile, "etcd-keyfile", "", "Key of --etcd-certfile.")
+	s.StringVar(&x.Prefix, "etcd-prefix", x.Prefix, "Beginning of all keys in etcd.")
+	s.DurationVar(&c.HealthTimeout, "etcd-healthcheck-timeout", c.HealthTimeout, "How long the store may take to answer the checks behind /livez and /healthz.")
+	s.DurationVar(&c.ReadyTimeout, "etcd-readycheck-timeout", c.ReadyTimeout, "The same for /readyz.")
 	s.StringVar(&c.EncryptionConfig, "encryption-provider-config", "", "EncryptionConfiguration to use instead of the masters' own, which encrypts secrets.")
 	s.BoolVar(&c.EncryptionReload, "encryption-provider-config-automatic-reload", false, "Take changes of --encryption-provider-config without a restart.")
 	s.DurationVar(&c.EventTTL, "event-ttl", c.EventTTL, "How long events are kept.")
@@ -133,7 +141,8 @@ func (f *serverFlags) accepted(s *pflag.FlagSet) {
 		{name: "use-service-account-credentials", values: []string{"true"}, boolean: true},
 		{name: "storage-backend", values: []string{"etcd3"}},
 		{name: "storage-media-type", values: []string{"application/vnd.kubernetes.protobuf"}},
-		{name: "etcd-prefix", values: []string{"/registry"}},
+		{name: "etcd-count-metric-poll-period"},
+		{name: "etcd-db-metric-poll-interval"},
 		{name: "endpoint-reconciler-type", values: []string{"lease"}},
 		{name: "kubelet-preferred-address-types"},
 		{name: "v"},

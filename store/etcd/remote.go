@@ -40,16 +40,27 @@ func newRemote(x *External) (*Remote, error) {
 	return r, nil
 }
 
-// Size implements store.Store: of the server that answers.
-func (r *Remote) Size(ctx context.Context) (total, inUse int64, err error) {
-	answer, err := request(ctx, r, requestWait, true, func(ctx context.Context, s *remoteServer) (*pb.StatusResponse, error) {
-		return s.upkeep.Status(ctx, &pb.StatusRequest{})
-	})
-	if err != nil {
-		return 0, 0, r.errorOf(ctx, err)
+// Size implements store.Store: the largest of the servers that are well, as of a second ago.
+func (r *Remote) Size(context.Context) (total, inUse int64, err error) {
+	if r.closing.Err() != nil {
+		return 0, 0, store.ErrClosed
 	}
-	return answer.DbSize, answer.DbSizeInUse, nil
+	found := false
+	for _, s := range r.servers.all {
+		s.mu.Lock()
+		if s.well != nil && s.size.total >= total {
+			total, inUse, found = s.size.total, s.size.inUse, true
+		}
+		s.mu.Unlock()
+	}
+	if !found {
+		return 0, 0, fmt.Errorf("%w: no etcd server answers", store.ErrUnavailable)
+	}
+	return total, inUse, nil
 }
+
+// RealKey is the key in etcd.
+func (r *Remote) RealKey(key string) string { return string(r.names.out(key)) }
 
 // Close implements store.Store.
 func (r *Remote) Close() error {

@@ -49,11 +49,14 @@ type remoteServer struct {
 
 	mu     sync.Mutex
 	leader uint64 // the last one that it knew of; guarded by mu
+	size   sizes  // of its database when it was last looked at; guarded by mu
 	// well ends when the server becomes unwell, and is nil while it is; term ends soon after its leader changed, or with
 	// well. Both are guarded by mu.
 	well, term       context.Context
 	endWell, endTerm context.CancelFunc
 }
+
+type sizes struct{ total, inUse int64 }
 
 // remoteServers choose the server for each request: those that are well, in turn.
 type remoteServers struct {
@@ -162,7 +165,7 @@ func (r *remoteServers) tend(s *remoteServer) {
 			s.becomeUnwell()
 			timer.Reset(lookAgain)
 		default:
-			if s.becomeWell(status.Leader) {
+			if s.becomeWell(status.Leader, sizes{status.DbSize, status.DbSizeInUse}) {
 				r.mu.Lock()
 				close(r.changed)
 				r.changed = make(chan struct{})
@@ -193,9 +196,10 @@ func (s *remoteServer) ask(ctx context.Context) (*pb.StatusResponse, error) {
 }
 
 // becomeWell lets requests go to the server, which follows the leader; it tells whether that is new.
-func (s *remoteServer) becomeWell(leader uint64) (changed bool) {
+func (s *remoteServer) becomeWell(leader uint64, size sizes) (changed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.size = size
 	if s.well == nil {
 		s.leader, changed = leader, true
 		s.well, s.endWell = context.WithCancel(context.Background())

@@ -62,7 +62,7 @@ func fences(t *testing.T, s store.Store) {
 // while its term was the present one, so that the last value of each key tells of the terms in order.
 func fencedWriters(t *testing.T, s store.Store) {
 	ctx := t.Context()
-	must[int64](t)(s.Create(ctx, "/term", nil, 0))
+	first := must[int64](t)(s.Create(ctx, "/term", nil, 0))
 	var wg sync.WaitGroup
 	for writer := range 8 {
 		wg.Go(func() {
@@ -86,7 +86,7 @@ func fencedWriters(t *testing.T, s store.Store) {
 	}
 	wg.Wait()
 	// The terms begin where /term changed; a log entry must lie before the next of these.
-	w := s.Watch(ctx, "/", store.WatchOptions{From: 1})
+	w := s.Watch(ctx, "/", store.WatchOptions{From: first})
 	var term int64
 	entries := 0
 	for _, e := range collect(t, w, must[int64](t)(s.Revision(ctx))) {

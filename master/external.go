@@ -1,0 +1,182 @@
+package master
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/wheelhouse-k8s/wheelhouse/registry"
+	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
+)
+
+// External is an etcd that runs by itself, which masters use instead of a member of their own.
+type External struct {
+	// Servers are its URLs; none means that this master has a member of its own.
+	Servers []string
+	// CAFile checks the servers' certificates, CertFile and KeyFile prove this master to them.
+	CAFile, CertFile, KeyFile string
+	// Prefix of all keys; empty means DefaultPrefix.
+	Prefix string
+}
+
+// DefaultPrefix is where upstream's API servers keep their keys unless told otherwise.
+const DefaultPrefix = "/registry"
+
+// externalName is the file in the data folder that tells of the etcd that this master's data are in.
+const externalName = "external-etcd"
+
+// external tells whether the data are in an etcd of its own.
+func (c *Config) external() bool { return len(c.External.Servers) > 0 }
+
+func (x *External) prefix() string { return path.Join("/", cmp.Or(x.Prefix, DefaultPrefix)) }
+
+// options of the store's client.
+func (m *Master) externalOptions() etcd.External {
+	x := &m.config.External
+	return etcd.External{
+		Servers: x.Servers, CAFile: x.CAFile, CertFile: x.CertFile, KeyFile: x.KeyFile,
+		Prefix: x.prefix(), Root: registry.Root, CompactionInterval: m.config.CompactionInterval,
+		Warn: func(message string) { m.config.Log("store: %s", message) },
+	}
+}
+
+// checkExternal finds flags that do not go together.
+func (c *Config) checkExternal() error {
+	x := &c.External
+	if !c.external() {
+		for flag, value := range map[string]string{"--etcd-cafile": x.CAFile, "--etcd-certfile": x.CertFile, "--etcd-keyfile": x.KeyFile} {
+			if value != "" {
+				return fmt.Errorf("%s needs --etcd-servers: without it the master has a store of its own", flag)
+			}
+		}
+		if x.prefix() != DefaultPrefix {
+			return fmt.Errorf("--etcd-prefix %s needs --etcd-servers: a store of the master's own always has %s", x.Prefix, DefaultPrefix)
+		}
+		return nil
+	}
+	if (x.CertFile == "") != (x.KeyFile == "") {
+		return errors.New("--etcd-certfile and --etcd-keyfile must be given together")
+	}
+	options := etcd.External{Servers: x.Servers, CAFile: x.CAFile, CertFile: x.CertFile, KeyFile: x.KeyFile}
+	if err := options.Check(); err != nil {
+		return fmt.Errorf("--etcd-servers: %w", err)
+	}
+	return nil
+}
+
+// checkDataDir refuses a folder whose data are elsewhere than the flags say: the master would begin with an empty cluster.
+func (c *Config) checkDataDir() error {
+	if c.DataDir == "" {
+		return nil
+	}
+	if c.external() && holdsMember(c.DataDir) {
+		return fmt.Errorf("the data folder %s holds a store of its own, which --etcd-servers would leave aside: choose an empty folder with --data-dir, or start without --etcd-servers", c.DataDir)
+	}
+	told, err := os.ReadFile(filepath.Join(c.DataDir, externalName))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("the data folder cannot be read: %w", err)
+	}
+	servers, prefix, _ := strings.Cut(strings.TrimSpace(string(told)), " ")
+	if !c.external() {
+		return fmt.Errorf("the data of %s are in the etcd at %s: start it with --etcd-servers as before, or choose another --data-dir", c.DataDir, servers)
+	}
+	if prefix != c.External.prefix() {
+		return fmt.Errorf("the data of %s are under the prefix %s: give --etcd-prefix %s, or choose another --data-dir", c.DataDir, prefix, prefix)
+	}
+	return nil
+}
+
+// openExternal connects to the etcd, and remembers that the data are there.
+func (m *Master) openExternal(ctx context.Context) error {
+	c := &m.config
+	remote, err := etcd.Dial(ctx, m.externalOptions())
+	if err != nil {
+		return fmt.Errorf("--etcd-servers: %w", err)
+	}
+	m.store, m.remote = remote, remote
+	if c.DataDir == "" {
+		return nil
+	}
+	told := strings.Join(c.External.Servers, ",") + " " + c.External.prefix() + "\n"
+	if err := os.WriteFile(filepath.Join(c.DataDir, externalName), []byte(told), 0o600); err != nil {
+		remote.Close()
+		return fmt.Errorf("the data folder cannot be written: %w", err)
+	}
+	return nil
+}
+
+// clientAuthority is where every cluster publishes the authority of its clients.
+const clientAuthority, clientAuthorityKey = "extension-apiserver-authentication", "client-ca-file"
+
+// checkAuthority refuses to serve a cluster that another authority has made: half of its clients could not speak to this
+// master. It is called when the mirror is loaded, and nothing has been written.
+func (m *Master) checkAuthority() error {
+	if !m.config.external() {
+		return nil
+	}
+	maps, ok := m.registry.Resource(schema.GroupResource{Resource: "configmaps"})
+	if !ok {
+		return nil
+	}
+	item := maps.Peek(metav1.NamespaceSystem, clientAuthority)
+	if item == nil {
+		return nil // a new cluster
+	}
+	published, ok := item.Object().(*corev1.ConfigMap)
+	if !ok || published.Data[clientAuthorityKey] == "" {
+		return nil
+	}
+	theirs := publicKeys([]byte(published.Data[clientAuthorityKey]))
+	for key := range publicKeys(m.authority.CA().CertPEM) {
+		if theirs[key] {
+			return nil
+		}
+	}
+	return fmt.Errorf("etcd holds a cluster of another authority than %s under the prefix %s: start with the authority's files of that cluster (--pki-dir), join one of its masters (--join, with an empty data folder), or make another cluster with another --etcd-prefix",
+		m.config.PKIDir, m.config.External.prefix())
+}
+
+// publicKeys of certificates.
+func publicKeys(bundle []byte) map[string]bool {
+	keys := map[string]bool{}
+	for block, rest := pem.Decode(bytes.TrimSpace(bundle)); block != nil; block, rest = pem.Decode(rest) {
+		if c, err := x509.ParseCertificate(block.Bytes); err == nil {
+			keys[string(c.RawSubjectPublicKeyInfo)] = true
+		}
+	}
+	return keys
+}
+
+// checkTimeout bounds a check of the store unless the operator says otherwise, as upstream does.
+const checkTimeout = 2 * time.Second
+
+// checkStore is the check of the store behind a health endpoint: it must be readable, by a majority, in time.
+func (m *Master) checkStore(ctx context.Context, endpoint string) error {
+	timeout := cmp.Or(m.config.HealthTimeout, checkTimeout)
+	if endpoint == "readyz" {
+		timeout = cmp.Or(m.config.ReadyTimeout, checkTimeout)
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if _, err := m.store.Revision(ctx); err != nil {
+		return fmt.Errorf("etcd does not answer within %s: %w", timeout, err)
+	}
+	return nil
+}
