@@ -262,6 +262,9 @@ func (m *Master) mayChangeKeys(ctx context.Context, steps string) error {
 	case !m.config.managesKeys():
 		return m.byHand(steps)
 	}
+	if err := m.allServe(ctx); err != nil {
+		return err
+	}
 	for _, s := range m.encryptionOfOthers(ctx) {
 		if s.Error != "" {
 			return control.Refused(fmt.Sprintf("master %s cannot be reached (%s), and could not read what is encrypted with a new key: bring it back, or remove it with wheelhouse member remove", s.Name, s.Error))

@@ -1,7 +1,9 @@
 package master
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -73,9 +75,7 @@ func (m *Master) encryptionOfOthers(ctx context.Context) []EncryptionOfMaster {
 func (m *Master) askEncryption(ctx context.Context, url string, out *EncryptionOfMaster) error {
 	ctx, cancel := context.WithTimeout(ctx, encryptionPatience)
 	defer cancel()
-	config := m.restConfig(m.admin())
-	config.Host = url
-	client, err := control.NewClient(config)
+	client, err := m.to(url)
 	if err != nil {
 		return err
 	}
@@ -127,10 +127,34 @@ func (m *Master) encryptionChecks() []health.Check {
 	return checks
 }
 
-// publishKeys brings this master's keys to all masters.
+// publishKeys brings this master's keys to all masters. A master that is away while keys change would go on writing with a
+// former one when it is back, and nobody could read that; so all have to be there, before and after.
 func (m *Master) publishKeys(ctx context.Context) error {
-	if len(m.peers()) == 1 {
-		return nil
+	if err := m.allServe(ctx); err != nil {
+		return err
 	}
-	return control.Refused("several masters live, and they do not share files")
+	if err := m.publish.Publish(ctx); err != nil {
+		return err
+	}
+	for _, s := range m.encryptionOfOthers(ctx) {
+		if !s.Same {
+			return fmt.Errorf("master %s does not use the keys yet: %s", s.Name, cmp.Or(s.Error, "it has others"))
+		}
+	}
+	return m.allServe(ctx)
+}
+
+// allServe fails if a member of the cluster does not serve. With a stand-alone etcd only those are known that do.
+func (m *Master) allServe(ctx context.Context) error {
+	state, err := m.group.State(ctx)
+	if err != nil {
+		return err
+	}
+	for _, member := range state.Members {
+		if !member.Serving {
+			return control.Refused(fmt.Sprintf("master %s does not serve, and all must be there when keys change: bring it back, or remove it with wheelhouse member remove %s",
+				member.Name, member.Name))
+		}
+	}
+	return nil
 }

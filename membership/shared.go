@@ -254,6 +254,11 @@ func (s *Shares) CatchUp(ctx context.Context) error {
 		s.Log("took over generation %d of the authority and keys from %s", want.Generation, m.Name)
 		return nil
 	}
+	if want.Master == s.Self && len(failed) == 0 {
+		// This master is alone, and was cut off after it had changed its files and before it could announce them.
+		s.use(want.Generation)
+		return nil
+	}
 	return fmt.Errorf("generation %d of the authority and keys, made by %s, cannot be had: %w", want.Generation, want.Master,
 		errors.Join(append(failed, errors.New("no other master has it"))...))
 }
