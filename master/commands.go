@@ -11,6 +11,7 @@ func (m *Master) commands() []control.Command {
 	all = append(all, m.membershipCommands()...)
 	all = append(all, m.encryptionCommands()...)
 	all = append(all, m.backupCommands()...)
+	all = append(all, m.certificateCommands()...)
 	return all
 }
 

@@ -43,7 +43,7 @@ Start a master with three simulated nodes, and use it from a second terminal:
 		return usageError{fmt.Errorf("%w: see %s --help", err, c.CommandPath())}
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(serverCommand(), simulateCommand(), kubectlCommand(), encryptionCommand(), versionCommand(), backupCommand(),
+	root.AddCommand(serverCommand(), simulateCommand(), kubectlCommand(), encryptionCommand(), versionCommand(), certsCommand(), backupCommand(),
 		tokenCommand(), memberCommand(), statusCommand(), defragmentCommand())
 	if err := root.ExecuteContext(context.Background()); err != nil {
 		fmt.Fprintf(os.Stderr, "wheelhouse: %s\n", oneLine(err))

@@ -1,0 +1,362 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/pki"
+)
+
+const (
+	// quiet is how long no certificate of an authority must have been used before the authority is dropped: what
+	// runs comes again within minutes.
+	quiet = 10 * time.Minute
+	// namedUses bounds the users whom a refusal names.
+	namedUses = 5
+	// reloadTimeout bounds the time in which one master's member of the store is opened again.
+	reloadTimeout = time.Minute
+)
+
+// certificateCommands list, renew and rotate.
+func (m *Master) certificateCommands() []control.Command {
+	return []control.Command{
+		{Method: http.MethodGet, Path: "certificates", Handler: control.Handle(m.listCertificates)},
+		{Method: http.MethodGet, Path: "certificates/own", Handler: control.Handle(m.tellCertificates)},
+		{Method: http.MethodPost, Path: "certificates/renew", Handler: control.Handle(m.renewCertificates)},
+		{Method: http.MethodGet, Path: "certificates/rotation", Handler: control.Handle(m.tellRotation)},
+		{Method: http.MethodPost, Path: "certificates/rotation", Handler: control.Handle(m.rotate), Long: true},
+		{Method: http.MethodPost, Path: "certificates/reload", Handler: control.Handle(m.reloadPeers), Long: true},
+		{Method: http.MethodPost, Path: "certificates/service-account-key", Handler: control.Handle(m.rotateTokenKey), Long: true},
+	}
+}
+
+// MasterCertificates are the certificates of one master.
+type MasterCertificates struct {
+	Master       string            `json:"master"`
+	Certificates []pki.Description `json:"certificates,omitempty"`
+	// Uses are the client certificates of authorities that are about to be dropped, as far as they were used lately.
+	Uses []OldUse `json:"uses,omitempty"`
+	// Error tells why a master did not answer.
+	Error string `json:"error,omitempty"`
+}
+
+// OldUse is a client certificate of an authority that is about to be dropped.
+type OldUse struct {
+	Subject string    `json:"subject"`
+	Serial  string    `json:"serial"`
+	Last    time.Time `json:"last"`
+}
+
+// tellCertificates are this master's.
+func (m *Master) tellCertificates(context.Context, struct{}) (MasterCertificates, error) {
+	return MasterCertificates{Master: m.identity, Certificates: m.ownCertificates(), Uses: m.oldUses()}, nil
+}
+
+// oldUses are the client certificates of predecessors that came to this master lately.
+func (m *Master) oldUses() []OldUse {
+	old := m.predecessors()
+	if len(old) == 0 {
+		return nil
+	}
+	var uses []OldUse
+	for _, use := range m.authentication.CertificatesUsed(m.config.Now().Add(-quiet)) {
+		for _, authority := range old {
+			if use.Certificate.CheckSignatureFrom(authority) == nil {
+				uses = append(uses, OldUse{use.Certificate.Subject.String(), fmt.Sprintf("%x", use.Certificate.SerialNumber), use.Last})
+			}
+		}
+	}
+	slices.SortFunc(uses, func(a, b OldUse) int { return b.Last.Compare(a.Last) })
+	return uses
+}
+
+// listCertificates are those of all masters that live.
+func (m *Master) listCertificates(ctx context.Context, _ struct{}) ([]MasterCertificates, error) {
+	own, _ := m.tellCertificates(ctx, struct{}{})
+	all := []MasterCertificates{own}
+	for _, p := range m.otherMasters() {
+		var theirs MasterCertificates
+		if err := m.ask(ctx, p.URL, "certificates/own", &theirs); err != nil {
+			theirs = MasterCertificates{Master: p.Name, Error: err.Error()}
+		}
+		all = append(all, theirs)
+	}
+	return all, nil
+}
+
+func (m *Master) otherMasters() []Peer {
+	return slices.DeleteFunc(slices.Clone(m.peers()), func(p Peer) bool { return p.Name == m.identity })
+}
+
+// Renewal names the certificates to renew.
+type Renewal struct {
+	Names []string `json:"names,omitempty"`
+	All   bool     `json:"all,omitempty"`
+}
+
+// renewCertificates issues certificates of this master anew, whether they are due or not.
+func (m *Master) renewCertificates(_ context.Context, in Renewal) (MasterCertificates, error) {
+	if in.All == (len(in.Names) > 0) {
+		return MasterCertificates{}, control.Refused("name the certificates to renew, or ask for all")
+	}
+	if m.authority.CA().Key == nil {
+		return MasterCertificates{}, control.Refused("the authority's key is not on this master: renew its certificates where the key is, and put them in place")
+	}
+	if err := renew(m.authority, in.Names, func() error { return m.rewriteKubeconfig() }); err != nil {
+		return MasterCertificates{}, refusal(err)
+	}
+	m.config.Log("certificates were renewed on an operator's command")
+	return m.tellCertificates(context.Background(), struct{}{})
+}
+
+// renew issues the named certificates, all without names. kubeconfig makes the administrator's.
+func renew(a *pki.Authority, names []string, kubeconfig func() error) error {
+	leaves := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == adminKubeconfig })
+	if len(leaves) > 0 || len(names) == 0 {
+		if err := a.RenewNow(leaves...); err != nil {
+			return err
+		}
+	}
+	if len(names) == 0 || len(leaves) < len(names) {
+		return kubeconfig()
+	}
+	return nil
+}
+
+func (m *Master) rewriteKubeconfig() error {
+	if m.config.Kubeconfig == "" {
+		return nil
+	}
+	admin, err := m.authority.Admin()
+	if err != nil {
+		return err
+	}
+	return pki.WriteKubeconfig(m.config.Kubeconfig, m.URL(), m.authority.CA().CertPEM, admin)
+}
+
+// Step of a rotation.
+type Step struct {
+	// Step is prepare, switch, finish or cancel.
+	Step string `json:"step"`
+	// Authorities to rotate: ca, front-proxy-ca, etcd-ca; none means all.
+	Authorities []string `json:"authorities,omitempty"`
+	// Force finishes although certificates of the old authority are in use, or masters are away.
+	Force bool `json:"force,omitempty"`
+}
+
+// RotationState is where the rotation of one authority stands.
+type RotationState struct {
+	Authority string          `json:"authority"`
+	Stage     pki.Stage       `json:"stage"`
+	Signs     pki.Description `json:"signs"`
+	// Other is the certificate that will sign, when prepared, or that signed before, when switched.
+	Other *pki.Description `json:"other,omitempty"`
+	// KeyHere is false for an authority whose key is kept elsewhere.
+	KeyHere bool `json:"keyHere"`
+}
+
+// RotationStatus is where all rotations stand.
+type RotationStatus struct {
+	Authorities []RotationState `json:"authorities"`
+	// Uses are what keeps a rotation from being finished, by master.
+	Uses []MasterCertificates `json:"uses,omitempty"`
+}
+
+func (m *Master) tellRotation(ctx context.Context, _ struct{}) (RotationStatus, error) {
+	var status RotationStatus
+	for _, r := range m.authority.Rotation() {
+		state := RotationState{Authority: r.Authority, Stage: r.Stage, KeyHere: r.KeyHere, Signs: pki.Describe(r.Authority, "authority", r.Signs)}
+		if r.Other != nil {
+			d := pki.Describe(r.Authority, "trusted", r.Other)
+			state.Other = &d
+		}
+		status.Authorities = append(status.Authorities, state)
+	}
+	if len(m.predecessors()) > 0 {
+		all, err := m.listCertificates(ctx, struct{}{})
+		if err != nil {
+			return status, err
+		}
+		for _, one := range all {
+			if one.Certificates = nil; len(one.Uses) > 0 || one.Error != "" {
+				status.Uses = append(status.Uses, one)
+			}
+		}
+	}
+	return status, nil
+}
+
+// rotate does one step of a rotation on all masters. Each begins with making sure that all masters have done the one before.
+func (m *Master) rotate(ctx context.Context, in Step) (RotationStatus, error) {
+	if !m.rotating.TryLock() {
+		return RotationStatus{}, control.Refused("another rotation is being worked on at this moment: try again when it is done")
+	}
+	defer m.rotating.Unlock()
+	a := m.authority
+	steps := map[string]func(...string) error{"prepare": a.Prepare, "switch": a.Switch, "finish": a.Finish, "cancel": a.Cancel}
+	step := steps[in.Step]
+	if step == nil {
+		return RotationStatus{}, control.Refused(fmt.Sprintf("there is no step %q of a rotation: the steps are prepare, switch and finish, and cancel after prepare", in.Step))
+	}
+	if err := m.publishShared(ctx); err != nil {
+		return RotationStatus{}, err
+	}
+	if in.Step == "finish" {
+		if err := m.mayFinish(ctx, in.Force); err != nil {
+			return RotationStatus{}, err
+		}
+		// The members of the store trust what their authority's file held when they were opened. Those that have not been
+		// opened since the rotation began know only the old authority, so they are opened once more before it goes.
+		if err := m.reloadAll(ctx); err != nil {
+			return RotationStatus{}, err
+		}
+	}
+	if err := step(in.Authorities...); err != nil {
+		return RotationStatus{}, refusal(err)
+	}
+	m.config.Log("rotation of the authority: %s is done on this master", in.Step)
+	if err := m.publishShared(ctx); err != nil {
+		return RotationStatus{}, control.Refused(fmt.Sprintf("the step was done on this master, but not on all: %v: repeat the command when they can be reached", err))
+	}
+	if in.Step == "finish" {
+		// And once more, so that none of them trusts the old one any longer.
+		if err := m.reloadAll(ctx); err != nil {
+			return RotationStatus{}, err
+		}
+	}
+	return m.tellRotation(ctx, struct{}{})
+}
+
+// refusal makes an error of package pki one that tells the caller, rather than an internal one.
+func refusal(err error) error {
+	return control.Refused(strings.TrimPrefix(err.Error(), "pki: "))
+}
+
+// publishShared brings this master's authority and keys to all others.
+func (m *Master) publishShared(ctx context.Context) error {
+	if m.publish == nil {
+		return nil
+	}
+	return m.publish.Publish(ctx)
+}
+
+// mayFinish refuses to drop an authority that is still needed.
+func (m *Master) mayFinish(ctx context.Context, force bool) error {
+	if force {
+		return nil
+	}
+	var problems []string
+	if away := m.away(ctx); len(away) > 0 {
+		problems = append(problems, "these masters are away and could not come back: "+strings.Join(away, ", "))
+	}
+	all, err := m.listCertificates(ctx, struct{}{})
+	if err != nil {
+		return err
+	}
+	named := map[string]bool{}
+	for _, one := range all {
+		if one.Error != "" {
+			problems = append(problems, fmt.Sprintf("%s does not answer: %s", one.Master, one.Error))
+		}
+		for _, use := range one.Uses {
+			if key := use.Subject + use.Serial; !named[key] && len(named) < namedUses {
+				named[key] = true
+				problems = append(problems, fmt.Sprintf("%s came with a certificate of the old authority %v ago",
+					use.Subject, m.config.Now().Sub(use.Last).Round(time.Second)))
+			}
+		}
+	}
+	if len(problems) == 0 {
+		return nil
+	}
+	return control.Refused(strings.Join(problems, "; ") +
+		fmt.Sprintf(". Give them new certificates and wait %v, or use --force to lock them out", quiet))
+}
+
+// away are the members of the store whose masters do not live.
+func (m *Master) away(ctx context.Context) []string {
+	if m.member == nil || !m.member.Grouped() {
+		return nil
+	}
+	members, err := m.member.Members(ctx)
+	if err != nil {
+		return []string{"(unknown: " + err.Error() + ")"}
+	}
+	var away []string
+	for _, member := range members {
+		if !slices.ContainsFunc(m.peers(), func(p Peer) bool { return p.Name == member.Name }) {
+			away = append(away, member.Name)
+		}
+	}
+	return away
+}
+
+// reloadAll has the store's members opened again, one after another.
+func (m *Master) reloadAll(ctx context.Context) error {
+	for _, p := range m.otherMasters() {
+		client, err := m.to(p.URL)
+		if err == nil {
+			err = client.Post(ctx, "certificates/reload", nil, nil)
+		}
+		if err != nil {
+			return control.Refused(fmt.Sprintf("the store's member of %s could not take over the authority: %v: repeat the command", p.Name, err))
+		}
+	}
+	_, err := m.reloadPeers(ctx, struct{}{})
+	return err
+}
+
+// reloadPeers has this master's member of the store trust what its authority's file holds now, and returns when the store
+// has a leader again and answers through this master.
+func (m *Master) reloadPeers(ctx context.Context, _ struct{}) (struct{}, error) {
+	if m.member == nil || !m.member.Grouped() {
+		return struct{}{}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, reloadTimeout)
+	defer cancel()
+	if err := m.member.Reload(ctx); err != nil {
+		return struct{}{}, err
+	}
+	_, err := m.store.Revision(ctx)
+	return struct{}{}, err
+}
+
+// TokenKeyStep says what to do about the keys of service account tokens.
+type TokenKeyStep struct {
+	DropOld bool `json:"dropOld,omitempty"`
+}
+
+// TokenKeyStatus tells how many keys verify tokens, the one that signs included.
+type TokenKeyStatus struct {
+	Keys int `json:"keys"`
+}
+
+// rotateTokenKey has a new key sign service account tokens: first all masters learn its public part, then it signs.
+func (m *Master) rotateTokenKey(ctx context.Context, in TokenKeyStep) (TokenKeyStatus, error) {
+	if !m.rotating.TryLock() {
+		return TokenKeyStatus{}, control.Refused("another rotation is being worked on at this moment: try again when it is done")
+	}
+	defer m.rotating.Unlock()
+	steps := []func() error{m.authority.PrepareTokenKey, m.authority.SwitchTokenKey}
+	if in.DropOld {
+		steps = []func() error{m.authority.DropTokenKeys}
+	}
+	for _, step := range steps {
+		if err := m.publishShared(ctx); err != nil {
+			return TokenKeyStatus{}, err
+		}
+		if err := step(); err != nil {
+			return TokenKeyStatus{}, refusal(err)
+		}
+	}
+	if err := errors.Join(m.tokens.SetKeys(m.authority.TokenKey(), m.authority.TokenKeys()), m.publishShared(ctx)); err != nil {
+		return TokenKeyStatus{}, control.Refused(fmt.Sprintf("the step was done on this master, but not on all: %v: repeat the command when they can be reached", err))
+	}
+	return TokenKeyStatus{Keys: len(m.authority.TokenKeys())}, nil
+}
