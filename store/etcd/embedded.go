@@ -167,7 +167,9 @@ const (
 )
 
 // unknownPlace tells of etcd's error when a member that a joining one asked knows other members than it was told.
-func unknownPlace(err error) bool { return err != nil && strings.Contains(err.Error(), "error validating peerURLs") }
+func unknownPlace(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "error validating peerURLs")
+}
 
 func (o *Options) databaseFile() string { return filepath.Join(o.Dir, "member", "snap", "db") }
 

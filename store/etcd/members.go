@@ -137,7 +137,7 @@ func (e *Embedded) configure(ctx context.Context, failed string, wanted func([]M
 func final(err error) bool {
 	for _, target := range []error{membership.ErrIDNotFound, membership.ErrIDRemoved, membership.ErrIDExists, membership.ErrMemberNotLearner,
 		membership.ErrTooManyLearners, membership.ErrPeerURLexists, etcderrors.ErrLearnerNotReady, etcderrors.ErrNotEnoughStartedMembers,
-		etcderrors.ErrBadLeaderTransferee, errUnsafe} {
+		etcderrors.ErrBadLeaderTransferee, errUnsafe, errOnlyVoter} {
 		if errors.Is(err, target) {
 			return true
 		}
@@ -209,6 +209,9 @@ func (e *Embedded) Promote(ctx context.Context, id uint64) error {
 // errUnsafe: a removal would leave too few members that run.
 var errUnsafe = errors.New("too few of the voting masters would be left running to agree on anything: start those that are down, or add another, first")
 
+// errOnlyVoter: without the only voter there is no cluster.
+var errOnlyVoter = errors.New("it is the only master with a vote")
+
 // Remove takes a member out of the group. It refuses to when too few of the remaining voters are connected to this member
 // to form a majority. The leader removes itself only after handing its leadership over.
 func (e *Embedded) Remove(ctx context.Context, id uint64) error {
@@ -252,7 +255,7 @@ func (e *Embedded) safeWithout(list []Member, id uint64) error {
 		}
 	}
 	if voters == 0 {
-		return errors.New("it is the only master with a vote")
+		return errOnlyVoter
 	}
 	if active < voters/2+1 {
 		return errUnsafe

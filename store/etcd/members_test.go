@@ -44,8 +44,9 @@ func TestStoreOfGroup(t *testing.T) {
 	t.Parallel()
 	g := newGroup(t)
 	g.first(nil)
-	g.promote(g.join(nil))
-	g.join(nil)
+	voter := g.join(nil)
+	g.join(nil) // first: a group of two voters would have to be connected for five seconds
+	g.promote(voter)
 	for i, name := range map[int]string{1: "follower", 2: "learner"} {
 		t.Run(name, func(t *testing.T) {
 			storetest.Run(t, func(t *testing.T) store.Store {
@@ -415,8 +416,9 @@ func TestForceNew(t *testing.T) {
 			t.Parallel()
 			g := newGroup(t)
 			g.first(nil)
-			g.promote(g.join(nil))
+			voter := g.join(nil)
 			g.join(nil)
+			g.promote(voter)
 			g.create(g.members[i], "/a")
 			for _, e := range g.members {
 				e.crash()
