@@ -121,16 +121,16 @@ func (s *backupSource) Keys(context.Context) (map[string][]byte, error) {
 	for name, data := range s.authority.Shared() {
 		files["pki/"+name] = data
 	}
-	file := s.config.EncryptionConfig
+	file, name := s.config.EncryptionConfig, OperatorEncryptionFile
 	if s.config.managesKeys() {
-		file = filepath.Join(s.config.DataDir, encryptionFile)
+		file, name = filepath.Join(s.config.DataDir, encryptionFile), encryptionFile
 	}
 	if file == "" {
 		return files, nil
 	}
 	data, err := os.ReadFile(file)
 	if err == nil {
-		files[encryptionFile] = data
+		files[name] = data
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}

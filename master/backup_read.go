@@ -34,7 +34,11 @@ func BackupReader(prefix string, keys map[string][]byte) (backup.Reader, error) 
 			r.byPrefix[k.StoragePrefix] = k
 		}
 	}
-	if keys[encryptionFile] == nil {
+	config := keys[encryptionFile]
+	if config == nil {
+		config = keys[OperatorEncryptionFile]
+	}
+	if config == nil {
 		return r, nil
 	}
 	dir, err := os.MkdirTemp("", "wheelhouse-keys-")
@@ -43,7 +47,7 @@ func BackupReader(prefix string, keys map[string][]byte) (backup.Reader, error) 
 	}
 	defer os.RemoveAll(dir)
 	file := filepath.Join(dir, encryptionFile)
-	if err := os.WriteFile(file, keys[encryptionFile], 0o600); err != nil {
+	if err := os.WriteFile(file, config, 0o600); err != nil {
 		return nil, err
 	}
 	r.encryption, err = encryption.New(context.Background(), encryption.Options{Kinds: kinds(), File: file, ID: "backup",

@@ -93,20 +93,31 @@ func (k *keeper) step(ctx context.Context) time.Duration {
 		}
 		k.load(record, now)
 	}
-	due := k.schedule.Next(k.served)
-	if k.retry.After(due) {
-		due = k.retry
-	}
-	if now.Before(due) {
+	if due := k.due(); now.Before(due) {
 		return due.Sub(now)
 	}
-	if err := k.run(ctx, now); err != nil {
-		k.retry = now.Add(min(backupRetryMin<<min(k.failures, 10), backupRetryMax))
-		k.failures++
-	} else {
-		k.served, k.retry, k.failures = now, time.Time{}, 0
-	}
+	k.ended(now, k.run(ctx, now))
 	return 0
+}
+
+// due is when the next backup is: at the next time of the schedule, or when one that failed is tried again. A time of the
+// schedule that has passed, because no master ran, is due at once, and any number of them are one.
+func (k *keeper) due() time.Time {
+	due := k.schedule.Next(k.served)
+	if k.retry.After(due) {
+		return k.retry
+	}
+	return due
+}
+
+// ended goes on from a backup that was begun at a time.
+func (k *keeper) ended(begun time.Time, err error) {
+	if err == nil {
+		k.served, k.retry, k.failures = begun, time.Time{}, 0
+		return
+	}
+	k.retry = begun.Add(min(backupRetryMin<<min(k.failures, 10), backupRetryMax))
+	k.failures++
 }
 
 // load continues from what is remembered. A schedule that begins makes its first backup when it says so.

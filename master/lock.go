@@ -13,7 +13,7 @@ import (
 )
 
 // ours are the entries of a data folder; anything else means that the folder belongs to something else.
-var ours = map[string]bool{"etcd": true, "pki": true, "lock": true, "identity": true, encryptionFile: true, "admin.kubeconfig": true, "backups": true, "joining": true, "peer-port": true, "recovered": true, externalName: true, "lost+found": true}
+var ours = map[string]bool{"etcd": true, "pki": true, "lock": true, "identity": true, encryptionFile: true, "admin.kubeconfig": true, "backups": true, OperatorEncryptionFile: true, "joining": true, "peer-port": true, "recovered": true, externalName: true, "lost+found": true}
 
 // lock takes the data folder for this process. It is released when the returned file is closed, or by the kernel
 // when the process ends in any way.

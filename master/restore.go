@@ -117,7 +117,7 @@ func fill(dir string, o *RestoreOptions) (revision int64, err error) {
 	if !some {
 		return 0, fmt.Errorf("the snapshot holds no keys below %s: it is none of a Kubernetes cluster", registry.Root)
 	}
-	if sealed && o.Keys[encryptionFile] == nil {
+	if sealed && o.Keys[encryptionFile] == nil && o.Keys[OperatorEncryptionFile] == nil {
 		return 0, errors.New("the snapshot holds encrypted objects, and there is no encryption configuration to read them with: restore a backup with its keys, or give --encryption-provider-config")
 	}
 	return revision, nil
@@ -143,7 +143,7 @@ func ofThePast(key []byte) bool {
 
 // installKey writes one file of the authority or the encryption configuration.
 func installKey(dir, name string, data []byte) error {
-	if !filepath.IsLocal(name) || name != encryptionFile && !strings.HasPrefix(name, "pki/") {
+	if !filepath.IsLocal(name) || name != encryptionFile && name != OperatorEncryptionFile && !strings.HasPrefix(name, "pki/") {
 		return fmt.Errorf("the keys hold a file that is none of a master's: %q", name)
 	}
 	path := filepath.Join(dir, filepath.FromSlash(name))
@@ -360,5 +360,10 @@ func syncFolder(dir string) error {
 // KeyPrefix begins a cluster's keys in the store of a master.
 const KeyPrefix = registry.Root
 
-// EncryptionFile is the encryption configuration's name in a data folder, and among the keys of a backup.
-const EncryptionFile = encryptionFile
+// EncryptionFile is the name of the encryption configuration that masters keep by themselves, in a data folder and among the
+// keys of a backup; OperatorEncryptionFile that of one that was given with --encryption-provider-config, which a restore puts
+// into the data folder.
+const (
+	EncryptionFile         = encryptionFile
+	OperatorEncryptionFile = "encryption-provider-config.yaml"
+)

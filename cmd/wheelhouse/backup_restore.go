@@ -83,7 +83,11 @@ func restoreBackup(ctx context.Context, c *cobra.Command, f *restoreFlags, name 
 	if done.Moved != "" {
 		fmt.Fprintf(out, "the old data is in %s\n", done.Moved)
 	}
-	fmt.Fprintf(out, "start the master with: wheelhouse server --data-dir %s\n", f.dataDir)
+	more := ""
+	if keys[master.OperatorEncryptionFile] != nil {
+		more = " --encryption-provider-config " + filepath.Join(f.dataDir, master.OperatorEncryptionFile)
+	}
+	fmt.Fprintf(out, "start the master with: wheelhouse server --data-dir %s%s\n", f.dataDir, more)
 	return nil
 }
 
@@ -170,10 +174,11 @@ func (f *restoreFlags) override(keys map[string][]byte) error {
 		if err != nil {
 			return fmt.Errorf("--encryption-provider-config: %w", err)
 		}
-		if _, err := master.BackupReader("", map[string][]byte{master.EncryptionFile: data}); err != nil {
+		if _, err := master.BackupReader("", map[string][]byte{master.OperatorEncryptionFile: data}); err != nil {
 			return fmt.Errorf("--encryption-provider-config: %w", err)
 		}
-		keys[master.EncryptionFile] = data
+		delete(keys, master.EncryptionFile)
+		keys[master.OperatorEncryptionFile] = data
 	}
 	return nil
 }
@@ -187,7 +192,7 @@ func backupExportCommand() *cobra.Command {
 		Long: `Take a backup apart for etcd's tools and other API servers.
 
 Writes snapshot.db, which etcdutl restores; pki with the authority and keys in kubeadm's layout; and
-encryption.yaml, which an API server that is to read the secrets needs as its --encryption-provider-config.`,
+the encryption configuration, which an API server that is to read the secrets needs.`,
 		Args: atMostOne,
 		RunE: func(c *cobra.Command, args []string) error {
 			if to == "" {
@@ -252,8 +257,10 @@ func exportBackup(ctx context.Context, c *cobra.Command, f *backupFlags, name, t
 	}
 	m, out := b.Manifest, c.OutOrStdout()
 	fmt.Fprintf(out, "%s: revision %d, %d objects, in %s\n", m.Name, m.Revision, m.Objects, filepath.Join(to, backup.SnapshotFile))
-	if m.Encrypted > 0 {
-		fmt.Fprintf(out, "%d objects are encrypted: an API server reads them with --encryption-provider-config=%s\n", m.Encrypted, filepath.Join(to, master.EncryptionFile))
+	for _, name := range []string{master.EncryptionFile, master.OperatorEncryptionFile} {
+		if keys[name] != nil && m.Encrypted > 0 {
+			fmt.Fprintf(out, "%d objects are encrypted: an API server reads them with --encryption-provider-config=%s\n", m.Encrypted, filepath.Join(to, name))
+		}
 	}
 	return nil
 }

@@ -61,6 +61,8 @@ type cluster struct {
 	// cut, if positive, ends the snapshot after so many bytes; flip changes the byte there.
 	cut, flip int64
 	count     func(*Counted)
+	// rotations is how often the keys change, once at each question; asked counts the questions.
+	rotations, asked int
 }
 
 func (c *cluster) Origin(context.Context) (Origin, error) {
@@ -68,7 +70,8 @@ func (c *cluster) Origin(context.Context) (Origin, error) {
 }
 
 func (c *cluster) Keys(context.Context) (map[string][]byte, error) {
-	return map[string][]byte{"pki/ca.crt": []byte("certificate"), "pki/ca.key": []byte("secret")}, nil
+	c.asked++
+	return map[string][]byte{"pki/ca.crt": fmt.Append(nil, "certificate ", min(c.asked, c.rotations)), "pki/ca.key": []byte("secret")}, nil
 }
 
 func (c *cluster) Snapshot(ctx context.Context) (io.ReadCloser, int64, error) {
@@ -478,6 +481,25 @@ func TestNoLock(t *testing.T) {
 	}
 	if _, err := OpenKeys(t.Context(), v, b, newLock(t)); err == nil || !strings.Contains(err.Error(), "the authority is not inside") {
 		t.Errorf("keys of a backup without: %v", err)
+	}
+}
+
+// TestChangingKeys: the keys in a backup are those of the snapshot's time.
+func TestChangingKeys(t *testing.T) {
+	v, err := NewFolder(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, lock := newCluster(t), newLock(t)
+	c.rotations = 3
+	m := create(t, c, v, lock)
+	keys, err := OpenKeys(t.Context(), v, &list(t, v)[0], lock)
+	if err != nil || string(keys["pki/ca.crt"]) != "certificate 3" {
+		t.Errorf("backup %s holds %q, %v", m.Name, keys["pki/ca.crt"], err)
+	}
+	c.rotations, c.asked = 1000, 0
+	if _, err := Create(t.Context(), c, v, CreateOptions{Lock: lock, Reader: readWords}); err == nil || !strings.Contains(err.Error(), "keys are being changed") {
+		t.Errorf("keys that change for ever: %v", err)
 	}
 }
 

@@ -97,31 +97,31 @@ func Create(ctx context.Context, from Source, v Vault, o CreateOptions) (*Manife
 	if err != nil {
 		return nil, fmt.Errorf("the master does not answer: %w", err)
 	}
-	// Keys come first: what a snapshot taken later needs is among them, since new keys are known before they are used.
-	keys, err := keysOf(ctx, from, o)
-	if err != nil {
-		return nil, err
-	}
 	begun := o.Now()
 	m := &Manifest{Format: format, Name: newName(begun), Time: begun.UTC().Truncate(time.Second),
 		Cluster: origin.Cluster, Version: origin.Version, Prefix: origin.Prefix, Files: map[string]File{}}
-	if err := m.create(ctx, from, v, o, keys); err != nil {
+	snapshot, err := take(ctx, from, o)
+	if err != nil {
+		return nil, err
+	}
+	defer snapshot.data.Close()
+	if err := m.create(ctx, from, v, o, snapshot); err != nil {
 		return nil, errors.Join(err, discard(ctx, v, m.Name))
 	}
 	return m, nil
 }
 
 // create writes and verifies what the manifest will speak of, and then the manifest.
-func (m *Manifest) create(ctx context.Context, from Source, v Vault, o CreateOptions, keys map[string][]byte) error {
-	if err := m.writeSnapshot(ctx, from, v, o.Progress); err != nil {
+func (m *Manifest) create(ctx context.Context, from Source, v Vault, o CreateOptions, s *taken) error {
+	if err := m.writeSnapshot(ctx, s, v, o.Progress); err != nil {
 		return err
 	}
 	if !o.WithoutKeys {
-		if err := m.writeKeys(ctx, v, o.Lock, keys); err != nil {
+		if err := m.writeKeys(ctx, v, o.Lock, s.keys); err != nil {
 			return err
 		}
 	}
-	content, err := m.readBack(ctx, v, o, keys)
+	content, err := m.readBack(ctx, v, o, s.keys)
 	if err != nil {
 		return err
 	}
@@ -159,14 +159,43 @@ func keysOf(ctx context.Context, from Source, o CreateOptions) (map[string][]byt
 	return keys, nil
 }
 
-func (m *Manifest) writeSnapshot(ctx context.Context, from Source, v Vault, progress Progress) error {
-	r, size, err := from.Snapshot(ctx)
+// taken is a snapshot on its way, and the keys that go with it.
+type taken struct {
+	data io.ReadCloser
+	size int64
+	keys map[string][]byte
+}
+
+// takeTries bounds the tries to meet a moment at which no key changes.
+const takeTries = 5
+
+// take opens a snapshot with the keys of its time: those of before and after are the same.
+func take(ctx context.Context, from Source, o CreateOptions) (*taken, error) {
+	keys, err := keysOf(ctx, from, o)
 	if err != nil {
-		return fmt.Errorf("the master gives no snapshot: %w", err)
+		return nil, err
 	}
-	defer r.Close()
-	sum := newChecksummed(r, func(done int64) { progress.tell("write", done, size) })
-	// A vault knows the size only if it is certain: a stream that ends early must not look complete.
+	for range takeTries {
+		data, size, err := from.Snapshot(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("the master gives no snapshot: %w", err)
+		}
+		again, err := keysOf(ctx, from, o)
+		if err == nil && maps.EqualFunc(keys, again, bytes.Equal) {
+			return &taken{data, size, keys}, nil
+		}
+		data.Close()
+		if err != nil {
+			return nil, err
+		}
+		keys = again
+	}
+	return nil, errors.New("the cluster's keys are being changed: try again when that is done")
+}
+
+func (m *Manifest) writeSnapshot(ctx context.Context, s *taken, v Vault, progress Progress) error {
+	sum := newChecksummed(s.data, func(done int64) { progress.tell("write", done, s.size) })
+	// The size is not passed on: a stream that ends early must not look complete.
 	if err := v.Write(ctx, m.Name, SnapshotFile, &whole{sum}, -1); err != nil {
 		return err
 	}
