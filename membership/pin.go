@@ -86,10 +86,10 @@ func pinnedTLS(host string, hashes []string, now func() time.Time) *tls.Config {
 }
 
 // verifyPinned checks a server's certificates: the first must be valid for the host, and be issued by one of those that
-// follow and have one of the hashes.
+// follow and have one of the hashes. While an authority is rotated, its successor is shown as certified by it too.
 func verifyPinned(shown []*x509.Certificate, host string, hashes []string, now time.Time) error {
 	var found []string
-	options := x509.VerifyOptions{DNSName: host, Roots: x509.NewCertPool(), CurrentTime: now}
+	options := x509.VerifyOptions{DNSName: host, Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: now}
 	pinned := false
 	for _, c := range shown {
 		if !c.IsCA {
@@ -97,6 +97,7 @@ func verifyPinned(shown []*x509.Certificate, host string, hashes []string, now t
 		}
 		hash := Hash(c)
 		found = append(found, hash)
+		options.Intermediates.AddCert(c)
 		if contains(hashes, hash) {
 			options.Roots.AddCert(c)
 			pinned = true
