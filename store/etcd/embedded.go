@@ -229,9 +229,9 @@ func (e *Embedded) Close() error {
 	<-e.done
 	e.care.Lock()
 	defer e.care.Unlock()
-	e.snapshots.end(store.ErrClosed)
 	e.stepDown(context.Background())
 	e.gate.shut(closeWait)
+	e.snapshots.end(store.ErrClosed)
 	e.gate.member().leave()
 	return nil
 }

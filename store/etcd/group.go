@@ -59,9 +59,9 @@ func (e *Embedded) reopen(p *Peer) error {
 	if e.closing.Err() != nil {
 		return store.ErrClosed
 	}
-	e.snapshots.end(fmt.Errorf("%w: the member was opened again, take another snapshot", store.ErrUnavailable))
 	e.gate.mu.Lock()
 	defer e.gate.mu.Unlock()
+	e.snapshots.end(fmt.Errorf("%w: the member was opened again, take another snapshot", store.ErrUnavailable))
 	if why := e.gate.why.Load(); why != nil {
 		return *why
 	}

@@ -124,11 +124,10 @@ func (e *Embedded) Defragment() error {
 	if e.closing.Err() != nil {
 		return store.ErrClosed
 	}
-	if e.snapshots.any() {
-		return errReading
-	}
-	e.stepDown(e.closing)
-	return e.gate.member().server.Defragment()
+	return e.snapshots.without(func() error {
+		e.stepDown(e.closing)
+		return e.gate.member().server.Defragment()
+	})
 }
 
 // defragment defragments, and tells the operator when that fails.

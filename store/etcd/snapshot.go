@@ -11,7 +11,7 @@ import (
 
 // snapshots are the snapshots that are being read. Each holds the database open.
 type snapshots struct {
-	mu   sync.Mutex
+	mu   sync.Mutex        // also held while one is begun, and while there must be none
 	open map[*reading]bool // guarded by mu
 }
 
@@ -20,6 +20,13 @@ type reading struct {
 	*io.PipeReader
 	write *io.PipeWriter
 	done  chan struct{} // closed when the database is let go
+}
+
+// Close implements io.Closer; afterwards the snapshot holds up nothing.
+func (r *reading) Close() error {
+	err := r.PipeReader.Close()
+	<-r.done
+	return err
 }
 
 // Snapshot reads the whole database as it is on this member now, in the form of etcd's snapshot files: the database,
@@ -34,16 +41,16 @@ func (e *Embedded) Snapshot(ctx context.Context) (io.ReadCloser, int64, error) {
 	if e.closing.Err() != nil {
 		return nil, 0, store.ErrClosed
 	}
-	data := r.server.Backend().Snapshot()
 	s := &reading{done: make(chan struct{})}
 	s.PipeReader, s.write = io.Pipe()
-	stop := context.AfterFunc(ctx, func() { s.write.CloseWithError(ctx.Err()) })
 	e.snapshots.mu.Lock()
+	data := r.server.Backend().Snapshot()
 	if e.snapshots.open == nil {
 		e.snapshots.open = map[*reading]bool{}
 	}
 	e.snapshots.open[s] = true
 	e.snapshots.mu.Unlock()
+	stop := context.AfterFunc(ctx, func() { s.write.CloseWithError(ctx.Err()) })
 	go func() {
 		sum := sha256.New()
 		_, err := data.WriteTo(io.MultiWriter(s.write, sum))
@@ -75,9 +82,12 @@ func (s *snapshots) end(why error) {
 	}
 }
 
-// any tells whether a snapshot is being read.
-func (s *snapshots) any() bool {
+// without does something while no snapshot is being read, or does not do it.
+func (s *snapshots) without(do func() error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.open) > 0
+	if len(s.open) > 0 {
+		return errReading
+	}
+	return do()
 }
