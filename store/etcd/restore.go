@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime/debug"
 
 	bolt "go.etcd.io/bbolt"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -56,8 +57,17 @@ func Restore(o RestoreOptions) (revision int64, err error) {
 	return drop(filepath.Join(o.Dir, "member", "snap", "db"), o.Drop)
 }
 
-// checkSnapshot looks at a file whose hash says nothing: a copy of a running member's database may be torn.
-func checkSnapshot(o RestoreOptions) error {
+// checkSnapshot looks at a file. One whose hash says nothing is looked at whole: a copy of a running member's database may be torn.
+func checkSnapshot(o RestoreOptions) (err error) {
+	torn := func(why any) error {
+		return fmt.Errorf("%s is damaged, perhaps because the member was running when it was copied: %v", o.Snapshot, why)
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // pages that lead outside the file
+	defer func() {
+		if p := recover(); p != nil {
+			err = torn(p)
+		}
+	}()
 	db, err := bolt.Open(o.Snapshot, 0o600, &bolt.Options{ReadOnly: true, Timeout: databaseWait})
 	if errors.Is(err, bolt.ErrTimeout) {
 		return fmt.Errorf("%s is in use: stop the member, or save a snapshot with etcdctl", o.Snapshot)
@@ -73,8 +83,14 @@ func checkSnapshot(o RestoreOptions) error {
 		if !o.Unhashed {
 			return nil
 		}
+		err := tx.ForEach(func(_ []byte, b *bolt.Bucket) error { // bolt's own check panics on a goroutine of its own
+			return b.ForEach(func([]byte, []byte) error { return nil })
+		})
+		if err != nil {
+			return torn(err)
+		}
 		for err := range tx.Check() {
-			return fmt.Errorf("%s is damaged, perhaps because the member was running when it was copied: %w", o.Snapshot, err)
+			return torn(err)
 		}
 		return nil
 	})
