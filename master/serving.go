@@ -69,10 +69,19 @@ func (f *servingFiles) load() (*tls.Certificate, error) {
 // present is the certificate of the files as they are now.
 func (f *servingFiles) present() *tls.Certificate {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if time.Since(f.looked) < servingLook {
-		return f.pair
+	recent := time.Since(f.looked) < servingLook
+	pair := f.pair
+	f.mu.Unlock()
+	if recent {
+		return pair
 	}
+	return f.look()
+}
+
+// look reads the files if they have changed.
+func (f *servingFiles) look() *tls.Certificate {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.looked = time.Now()
 	seen := stamps(f.cert, f.key)
 	if seen == f.seen {
