@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -31,21 +32,38 @@ const patience = 60 * time.Second
 // words are what nobody may find in the database.
 const words = "correct-horse-battery-staple"
 
-var binary string
+// binary is the command under test, built once while the program still has a network.
+var binary = os.Getenv(binaryVariable)
+
+const binaryVariable = "WHEELHOUSE_TEST_BUILT"
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "encryption")
-	if err == nil {
-		binary, err = process.Build("../..", dir)
-	}
-	code := 1
+	flag.Parse()
+	code, err := run(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-	} else {
-		code = m.Run()
+		code = 1
 	}
-	os.RemoveAll(dir)
 	os.Exit(code)
+}
+
+func run(m *testing.M) (int, error) {
+	var env []string
+	if !process.Isolated() {
+		dir, err := os.MkdirTemp("", "encryption")
+		if err != nil {
+			return 1, err
+		}
+		defer os.RemoveAll(dir)
+		if binary, err = process.Build("../..", dir); err != nil {
+			return 1, err
+		}
+		env = append(env, binaryVariable+"="+binary)
+	}
+	if code, done, err := process.Isolate(env...); done || err != nil {
+		return code, err
+	}
+	return m.Run(), nil
 }
 
 // cluster is a master in a process.
