@@ -58,6 +58,10 @@ var forbidden = []edge{
 	{From: "election", To: "registry", Why: "leadership is a Lease, reached like any object"},
 	{From: "election", To: "store", Why: "leadership is a Lease, reached like any object"},
 
+	{From: "encryption", To: "registry", Why: "imports go downward"},
+	{From: "encryption", To: "apiserver", Why: "imports go downward"},
+	{From: "registry", To: "encryption", Why: "what is encrypted is the store's business"},
+
 	{From: "control", To: "registry", Why: "the door of commands knows no command"},
 	{From: "control", To: "store", Why: "the door of commands knows no command"},
 	{From: "control", To: "apiserver", Why: "the door of commands knows no command"},
