@@ -99,6 +99,12 @@ func (e *Embedded) SetPeerURL(ctx context.Context, address string) error {
 	if _, err := peerURL(address); err != nil {
 		return err
 	}
+	e.care.Lock()
+	defer e.care.Unlock()
+	server := e.gate.member().server
+	if m := server.Cluster().Member(server.MemberID()); m != nil && slices.Equal(m.PeerURLs, []string{address}) {
+		return nil
+	}
 	if err := e.reachable(ctx, address); err != nil {
 		return fmt.Errorf("the address of this master was not changed: %s does not lead to it: %w", address, err)
 	}

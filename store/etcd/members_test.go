@@ -170,6 +170,23 @@ func TestLeaderLost(t *testing.T) {
 	survivor := g.follower()
 	g.create(survivor, "/before")
 	w := survivor.Watch(ctx, "/", store.WatchOptions{})
+	stop := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() { // reads wait, and are made again: none fails
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if _, err := survivor.List(ctx, "/before", store.ListOptions{}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
 	lost := time.Now()
 	next.crash()
 	lead := uint64(0)
@@ -183,6 +200,8 @@ func TestLeaderLost(t *testing.T) {
 		}
 	}
 	took := time.Since(lost)
+	close(stop)
+	readers.Wait()
 	t.Log("writes again after", took)
 	if took > 5*time.Second {
 		t.Errorf("no write for %v", took)
