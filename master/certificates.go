@@ -28,7 +28,7 @@ func (m *Master) certify() (err error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	options := pki.Options{ExtraSANs: c.TLSNames, Now: c.Now}
+	options := pki.Options{ExtraSANs: c.TLSNames, NoEtcd: c.external(), Now: c.Now}
 	if m.advertise != nil {
 		options.AdvertiseIPs = append(options.AdvertiseIPs, m.advertise)
 	}
