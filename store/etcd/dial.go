@@ -11,6 +11,8 @@ import (
 	"github.com/coreos/go-semver/semver"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
@@ -58,6 +60,10 @@ func (r *Remote) whenServing(ctx context.Context) error {
 		if problem == nil {
 			if _, problem = r.Revision(ctx); problem == nil {
 				return nil
+			}
+			if status.Code(problem) == codes.PermissionDenied {
+				return fmt.Errorf("etcd does not let this client in; give its user, the common name of its certificate, all rights on the keys that begin with %s: %w",
+					r.names.prefix, problem)
 			}
 			problem = fmt.Errorf("etcd is reached, but does not serve: %w", problem)
 		}
@@ -133,13 +139,13 @@ func (r *Remote) Servers(ctx context.Context) []Server {
 }
 
 func statusFrom(s *pb.StatusResponse) Status {
-	status := Status{
+	told := Status{
 		ID: s.Header.MemberId, Cluster: s.Header.ClusterId, Leader: s.Leader, Learner: s.IsLearner, Term: s.RaftTerm,
 		Index: s.RaftIndex, Applied: s.RaftAppliedIndex, Revision: s.Header.Revision, Size: s.DbSize, InUse: s.DbSizeInUse,
 		Version: s.Version,
 	}
-	status.Alarms = append(status.Alarms, s.Errors...)
-	return status
+	told.Alarms = append(told.Alarms, s.Errors...)
+	return told
 }
 
 // explain says what an error of a connection means, and whether it will last until somebody changes something.

@@ -85,9 +85,12 @@ func (r *Remote) maintain() {
 		case <-r.closing.Done():
 			return
 		case <-tick.C:
-			err := turn.take(r.closing)
-			// Etcd may be told to compact by others, too.
-			if err != nil && r.closing.Err() == nil && !is(err, mvcc.ErrCompacted, rpctypes.ErrGRPCCompacted) {
+			switch err := turn.take(r.closing); {
+			case err == nil, r.closing.Err() != nil:
+			case is(err, mvcc.ErrCompacted, rpctypes.ErrGRPCCompacted): // etcd may be told to by others, too
+			case status.Code(err) == codes.PermissionDenied:
+				r.x.Warn("history was not compacted: etcd lets only users with its role root do so; start with --etcd-compaction-interval=0, and etcd with --auto-compaction-retention")
+			default:
 				r.x.Warn(fmt.Sprintf("history was not compacted: %v", err))
 			}
 		}
@@ -152,8 +155,6 @@ func outcome(err error) error {
 	switch {
 	case passes(err):
 		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
-	case status.Code(err) == codes.PermissionDenied:
-		return fmt.Errorf("etcd does not allow it to this client; give its user all rights on the keys under --etcd-prefix: %w", err)
 	}
 	return err
 }

@@ -392,3 +392,61 @@ func TestRemoteCompaction(t *testing.T) {
 		t.Fatalf("the agreement: %q, %v", out, err)
 	}
 }
+
+// With etcd's access control a master needs rights on its prefix alone. Without them, or when it is to end history, which
+// needs more, the error says what to do.
+func TestLimitedRights(t *testing.T) {
+	e := servers(t, 1, true)
+	allow := func(commands ...string) {
+		t.Helper()
+		for _, command := range commands {
+			if _, err := e.Ctl(strings.Fields(command)...); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// The common name of the tests' certificate is test.
+	allow("role add limited", "role grant-permission limited readwrite /x/ --prefix=true",
+		"user add test --no-password", "user grant-role test limited", "user add root:secret", "user grant-role root root", "auth enable")
+	x := external(e, "/x")
+	x.CompactionInterval = 20 * time.Millisecond
+	warned := make(chan string, 1)
+	x.Warn = func(message string) {
+		select {
+		case warned <- message:
+		default:
+		}
+	}
+	r := dial(t, x)
+	ctx := t.Context()
+	w := r.Watch(ctx, "/", store.WatchOptions{Previous: true})
+	first, err := r.Create(ctx, "/a", nil, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Update(store.WithFence(ctx, store.Fence{Key: "/a", Revision: first}), "/a", first, []byte("1"), 0); err != nil {
+		t.Fatal(err)
+	}
+	for seen := false; !seen; {
+		if err := w.Progress(ctx); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case b, ok := <-w.C():
+			if !ok {
+				t.Fatal(w.Err())
+			}
+			seen = b.Revision > first
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	if message := <-warned; !strings.Contains(message, "--etcd-compaction-interval=0") {
+		t.Errorf("warning: %s", message)
+	}
+	if r, err := Dial(ctx, external(e, "/y")); err == nil {
+		r.Close()
+		t.Fatal("a prefix without rights was served")
+	} else if !strings.Contains(err.Error(), "all rights on the keys that begin with /y/") {
+		t.Fatalf("error: %v", err)
+	}
+}

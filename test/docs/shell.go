@@ -123,6 +123,9 @@ func (s *shell) run(b block) (string, error) {
 		call = fmt.Sprintf("(on %s %s)", b.host, file)
 	}
 	output := file + ".log"
+	if err := os.WriteFile(output, nil, 0o644); err != nil { // a block in the background may not have begun when it is read
+		return "", err
+	}
 	if b.background {
 		call = fmt.Sprintf("{ exec 3>&-; %s; } >%s 2>&1 </dev/null & jobs[%s]=$!", call, output, b.host)
 	} else {
