@@ -115,6 +115,20 @@ func (m *Master) encryptionStatus(ctx context.Context, _ struct{}) (*EncryptionS
 	return s, nil
 }
 
+// encryptionInShort says what is encrypted in a few words.
+func (m *Master) encryptionInShort() string {
+	if m.encryption == nil {
+		return "none"
+	}
+	var all []string
+	for _, s := range m.encryption.Sections() {
+		if len(s.Forms) > 0 {
+			all = append(all, strings.Join(s.Resources, ", ")+" as "+s.Forms[0].String())
+		}
+	}
+	return strings.Join(all, "; ")
+}
+
 // encryptionChecks are the health checks of the plugins that hold keys.
 func (m *Master) encryptionChecks() []health.Check {
 	if m.encryption == nil || m.config.managesKeys() {
