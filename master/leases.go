@@ -166,6 +166,7 @@ func (r *roll) give(present *store.Entry) {
 func (r *roll) keep(ctx context.Context) {
 	timer := time.NewTimer(r.refreshEvery)
 	defer timer.Stop()
+	failing := false
 	for {
 		due := timer.C
 		if r.lasting.Load() && r.alone() && !r.others() {
@@ -181,9 +182,10 @@ func (r *roll) keep(ctx context.Context) {
 		writing, cancel := context.WithTimeout(ctx, recordTimeout)
 		err := r.refresh(writing, r.alone() && !r.others())
 		cancel()
-		if err != nil && ctx.Err() == nil {
+		if err != nil && !failing && ctx.Err() == nil {
 			slog.Warn("this master's record could not be refreshed; while that lasts others take it for dead", "error", err)
 		}
+		failing = err != nil // told once
 	}
 }
 
