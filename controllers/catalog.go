@@ -5,6 +5,7 @@ package controllers
 import (
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/bootstrapsigner"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/clusterrole"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/deployment"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/endpoints"
@@ -17,6 +18,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/rootca"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/serviceaccount"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/tainteviction"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/tokencleaner"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/ttl"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
@@ -92,6 +94,11 @@ func entries() []Entry {
 			New: func(b Builder) *reconcile.Controller { return clusterrole.New(b.Transport) }},
 		{Name: "ttl-controller", Alias: "ttl", Account: "ttl-controller",
 			New: func(b Builder) *reconcile.Controller { return ttl.New(b.Transport) }},
+		// Upstream has these two off, and kubeadm turns them on: without them nobody could join with a token.
+		{Name: "bootstrap-signer-controller", Alias: "bootstrapsigner", Account: "bootstrap-signer",
+			New: func(b Builder) *reconcile.Controller { return bootstrapsigner.New(b.Transport) }},
+		{Name: "token-cleaner-controller", Alias: "tokencleaner", Account: "token-cleaner",
+			New: func(b Builder) *reconcile.Controller { return tokencleaner.New(b.Transport) }},
 	}
 }
 
@@ -135,8 +142,6 @@ func elsewhere() []Entry {
 		{"certificatesigningrequest-approving-controller", "csrapproving"},
 		{"certificatesigningrequest-cleaner-controller", "csrcleaner"},
 		{"podcertificaterequest-cleaner-controller", ""},
-		{"bootstrap-signer-controller", "bootstrapsigner"},
-		{"token-cleaner-controller", "tokencleaner"},
 		{"node-ipam-controller", "nodeipam"},
 		{"device-taint-eviction-controller", ""},
 		{"persistentvolume-binder-controller", "persistentvolume-binder"},

@@ -37,6 +37,12 @@ func TestDeclarationsAreAllowed(t *testing.T) {
 	for _, r := range p.ClusterRoles {
 		rules[r.Name] = r.Rules
 	}
+	for _, r := range p.Roles { // of controllers that write in one namespace, perhaps one object alone
+		for _, rule := range r.Rules {
+			rule.ResourceNames = nil
+			rules[r.Name] = append(rules[r.Name], rule)
+		}
+	}
 	for _, d := range Declarations(api.Kinds()) {
 		role := "system:controller:" + d.Account
 		for _, w := range d.Controller.Writes {

@@ -254,7 +254,6 @@ func (m *Master) run(ctx context.Context) error {
 	<-working.Done()
 	close(m.stopping)
 	loopsEnded := loops.Wait()
-	m.stepDown()
 	stop()
 	return errors.Join(ended(loopsEnded), ended(servers.Wait()))
 }

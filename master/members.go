@@ -231,38 +231,6 @@ func (m *Master) yieldLeader(ctx context.Context, in leaderRequest) (struct{}, e
 	return struct{}{}, m.member.MoveLeader(ctx, in.ID)
 }
 
-// handOverTimeout bounds the search for a successor at a clean stop.
-const handOverTimeout = 3 * time.Second
-
-// stepDown hands the leadership over to the voter that is most current, before this master stops.
-func (m *Master) stepDown() {
-	if m.member == nil || !m.member.Grouped() || m.member.Leader() != m.member.ID() {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), handOverTimeout)
-	defer cancel()
-	state, err := m.group.State(ctx)
-	if err != nil {
-		return // the store hands over by itself when it closes
-	}
-	var best membership.MasterStatus
-	var successor uint64
-	all := m.statuses(ctx, state)
-	for i, s := range state.Members {
-		if !s.Learner && s.ID != state.Self && all[i].Live && (successor == 0 || all[i].Applied > best.Applied) {
-			best, successor = all[i], s.ID
-		}
-	}
-	if successor == 0 {
-		return
-	}
-	if err := m.member.MoveLeader(ctx, successor); err != nil {
-		m.config.Log("%v", err)
-		return
-	}
-	m.config.Log("leadership was handed over to %s", best.Name)
-}
-
 // errRemoved ends a master whose member is none any more.
 var errRemoved = errors.New("this master was removed from the cluster; its data can never be used again: to join anew, empty its data folder first")
 

@@ -1,0 +1,140 @@
+// Package bootstrapsigner signs the public ConfigMap cluster-info with each bootstrap token, so that a node that has a
+// token can tell that what it reads is the cluster's.
+package bootstrapsigner
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"maps"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api"
+	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
+)
+
+const (
+	mapName = "cluster-info"
+	content = "kubeconfig"
+	// A token's signature has its ID after this.
+	signaturePrefix = "jws-kubeconfig-"
+
+	tokenType   corev1.SecretType = "bootstrap.kubernetes.io/token"
+	tokenPrefix                   = "bootstrap-token-"
+)
+
+// info is the one thing that is reconciled.
+var info = reconcile.Key{Namespace: metav1.NamespacePublic, Name: mapName}
+
+type controller struct {
+	maps    client.Client[*corev1.ConfigMap]
+	live    client.Live[*corev1.ConfigMap]
+	secrets client.Live[*corev1.Secret]
+}
+
+// New declares the signer.
+func New(t client.Transport) *reconcile.Controller {
+	c := &controller{maps: client.For[*corev1.ConfigMap](t), secrets: client.For[*corev1.Secret](t).Live()}
+	c.live = c.maps.Live()
+	configMaps, secrets := api.Of[*corev1.ConfigMap](), api.Of[*corev1.Secret]()
+	return &reconcile.Controller{
+		Name: "bootstrap_signer",
+		Reads: []reconcile.Read{
+			{Kind: configMaps, Keys: mapChanged},
+			{Kind: secrets, Keys: tokenChanged},
+		},
+		Writes:    []reconcile.Write{{Kind: configMaps, Verbs: []client.Verb{client.Update}}},
+		Workers:   1,
+		Reconcile: c.reconcile,
+	}
+}
+
+func mapChanged(d client.Delta, enqueue func(reconcile.Key)) {
+	if d.New != nil && reconcile.KeyOf(d.New) == info {
+		enqueue(info)
+	}
+}
+
+func tokenChanged(d client.Delta, enqueue func(reconcile.Key)) {
+	o := d.New
+	if o == nil {
+		o = d.Old
+	}
+	if s, ok := o.(*corev1.Secret); ok && s.Namespace == metav1.NamespaceSystem && s.Type == tokenType {
+		enqueue(info)
+	}
+}
+
+// tokens are the secrets by which the ConfigMap is signed, by the tokens' IDs.
+func (c *controller) tokens() map[string][]byte {
+	all := map[string][]byte{}
+	for o := range c.secrets.All(metav1.NamespaceSystem) {
+		id, secret := string(o.Data["token-id"]), o.Data["token-secret"]
+		if o.Type == tokenType && o.DeletionTimestamp == nil && o.Name == tokenPrefix+id && len(secret) > 0 && string(o.Data["usage-bootstrap-signing"]) == "true" {
+			all[id] = secret
+		}
+	}
+	return all
+}
+
+// plan is the data that the ConfigMap should have.
+func plan(have map[string]string, tokens map[string][]byte) (map[string]string, error) {
+	want := map[string]string{}
+	for key, value := range have {
+		if !strings.HasPrefix(key, signaturePrefix) {
+			want[key] = value
+		}
+	}
+	if have[content] == "" {
+		return want, nil
+	}
+	for id, secret := range tokens {
+		signature, err := sign(have[content], id, secret)
+		if err != nil {
+			return nil, err
+		}
+		want[signaturePrefix+id] = signature
+	}
+	return want, nil
+}
+
+// sign makes a JSON web signature (RFC 7515, HS256) without the content. A token's secret is shorter than what libraries
+// accept as a key today.
+func sign(text, id string, secret []byte) (string, error) {
+	header, err := json.Marshal(struct {
+		Algorithm string `json:"alg"`
+		Key       string `json:"kid"`
+	}{"HS256", id})
+	if err != nil {
+		return "", err
+	}
+	encode := base64.RawURLEncoding.EncodeToString
+	mac := hmac.New(sha256.New, secret)
+	mac.Write([]byte(encode(header) + "." + encode([]byte(text))))
+	return encode(header) + ".." + encode(mac.Sum(nil)), nil
+}
+
+func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
+	have, ok := c.live.Get(key.Namespace, key.Name)
+	if !ok {
+		return reconcile.Result{}, nil
+	}
+	want, err := plan(have.Data, c.tokens())
+	if err != nil || maps.Equal(want, have.Data) {
+		return reconcile.Result{}, err
+	}
+	changed := have.DeepCopy()
+	changed.Data = want
+	_, err = c.maps.Update(ctx, changed)
+	if apierrors.IsNotFound(err) {
+		err = nil
+	}
+	return reconcile.Result{}, err
+}

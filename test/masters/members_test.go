@@ -1,0 +1,125 @@
+package masters
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/wheelhouse-k8s/wheelhouse/membership"
+)
+
+// TestMembership: three masters join and serve alike; one is removed and joins anew; leadership moves; a stop hands it over.
+func TestMembership(t *testing.T) {
+	a, b, c := three(t)
+	for _, m := range []*master{a, b, c} {
+		m.write("by-" + filepath.Base(m.dir))
+	}
+	for _, m := range []*master{a, b, c} {
+		for _, name := range []string{"by-a", "by-b", "by-c"} {
+			m.read(name)
+		}
+		if out := m.must("status"); !strings.Contains(out, "all is well") {
+			t.Errorf("status of three masters:\n%s", out)
+		}
+		if line := m.must("token", "create"); strings.Count(line, "https://127.0.0.1:") != 3 {
+			t.Errorf("the join line does not name all masters: %s", line)
+		}
+	}
+
+	// Leadership goes where it is sent, whoever is asked.
+	b.must("member", "move-leader", c.name())
+	eventually(t, "c leads", func() bool { return a.members()[c.name()].Role == membership.RoleLeader })
+	if code, err := c.Stop(patience); code != 0 || err != nil {
+		t.Errorf("clean stop: %d, %v", code, err)
+	}
+	if left := a.members()[c.name()]; left.Role == membership.RoleLeader {
+		t.Errorf("the leader stopped without handing over: %+v", left)
+	}
+	a.write("while-c-is-away")
+	if r := a.command("status"); r.Code != 1 || !strings.Contains(r.Stdout, c.name()+" does not answer") {
+		t.Errorf("status with one master away: exit code %d\n%s", r.Code, r.Stdout)
+	}
+	a.refused("there is no master nobody-of-that-name", "member", "remove", "nobody-of-that-name")
+	// With c away, a and b are a bare majority: neither may go.
+	a.refused("voting masters answer", "member", "remove", b.name())
+	c = c.again()
+	c.read("while-c-is-away")
+
+	// A removed master ends, and never comes back with its old data; it may join anew.
+	name := b.name()
+	eventually(t, "b can be removed", func() bool { return a.command("member", "remove", name).Code == 0 })
+	if said := b.ends(); !strings.Contains(said, "removed") {
+		t.Errorf("a removed master did not say why it ended:\n%s", said)
+	}
+	fails(t, b.dir, "removed from its cluster")
+	fails(t, b.dir, "removed from its cluster", a.joinFlags()...)
+	fresh := start(t, filepath.Join(t.TempDir(), "fresh"), 0, c.joinFlags()...)
+	eventually(t, "the new one votes", func() bool { return a.members()[fresh.name()].Role == membership.RoleVoter })
+	fresh.read("by-b")
+
+	// A restart needs no --join, and is not confused by one that is left in place.
+	fresh.Kill()
+	fresh = fresh.again("--join", "https://127.0.0.1:1", "--token", "abcdef.0123456789abcdef", "--discovery-token-ca-cert-hash", hashOf(t, a))
+	if !strings.Contains(fresh.Log.String(), "--join is left aside") {
+		t.Errorf("nothing is said about --join:\n%s", fresh.Log)
+	}
+	fresh.write("after-a-restart")
+	a.must("defragment")
+}
+
+func hashOf(t *testing.T, m *master) string {
+	t.Helper()
+	flags := m.joinFlags()
+	return flags[len(flags)-1]
+}
+
+// TestLast: the only master cannot be removed, nor one of two promoted; the first of two can be.
+func TestLast(t *testing.T) {
+	dir := t.TempDir()
+	a := start(t, filepath.Join(dir, "a"), 0)
+	a.refused("the last master", "member", "remove", a.name())
+	b := start(t, filepath.Join(dir, "b"), 0, a.joinFlags()...)
+	a.refused("stands by", "member", "promote", b.name())
+	a.refused("no other voting master", "member", "move-leader")
+	b.write("kept")
+	b.must("member", "remove", a.name())
+	a.ends()
+	b.read("kept")
+	eventually(t, "b leads alone", func() bool { return b.roles() == "1 leader, 0 voter, 0 learner" })
+	b.write("alone")
+}
+
+// TestRecoverQuorum: one of three goes on alone, only if told to twice, and without those that it forgot.
+func TestRecoverQuorum(t *testing.T) {
+	a, b, c := three(t)
+	a.write("kept")
+	c.read("kept")
+	for _, m := range []*master{a, b, c} {
+		m.Kill()
+	}
+	before := snapshot(t, c.dir)
+	fails(t, c.dir, "--yes-forget-other-masters", "--recover-quorum")
+	if after := snapshot(t, c.dir); after != before {
+		t.Errorf("an unconfirmed recovery changed the folder:\n%s\nbefore:\n%s", after, before)
+	}
+	c = c.again("--recover-quorum", "--yes-forget-other-masters")
+	c.read("kept")
+	c.write("after")
+	if roles := c.roles(); roles != "1 leader, 0 voter, 0 learner" {
+		t.Errorf("after the recovery: %s", roles)
+	}
+	if aside, err := filepath.Glob(filepath.Join(c.dir, "etcd.before-recovery-*", "member", "snap", "db")); err != nil || len(aside) != 1 {
+		t.Errorf("copies of the store: %v, %v", aside, err)
+	}
+	// Others join; flags that were left in place forget nobody again.
+	fresh := start(t, filepath.Join(t.TempDir(), "fresh"), 0, c.joinFlags()...)
+	fresh.read("after")
+	c.Kill()
+	c = c.again("--recover-quorum", "--yes-forget-other-masters")
+	if !strings.Contains(c.Log.String(), "recovered already") {
+		t.Errorf("the flag worked twice:\n%s", c.Log)
+	}
+	if len(c.members()) != 2 {
+		t.Errorf("members: %v", c.members())
+	}
+}
