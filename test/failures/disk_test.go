@@ -92,6 +92,9 @@ func TestSlowDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := m.AwaitVotes(); err != nil {
+		t.Fatal(err)
+	}
 	l := startLoad(t, m)
 	l.progress(50)
 	disk.delay.Store(int64(100 * time.Millisecond))

@@ -165,7 +165,7 @@ func (p *probe) write(ctx context.Context, e *endpoint, name string) {
 	defer cancel()
 	for _, try := range []struct{ method, path string }{{"PUT", objects + "/" + name}, {"POST", objects}} {
 		called := time.Now()
-		o := labelled(name, called.String(), 0)
+		o := labelled(name, called.String(), "", 0)
 		o.Labels = nil
 		code, _, err := e.call(ctx, try.method, try.path, o)
 		if err != nil {

@@ -59,7 +59,7 @@ func (e *endpoint) items(ctx context.Context) (map[string]history.Item, int64, e
 	if err != nil {
 		return nil, 0, err
 	}
-	list, err := clients.CoreV1().ConfigMaps("default").List(ctx, metav1.ListOptions{LabelSelector: loadLabel})
+	list, err := clients.CoreV1().ConfigMaps("default").List(ctx, metav1.ListOptions{LabelSelector: loadLabel + "=" + e.label})
 	if err != nil {
 		return nil, 0, err
 	}
@@ -95,7 +95,7 @@ func (f *follower) follow(ctx context.Context, e *endpoint, life time.Duration) 
 		return false, err
 	}
 	stream, err := clients.CoreV1().ConfigMaps("default").Watch(ctx, metav1.ListOptions{
-		LabelSelector: loadLabel, ResourceVersion: strconv.FormatInt(f.reached(), 10), AllowWatchBookmarks: true,
+		LabelSelector: loadLabel + "=" + e.label, ResourceVersion: strconv.FormatInt(f.reached(), 10), AllowWatchBookmarks: true,
 	})
 	switch {
 	case gone(err):

@@ -32,17 +32,21 @@ const (
 	// the history to end.
 	loadPause = 10 * time.Millisecond
 	// loadTimeout is how long a client waits for an answer.
-	loadTimeout = 4 * time.Second
+	loadTimeout = 2 * time.Second
 	// liveNames is how many objects are worked on at a time. A name is given up after so many operations, or so many
 	// without an answer, since both make the search longer.
 	liveNames, opsPerName, unknownPerName = 6, 60, 5
-	// loadLabel marks the objects of the load.
+	// loadLabel marks the objects of the load; its value is the load's number.
 	loadLabel = "load"
 )
+
+// loads counts those that were ever started, so that each has objects of its own.
+var loads atomic.Int32
 
 // load is clients that write and read single objects at random masters, and clients that watch.
 type load struct {
 	t        *testing.T
+	number   int32
 	masters  *process.Masters
 	recorder *history.Recorder
 	watchers []*follower
@@ -65,7 +69,14 @@ type endpoint struct {
 	name, url string
 	http      *http.Client
 	config    *rest.Config
+	// label of the objects of the load.
+	label string
+	// silent is when a request last got no answer, in nanoseconds since 1970.
+	silent atomic.Int64
 }
+
+// shunned is for how long clients mostly ask other masters than one that did not answer.
+const shunned = 2 * time.Second
 
 // liveName is an object that is worked on.
 type liveName struct {
@@ -78,7 +89,7 @@ type liveName struct {
 // startLoad begins to watch and then to write.
 func startLoad(t *testing.T, masters *process.Masters) *load {
 	t.Helper()
-	l := &load{t: t, masters: masters, recorder: history.NewRecorder()}
+	l := &load{t: t, number: loads.Add(1), masters: masters, recorder: history.NewRecorder()}
 	for i := range l.names {
 		l.renew(&l.names[i])
 	}
@@ -87,6 +98,7 @@ func startLoad(t *testing.T, masters *process.Masters) *load {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	l.cancel = cancel
+	t.Cleanup(l.logs)
 	t.Cleanup(l.abandon)
 	for i := range watchersOfLoad {
 		f := newFollower(l, i)
@@ -129,7 +141,7 @@ func (l *load) ask(m *process.Master) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.endpoints = append(l.endpoints, &endpoint{name: m.Host.Name, url: m.URL(), http: client, config: config})
+	l.endpoints = append(l.endpoints, &endpoint{name: m.Host.Name, url: m.URL(), http: client, config: config, label: fmt.Sprint(l.number)})
 }
 
 // forget takes a master from those that clients ask.
@@ -148,12 +160,16 @@ func (l *load) forget(m *process.Master) {
 func (l *load) any(random *rand.Rand) *endpoint {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.endpoints[random.Intn(len(l.endpoints))]
+	e := l.endpoints[random.Intn(len(l.endpoints))]
+	if time.Since(time.Unix(0, e.silent.Load())) < shunned && random.Intn(10) > 0 {
+		e = l.endpoints[random.Intn(len(l.endpoints))]
+	}
+	return e
 }
 
 func (l *load) renew(n *liveName) {
 	l.generated++
-	*n = liveName{name: fmt.Sprintf("object-%d", l.generated)}
+	*n = liveName{name: fmt.Sprintf("object-%d-%d", l.number, l.generated)}
 }
 
 func (l *load) fail(err error) {
@@ -245,9 +261,9 @@ func (e *endpoint) do(ctx context.Context, o *history.Op) (bool, error) {
 	case history.Get:
 		method = http.MethodGet
 	case history.Create:
-		path, method, body = objects, http.MethodPost, labelled(o.Name, o.Value, 0)
+		path, method, body = objects, http.MethodPost, labelled(o.Name, o.Value, e.label, 0)
 	case history.Update:
-		method, body = http.MethodPut, labelled(o.Name, o.Value, o.Expect)
+		method, body = http.MethodPut, labelled(o.Name, o.Value, e.label, o.Expect)
 	case history.Delete:
 		method = http.MethodDelete
 		if o.Expect != 0 {
@@ -262,6 +278,7 @@ func (e *endpoint) do(ctx context.Context, o *history.Op) (bool, error) {
 	case errors.As(err, &dial) && dial.Op == "dial":
 		return false, nil
 	case err != nil:
+		e.silent.Store(time.Now().UnixNano())
 		return true, nil
 	}
 	var got struct {
@@ -301,10 +318,10 @@ func (e *endpoint) do(ctx context.Context, o *history.Op) (bool, error) {
 }
 
 // labelled is an object of the load; revision 0 replaces whatever is there.
-func labelled(name, value string, revision int64) *corev1.ConfigMap {
+func labelled(name, value, label string, revision int64) *corev1.ConfigMap {
 	c := &corev1.ConfigMap{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
-		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{loadLabel: "true"}},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{loadLabel: label}},
 		Data:       map[string]string{"value": value},
 	}
 	if revision != 0 {
@@ -364,7 +381,7 @@ func (l *load) finish() history.Segment {
 	marker := history.Op{Kind: history.Create}
 	eventually(l.t, "a last write", func() error {
 		l.serial++
-		marker.Name, marker.Value, marker.Call = fmt.Sprintf("end-%d", l.serial), fmt.Sprintf("v%d", l.serial), l.recorder.Now()
+		marker.Name, marker.Value, marker.Call = fmt.Sprintf("end-%d-%d", l.number, l.serial), fmt.Sprintf("v%d", l.serial), l.recorder.Now()
 		e := l.any(random)
 		marker.At = e.name
 		if happened, err := e.do(ctx, &marker); err != nil || !happened {
@@ -392,7 +409,6 @@ func (l *load) finish() history.Segment {
 // verify ends the load and judges its history.
 func (l *load) verify() {
 	l.t.Helper()
-	defer l.logs()
 	final := l.finish()
 	if err := l.err(); err != nil {
 		l.t.Error(err)

@@ -193,6 +193,9 @@ func TestClocks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := m.AwaitVotes(); err != nil {
+		t.Fatal(err)
+	}
 	addNode(t, m)
 	l := startLoad(t, m)
 	for i, one := range m.All {

@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -63,7 +64,42 @@ func StartMasters(binary, dir string, count int, args ...string) (*Masters, erro
 			return nil, errors.Join(err, m.Close())
 		}
 	}
+	if count > 2 { // until then the second stands by
+		if err := m.AwaitVotes(); err != nil {
+			return nil, errors.Join(err, m.Close())
+		}
+	}
 	return m, nil
+}
+
+// AwaitVotes waits until every master has a vote: before that a group survives no more than its first master does.
+func (m *Masters) AwaitVotes() error {
+	for deadline := time.Now().Add(startPatience); ; time.Sleep(50 * time.Millisecond) {
+		r, err := m.Command("member", "list", "-o", "json")
+		if err != nil {
+			return err
+		}
+		var list struct {
+			Members []struct{ Role string }
+		}
+		if r.Code == 0 {
+			if err := json.Unmarshal([]byte(r.Stdout), &list); err != nil {
+				return fmt.Errorf("member list: %w", err)
+			}
+		}
+		votes := 0
+		for _, one := range list.Members {
+			if one.Role == "leader" || one.Role == "voter" {
+				votes++
+			}
+		}
+		if votes == len(m.Living()) {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("after %s %d of %d masters have a vote: %s%s", startPatience, votes, len(m.Living()), r.Stdout, r.Stderr)
+		}
+	}
 }
 
 // Next is the master that Add would start, not yet started, for a test to change.
