@@ -205,33 +205,14 @@ func published(ctx context.Context, clients *kubernetes.Clientset, m *Master) er
 	return nil
 }
 
-// tellClusterInfo makes what kubeadm keeps for machines that join, with a token.
-func tellClusterInfo(t *testing.T, clients *kubernetes.Clientset, m *Master) {
+// makeToken makes a token with which machines could join; cluster-info is signed for it.
+func makeToken(t *testing.T, clients *kubernetes.Clientset) {
 	t.Helper()
 	secret := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "bootstrap-token-abcdef"}, Type: "bootstrap.kubernetes.io/token",
-		StringData: map[string]string{"token-id": "abcdef", "token-secret": "0123456789abcdef"},
+		StringData: map[string]string{"token-id": "abcdef", "token-secret": "0123456789abcdef", "usage-bootstrap-signing": "true"},
 	}
 	if _, err := clients.CoreV1().Secrets("kube-system").Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	info, err := clients.CoreV1().ConfigMaps("kube-public").Get(t.Context(), "cluster-info", metav1.GetOptions{})
-	if err != nil {
-		config := pki.Kubeconfig(m.URL(), m.authority.CA().CertPEM, m.admin())
-		config.AuthInfos = nil
-		data, err := clientcmd.Write(*config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		info = &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-public", Name: "cluster-info"},
-			Data: map[string]string{"kubeconfig": string(data), "jws-kubeconfig-abcdef": "outdated"}}
-		if _, err := clients.CoreV1().ConfigMaps("kube-public").Create(t.Context(), info, metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	info.Data["jws-kubeconfig-abcdef"] = "outdated"
-	if _, err := clients.CoreV1().ConfigMaps("kube-public").Update(t.Context(), info, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -244,7 +225,7 @@ func TestRotateAuthority(t *testing.T) {
 	old := readFile(t, m.Kubeconfig())
 	during := openStream(t, old)
 	during.beat(during.clients)
-	tellClusterInfo(t, during.clients, m)
+	makeToken(t, during.clients)
 	_, commands := fresh(t, old)
 	step := func(s Step) (RotationStatus, error) {
 		var status RotationStatus
