@@ -135,12 +135,9 @@ func (m *Master) join(ctx context.Context) (err error) {
 		return err
 	}
 	if j.grant, err = j.joiner.Join(ctx); err != nil {
-		return fmt.Errorf("this master did not join: %w", errors.Join(err, m.undoJoin(ctx)))
+		return fmt.Errorf("this master did not join: %w", err)
 	}
-	if err := m.takeFiles(j.grant.Files); err != nil {
-		return errors.Join(err, m.undoJoin(ctx))
-	}
-	return nil
+	return m.takeFiles(j.grant.Files)
 }
 
 // takeFiles writes the shared files. The folders hold nothing of another cluster.

@@ -139,7 +139,7 @@ func (e *Embedded) open(ctx context.Context) (*running, error) {
 		if !exists {
 			return nil, fmt.Errorf("%s holds no data that a new cluster could go on from", e.o.Dir)
 		}
-		if err := giveVote(e.o, found); err != nil {
+		if err := recoverLog(e.o, found); err != nil {
 			return nil, err
 		}
 	}

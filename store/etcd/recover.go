@@ -16,16 +16,21 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// giveVote promotes a learner that is the last of its group, in its own log: without a vote it could never lead, and etcd's
+// recoverLog prepares the log of a member that is to go on alone.
+//
+// All that is in the log counts as committed: etcd would forget the end of it, whose commitment a member learns, and even
+// more so keeps, later than it acknowledges the entries, and a majority may have acknowledged them all.
+//
+// A learner that is the last of its group is promoted, in its own log: without a vote it could never lead, and etcd's
 // way of starting a new cluster from an old member removes only the others. It writes what their leader would have
 // written, so that members which join later and read the log from its beginning come to the same membership.
-func giveVote(o Options, found inDatabase) (err error) {
+func recoverLog(o Options, found inDatabase) (err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("this master had no vote, and could not be given one: %w", err)
+			err = fmt.Errorf("the log of this master could not be prepared for going on alone: %w", err)
 		}
 	}()
-	log, self, state, err := openLog(o.walDir())
+	log, self, state, last, err := openLog(o.walDir())
 	if err != nil {
 		return err
 	}
@@ -34,8 +39,9 @@ func giveVote(o Options, found inDatabase) (err error) {
 	for _, m := range found.members {
 		learner = learner || uint64(m.ID) == self && m.IsLearner
 	}
+	term, vote, last := state.GetTerm(), state.GetVote(), max(last, state.GetCommit(), found.index)
 	if !learner {
-		return nil
+		return log.Save(&raftpb.HardState{Term: &term, Vote: &vote, Commit: &last}, nil)
 	}
 	change, err := json.Marshal(membership.ConfigChangeContext{Member: membership.Member{ID: types.ID(self)}, IsPromote: true})
 	if err != nil {
@@ -45,18 +51,16 @@ func giveVote(o Options, found inDatabase) (err error) {
 	if err != nil {
 		return err
 	}
-	// What was not committed is overwritten: nobody can tell any more whether it ever would have been.
-	index, term := max(state.GetCommit(), found.index)+1, state.GetTerm()
-	vote := state.GetVote()
+	index := last + 1
 	return log.Save(&raftpb.HardState{Term: &term, Vote: &vote, Commit: &index},
 		[]*raftpb.Entry{{Type: raftpb.EntryConfChange.Enum(), Term: &term, Index: &index, Data: data}})
 }
 
-// openLog opens a log at its end, and says whose it is.
-func openLog(dir string) (log *wal.WAL, self uint64, state *raftpb.HardState, err error) {
+// openLog opens a log at its end, and says whose it is and the index of its last entry.
+func openLog(dir string) (log *wal.WAL, self uint64, state *raftpb.HardState, last uint64, err error) {
 	snapshots, err := wal.ValidSnapshotEntries(zap.NewNop(), dir)
 	if err != nil {
-		return nil, 0, nil, err
+		return nil, 0, nil, 0, err
 	}
 	at := &walpb.Snapshot{}
 	if len(snapshots) > 0 {
@@ -64,19 +68,23 @@ func openLog(dir string) (log *wal.WAL, self uint64, state *raftpb.HardState, er
 	}
 	for repaired := false; ; repaired = true {
 		if log, err = wal.Open(zap.NewNop(), dir, at); err != nil {
-			return nil, 0, nil, err
+			return nil, 0, nil, 0, err
 		}
-		metadata, state, _, err := log.ReadAll()
+		metadata, state, entries, err := log.ReadAll()
 		if err == nil {
 			var of etcdserverpb.Metadata
 			if err := proto.Unmarshal(metadata, &of); err != nil {
-				return nil, 0, nil, errors.Join(err, log.Close())
+				return nil, 0, nil, 0, errors.Join(err, log.Close())
 			}
-			return log, of.GetNodeID(), state, nil
+			last := at.GetIndex()
+			if len(entries) > 0 {
+				last = entries[len(entries)-1].GetIndex()
+			}
+			return log, of.GetNodeID(), state, last, nil
 		}
 		log.Close()
 		if repaired || !errors.Is(err, io.ErrUnexpectedEOF) || !wal.Repair(zap.NewNop(), dir) { // a crash may leave half an entry
-			return nil, 0, nil, err
+			return nil, 0, nil, 0, err
 		}
 	}
 }

@@ -48,7 +48,7 @@ func TestRefusals(t *testing.T) {
 		{"wrong hash", "", "not the one of --discovery-token-ca-cert-hash", url, token, wrongHash},
 		{"http", "", "https only", "http" + strings.TrimPrefix(url, "https"), token, hash},
 		{"no TLS", "", "does not speak TLS", "https" + strings.TrimPrefix(plain.URL, "http"), token, hash},
-		{"no master", "", "not a Wheelhouse master", secure.URL, token, hash},
+		{"another server", "", "either this is not the cluster you mean", secure.URL, token, hash},
 		{"nobody", "", "connection refused", "https://" + nobody.Addr().String(), token, hash},
 		{"another cluster's data", old, "of another cluster", url, token, hash},
 		{"itself", a.dir, "another process runs on the data folder", url, token, hash},
