@@ -90,7 +90,7 @@ func (m *Master) clusterStatus(ctx context.Context, _ struct{}) (membership.Stat
 	if err != nil {
 		return membership.Status{}, err
 	}
-	s := membership.Status{Store: "external", Masters: m.statuses(ctx, state), Leaders: map[string]string{}, Encryption: m.encryptionInShort()}
+	s := membership.Status{Store: "external", Masters: m.statuses(ctx, state), Servers: m.serverStatuses(ctx), Leaders: map[string]string{}, Encryption: m.encryptionInShort()}
 	switch {
 	case m.member != nil:
 		s.Store, s.Cluster = "embedded", membership.FormatID(m.member.Status().Cluster)

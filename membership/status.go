@@ -70,6 +70,8 @@ type Status struct {
 	Store   string         `json:"store"`
 	Cluster string         `json:"cluster,omitempty"`
 	Masters []MasterStatus `json:"masters"`
+	// Servers of an external etcd.
+	Servers []ServerStatus `json:"servers,omitempty"`
 	// Leaders of controllers and scheduler, by Lease.
 	Leaders map[string]string `json:"leaders"`
 	// Encryption at rest in a word or two; empty if nothing is known of it.
@@ -106,6 +108,7 @@ func (s *Status) Judge() {
 			s.problem("%s uses an old generation of the shared authority and keys", m.Name)
 		}
 	}
+	s.judgeServers()
 	if s.Store == "embedded" {
 		if leaders == 0 {
 			s.problem("the masters have no leader")

@@ -66,6 +66,9 @@ func printStatus(to io.Writer, s *membership.Status, now time.Time) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
+	if err := printServers(to, s.Servers); err != nil {
+		return err
+	}
 	fmt.Fprintf(to, "\nstore: %s", s.Store)
 	if s.Cluster != "" {
 		fmt.Fprintf(to, " (cluster %s)", s.Cluster)
@@ -87,6 +90,24 @@ func printStatus(to io.Writer, s *membership.Status, now time.Time) error {
 		fmt.Fprintf(to, "problem: %s\n", problem)
 	}
 	return nil
+}
+
+// printServers shows the servers of an etcd that runs by itself.
+func printServers(to io.Writer, servers []membership.ServerStatus) error {
+	if len(servers) == 0 {
+		return nil
+	}
+	w := tabwriter.NewWriter(to, 0, 4, 3, ' ', 0)
+	fmt.Fprintln(w, "\nETCD SERVER\tLIVE\tROLE\tVERSION\tTERM\tINDEX\tREVISION\tSIZE\tUNUSED")
+	for _, s := range servers {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s", s.URL, yesNo(s.Live), dash(s.Role), dash(s.Version))
+		if !s.Live || s.Size == 0 {
+			fmt.Fprintln(w, "\t-\t-\t-\t-\t-")
+			continue
+		}
+		fmt.Fprintf(w, "\t%d\t%d\t%d\t%s\t%.0f %%\n", s.Term, s.Index, s.Revision, mebibytes(s.Size), 100*(1-float64(s.InUse)/float64(s.Size)))
+	}
+	return w.Flush()
 }
 
 // shortest tells how long the certificates last, by the one that ends first.

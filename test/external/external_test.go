@@ -281,6 +281,7 @@ func TestExternal(t *testing.T) {
 		}
 	})
 	t.Run("mistakes are refused", func(t *testing.T) { refused(t, etcd, a) })
+	t.Run("status tells of the servers", func(t *testing.T) { status(t, etcd, a) })
 	t.Run("the leading master is killed", func(t *testing.T) {
 		leading, other := holder(t, b, a, b), b
 		if leading == b {
@@ -299,6 +300,31 @@ func TestExternal(t *testing.T) {
 		if out, err := etcd.Ctl("get", key, "--print-value-only"); err != nil || strings.TrimSpace(out) != "of others" {
 			t.Errorf("the key %s of others: %q, %v", key, out, err)
 		}
+	}
+}
+
+// status shows the servers, and one that is gone as a problem.
+func status(t *testing.T, etcd *process.Etcd, m *one) {
+	told := func() process.Result {
+		t.Helper()
+		result, err := process.Run(binary, patience, "status", "--kubeconfig", filepath.Join(m.dir, "admin.kubeconfig"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return result
+	}
+	eventually(t, "all is well", func() error {
+		if r := told(); r.Code != 0 || strings.Count(r.Stdout, "3.7.3") != 3 || strings.Count(r.Stdout, "leader   3.7.3") != 1 {
+			return fmt.Errorf("code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
+		}
+		return nil
+	})
+	etcd.Kill(2)
+	if r := told(); r.Code != 1 || !strings.Contains(r.Stdout, "problem: the etcd server "+etcd.Servers[2]+" does not answer") {
+		t.Errorf("code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	if err := etcd.Restart(2); err != nil {
+		t.Fatal(err)
 	}
 }
 
