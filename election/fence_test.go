@@ -173,6 +173,30 @@ func TestEarlyTakeover(t *testing.T) {
 	}
 }
 
+// TestOvertaken: a holder whose lease was taken early finds out when it next looks, long before it would renew.
+func TestOvertaken(t *testing.T) {
+	transport := server(t)
+	fence := &register{}
+	a, standing := placed(transport, "overtaken", "a", fence)
+	ends := make(chan election.Reason, 10)
+	a.Ended = func(reason election.Reason, _ error) { ends <- reason }
+	first, stopFirst := stand(a)
+	defer stopFirst()
+	term := next(t, "a free lease taken", first)
+	b, standingB := placed(transport, "overtaken", "b", fence)
+	second, stopSecond := stand(b)
+	defer stopSecond()
+	standingB.set("a", election.Early)
+	next(t, "the lease taken early", second)
+	for term.Err() == nil {
+		standing.set("b", election.Normal) // look again
+		time.Sleep(10 * time.Millisecond)
+	}
+	if reason := <-ends; reason != election.Lost {
+		t.Errorf("the term ended because it was %s", reason)
+	}
+}
+
 // TestYield: a holder that learns of a better one gives the lease up, and leaves it to that one although it is free.
 func TestYield(t *testing.T) {
 	transport := server(t)

@@ -9,6 +9,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/utils/ptr"
 
 	"github.com/wheelhouse-k8s/wheelhouse/client"
@@ -72,6 +73,9 @@ func (c *Candidate) renew(ctx context.Context, lease *coordinationv1.Lease) Reas
 			return Stopped
 		}
 		timer.Stop()
+		if c.overtaken(lease) {
+			return Lost
+		}
 		now := time.Now()
 		if now.Before(due) {
 			continue
@@ -94,6 +98,20 @@ func (c *Candidate) renew(ctx context.Context, lease *coordinationv1.Lease) Reas
 			due = last
 		}
 	}
+}
+
+// overtaken tells whether the live view shows that another has taken the lease since.
+func (c *Candidate) overtaken(lease *coordinationv1.Lease) bool {
+	if !c.Watch {
+		return false
+	}
+	have, ok := client.For[*coordinationv1.Lease](c.Transport).Live().Get(c.Namespace, c.Name)
+	if !ok || ptr.Deref(have.Spec.HolderIdentity, "") == c.Identity {
+		return false
+	}
+	// The view may be older than the lease.
+	order, err := resourceversion.CompareResourceVersion(have.ResourceVersion, lease.ResourceVersion)
+	return err == nil && order > 0
 }
 
 // renewOnce renews the lease; nil if another holds it.

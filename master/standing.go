@@ -228,7 +228,7 @@ func (s *standing) keep(r ranks, leads bool) (election.Stance, time.Duration) {
 		since = s.held
 	}
 	if left := since.Add(s.patience).Sub(now); left > 0 {
-		return election.Normal, left
+		return election.Normal, min(left, lookAgain) // it may be overtaken
 	}
 	s.yielded = now
 	return election.Yield, 0

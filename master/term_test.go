@@ -100,7 +100,8 @@ func TestTermIsFenced(t *testing.T) {
 			t.Errorf("the next term: %v", err)
 		}
 		// A context that does not come from the term's makes no difference.
-		for name, ctx := range map[string]context.Context{"second": ctx, "third": context.Background()} {
+		for i, ctx := range []context.Context{ctx, context.Background()} {
+			name := []string{"second", "third"}[i]
 			_, err := events.Create(ctx, newEvent(name))
 			if !errors.Is(err, store.ErrFenced) || !apierrors.IsServiceUnavailable(err) {
 				t.Errorf("a write after the term: %v", err)
