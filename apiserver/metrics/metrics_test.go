@@ -42,6 +42,7 @@ func used() *Metrics {
 	m.Leading("kube-scheduler", true)
 	m.SlowRenewal("kube-scheduler")
 	m.TermEnded("kube-scheduler", "lost")
+	m.Backups.Succeeded(time.Now(), 1, 1)
 	m.TLSHandshakeFailed()
 	s := m.Scheduler("default-scheduler")
 	s.Attempt("scheduled", time.Millisecond)

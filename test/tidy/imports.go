@@ -20,6 +20,11 @@ var forbidden = []edge{
 	{From: "store", To: "registry", Why: "imports go downward"},
 	{From: "store", To: "k8s.io/", Why: "the store knows keys and bytes, not Kubernetes"},
 
+	{From: "store", To: "encryption", Why: "a store keeps bytes; what they mean, a backup is told"},
+	{From: "store/backup", To: "store/etcd", Why: "a backup is of any source that gives a snapshot"},
+	{From: "store/backup", To: "control", Why: "imports go downward"},
+	{From: "store/etcd", To: "store/backup", Why: "a store does not know who copies it"},
+
 	{From: "api", To: "store", Why: "a kind does not know how it is kept"},
 	{From: "api", To: "registry", Why: "a kind does not know how it is kept"},
 	{From: "api", To: "apiserver", Why: "a kind never sees a verb"},
