@@ -85,7 +85,7 @@ func TestNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	expected := 0
-	for _, line := range strings.Split(strings.TrimSpace(string(data)), "\n") {
+	for _, line := range strings.Split(strings.TrimRight(string(data), "\n"), "\n") {
 		columns := strings.Split(line, "\t")
 		name, kind, labels := columns[0], columns[1], columns[2]
 		if !strings.Contains(text, "# TYPE "+name+" ") {
