@@ -200,7 +200,12 @@ func (m *Master) run(ctx context.Context) error {
 	if err := m.build(); err != nil {
 		return err
 	}
-	// What serves requests outlives what makes requests: controllers, scheduler and simulated nodes end first.
+	return m.work(ctx)
+}
+
+// work runs what was built. What serves requests outlives what makes requests: controllers, scheduler and simulated nodes
+// end first.
+func (m *Master) work(ctx context.Context) error {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	servers, serving := errgroup.WithContext(serving)
@@ -224,23 +229,10 @@ func (m *Master) run(ctx context.Context) error {
 		stop()
 		return ended(servers.Wait())
 	}
-	var entered int64
-	if err = m.checkAuthority(); err == nil {
-		entered, err = m.enter(ctx)
-	}
-	if err == nil {
-		err = m.prepare(ctx)
-	}
+	entered, err := m.begin(ctx)
 	if err != nil {
 		stop()
 		return errors.Join(ended(err), ended(servers.Wait()))
-	}
-	if m.joining != nil {
-		err = m.joined()
-	}
-	if err != nil {
-		stop()
-		return errors.Join(err, ended(servers.Wait()))
 	}
 	servers.Go(func() error { return m.serve(serving) })
 	loops.Go(func() error { m.services.Run(working); return nil })
@@ -256,6 +248,23 @@ func (m *Master) run(ctx context.Context) error {
 	loopsEnded := loops.Wait()
 	stop()
 	return errors.Join(ended(loopsEnded), ended(servers.Wait()))
+}
+
+// begin makes this master one of the cluster's, whose mirror is loaded, and prepares what it serves.
+func (m *Master) begin(ctx context.Context) (entered int64, err error) {
+	if err := m.checkAuthority(); err != nil {
+		return 0, err
+	}
+	if entered, err = m.enter(ctx); err != nil {
+		return 0, err
+	}
+	if err := m.prepare(ctx); err != nil {
+		return 0, err
+	}
+	if m.joining != nil {
+		return entered, m.joined()
+	}
+	return entered, nil
 }
 
 // ended drops the error of a context that was ended on purpose.
