@@ -102,6 +102,21 @@ func (m *Master) clusterStatus(ctx context.Context, _ struct{}) (membership.Stat
 			s.Leaders[lease] = holder
 		}
 	}
+	if m.encryption != nil {
+		s.Encryption = "managed by the masters"
+		if !m.config.managesKeys() {
+			s.Encryption = "as " + m.config.EncryptionConfig + " says"
+		}
+	}
+	if record, err := m.lastBackup(ctx); err == nil && (record.Success != nil || record.Failure != nil) {
+		s.LastBackup = &membership.Backup{}
+		if o := record.Success; o != nil {
+			s.LastBackup.Name, s.LastBackup.At = o.Name, o.Time
+		}
+		if o := record.Failure; o != nil {
+			s.LastBackup.Problem = o.Error
+		}
+	}
 	s.Judge()
 	return s, nil
 }

@@ -71,6 +71,10 @@ var forbidden = []edge{
 	{From: "control", To: "store", Why: "the door of commands knows no command"},
 	{From: "control", To: "apiserver", Why: "the door of commands knows no command"},
 
+	{From: "membership", To: "registry", Why: "who is a master is the store's business, not that of what is in it"},
+	{From: "membership", To: "apiserver", Why: "imports go downward"},
+	{From: "membership", To: "master", Why: "imports go downward"},
+
 	{From: "simulate", To: "master", Why: "nodes speak the public API"},
 	{From: "simulate", To: "apiserver", Why: "nodes speak the public API"},
 	{From: "simulate", To: "registry", Why: "nodes speak the public API"},
