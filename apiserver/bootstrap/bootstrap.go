@@ -39,7 +39,7 @@ type Options struct {
 	ClientCA, FrontProxyCA []byte
 	// FrontProxyNames are the common names that a trusted proxy's certificate may have.
 	FrontProxyNames []string
-	// Joining says who may become a master; the zero value nobody.
+	// Joining says who may become a master; empty for nobody.
 	Joining Joining
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time

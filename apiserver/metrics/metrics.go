@@ -57,9 +57,9 @@ type Metrics struct {
 	terms          *prometheus.CounterVec
 	tlsErrors      prometheus.Counter
 	schedulers     schedulers
+	certificates   *certificates
 	// Backups are told of scheduled backups.
-	Backups      *Backups
-	certificates *certificates
+	Backups *Backups
 }
 
 // New makes Metrics.
@@ -86,8 +86,8 @@ func New(o Options) *Metrics {
 	}
 	m.requests.init(o.Kinds)
 	m.schedulers.init()
-	m.Backups = newBackups()
 	m.certificates = newCertificates(o.Certificates)
+	m.Backups = newBackups()
 	collectors := append(m.requests.collectors(), m.schedulers.collectors()...)
 	collectors = append(collectors, m.watchEvents, m.watchSizes, m.storeDuration, m.storeRequests, m.storeErrors,
 		m.health, m.healthTotal, m.leader, m.slowRenewals, m.terms, m.tlsErrors, m.certificates, buildInfo(o.Version), &pulled{o}, m.Backups)
