@@ -66,8 +66,8 @@ func (d *slowDisk) Fsync(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 // TestSlowDisk makes the disk of the leader, and then of a follower, slow. Nothing is lost; with a follower on a slow disk
 // the others go on.
 func TestSlowDisk(t *testing.T) {
-	if !process.Isolated() {
-		t.Log("nothing can be mounted without namespaces")
+	t.Parallel()
+	if !isolated(t) {
 		return
 	}
 	m, err := process.NewMasters(binary, t.TempDir(), 3, noAgents)
@@ -108,8 +108,8 @@ func TestSlowDisk(t *testing.T) {
 
 // TestFullDisk fills the disk of one master. The others go on; it says why it cannot, and goes on once there is space.
 func TestFullDisk(t *testing.T) {
-	if !process.Isolated() {
-		t.Log("nothing can be mounted without namespaces")
+	t.Parallel()
+	if !isolated(t) {
 		return
 	}
 	m := masters(t, 3)

@@ -59,14 +59,18 @@ func measure(since time.Time, do func() error) outage {
 // TestFailover kills a random master of three, again and again under load, and measures how long it takes until a write
 // is acknowledged, a pod is bound, and a ReplicaSet has its pod.
 func TestFailover(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
 	m := masters(t, 3)
 	addNode(t, m)
 	l := startLoad(t, m)
 	random := rand.New(rand.NewSource(*seed))
-	var writes, binding, replicating outages
+	var writes, leaderless, binding, replicating outages
 	for round := range *rounds {
 		l.progress(30 + random.Intn(100))
 		victim := m.All[random.Intn(len(m.All))]
+		led, _ := leader(t, m)
 		var others []*kubernetes.Clientset
 		for _, one := range m.All {
 			if one != victim {
@@ -85,12 +89,15 @@ func TestFailover(t *testing.T) {
 			controllers = measure(killed, func() error { return replicated(others, fmt.Sprintf("set-%d", round)) })
 		})
 		writes = append(writes, p.outage(t, killed))
+		if victim == led {
+			leaderless = append(leaderless, writes[round])
+		}
 		both.Wait()
 		if err := errors.Join(scheduler.err, controllers.err); err != nil {
 			t.Fatal(err)
 		}
 		binding, replicating = append(binding, scheduler.took), append(replicating, controllers.took)
-		t.Logf("round %d, %s killed: writes %s, pod bound %s, ReplicaSet acted on %s", round, victim.Host.Name,
+		t.Logf("round %d, %s killed (leader: %t): writes %s, pod bound %s, ReplicaSet acted on %s", round, victim.Host.Name, victim == led,
 			writes[round].Round(time.Millisecond), scheduler.took.Round(time.Millisecond), controllers.took.Round(time.Millisecond))
 		if err := victim.Restart(); err != nil {
 			t.Fatal(err)
@@ -99,6 +106,9 @@ func TestFailover(t *testing.T) {
 	}
 	l.verify()
 	t.Logf("outage of writes over %d kills: %s", *rounds, writes)
+	if len(leaderless) > 0 {
+		t.Logf("… over the %d kills of the leader: %s", len(leaderless), leaderless)
+	}
 	t.Logf("until a pod created after the kill is bound: %s", binding)
 	t.Logf("until a ReplicaSet created after the kill has its pod: %s", replicating)
 	allowed := time.Duration(1)

@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	rounds   = flag.Int("rounds", 6, "how often the kill tests kill a master")
+	rounds   = flag.Int("rounds", 4, "how often the kill tests kill a master")
 	seed     = flag.Int64("seed", 1, "seed of the tests' choices")
 	long     = flag.Bool("long", false, "run the long form: also what needs a build of its own or a long time")
 	duration = flag.Duration("duration", 0, "how long one harm follows the other in the soak test")

@@ -29,6 +29,16 @@ func masters(t *testing.T, count int, args ...string) *process.Masters {
 	return m
 }
 
+// isolated tells whether there are namespaces for the hosts of a group, and says so if not: a master does not join another
+// at an address of the loopback interface.
+func isolated(t *testing.T) bool {
+	t.Helper()
+	if !process.Isolated() {
+		t.Log("left out: there are no namespaces for hosts")
+	}
+	return process.Isolated()
+}
+
 // awaitReady waits until all living masters are ready.
 func awaitReady(t *testing.T, m *process.Masters) {
 	t.Helper()
@@ -60,6 +70,7 @@ func connectAll(t *testing.T, m *process.Masters) []*kubernetes.Clientset {
 
 // TestOne kills the only master under load: the base of comparison for groups.
 func TestOne(t *testing.T) {
+	t.Parallel()
 	m := masters(t, 1)
 	l := startLoad(t, m)
 	for range 2 {
@@ -76,14 +87,12 @@ func TestOne(t *testing.T) {
 // harm is what can happen to a group of three. It has been undone when do returns.
 type harm struct {
 	name string
-	// parts tells that hosts lose packets, which needs namespaces.
-	parts bool
-	do    func(t *testing.T, m *process.Masters, l *load)
+	do   func(t *testing.T, m *process.Masters, l *load)
 }
 
 // harms are tried one by one in TestGroup and at random in TestSoak.
 var harms = []harm{
-	{"each is killed", false, func(t *testing.T, m *process.Masters, l *load) {
+	{"each is killed", func(t *testing.T, m *process.Masters, l *load) {
 		for _, one := range m.All {
 			one.Kill()
 			l.progress(50)
@@ -93,8 +102,9 @@ var harms = []harm{
 			l.progress(50)
 		}
 	}},
-	{"each is frozen", false, func(t *testing.T, m *process.Masters, l *load) {
-		for _, one := range m.All {
+	{"the leader and another are frozen, one after the other", func(t *testing.T, m *process.Masters, l *load) {
+		leads, others := leader(t, m)
+		for _, one := range []*process.Master{leads, others[0]} {
 			if err := one.Freeze(); err != nil {
 				t.Fatal(err)
 			}
@@ -105,8 +115,9 @@ var harms = []harm{
 			l.progress(50)
 		}
 	}},
-	{"each is cut off", true, func(t *testing.T, m *process.Masters, l *load) {
-		for _, one := range m.All {
+	{"the leader and another are cut off, one after the other", func(t *testing.T, m *process.Masters, l *load) {
+		leads, others := leader(t, m)
+		for _, one := range []*process.Master{leads, others[0]} {
 			if err := m.Network.Part(one.Host); err != nil {
 				t.Fatal(err)
 			}
@@ -115,7 +126,7 @@ var harms = []harm{
 			l.progress(50)
 		}
 	}},
-	{"all are apart", true, func(t *testing.T, m *process.Masters, l *load) {
+	{"all are apart", func(t *testing.T, m *process.Masters, l *load) {
 		for i, one := range m.All {
 			for _, other := range m.All[:i] {
 				cut(t, m, one, other)
@@ -126,8 +137,9 @@ var harms = []harm{
 		heal(t, m)
 		l.progress(50)
 	}},
-	{"each is deaf", true, func(t *testing.T, m *process.Masters, l *load) { // it is heard and hears nothing
-		for _, one := range m.All {
+	{"the leader and another are heard and hear nothing", func(t *testing.T, m *process.Masters, l *load) {
+		leads, others := leader(t, m)
+		for _, one := range []*process.Master{leads, others[0]} {
 			for _, other := range m.All {
 				if other != one {
 					cut(t, m, other, one)
@@ -138,7 +150,7 @@ var harms = []harm{
 			l.progress(50)
 		}
 	}},
-	{"each link is dead in one direction", true, func(t *testing.T, m *process.Masters, l *load) {
+	{"each link is dead in one direction", func(t *testing.T, m *process.Masters, l *load) {
 		for i, one := range m.All {
 			cut(t, m, one, m.All[(i+1)%len(m.All)])
 			l.progress(30)
@@ -146,7 +158,7 @@ var harms = []harm{
 			l.progress(30)
 		}
 	}},
-	{"each is restarted", false, func(t *testing.T, m *process.Masters, l *load) {
+	{"each is restarted", func(t *testing.T, m *process.Masters, l *load) {
 		for _, one := range m.All {
 			if code, err := one.Stop(patience); err != nil || code != 0 {
 				t.Fatalf("exit code %d: %v\n%s", code, err, one.Log)
@@ -158,7 +170,7 @@ var harms = []harm{
 			l.progress(30)
 		}
 	}},
-	{"all are killed", false, func(t *testing.T, m *process.Masters, l *load) {
+	{"all are killed", func(t *testing.T, m *process.Masters, l *load) {
 		for _, one := range m.All {
 			one.Kill()
 		}
@@ -178,13 +190,13 @@ var harms = []harm{
 
 // TestGroup does to a group of three what it can suffer, under load.
 func TestGroup(t *testing.T) {
+	t.Parallel()
+	if !isolated(t) {
+		return
+	}
 	m := masters(t, 3)
 	for _, h := range harms {
 		t.Run(h.name, func(t *testing.T) {
-			if h.parts && !process.Isolated() {
-				t.Log("hosts cannot be parted without namespaces")
-				return
-			}
 			l := startLoad(t, m)
 			l.progress(30)
 			begun := time.Now()

@@ -19,6 +19,7 @@ import (
 // TestNodeLost cuts a node off: its pods are evicted and run again elsewhere. Then it comes back, ends what it still had,
 // and takes pods again.
 func TestNodeLost(t *testing.T) {
+	t.Parallel()
 	const replicas = 6
 	ctx := context.Background()
 	m, err := wheelhouse.Start(ctx, wheelhouse.Options{SimulateNodes: 3, Configure: func(c *master.Config) {

@@ -24,7 +24,6 @@ type Masters struct {
 
 	binary, dir string
 	args        []string
-	shared      bool // they share a store and need not join
 }
 
 // Master is one of them; it may have been killed.
@@ -47,10 +46,14 @@ func NewMasters(binary, dir string, hosts int, args ...string) (*Masters, error)
 	return &Masters{Network: network, binary: binary, dir: dir, args: args}, nil
 }
 
-// NewLocalMasters is NewMasters with addresses of the loopback interface for hosts, for masters that share a store on this
-// machine: none is joined to another.
-func NewLocalMasters(binary, dir string, hosts int, args ...string) *Masters {
-	return &Masters{Network: newLocalNetwork(hosts), binary: binary, dir: dir, args: args, shared: true}
+// NewLocalMasters is NewMasters for masters that share a store which serves on this machine's loopback interface: their
+// addresses are on it too.
+func NewLocalMasters(binary, dir string, hosts int, args ...string) (*Masters, error) {
+	network, err := newLocalNetwork(hosts)
+	if err != nil {
+		return nil, err
+	}
+	return &Masters{Network: network, binary: binary, dir: dir, args: args}, nil
 }
 
 // StartMasters starts the first master and lets others join it until there are count.
@@ -123,7 +126,7 @@ func (m *Masters) Add() (*Master, error) {
 // Start starts a master that Next has given.
 func (m *Masters) Start(next *Master) error {
 	var join []string
-	if len(m.All) > 0 && !m.shared {
+	if len(m.All) > 0 {
 		var err error
 		if join, err = m.JoinArgs(); err != nil {
 			return err

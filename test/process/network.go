@@ -36,7 +36,7 @@ var networks atomic.Int32
 // NewNetwork makes a network of some hosts.
 func NewNetwork(hosts int) (*Network, error) {
 	if !Isolated() {
-		return newLocalNetwork(hosts), nil
+		return newLocalNetwork(hosts)
 	}
 	number := networks.Add(1)
 	n := &Network{}
@@ -51,15 +51,22 @@ func NewNetwork(hosts int) (*Network, error) {
 	return n, nil
 }
 
-// newLocalNetwork gives each host an address of the loopback interface.
-func newLocalNetwork(hosts int) *Network {
+// newLocalNetwork gives each host an address of the loopback interface: in a program of its own network one that does not
+// look like it, since masters do not advertise 127.0.0.1 and its like.
+func newLocalNetwork(hosts int) (*Network, error) {
 	number := networks.Add(1)
 	n := &Network{}
 	for i := range hosts {
-		address := fmt.Sprintf("127.%d.%d.%d", 1+os.Getpid()%250, number, i+1)
-		n.Hosts = append(n.Hosts, &Host{Name: fmt.Sprintf("n%dh%d", number, i+1), Address: address})
+		h := &Host{Name: fmt.Sprintf("n%dh%d", number, i+1), Address: fmt.Sprintf("127.%d.%d.%d", 1+os.Getpid()%250, number, i+1)}
+		if Isolated() {
+			h.Address = fmt.Sprintf("10.214.%d.%d", number, i+1)
+			if err := ip("addr", "add", h.Address+"/32", "dev", "lo"); err != nil {
+				return nil, err
+			}
+		}
+		n.Hosts = append(n.Hosts, h)
 	}
-	return n
+	return n, nil
 }
 
 // attach makes the host's namespace with one interface, behind which the program is the gateway.

@@ -101,7 +101,10 @@ func (l Launch) Begin() (*Server, error) {
 	if l.Host == nil {
 		args = append(args, "--bind-address", "127.0.0.1")
 	} else {
-		args = append(args, "--bind-address", l.Host.Address, "--advertise-address", l.Host.Address)
+		args = append(args, "--bind-address", l.Host.Address)
+		if !strings.HasPrefix(l.Host.Address, "127.") {
+			args = append(args, "--advertise-address", l.Host.Address)
+		}
 	}
 	s := &Server{Log: new(Log), dir: l.Dir, cmd: exec.Command(l.Binary, append(args, l.Args...)...), exited: make(chan struct{})}
 	s.cmd.Stderr = s.Log
