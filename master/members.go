@@ -246,6 +246,7 @@ func (m *Master) watchMembership(ctx context.Context) error {
 	defer tending.Wait()
 	defer cancel()
 	tending.Go(func() { m.group.Tend(ctx) })
+	tending.Go(func() { m.settlePeer(ctx) })
 	select {
 	case <-m.member.Removed():
 		return fmt.Errorf("%w (%s)", errRemoved, m.config.DataDir)
@@ -267,16 +268,28 @@ func (m *Master) memberOptions(o *etcd.Options) error {
 	return err
 }
 
+// settlePause is the time between two attempts to tell the others a new address.
+const settlePause = 5 * time.Second
+
 // settlePeer tells the others where this member is reached, if that has changed since its last start.
-func (m *Master) settlePeer(ctx context.Context) error {
-	if m.member == nil || !m.member.Grouped() {
-		return nil
+func (m *Master) settlePeer(ctx context.Context) {
+	for said := ""; m.member.Grouped(); {
+		p, err := m.etcdPeer()
+		if err == nil {
+			err = m.member.SetPeerURL(ctx, p.URL)
+		}
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if said != err.Error() {
+			said = err.Error()
+			m.config.Log("%v", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(settlePause):
+		}
 	}
-	p, err := m.etcdPeer()
-	if err != nil {
-		return err
-	}
-	return m.member.SetPeerURL(ctx, p.URL)
 }
 
 // certificate shows masters, and who wants to become one, the certificate that the authority issued and the authority's

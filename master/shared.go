@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"os"
@@ -43,6 +44,9 @@ func (m *Master) share(ctx context.Context) error {
 	others, err := m.recorded(ctx)
 	if err != nil {
 		return err
+	}
+	if m.joining != nil && !slices.ContainsFunc(others, func(o membership.Master) bool { return o.Name == m.joining.grant.Master }) {
+		return fmt.Errorf("the store that this master has come to is not that of %s: with an etcd of its own, --etcd-servers and --etcd-prefix must be those of the other masters", m.joining.grant.Server)
 	}
 	m.shares.Masters = func() []membership.Master { return others }
 	if err := m.shares.CatchUp(ctx); err != nil {

@@ -32,6 +32,7 @@ const (
 type Members interface {
 	ID() uint64
 	Leader() uint64
+	Grouped() bool
 	Active(id uint64) time.Time
 	Members(ctx context.Context) ([]etcd.Member, error)
 	AddLearner(ctx context.Context, peerURL string) (etcd.Member, error)
@@ -334,7 +335,7 @@ func (g *Group) Tend(ctx context.Context) {
 }
 
 func (g *Group) tend(ctx context.Context, unstarted map[uint64]time.Time) (time.Duration, error) {
-	if g.Members.Leader() != g.Members.ID() {
+	if !g.Members.Grouped() || g.Members.Leader() != g.Members.ID() {
 		clear(unstarted)
 		return tendIdle, nil
 	}

@@ -1,6 +1,7 @@
 package masters
 
 import (
+	"net"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -64,7 +65,29 @@ func TestMembership(t *testing.T) {
 		t.Errorf("nothing is said about --join:\n%s", fresh.Log)
 	}
 	fresh.write("after-a-restart")
+
+	// A master that is reached elsewhere after a restart tells the others.
+	fresh.Kill()
+	port := freePort(t)
+	fresh = fresh.again("--peer-port", port)
+	eventually(t, "the others know the new address", func() bool {
+		return a.members()[fresh.name()].PeerURL == "https://127.0.0.1:"+port
+	})
 	a.must("defragment")
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
 
 func hashOf(t *testing.T, m *master) string {
