@@ -18,6 +18,9 @@ var (
 	duration = flag.Duration("duration", 0, "how long one harm follows the other in the soak test")
 )
 
+// sideBySide is how many tests run at the same time: most of their time they wait for masters to find out what happened.
+const sideBySide = "4"
+
 // patience is how long a test waits for what must happen.
 const patience = 60 * time.Second
 
@@ -69,6 +72,9 @@ func run(m *testing.M) (int, error) {
 	}
 	if code, done, err := process.Isolate(env...); done || err != nil {
 		return code, err
+	}
+	if err := flag.Set("test.parallel", sideBySide); err != nil {
+		return 1, err
 	}
 	return m.Run(), nil
 }
