@@ -50,7 +50,10 @@ func BackupReader(prefix string, keys map[string][]byte) (backup.Reader, error) 
 	if err := os.WriteFile(file, config, 0o600); err != nil {
 		return nil, err
 	}
-	r.encryption, err = encryption.New(context.Background(), encryption.Options{Kinds: kinds(), File: file, ID: "backup",
+	// Nothing is read with the plugins, whose connections end with this.
+	life, end := context.WithCancel(context.Background())
+	defer end()
+	r.encryption, err = encryption.New(life, encryption.Options{Kinds: kinds(), File: file, ID: "backup",
 		RealKey: func(key string) string { return prefix + strings.TrimPrefix(key, registry.Root) }})
 	return r, err
 }

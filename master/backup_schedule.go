@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -27,8 +28,18 @@ func (b *Backups) check(dataDir string) error {
 	if b.Schedule == "" {
 		return nil
 	}
-	if _, err := cron.ParseStandard(b.Schedule); err != nil {
+	schedule, err := cron.ParseStandard(b.Schedule)
+	if err != nil {
 		return fmt.Errorf("--backup-schedule %q is no schedule: give five fields (0 3 * * *), @daily or @every 6h: %w", b.Schedule, err)
+	}
+	if every, ok := strings.CutPrefix(b.Schedule, "@every "); ok {
+		// What is shorter is taken for a second by cron.
+		if d, err := time.ParseDuration(every); err == nil && d < time.Second {
+			return fmt.Errorf("--backup-schedule %q: give a second or more, such as @every 6h", b.Schedule)
+		}
+	}
+	if schedule.Next(time.Now()).IsZero() {
+		return fmt.Errorf("--backup-schedule %q: that day never comes", b.Schedule)
 	}
 	switch {
 	case dataDir == "":
@@ -81,6 +92,9 @@ type keeper struct {
 	// retry is when a backup that failed is tried again; zero without a failure.
 	retry    time.Time
 	failures int
+	// made is a backup that a try has brought only to the vaults in have; nil without one.
+	made *backup.Manifest
+	have []backup.Vault
 }
 
 // step makes a backup if one is due, and tells after what time to look again.
@@ -93,6 +107,7 @@ func (k *keeper) step(ctx context.Context) time.Duration {
 		}
 		k.load(record, now)
 	}
+	k.setBack(now)
 	if due := k.due(); now.Before(due) {
 		return due.Sub(now)
 	}
@@ -110,10 +125,21 @@ func (k *keeper) due() time.Time {
 	return due
 }
 
+// setBack goes on from the present when the clock was set back, or the schedule would rest until the former time comes again.
+func (k *keeper) setBack(now time.Time) {
+	if k.served.After(now) {
+		k.served = now
+	}
+	if k.retry.After(now.Add(backupRetryMax)) {
+		k.retry = now
+	}
+}
+
 // ended goes on from a backup that was begun at a time.
 func (k *keeper) ended(begun time.Time, err error) {
 	if err == nil {
 		k.served, k.retry, k.failures = begun, time.Time{}, 0
+		k.made, k.have = nil, nil
 		return
 	}
 	k.retry = begun.Add(min(backupRetryMin<<min(k.failures, 10), backupRetryMax))
@@ -135,12 +161,29 @@ func (k *keeper) load(record *backup.Record, now time.Time) {
 	}
 }
 
+// make makes a backup in all vaults. Of one that only some vaults have taken, further tries bring copies to the others, until the
+// schedule asks for the next: a new one with each try would have the retention drop the good ones of the days before.
+func (k *keeper) make(ctx context.Context, from backup.Source, now time.Time) (*backup.Manifest, []backup.Vault, error) {
+	b := &k.m.config.Backups
+	if k.made != nil && now.Before(k.schedule.Next(k.made.Time)) {
+		have, err := backup.Complete(ctx, k.made, k.have, b.Vaults, nil)
+		if !errors.Is(err, backup.ErrNotFound) {
+			k.have = have
+			return k.made, have, err
+		}
+		// Somebody has removed it.
+	}
+	var err error
+	k.made, k.have, err = backup.CreateIn(ctx, from, b.Vaults, backup.CreateOptions{
+		Lock: b.Lock, WithoutKeys: b.WithoutKeys, Reader: BackupReader, Temporary: k.m.config.DataDir,
+	})
+	return k.made, k.have, err
+}
+
 // run makes one backup in all vaults, and then removes what the retention does not want.
 func (k *keeper) run(ctx context.Context, now time.Time) error {
-	m, b := k.m, &k.m.config.Backups
-	manifest, have, err := backup.CreateIn(ctx, (*backupSource)(m), b.Vaults, backup.CreateOptions{
-		Lock: b.Lock, WithoutKeys: b.WithoutKeys, Reader: BackupReader, Temporary: m.config.DataDir,
-	})
+	m := k.m
+	manifest, have, err := k.make(ctx, (*backupSource)(m), now)
 	if ctx.Err() != nil {
 		return ctx.Err() // the next leader makes it
 	}

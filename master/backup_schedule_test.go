@@ -1,11 +1,19 @@
 package master
 
 import (
+	"context"
 	"errors"
+	"io"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/robfig/cron/v3"
+
+	"github.com/wheelhouse-k8s/wheelhouse/registry"
+	"github.com/wheelhouse-k8s/wheelhouse/store/backup"
+	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
 )
 
 // TestDue goes through the days of a daily backup: on time, missed for days, failing, and well again.
@@ -48,9 +56,109 @@ func TestBackupsCheck(t *testing.T) {
 	if err := (&Backups{}).check(""); err != nil {
 		t.Error(err)
 	}
-	for _, b := range []Backups{{Schedule: "often"}, {Schedule: "@daily"}} {
-		if err := b.check("/data"); err == nil {
-			t.Errorf("%+v is accepted", b)
+	if err := (&Backups{Schedule: "@daily"}).check("/data"); err == nil {
+		t.Error("a schedule without a place is accepted")
+	}
+	place, err := backup.NewFolder(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for schedule, good := range map[string]bool{
+		"often": false, "@daily": true, "@every 6h": true, "@every 0s": false, "@every -1h": false, "0 3 30 2 *": false, "0 3 29 2 *": true,
+	} {
+		b := Backups{Schedule: schedule, Vaults: []backup.Vault{place}, WithoutKeys: true}
+		if err := b.check("/data"); (err == nil) != good {
+			t.Errorf("%q: %v", schedule, err)
 		}
+	}
+}
+
+// TestSetBack: a clock that was ahead and is set right does not stop the schedule.
+func TestSetBack(t *testing.T) {
+	schedule, err := cron.ParseStandard("0 3 * * *")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.Local)
+	k := &keeper{schedule: schedule, served: now.AddDate(1, 0, 0), retry: now.AddDate(1, 0, 0)}
+	k.setBack(now)
+	if due := k.due(); due.After(now.Add(24 * time.Hour)) {
+		t.Errorf("due %v", due)
+	}
+}
+
+// stored is a source over a member.
+type stored struct {
+	backup.Source // for what is not asked here
+	member        *etcd.Embedded
+}
+
+func (s stored) Origin(context.Context) (backup.Origin, error) {
+	return backup.Origin{Cluster: "one", Version: "v1.37.2", Prefix: registry.Root}, nil
+}
+
+func (s stored) Snapshot(ctx context.Context) (io.ReadCloser, int64, error) {
+	return s.member.Snapshot(ctx)
+}
+
+func (s stored) Count(context.Context, backup.Census) (backup.Counted, error) {
+	return backup.Counted{Known: true, Objects: 1}, nil
+}
+
+// TestPartlyDone: while one vault takes nothing, the tries do not fill the other with new backups, which would drive out the old
+// ones; when it takes something again it gets a copy.
+func TestPartlyDone(t *testing.T) {
+	member, err := etcd.Open(t.Context(), etcd.Options{Dir: filepath.Join(t.TempDir(), "etcd"), CompactionInterval: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer member.Close()
+	if _, err := member.Create(t.Context(), registry.Root+"configmaps/default/c", []byte(`{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"c"}}`), 0); err != nil {
+		t.Fatal(err)
+	}
+	dirs := []string{filepath.Join(t.TempDir(), "works"), filepath.Join(t.TempDir(), "fails")}
+	var vaults []backup.Vault
+	for _, dir := range dirs {
+		v, err := backup.NewFolder(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		vaults = append(vaults, v)
+	}
+	if err := os.WriteFile(dirs[1], nil, 0o600); err != nil { // no folder
+		t.Fatal(err)
+	}
+	schedule, err := cron.ParseStandard("@daily")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &keeper{m: &Master{config: Config{DataDir: t.TempDir(), Backups: Backups{Vaults: vaults, WithoutKeys: true}}}, schedule: schedule}
+	begun := time.Now()
+	first := ""
+	for n := range 4 {
+		if n == 3 {
+			if err := os.Remove(dirs[1]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m, have, err := k.make(t.Context(), stored{member: member}, begun)
+		if m == nil {
+			t.Fatal(err)
+		}
+		if n == 0 {
+			first = m.Name
+		}
+		if works := n == 3; m.Name != first || (err == nil) != works || len(have) != map[bool]int{false: 1, true: 2}[works] {
+			t.Fatalf("try %d: %s in %v: %v", n, m.Name, have, err)
+		}
+	}
+	for _, v := range vaults {
+		if all, err := backup.List(t.Context(), v); err != nil || len(all) != 1 || all[0].State != backup.Good {
+			t.Errorf("%s holds %+v: %v", v, all, err)
+		}
+	}
+	// The next time of the schedule asks for a new one.
+	if m, _, err := k.make(t.Context(), stored{member: member}, begun.AddDate(0, 0, 1)); err != nil || m.Name == first {
+		t.Errorf("the next day: %+v, %v", m, err)
 	}
 }

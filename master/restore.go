@@ -197,7 +197,7 @@ func (p *placement) take(replace bool) (release func(), err error) {
 	if p.old && !replace && !interrupted {
 		return nil, fmt.Errorf("the data folder %s is not empty: choose another with --data-dir, or give --replace, which moves what is in it aside", p.dir)
 	}
-	if p.inside, err = mounted(p.dir); err != nil {
+	if p.inside, err = p.mounts(entries); err != nil {
 		return nil, err
 	}
 	// Not by lock: what is in the folder need not be ours, and an interrupted restore is no obstacle here.
@@ -214,6 +214,29 @@ func (p *placement) take(replace bool) (release func(), err error) {
 
 // passive are entries of a data folder that a restore leaves where they are; a folder with nothing else is empty.
 var passive = map[string]bool{"lock": true, "lost+found": true, "backups": true}
+
+// mounts tells whether what is in the data folder must be moved one by one, since the folder, or that of the backups in it, is a
+// file system of its own. Other data that is one cannot be moved aside, and would cover the new data when it is mounted again.
+func (p *placement) mounts(entries []fs.DirEntry) (inside bool, err error) {
+	if inside, err = mounted(p.dir); err != nil {
+		return false, err
+	}
+	for _, e := range entries {
+		if !e.IsDir() || e.Name() == "lost+found" {
+			continue
+		}
+		path := filepath.Join(p.dir, e.Name())
+		own, err := mounted(path)
+		switch {
+		case err != nil:
+			return false, err
+		case own && !passive[e.Name()]:
+			return false, fmt.Errorf("%s is a file system of its own, which a restore cannot move aside: unmount it first, or choose another --data-dir", path)
+		}
+		inside = inside || own
+	}
+	return inside, nil
+}
 
 // mounted tells whether a folder is the root of a file system.
 func mounted(dir string) (bool, error) {
@@ -251,7 +274,13 @@ func escape(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
-func (p *placement) undo() error { return os.RemoveAll(p.next) }
+// undo removes the new data, unless it is in place.
+func (p *placement) undo() error {
+	if p.next == "" {
+		return nil
+	}
+	return os.RemoveAll(p.next)
+}
 
 // swap puts the new data in place, durably.
 func (p *placement) swap() (moved string, err error) {
@@ -269,21 +298,29 @@ func (p *placement) swap() (moved string, err error) {
 	if err != nil {
 		return "", err
 	}
+	// The new data gets the name that the old will have before the two change places: what an interrupted restore leaves under the
+	// name of p.next is removed, and must never be the old data.
+	moved = p.dir + movedSuffix + p.stamp
+	if err := os.Rename(p.next, moved); err != nil {
+		return "", err
+	}
+	p.next = moved
+	if err := syncFolder(parent); err != nil {
+		return "", err
+	}
 	// Both names change at once: at no time is there an empty place on which a master would start a new cluster.
-	if err := unix.Renameat2(unix.AT_FDCWD, p.next, unix.AT_FDCWD, p.dir, unix.RENAME_EXCHANGE); err != nil {
+	if err := unix.Renameat2(unix.AT_FDCWD, moved, unix.AT_FDCWD, p.dir, unix.RENAME_EXCHANGE); err != nil {
 		return "", fmt.Errorf("the new data cannot take the place of %s: %w", p.dir, err)
 	}
-	moved = p.dir + movedSuffix + p.stamp
-	if err := errors.Join(os.Rename(p.next, moved), syncFolder(parent)); err != nil {
-		return p.next, err
+	p.next = "" // from here on it is the old data that is aside
+	err = errors.Join(syncFolder(parent), rename(filepath.Join(moved, "backups"), filepath.Join(p.dir, "backups")), syncFolder(p.dir))
+	if err != nil {
+		return moved, fmt.Errorf("the new data is in place and the old in %s, but: %w", moved, err)
 	}
-	if err := rename(filepath.Join(moved, "backups"), filepath.Join(p.dir, "backups")); err != nil {
-		return moved, err
+	if !p.old && os.Remove(filepath.Join(moved, "lock")) == nil && os.Remove(moved) == nil {
+		moved = ""
 	}
-	if !p.old {
-		return "", os.RemoveAll(moved)
-	}
-	return moved, syncFolder(p.dir)
+	return moved, nil
 }
 
 // rename moves what there is.

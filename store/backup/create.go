@@ -262,6 +262,9 @@ func (m *Manifest) content(ctx context.Context, v Vault, r Reader, temporary str
 	return contentOf(ctx, file, r, progress)
 }
 
+// temporaryPrefix begins the names of files that a crash may leave behind; in its data folder a master removes them at the start.
+const temporaryPrefix = ".new-"
+
 // fetch gives a path of the snapshot on this machine, whose hash has been checked.
 func (m *Manifest) fetch(ctx context.Context, v Vault, temporary string, progress Progress) (file string, release func(), err error) {
 	r, size, err := v.Open(ctx, m.Name, SnapshotFile)
@@ -273,7 +276,7 @@ func (m *Manifest) fetch(ctx context.Context, v Vault, temporary string, progres
 	release = func() {}
 	to := io.Discard
 	if file = v.Path(m.Name, SnapshotFile); file == "" {
-		f, err := os.CreateTemp(temporary, "wheelhouse-snapshot-*")
+		f, err := os.CreateTemp(temporary, temporaryPrefix+"wheelhouse-snapshot-*")
 		if err != nil {
 			return "", nil, fmt.Errorf("the snapshot needs a place on this machine while it is read: %w", err)
 		}

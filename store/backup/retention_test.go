@@ -17,7 +17,7 @@ func TestParseRetention(t *testing.T) {
 			t.Errorf("%q: %+v, %v", text, got, err)
 		}
 	}
-	for _, text := range []string{"0", "-1", "seven", "14d,7d", "3,4", "keep=", "-3d", "0h"} {
+	for _, text := range []string{"0", "-1", "seven", "14d,7d", "3,4", "keep=", "-3d", "0h", "999999d", "99999w"} {
 		if got, err := ParseRetention(text); err == nil {
 			t.Errorf("%q: %+v", text, got)
 		}
@@ -111,6 +111,11 @@ func TestPrune(t *testing.T) {
 		all := list(t, v)
 		if len(removed) != 1 || removed[0].Name != names[0] || len(all) != 2 || all[0].State != Good || all[1].State != Damaged {
 			t.Fatalf("removed %v, left %+v", removed, all)
+		}
+		// The newest by its name is of a clock that was ahead: the one that was just made stays.
+		removed, err = Prune(t.Context(), v, PruneOptions{Retention: Retention{Last: 1}, Trusted: create(t, c, v, lock).Name})
+		if left := list(t, v); err != nil || len(removed) != 0 || len(left) != 3 {
+			t.Fatalf("removed %v, left %+v: %v", removed, left, err)
 		}
 		if other, err := Prune(t.Context(), v, PruneOptions{Retention: Retention{Last: 1}, Cluster: "two"}); err != nil || len(other) != 0 {
 			t.Fatalf("another cluster's were pruned: %v, %v", other, err)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -138,6 +139,10 @@ func (l *Lock) open(sealed []byte) (map[string][]byte, error) {
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%w: the sealed keys cannot be read: %v", ErrDamaged, err)
+		}
+		// Anyone who knows the recipient can seal: the names must not lead elsewhere.
+		if !filepath.IsLocal(h.Name) {
+			return nil, fmt.Errorf("%w: the sealed keys hold a file outside of their folder: %q", ErrDamaged, h.Name)
 		}
 		if files[h.Name], err = io.ReadAll(io.LimitReader(t, keysMax)); err != nil {
 			return nil, fmt.Errorf("%w: the sealed keys cannot be read: %v", ErrDamaged, err)
