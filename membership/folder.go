@@ -50,9 +50,14 @@ var kept = map[string]bool{"lock": true, "identity": true, MarkName: true, "lost
 
 // NewMark writes the mark into a data folder; others are folders outside it that are written too.
 func NewMark(dir string, others ...string) (*Mark, error) {
-	m := &Mark{file: filepath.Join(dir, MarkName), Folders: append([]string{dir}, others...)}
-	for _, folder := range m.Folders {
-		err := walk(folder, func(path string) error {
+	m := &Mark{file: filepath.Join(dir, MarkName)}
+	for _, folder := range append([]string{dir}, others...) {
+		folder, err := filepath.Abs(folder) // the next start may be in another folder
+		if err != nil {
+			return nil, err
+		}
+		m.Folders = append(m.Folders, folder)
+		err = walk(folder, func(path string) error {
 			m.Had = append(m.Had, path)
 			return nil
 		})

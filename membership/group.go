@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	// startWait is how long a learner may take from its grant to its start; then it is removed.
+	// startWait is how long a learner may take from its grant to its start without being connected; then it is removed.
 	startWait = 2 * time.Minute
 	// tendLearners is how often the leader looks whether a learner can be promoted, and tendIdle how often it looks for one.
 	tendLearners = 300 * time.Millisecond
@@ -174,6 +174,12 @@ func (g *Group) add(ctx context.Context, grant *Grant, replace []uint64, r *Requ
 	members, err := g.Members.Members(ctx)
 	if err != nil {
 		return errors.Join(err, g.Members.Remove(context.WithoutCancel(ctx), added.ID))
+	}
+	for _, m := range members { // another master may have let somebody in at the same time
+		if m.Learner && m.Name == "" && m.ID != added.ID {
+			err := g.Members.Remove(context.WithoutCancel(ctx), added.ID)
+			return errors.Join(busy("another master is joining (%s): try again when it has", m.PeerURL), err)
+		}
 	}
 	grant.Member, grant.Cluster = added.ID, map[string]string{}
 	for _, m := range members {
@@ -356,7 +362,7 @@ func (g *Group) tend(ctx context.Context, unstarted map[uint64]time.Time) (time.
 			delete(unstarted, m.ID)
 			pause = tendLearners
 			continue
-		case unstarted[m.ID].IsZero():
+		case unstarted[m.ID].IsZero(), m.Active: // one that is connected may be reading a large database
 			unstarted[m.ID] = state.Now
 		case state.Now.Sub(unstarted[m.ID]) > startWait:
 			g.Log("the master that was to join at %s did not start and is forgotten", m.PeerURL)

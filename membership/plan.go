@@ -181,7 +181,7 @@ func minorOf(version string) (major, minor int, ok bool) {
 
 func checkPeerURL(text string) error {
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.Port() == "" || u.Path != "" {
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.Port() == "" || text != "https://"+u.Host {
 		return conflict("%q is no address for other masters: it must be https://host:port", text)
 	}
 	return nil
