@@ -13,6 +13,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -88,7 +89,7 @@ func (c *Config) checkDataDir() error {
 	}
 	told, err := os.ReadFile(filepath.Join(c.DataDir, externalName))
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR): // who takes the folder says what is wrong with it
 		return nil
 	case err != nil:
 		return fmt.Errorf("the data folder cannot be read: %w", err)

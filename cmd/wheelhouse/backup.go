@@ -29,7 +29,7 @@ func backupCommand() *cobra.Command {
 A backup holds the cluster store as etcd's own tools read it, the authority and keys sealed with a
 passphrase or key file, and a manifest. It is kept in a folder or in an S3-compatible bucket, and is
 read back and decoded before it counts.`,
-		Args: noArguments,
+		Args: unknownSubcommand,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(backupCreateCommand(), backupListCommand(), backupVerifyCommand(), backupRestoreCommand(),

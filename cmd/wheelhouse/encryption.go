@@ -28,7 +28,7 @@ func encryptionCommand() *cobra.Command {
 Masters encrypt secrets in the cluster store with a key that they made at the first start and keep in
 encryption.yaml in their data folders, or as the EncryptionConfiguration says that they were given with
 --encryption-provider-config.`,
-		Args: noArguments,
+		Args: unknownSubcommand,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(encryptionStatusCommand(),

@@ -51,6 +51,7 @@ func (f *serverFlags) masters(s *pflag.FlagSet) {
 	c := f.config
 	s.StringSliceVar(&c.Join, "join", nil, "URLs of masters to join at the first start; wheelhouse token create prints the whole command.")
 	s.StringVar(&c.Token, "token", "", "Token that lets this master join.")
+	_ = s.SetAnnotation("token", "classified", []string{"true"}) // /flagz, which monitoring may read, leaves it out
 	s.StringSliceVar(&c.AuthorityHashes, "discovery-token-ca-cert-hash", nil, "sha256:HEX of the public key of the authority that the masters to join must have.")
 	s.IntVar(&c.PeerPort, "peer-port", c.PeerPort, "Port at which other masters reach this one's store, once there are others; 0 chooses a free one for good.")
 	s.BoolVar(&c.RecoverQuorum, "recover-quorum", false, "When most masters are lost for ever: make this the only one. Says what it would do, and does it with --yes-forget-other-masters.")

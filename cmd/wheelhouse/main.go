@@ -59,6 +59,16 @@ func noArguments(c *cobra.Command, args []string) error {
 	return nil
 }
 
+// arguments makes a wrong number of arguments a mistake on the command line.
+func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if err := check(c, args); err != nil {
+			return usageError{fmt.Errorf("%w: see %s --help", err, c.CommandPath())}
+		}
+		return nil
+	}
+}
+
 // usageError is a mistake on the command line.
 type usageError struct{ error }
 

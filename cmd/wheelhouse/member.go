@@ -18,7 +18,7 @@ func memberCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "member",
 		Short: "List, add, remove and promote masters",
-		Args:  noArguments,
+		Args:  unknownSubcommand,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(memberListCommand(), memberAddCommand(), memberRemoveCommand(), memberPromoteCommand(), memberMoveLeaderCommand())
@@ -107,7 +107,7 @@ func memberRemoveCommand() *cobra.Command {
 If it runs it stops, and its data can never be used again: to make the same machine a master once
 more, empty its data folder and let it join. A removal that would leave too few masters to agree
 on anything is refused.`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			return changeMember(c, &f, http.MethodDelete, "members/"+url.PathEscape(args[0]), nil, "%s was removed; empty its data folder before it joins again\n")
 		},
@@ -125,7 +125,7 @@ func memberPromoteCommand() *cobra.Command {
 
 That happens by itself as soon as it is of use: two voting masters survive no more failures than
 one, so that the second waits until there is a third.`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			return changeMember(c, &f, http.MethodPost, "members/"+url.PathEscape(args[0])+"/promote", nil, "%s is a voting member\n")
 		},
@@ -139,7 +139,7 @@ func memberMoveLeaderCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "move-leader [NAME]",
 		Short: "Make a master, or any other than the present one, the leader",
-		Args:  cobra.MaximumNArgs(1),
+		Args:  arguments(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			var in struct {
 				Name string `json:"name,omitempty"`

@@ -27,7 +27,7 @@ func tokenCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "token",
 		Short: "Make, list and delete the tokens with which masters and nodes join",
-		Args:  noArguments,
+		Args:  unknownSubcommand,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(tokenCreateCommand(), tokenListCommand(), tokenDeleteCommand())
@@ -50,7 +50,7 @@ func tokenCreateCommand() *cobra.Command {
 
 The command names all masters that live, and the hash of the authority, so that the newcomer
 can tell that it speaks to the right cluster before it sends the token.`,
-		Args: cobra.MaximumNArgs(1),
+		Args: arguments(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			spec, err := membership.TokenFor(role, ttl, time.Now())
 			if err != nil {
@@ -197,7 +197,7 @@ func tokenDeleteCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "delete TOKEN...",
 		Short: "Delete tokens, given whole or by their ID",
-		Args:  cobra.MinimumNArgs(1),
+		Args:  arguments(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			var ids []string
 			for _, text := range args {
