@@ -28,7 +28,9 @@ func (f *fakeMembers) Active(id uint64) time.Time {
 	}
 	return time.Time{}
 }
-func (f *fakeMembers) Members(context.Context) ([]etcd.Member, error) { return slices.Clone(f.list), nil }
+func (f *fakeMembers) Members(context.Context) ([]etcd.Member, error) {
+	return slices.Clone(f.list), nil
+}
 func (f *fakeMembers) AddLearner(_ context.Context, url string) (etcd.Member, error) {
 	if f.meanwhile != nil {
 		f.list = append(f.list, *f.meanwhile)
