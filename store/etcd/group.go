@@ -83,10 +83,14 @@ func (e *Embedded) reopen(p *Peer) error {
 		return nil
 	}
 	e.o.Peer = before
-	fresh, again := e.start(ctx, startOptions{grouped: old.grouped})
+	returning, cancel := context.WithTimeout(e.closing, readyWait) // the time of the first may have run out
+	defer cancel()
+	fresh, again := e.start(returning, startOptions{grouped: old.grouped})
 	if again != nil {
 		e.gate.end(fmt.Errorf("%w: the store could not be opened again: %w", store.ErrClosed, again))
-		e.o.Fatal(again)
+		if e.closing.Err() == nil {
+			e.o.Fatal(again)
+		}
 		return err
 	}
 	e.adopt(fresh)

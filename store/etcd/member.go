@@ -226,7 +226,9 @@ func raftStatus() (raft.Status, bool) {
 
 // leave ends the member. One that failed is left as it is: it could wait for ever for what failed.
 func (r *running) leave() {
-	r.leaving.Store(true)
+	if r.leaving.Swap(true) {
+		return // it has left already, and none came after it
+	}
 	if !r.failed() {
 		r.server.HardStop() // leadership has been handed over; etcd would try for seven seconds
 		r.etcd.Close()

@@ -134,7 +134,7 @@ func (c remoteCalls) LeaseGrant(ctx context.Context, q *pb.LeaseGrantRequest) (*
 
 // notBegun tells that a server refused to begin a request: it knows of no leader, learns, starts, or has too much to do.
 func notBegun(err error) bool {
-	return is(err, rpctypes.ErrGRPCNoLeader, rpctypes.ErrGRPCNotSupportedForLearner, rpctypes.ErrGRPCNotCapable, rpctypes.ErrTooManyRequests) ||
+	return is(err, rpctypes.ErrGRPCNoLeader, rpctypes.ErrGRPCNotSupportedForLearner, rpctypes.ErrGRPCNotCapable, rpctypes.ErrGRPCRequestTooManyRequests) ||
 		status.Convert(err).Message() == raft.ErrProposalDropped.Error()
 }
 
