@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/health"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
@@ -158,11 +160,21 @@ func (m *Master) takeFiles(files map[string][]byte) error {
 		if ext := filepath.Ext(name); ext == ".crt" || ext == ".pub" {
 			mode = 0o644
 		}
-		if err := os.WriteFile(path, data, mode); err != nil {
+		if err := writeDurably(path, data, mode); err != nil {
 			return fmt.Errorf("the data folder cannot be written: %w", err)
 		}
 	}
 	return nil
+}
+
+// writeDurably returns when a power cut cannot take the file any more.
+func writeDurably(path string, data []byte, mode os.FileMode) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Sync(), f.Close(), syncFolder(filepath.Dir(path)))
 }
 
 // undoJoin leaves the cluster and the folder as they were.
@@ -173,6 +185,10 @@ func (m *Master) undoJoin(ctx context.Context) error {
 		leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonTimeout)
 		err = j.joiner.Abandon(leaving, j.grant)
 		cancel()
+		if apierrors.IsConflict(err) { // it has a vote: the others count on what it has stored
+			m.joining = nil
+			return errors.Join(fmt.Errorf("this master has joined, and did not come to serve: start it again: %w", err), j.mark.Done())
+		}
 		if err != nil {
 			err = fmt.Errorf("the other masters could not be told that this one did not join; they forget it in two minutes: %w", err)
 		}

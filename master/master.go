@@ -255,16 +255,15 @@ func (m *Master) begin(ctx context.Context) (entered int64, err error) {
 	if err := m.checkAuthority(); err != nil {
 		return 0, err
 	}
+	if m.joining != nil { // from the moment it is on the roll it may get a vote, and its data must not be given up any more
+		if err := m.joined(); err != nil {
+			return 0, err
+		}
+	}
 	if entered, err = m.enter(ctx); err != nil {
 		return 0, err
 	}
-	if err := m.prepare(ctx); err != nil {
-		return 0, err
-	}
-	if m.joining != nil {
-		return entered, m.joined()
-	}
-	return entered, nil
+	return entered, m.prepare(ctx)
 }
 
 // ended drops the error of a context that was ended on purpose.

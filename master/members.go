@@ -261,11 +261,24 @@ func (m *Master) memberOptions(o *etcd.Options) error {
 		o.Join = &etcd.Join{Cluster: m.joining.grant.Cluster}
 	}
 	members, err := etcd.ReadMembers(o.Dir)
-	if err != nil || o.Join == nil && len(members) < 2 {
-		return err // alone: who comes to join is let in by openGroup
+	if err != nil {
+		return err
+	}
+	if o.Join == nil && len(members) < 2 {
+		if wasOpen(members) { // after a crash the log may know of others whom the database does not
+			if o.Peer, err = m.etcdPeer(); err != nil {
+				o.Peer = nil
+			}
+		}
+		return nil // alone: who comes to join is let in by openGroup
 	}
 	o.Peer, err = m.etcdPeer()
 	return err
+}
+
+// wasOpen tells whether a member that seems to be alone has ever been open to others: its address was written then.
+func wasOpen(members []etcd.Member) bool {
+	return len(members) == 1 && strings.HasPrefix(members[0].PeerURL, "https://")
 }
 
 // settlePause is the time between two attempts to tell the others a new address.

@@ -3,6 +3,7 @@ package master
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -99,10 +101,27 @@ func (s sharedKeys) Install(files map[string][]byte) error {
 // giveShared gives the shared files, keys included, to another master: nobody else, whatever role it was given.
 func (m *Master) giveShared(r *http.Request, _ struct{}) (membership.Bundle, error) {
 	caller, _ := request.UserFrom(r.Context())
-	if caller == nil || !slices.Contains(caller.GetGroups(), user.SystemPrivilegedGroup) || r.Header.Get("Impersonate-User") != "" {
-		return membership.Bundle{}, apierrors.NewForbidden(schema.GroupResource{}, "shared", nil)
+	if caller == nil || !slices.Contains(caller.GetGroups(), user.SystemPrivilegedGroup) || !provesGroup(r, m.authority.ClientPool(), m.config.Now()) {
+		return membership.Bundle{}, apierrors.NewForbidden(schema.GroupResource{}, "shared", errors.New("only masters get it, with their own certificates"))
 	}
 	return m.shares.Bundle()
+}
+
+// provesGroup tells whether the connection itself is one of an administrator, by its certificate. The request's user may be
+// one whom somebody impersonates, or whom a token names.
+func provesGroup(r *http.Request, authorities *x509.CertPool, now time.Time) bool {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return false
+	}
+	options := x509.VerifyOptions{
+		Roots: authorities, Intermediates: x509.NewCertPool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	for _, c := range r.TLS.PeerCertificates[1:] {
+		options.Intermediates.AddCert(c)
+	}
+	leaf := r.TLS.PeerCertificates[0]
+	_, err := leaf.Verify(options)
+	return err == nil && slices.Contains(leaf.Subject.Organization, user.SystemPrivilegedGroup)
 }
 
 type generation struct {
