@@ -7,7 +7,8 @@
 //
 //	on=second    the block runs on the second host, in a bash of its own that sees all variables of the first host's
 //	             bash; what it sets is lost at its end
-//	background   the block goes on running; if it is a "wheelhouse server", the next block waits until it is ready
+//	background   the block goes on running; if it is a "wheelhouse server", or $JOIN, which pages set to such a line, the
+//	             next block waits until it is ready
 //
 // An HTML comment that begins with <!--sh is run too, with the same words: for what a reader does in another way, as
 // "stop second" does for Ctrl-C. $HOMES is the folder of the hosts' homes first, second and third.

@@ -135,7 +135,7 @@ func (s *shell) run(b block) (string, error) {
 		return "", err
 	}
 	err := s.await(b.text)
-	if err == nil && b.background && strings.Contains(b.text, "wheelhouse server") {
+	if err == nil && b.background && (strings.Contains(b.text, "wheelhouse server") || strings.Contains(b.text, "$JOIN")) {
 		err = s.ready(output)
 	}
 	said, e := os.ReadFile(output)
