@@ -180,7 +180,7 @@ const (
 
 // take locks the data folder, if there is one, and checks that it may be replaced.
 func (p *placement) take(replace bool) (release func(), err error) {
-	p.stamp = time.Now().UTC().Format("20060102T150405Z")
+	p.mark(time.Now().UTC().Format("20060102T150405Z"))
 	release = func() {}
 	entries, err := os.ReadDir(p.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -210,6 +210,19 @@ func (p *placement) take(replace bool) (release func(), err error) {
 		return nil, fmt.Errorf("a master runs on the data folder %s: stop it first", p.dir)
 	}
 	return func() { f.Close() }, nil
+}
+
+// mark names what this restore moves aside by a time, and by a number if there has been another in the same second.
+func (p *placement) mark(at string) {
+	p.stamp = at
+	for n := 2; ; n++ {
+		_, beside := os.Lstat(p.dir + movedSuffix + p.stamp)
+		_, inside := os.Lstat(filepath.Join(p.dir, movedSuffix+p.stamp))
+		if beside != nil && inside != nil {
+			return
+		}
+		p.stamp = fmt.Sprintf("%s-%d", at, n)
+	}
 }
 
 // passive are entries of a data folder that a restore leaves where they are; a folder with nothing else is empty.

@@ -74,3 +74,14 @@ func TestSwapFails(t *testing.T) {
 		t.Errorf("the old data is gone: %v", err)
 	}
 }
+
+// TestMark: two restores within a second do not take the same names.
+func TestMark(t *testing.T) {
+	p := &placement{dir: filepath.Join(t.TempDir(), "data")}
+	if err := errors.Join(os.MkdirAll(p.dir+movedSuffix+"1", 0o700), os.MkdirAll(filepath.Join(p.dir, movedSuffix+"1-2"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if p.mark("1"); p.stamp != "1-3" {
+		t.Errorf("the name ends with %q", p.stamp)
+	}
+}

@@ -94,6 +94,9 @@ func createBackup(ctx context.Context, c *cobra.Command, masters *controlFlags, 
 		Lock: lock, WithoutKeys: f.withoutKeys, Reader: master.BackupReader, Progress: shown.tell,
 	})
 	shown.end()
+	if errors.Is(err, backup.ErrNoLock) {
+		return usageError{err}
+	}
 	if m == nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func (f *backupFlags) server(s *pflag.FlagSet, b *master.Backups) {
 // places are the vaults of the flags. dataDir is where the default folder lies.
 func (f *backupFlags) places(dataDir string) ([]backup.Vault, error) {
 	var out []backup.Vault
-	bucket := f.s3.Bucket != "" || f.s3.Endpoint != ""
+	bucket := f.s3 != backup.S3Options{}
 	if f.dir == "" && !bucket {
 		if dataDir == "" {
 			return nil, errors.New("no place for backups: give --backup-dir or --backup-s3-bucket")
@@ -119,6 +119,9 @@ func (f *backupFlags) configure(c *master.Config) (err error) {
 		return fmt.Errorf("--backup-retention: %w", err)
 	}
 	if b.Schedule == "" {
+		if f.dir != "" || f.s3 != (backup.S3Options{}) || f.passphraseFile != "" || f.keyFile != "" || f.withoutKeys || !b.Retention.None() {
+			return errors.New("the flags for backups are without effect unless --backup-schedule says when to make them")
+		}
 		return nil
 	}
 	if b.Lock, err = f.lock(); err != nil {

@@ -122,13 +122,15 @@ func (f *restoreFlags) find(ctx context.Context, name string, shown *progress) (
 	if b.Manifest.Prefix != master.KeyPrefix {
 		return "", nil, nil, fmt.Errorf("backup %s was made of a shared etcd, in which the cluster's keys begin with %s: take it apart with wheelhouse backup export, restore it with etcdutl, and start with --etcd-servers and --etcd-prefix", b.Name, b.Manifest.Prefix)
 	}
-	if b.Manifest.HasKeys() && !f.withoutKeys && f.pkiDir == "" {
+	if b.Manifest.HasKeys() && !f.withoutKeys {
 		lock, err := f.lock()
 		if err != nil {
 			return "", nil, nil, err
 		}
-		if keys, err = backup.OpenKeys(ctx, v, b, lock); err != nil {
-			return "", nil, nil, err
+		if lock != nil || f.pkiDir == "" { // with --pki-dir only the encryption keys may be wanted
+			if keys, err = backup.OpenKeys(ctx, v, b, lock); err != nil {
+				return "", nil, nil, err
+			}
 		}
 	}
 	if !b.Manifest.HasKeys() && !f.withoutKeys && f.pkiDir == "" {
