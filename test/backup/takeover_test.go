@@ -43,7 +43,7 @@ func TestTakeOver(t *testing.T) {
 		t.Fatalf("refusals have left %v", left)
 	}
 	o.run("backup", "restore", file, "--data-dir", o.data, "--pki-dir", k.pki, "--encryption-provider-config", k.encryption)
-	o.start("--encryption-provider-config", o.data+"/encryption-provider-config.yaml")
+	o.start("--advertise-address", "192.0.2.7", "--encryption-provider-config", o.data+"/encryption-provider-config.yaml")
 	taken(t, o, k)
 	leads(t, o.clients())
 	must(o.clients().CoreV1().Secrets("shop").Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "ours"}, StringData: map[string]string{"k": "ours"}}, metav1.CreateOptions{}))(t)
@@ -179,7 +179,7 @@ func TestCopiedDatabase(t *testing.T) {
 	}
 	o.refuse("damaged", append([]string{"backup", "restore", torn, "--skip-hash-check"}, with...)...)
 	o.run(append([]string{"backup", "restore", file, "--skip-hash-check"}, with...)...)
-	o.start("--encryption-provider-config", o.data+"/encryption-provider-config.yaml")
+	o.start("--advertise-address", "192.0.2.7", "--encryption-provider-config", o.data+"/encryption-provider-config.yaml")
 	if s := must(o.clients().CoreV1().Secrets("shop").Get(t.Context(), "sealed", metav1.GetOptions{}))(t); string(s.Data["k"]) != "sealed" {
 		t.Errorf("the secret holds %q", s.Data["k"])
 	}
