@@ -5,9 +5,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
@@ -63,8 +67,35 @@ func (m *Master) prepareRecovery() error {
 			"A copy of the store as it is now would be kept beside it. If most masters can be started again, do that instead. "+
 			"To go on, add --yes-forget-other-masters", c.DataDir, strings.Join(others, ", "))
 	}
+	if living := answering(members, m.identity); len(living) > 0 {
+		return fmt.Errorf("--recover-quorum: %s can be reached, so that there would be two clusters with the same name and different data: "+
+			"stop what runs there first, or, if most masters run, start this one without --recover-quorum", strings.Join(living, ", "))
+	}
 	m.recovering = true
 	return nil
+}
+
+// answerWait is how long another master's store may take to accept a connection.
+const answerWait = 2 * time.Second
+
+// answering are the other members that something listens for.
+func answering(members []etcd.Member, self string) []string {
+	found := make([]string, len(members))
+	var wait sync.WaitGroup
+	for n, one := range members {
+		at, err := url.Parse(one.PeerURL)
+		if err != nil || one.Name == self {
+			continue
+		}
+		wait.Go(func() {
+			if c, err := net.DialTimeout("tcp", at.Host, answerWait); err == nil {
+				c.Close()
+				found[n] = fmt.Sprintf("%s (%s)", one.Name, one.PeerURL)
+			}
+		})
+	}
+	wait.Wait()
+	return slices.DeleteFunc(found, func(s string) bool { return s == "" })
 }
 
 // beginRecovery keeps a copy of the store as it is.

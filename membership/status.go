@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -87,7 +88,7 @@ func (s *Status) Judge() {
 	leaders, voters := 0, 0
 	for _, m := range s.Masters {
 		if !m.Live {
-			s.problem("%s does not answer: %s", m.Name, m.Problem)
+			s.problem("%s does not answer: %s", cmp.Or(m.Name, m.ID), m.Problem)
 		}
 		switch m.Role {
 		case RoleLeader:

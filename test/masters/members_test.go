@@ -117,10 +117,11 @@ func TestRecoverQuorum(t *testing.T) {
 	a, b, c := three(t)
 	a.write("kept")
 	c.read("kept")
-	for _, m := range []*master{a, b, c} {
-		m.Kill()
-	}
+	c.Kill()
 	before := snapshot(t, c.dir)
+	fails(t, c.dir, "can be reached", "--recover-quorum", "--yes-forget-other-masters")
+	a.Kill()
+	b.Kill()
 	fails(t, c.dir, "--yes-forget-other-masters", "--recover-quorum")
 	if after := snapshot(t, c.dir); after != before {
 		t.Errorf("an unconfirmed recovery changed the folder:\n%s\nbefore:\n%s", after, before)
