@@ -106,11 +106,21 @@ func (s *backupSource) prefix() string {
 	return registry.Root
 }
 
+// catchUpWait bounds how long a snapshot waits until this master has what the others have acknowledged. Without a majority
+// that cannot be known, and what is here is worth keeping all the more.
+const catchUpWait = 5 * time.Second
+
 // Snapshot implements backup.Source.
 func (s *backupSource) Snapshot(ctx context.Context) (io.ReadCloser, int64, error) {
 	from, ok := s.raw.(snapshotter)
 	if !ok {
 		return nil, 0, control.Refused("this master keeps its data in memory only: there is nothing to back up")
+	}
+	waiting, cancel := context.WithTimeout(ctx, catchUpWait)
+	_, err := s.raw.Revision(waiting)
+	cancel()
+	if err != nil && ctx.Err() == nil {
+		s.config.Log("the backup may lack the newest writes: the store does not say which they are: %v", err)
 	}
 	return from.Snapshot(ctx)
 }
