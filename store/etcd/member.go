@@ -24,8 +24,8 @@ import (
 const (
 	// nobody is the peer address of a member without peers: it is written into the membership and never dialled.
 	nobody = "http://localhost:2380"
-	// A member without peers has nobody to wait for, but its lessor and its log follow its ticks.
-	loneTick, loneElection = 50, 250
+	// A member without peers has nobody to wait for: its election is short. Each tick wakes an idle master.
+	loneTick, loneElection = 100, 500
 	// Members of a group keep etcd's usual ticks, in milliseconds: a leader that is silent for an election time, and up
 	// to twice that, is replaced.
 	groupTick, groupElection = 100, 1000
