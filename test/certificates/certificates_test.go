@@ -3,7 +3,6 @@ package certificates
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -27,38 +26,14 @@ const (
 	stallMax = 10 * time.Second
 )
 
-// binary is the command under test, built once while the program still has a network.
-var binary = os.Getenv(binaryVariable)
-
-const binaryVariable = "WHEELHOUSE_TEST_BUILT"
+// binary is the command under test.
+var binary string
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func run(m *testing.M) (int, error) {
-	var env []string
-	if !process.Isolated() {
-		dir, err := os.MkdirTemp("", "certificates")
-		if err != nil {
-			return 1, err
-		}
-		defer os.RemoveAll(dir)
-		if binary, err = process.Build("../..", dir); err != nil {
-			return 1, err
-		}
-		env = append(env, binaryVariable+"="+binary)
-	}
-	if code, done, err := process.Isolate(env...); done || err != nil {
-		return code, err
-	}
-	return m.Run(), nil
+	os.Exit(process.Main("../..", func(built string) int {
+		binary = built
+		return m.Run()
+	}))
 }
 
 // load writes numbered objects without a break, and expects each once and in order on a watch that was opened before.

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -32,38 +31,14 @@ const patience = 60 * time.Second
 // words are what nobody may find in the database.
 const words = "correct-horse-battery-staple"
 
-// binary is the command under test, built once while the program still has a network.
-var binary = os.Getenv(binaryVariable)
-
-const binaryVariable = "WHEELHOUSE_TEST_BUILT"
+// binary is the command under test.
+var binary string
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func run(m *testing.M) (int, error) {
-	var env []string
-	if !process.Isolated() {
-		dir, err := os.MkdirTemp("", "encryption")
-		if err != nil {
-			return 1, err
-		}
-		defer os.RemoveAll(dir)
-		if binary, err = process.Build("../..", dir); err != nil {
-			return 1, err
-		}
-		env = append(env, binaryVariable+"="+binary)
-	}
-	if code, done, err := process.Isolate(env...); done || err != nil {
-		return code, err
-	}
-	return m.Run(), nil
+	os.Exit(process.Main("../..", func(built string) int {
+		binary = built
+		return m.Run()
+	}))
 }
 
 // cluster is a master in a process.
