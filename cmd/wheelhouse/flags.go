@@ -21,6 +21,7 @@ type serverFlags struct {
 	nodePorts     utilnet.PortRange
 	always        []*alwaysFlag
 	backups       backupFlags
+	log           logFlags
 }
 
 // sections groups the flags as --help shows them.
@@ -33,6 +34,7 @@ func (f *serverFlags) sections() cliflag.NamedFlagSets {
 	f.backups.server(s.FlagSet("backup"), &f.config.Backups)
 	f.access(s.FlagSet("authentication, authorization and admission"))
 	f.controllers(s.FlagSet("controllers and scheduler"))
+	f.log.add(s.FlagSet("log"))
 	f.accepted(s.FlagSet("accepted for compatibility"))
 	return s
 }
@@ -146,7 +148,6 @@ func (f *serverFlags) accepted(s *pflag.FlagSet) {
 		{name: "etcd-db-metric-poll-interval"},
 		{name: "endpoint-reconciler-type", values: []string{"lease"}},
 		{name: "kubelet-preferred-address-types"},
-		{name: "v"},
 	} {
 		f.always = append(f.always, a)
 		flag := s.VarPF(a, a.name, "", a.usage())

@@ -6,67 +6,69 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
+	"unicode"
 )
 
-// lines writes the log as short lines for a person: time, message, and what belongs to it.
+// lines writes the log as short lines for a person: time, level, message, and what belongs to it. A message is one line,
+// whatever was put into it.
 type lines struct {
-	mu     sync.Mutex // guards to
-	to     io.Writer
+	out    *output
+	least  slog.Leveler
 	prefix string
 }
 
+// output is shared by all handlers that were made from one.
+type output struct {
+	mu sync.Mutex // guards to
+	to io.Writer
+}
+
+func newLines(to io.Writer, least slog.Leveler) *lines {
+	return &lines{out: &output{to: to}, least: least}
+}
+
 // Enabled implements slog.Handler.
-func (*lines) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
+func (l *lines) Enabled(_ context.Context, level slog.Level) bool { return level >= l.least.Level() }
 
 // Handle implements slog.Handler.
 func (l *lines) Handle(_ context.Context, r slog.Record) error {
 	var b bytes.Buffer
-	b.WriteString(r.Time.Format("15:04:05.000 "))
-	if r.Level >= slog.LevelWarn {
-		b.WriteString(strings.ToLower(r.Level.String()) + ": ")
-	}
-	b.WriteString(r.Message + l.prefix)
+	b.WriteString(r.Time.Format("2006-01-02 15:04:05.000 "))
+	b.WriteString(levelName(r.Level) + ": " + inOneLine(r.Message) + l.prefix)
 	r.Attrs(func(a slog.Attr) bool {
-		fmt.Fprintf(&b, " %s=%v", a.Key, a.Value)
+		writeAttr(&b, a)
 		return true
 	})
 	b.WriteByte('\n')
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	_, err := l.to.Write(b.Bytes())
+	l.out.mu.Lock()
+	defer l.out.mu.Unlock()
+	_, err := l.out.to.Write(b.Bytes())
 	return err
+}
+
+func writeAttr(b *bytes.Buffer, a slog.Attr) {
+	fmt.Fprintf(b, " %s=%s", inOneLine(a.Key), inOneLine(a.Value.Resolve().String()))
+}
+
+// inOneLine quotes what would break a line, or make a reader's terminal do something.
+func inOneLine(s string) string {
+	if strings.ContainsFunc(s, unicode.IsControl) {
+		return strconv.Quote(s)
+	}
+	return s
 }
 
 // WithAttrs implements slog.Handler.
 func (l *lines) WithAttrs(attrs []slog.Attr) slog.Handler {
-	prefix := l.prefix
+	b := bytes.NewBufferString(l.prefix)
 	for _, a := range attrs {
-		prefix += fmt.Sprintf(" %s=%v", a.Key, a.Value)
+		writeAttr(b, a)
 	}
-	return &lines{to: l.to, prefix: prefix}
+	return &lines{out: l.out, least: l.least, prefix: b.String()}
 }
-
-// libraries passes on what Kubernetes' libraries log, but for what the master tells better: they log each single value that
-// cannot be encrypted or decrypted, without its name.
-type libraries struct{ slog.Handler }
-
-// Handle implements slog.Handler.
-func (l *libraries) Handle(ctx context.Context, r slog.Record) error {
-	if r.Message == "failed to decrypt data" || r.Message == "failed to encrypt data" {
-		return nil
-	}
-	return l.Handler.Handle(ctx, r)
-}
-
-// WithAttrs implements slog.Handler.
-func (l *libraries) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &libraries{l.Handler.WithAttrs(attrs)}
-}
-
-// WithGroup implements slog.Handler.
-func (l *libraries) WithGroup(name string) slog.Handler { return &libraries{l.Handler.WithGroup(name)} }
 
 // WithGroup implements slog.Handler; groups are not shown.
 func (l *lines) WithGroup(string) slog.Handler { return l }

@@ -14,7 +14,6 @@ import (
 	"k8s.io/apiserver/pkg/server/flagz"
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/component-base/term"
-	"k8s.io/klog/v2"
 
 	"github.com/wheelhouse-k8s/wheelhouse/master"
 )
@@ -34,6 +33,9 @@ data folder; every later start continues with what is there. It stops cleanly on
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := f.complete(); err != nil {
 				return usageError{err}
+			}
+			if err := f.log.start(os.Stderr); err != nil {
+				return err
 			}
 			config.Flags = flagz.NamedFlagSetsReader{FlagSets: sets}.GetFlagz()
 			return serve(c.Context(), config)
@@ -56,8 +58,6 @@ func serve(ctx context.Context, config master.Config) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	slog.SetDefault(slog.New(&lines{to: os.Stderr}))
-	klog.SetSlogLogger(slog.New(&libraries{slog.Default().Handler()}))
 	config.Log = func(format string, args ...any) { slog.Info(fmt.Sprintf(format, args...)) }
 	go tendMemory(ctx)
 	m, err := master.New(config)

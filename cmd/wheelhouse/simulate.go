@@ -18,6 +18,7 @@ import (
 func simulateCommand() *cobra.Command {
 	var kubeconfig, cpu, memory, pods string
 	o := simulate.Options{NamePrefix: "node-"}
+	var logging logFlags
 	c := &cobra.Command{
 		Use:   "simulate",
 		Short: "Simulate nodes against any Kubernetes API server",
@@ -27,6 +28,9 @@ Simulated nodes register, renew their leases, report the pods that are bound to 
 and honour the grace of deletions. No container is ever started.`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := logging.start(os.Stderr); err != nil {
+				return err
+			}
 			if o.Nodes < 1 {
 				return usageError{fmt.Errorf("--nodes %d: at least one node is needed", o.Nodes)}
 			}
@@ -51,6 +55,7 @@ and honour the grace of deletions. No container is ever started.`,
 		},
 	}
 	f := c.Flags()
+	logging.add(f)
 	f.StringVar(&kubeconfig, "kubeconfig", kubeconfigDefault(), "Kubeconfig file with the rights to make nodes.")
 	f.IntVar(&o.Nodes, "nodes", 1, "Number of nodes.")
 	f.StringVar(&o.NamePrefix, "name-prefix", o.NamePrefix, "What the nodes' names begin with; a number follows.")
