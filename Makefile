@@ -8,17 +8,22 @@ LDFLAGS = -s -w -X k8s.io/component-base/version.gitVersion=v$(K8S) \
 	-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37
 OUT ?= wheelhouse
 
-.PHONY: run build test test-race test-failures lint generate bench bench-masters clean
+.PHONY: run build fetch test test-race test-failures lint generate bench bench-masters clean
 
 # Build and run a master with three simulated nodes; its data stays in data/.
 run: build
 	./wheelhouse server --simulate-nodes=3
 
-build:
+build: fetch
 	$(GO) build -ldflags '$(LDFLAGS)' -o $(OUT) ./cmd/wheelhouse
 
+# The modules that build and tests need, in one step that a network may fail a few times.
+fetch:
+	@GO="$(GO)" test/tools/fetch.sh . ./...
+
 # All tests: units, the real server on a real socket, kubectl scripts, recorded answers, kills.
-test: lint
+test: fetch lint
+	@GO="$(GO)" test/tools/fetch.sh test/tools tool
 	$(GO) test -timeout 25m ./...
 
 # The same with the race detector, which needs a C compiler.

@@ -49,14 +49,30 @@ func Tool(name string) (string, error) {
 	if _, err := os.Stat(out); err == nil { // built while this process waited
 		return out, nil
 	}
+	if err := fetch(module); err != nil {
+		return "", err
+	}
 	build := exec.Command("go", "build", "-ldflags", "-s -w", "-o", out+".new", source)
 	build.Dir = module
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+	build.Env = toolEnv()
 	if text, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", source, err, text)
 	}
 	return out, os.Rename(out+".new", out) // a build that was interrupted leaves nothing under the name
 }
+
+// fetch brings the modules of all tools here in one step, with more than one try: a network that fails once must not fail
+// every test that needs a tool.
+func fetch(module string) error {
+	fetching := exec.Command(filepath.Join(module, "fetch.sh"), module, "tool")
+	fetching.Env = toolEnv()
+	if text, err := fetching.CombinedOutput(); err != nil {
+		return fmt.Errorf("fetch the modules of %s: %w\n%s", module, err, text)
+	}
+	return nil
+}
+
+func toolEnv() []string { return append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off") }
 
 // toolModule is the folder test/tools of the module that the test belongs to.
 func toolModule() (string, error) {
