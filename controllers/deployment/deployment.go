@@ -114,7 +114,12 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	p := makePlan(world{deployment: d, sets: sets, now: c.now(), oldPods: func(newest *appsv1.ReplicaSet) bool { return c.hasOldPods(sets, newest) }})
+	now := c.now()
+	p := makePlan(world{
+		deployment: d, sets: sets, now: now,
+		oldPods:       func(newest *appsv1.ReplicaSet) bool { return c.hasOldPods(sets, newest) },
+		availablePods: func(rs *appsv1.ReplicaSet) int32 { return c.availablePods(rs, now) },
+	})
 	for _, e := range p.events {
 		c.events.Event(d, e.kind, e.reason, e.message)
 	}
@@ -157,6 +162,22 @@ func (c *controller) hasOldPods(sets []*appsv1.ReplicaSet, newest *appsv1.Replic
 		}
 	}
 	return false
+}
+
+// availablePods counts the pods of a ReplicaSet that have been ready for long enough.
+func (c *controller) availablePods(rs *appsv1.ReplicaSet, now time.Time) (n int32) {
+	minReady := time.Duration(rs.Spec.MinReadySeconds) * time.Second
+	for p := range c.livePod.OwnedBy(rs.UID) {
+		if p.DeletionTimestamp != nil || isFinished(p) || !metav1.IsControlledBy(p, rs) {
+			continue
+		}
+		for i := range p.Status.Conditions {
+			if ready := &p.Status.Conditions[i]; ready.Type == corev1.PodReady && ready.Status == corev1.ConditionTrue && (minReady == 0 || now.Sub(ready.LastTransitionTime.Time) >= minReady) {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 func (c *controller) act(ctx context.Context, d *appsv1.Deployment, a action) error {

@@ -11,14 +11,15 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// world is what a plan is made from: a Deployment, the ReplicaSets that it controls, and how many of its pods
-// still run for ReplicaSets other than the newest.
+// world is what a plan is made from: a Deployment, the ReplicaSets that it controls, and what their pods do.
 type world struct {
 	deployment *appsv1.Deployment
 	sets       []*appsv1.ReplicaSet
 	// oldPods tells whether pods of another ReplicaSet than newest exist that have not finished.
 	oldPods func(newest *appsv1.ReplicaSet) bool
-	now     time.Time
+	// availablePods counts the pods of a ReplicaSet that are available now.
+	availablePods func(*appsv1.ReplicaSet) int32
+	now           time.Time
 }
 
 // verb is what an action does.
@@ -169,14 +170,16 @@ func (p *planner) growNewest() bool {
 	return p.resize(p.newest, want)
 }
 
-// shrinkOld takes pods from the old ReplicaSets, unhealthy ones first; true if anything changed.
+// shrinkOld takes pods from the old ReplicaSets, unhealthy ones first; true if anything changed. Each step counts on no more
+// than what is sure to be left of the pods that are available, so that none takes what an earlier one has taken already: statuses
+// lag behind sizes.
 func (p *planner) shrinkOld() bool {
 	old := active(p.old)
 	if total(old) == 0 {
 		return false
 	}
 	minAvailable := replicas(p.d) - maxUnavailable(p.d)
-	newestUnavailable := *p.newest.Spec.Replicas - p.newest.Status.AvailableReplicas
+	newestUnavailable := *p.newest.Spec.Replicas - sure(p.newest)
 	spare := total(p.all()) - minAvailable - newestUnavailable
 	if spare <= 0 {
 		return false
@@ -186,13 +189,15 @@ func (p *planner) shrinkOld() bool {
 		if removed >= spare {
 			break
 		}
-		unhealthy := *rs.Spec.Replicas - rs.Status.AvailableReplicas
-		if n := min(spare-removed, unhealthy); n > 0 {
+		if n := min(spare-removed, p.unhealthy(rs)); n > 0 {
 			p.resize(rs, *rs.Spec.Replicas-n)
 			removed += n
 		}
 	}
-	spare = available(p.all()) - minAvailable
+	spare = -minAvailable
+	for _, rs := range p.all() {
+		spare += sure(rs)
+	}
 	for _, rs := range active(p.old) {
 		if spare <= 0 {
 			break
@@ -203,6 +208,15 @@ func (p *planner) shrinkOld() bool {
 		removed += n
 	}
 	return removed > 0
+}
+
+// unhealthy is how many pods of a ReplicaSet are not available, and so can go without being missed. Its status may not tell
+// yet of pods that have just become available: the pods themselves are asked.
+func (p *planner) unhealthy(rs *appsv1.ReplicaSet) int32 {
+	if !observed(rs) || sure(rs) >= *rs.Spec.Replicas {
+		return 0
+	}
+	return *rs.Spec.Replicas - max(sure(rs), p.availablePods(rs))
 }
 
 // recreate lets all old pods go before the first new one is made.

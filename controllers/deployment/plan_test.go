@@ -164,7 +164,7 @@ func report(rs *appsv1.ReplicaSet, have, available int32) {
 
 // step makes a plan, carries it out, and describes it.
 func (m *model) step() string {
-	p := makePlan(world{deployment: m.d, sets: m.sets, now: m.now, oldPods: func(*appsv1.ReplicaSet) bool { return m.oldPods }})
+	p := makePlan(world{deployment: m.d, sets: m.sets, now: m.now, oldPods: func(*appsv1.ReplicaSet) bool { return m.oldPods }, availablePods: func(rs *appsv1.ReplicaSet) int32 { return rs.Status.AvailableReplicas }})
 	var out []string
 	for _, e := range p.events {
 		out = append(out, "event "+e.reason+": "+e.message)

@@ -49,6 +49,18 @@ func available(sets []*appsv1.ReplicaSet) (n int32) {
 	return n
 }
 
+// observed tells that a ReplicaSet's status was counted for the size that it has now.
+func observed(rs *appsv1.ReplicaSet) bool { return rs.Status.ObservedGeneration >= rs.Generation }
+
+// sure is how many available pods a ReplicaSet is sure to keep. A status may still count pods that its size no longer asks for;
+// and one that was counted for another size tells nothing: pods may be on their way out because of a size in between.
+func sure(rs *appsv1.ReplicaSet) int32 {
+	if !observed(rs) {
+		return 0
+	}
+	return min(rs.Status.AvailableReplicas, *rs.Spec.Replicas)
+}
+
 // byAge orders the older first.
 func byAge(a, b *appsv1.ReplicaSet) int {
 	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
@@ -139,7 +151,7 @@ func (p *planner) saturated() bool {
 		return false
 	}
 	desired, ok := intAnnotation(p.newest, annotationDesired)
-	return ok && desired == replicas(p.d) && *p.newest.Spec.Replicas == replicas(p.d) && p.newest.Status.AvailableReplicas == replicas(p.d)
+	return ok && desired == replicas(p.d) && *p.newest.Spec.Replicas == replicas(p.d) && sure(p.newest) == replicas(p.d)
 }
 
 func (p *planner) scaleInProportion() {
