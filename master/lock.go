@@ -6,20 +6,28 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
 )
 
-// ours are the entries of a data folder; anything else means that the folder belongs to something else.
+// ours are the entries of a data folder that masters write.
 var ours = map[string]bool{"etcd": true, "pki": true, "lock": true, "identity": true, encryptionFile: true, "admin.kubeconfig": true, "backups": true, OperatorEncryptionFile: true, "joining": true, "peer-port": true, "recovered": true, externalName: true, "lost+found": true}
+
+// proofs are entries that are there since the first start of a master on a folder.
+var proofs = []string{"identity", "etcd", externalName, encryptionFile}
 
 // lock takes the data folder for this process. It is released when the returned file is closed, or by the kernel
 // when the process ends in any way.
-func lock(dir string) (*os.File, error) {
-	if err := own(dir); err != nil {
+func lock(dir string, log func(format string, args ...any)) (*os.File, error) {
+	strays, err := own(dir)
+	if err != nil {
 		return nil, err
+	}
+	if len(strays) > 0 {
+		log("the data folder %s holds what no master wrote, which is left alone: %s", dir, strings.Join(strays, ", "))
 	}
 	file, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -37,33 +45,53 @@ func lock(dir string) (*os.File, error) {
 
 // clean removes the files that a crash has kept from getting their names. The caller holds the lock.
 func clean(dir string) error {
-	left, err := filepath.Glob(filepath.Join(dir, pki.TemporaryPrefix+"*"))
+	left, err := filepath.Glob(filepath.Join(escape(dir), pki.TemporaryPrefix+"*"))
 	for _, name := range left {
-		err = errors.Join(err, os.Remove(name))
+		if info, gone := os.Lstat(name); gone == nil && info.Mode().IsRegular() { // nothing else is ours
+			err = errors.Join(err, os.Remove(name))
+		}
 	}
 	return err
 }
 
-// own makes the folder, or checks that it holds nothing foreign.
-func own(dir string) error {
+// own makes the folder, or checks that it is no other program's. What lies in a master's folder besides, as an editor's copy
+// or what a file system keeps at its root, is left alone, and keeps no master from starting.
+func own(dir string) (strays []string, err error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return fmt.Errorf("the data folder %s cannot be made: %w", dir, err)
+			return nil, fmt.Errorf("the data folder %s cannot be made: %w", dir, err)
 		}
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return fmt.Errorf("the data folder %s cannot be read: %w", dir, err)
+		return nil, fmt.Errorf("the data folder %s cannot be read: %w", dir, err)
 	}
+	live := false
 	for _, e := range entries {
 		if e.Name() == restoring {
-			return fmt.Errorf("a restore into the data folder %s was interrupted: run wheelhouse backup restore again", dir)
+			return nil, fmt.Errorf("a restore into the data folder %s was interrupted: run wheelhouse backup restore again", dir)
 		}
-		if !ours[e.Name()] && !strings.HasPrefix(e.Name(), pki.TemporaryPrefix) && !strings.HasPrefix(e.Name(), asidePrefix) &&
-			!strings.HasPrefix(e.Name(), movedSuffix) && !strings.HasPrefix(e.Name(), nextSuffix) {
-			return fmt.Errorf("the data folder %s holds %s, which no master wrote: choose an empty folder with --data-dir", dir, e.Name())
+		live = live || slices.Contains(proofs, e.Name())
+		if !written(e.Name()) {
+			strays = append(strays, e.Name())
 		}
 	}
-	return nil
+	if len(strays) > 0 && !live {
+		return nil, fmt.Errorf("the folder %s is no master's, and holds %s: name a folder of its own with --data-dir, which is made if it does not exist", dir, strays[0])
+	}
+	return strays, nil
+}
+
+// written tells whether a master gives such a name.
+func written(name string) bool {
+	if ours[name] {
+		return true
+	}
+	for _, prefix := range []string{pki.TemporaryPrefix, asidePrefix, movedSuffix, nextSuffix} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
 }

@@ -94,7 +94,7 @@ func New(c Config) (*Master, error) {
 func (m *Master) take() (err error) {
 	c := &m.config
 	if c.DataDir != "" {
-		if m.lock, err = lock(c.DataDir); err != nil {
+		if m.lock, err = lock(c.DataDir, c.Log); err != nil {
 			return err
 		}
 		if c.PKIDir == "" {

@@ -21,7 +21,7 @@ func RenewOffline(dataDir, pkiDir string, names []string) ([]pki.Description, er
 	if _, err := os.Stat(filepath.Join(pkiDir, "ca.crt")); err != nil {
 		return nil, fmt.Errorf("%s is not the authority of a master: %w", pkiDir, err)
 	}
-	file, err := lock(dataDir)
+	file, err := lock(dataDir, func(string, ...any) {})
 	if err != nil {
 		return nil, err
 	}

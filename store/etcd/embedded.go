@@ -182,27 +182,16 @@ func (o *Options) exists() bool {
 // probeName is the file that tries whether the folder can be written; a crash may leave it behind.
 const probeName = ".writable"
 
-// prepare makes the folder, or checks that what is in it is a member's data.
+// prepare makes the folder, or checks that its member may start. What lies there besides is left alone: a file system of its own
+// may keep something at its root.
 func prepare(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return fmt.Errorf("the data folder cannot be made: %w", err)
-		}
-		return nil
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("the data folder cannot be made: %w", err)
 	}
-	if err != nil {
+	if _, err := os.Stat(filepath.Join(dir, removedName)); err == nil {
+		return wasRemoved(dir)
+	} else if !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("the data folder cannot be read: %w", err)
-	}
-	for _, e := range entries {
-		switch e.Name() {
-		case "member", probeName:
-		case removedName:
-			return wasRemoved(dir)
-		default:
-			return fmt.Errorf("%s holds %s, which etcd did not write: choose an empty folder or one of an etcd member",
-				dir, e.Name())
-		}
 	}
 	probe := filepath.Join(dir, probeName)
 	if err := os.WriteFile(probe, nil, 0o600); err != nil {
