@@ -61,8 +61,12 @@ func (z *Authorizer) Run(ctx context.Context) {
 	wait.Wait()
 }
 
-// Sync waits until RBAC knows everything that the registry's mirror holds at the time of the call.
+// Sync waits until RBAC knows everything that was written before the call. The mirror may be behind what this process
+// itself has just written.
 func (z *Authorizer) Sync(ctx context.Context) error {
+	if _, err := z.registry.Fresh(ctx); err != nil {
+		return err
+	}
 	for _, gr := range followed {
 		r, ok := z.registry.Resource(gr)
 		if !ok {

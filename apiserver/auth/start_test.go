@@ -9,13 +9,18 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
+	"github.com/wheelhouse-k8s/wheelhouse/store"
 	"github.com/wheelhouse-k8s/wheelhouse/store/memory"
 )
 
 // start runs a registry on an empty store, and an authorizer on it.
 func start(t testing.TB) (*registry.Registry, *Authorizer) {
 	t.Helper()
-	s := memory.New()
+	return startOn(t, memory.New())
+}
+
+func startOn(t testing.TB, s store.Store) (*registry.Registry, *Authorizer) {
+	t.Helper()
 	r, err := registry.New(registry.Options{Store: s, Kinds: api.Kinds()})
 	if err != nil {
 		t.Fatal(err)
@@ -74,9 +79,6 @@ func remove(t testing.TB, r *registry.Registry, z *Authorizer, resource, namespa
 
 func settle(t testing.TB, r *registry.Registry, z *Authorizer) {
 	t.Helper()
-	if _, err := r.Fresh(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	if err := z.Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
