@@ -22,7 +22,8 @@ const (
 	dialWait = 20 * time.Second
 	// probeEvery is how often all servers are asked until one answers.
 	probeEvery = 250 * time.Millisecond
-	// tellEvery is how often the operator is told what the start waits for.
+	// tellFirst and tellEvery are when and how often the operator is told what the start waits for.
+	tellFirst = time.Second
 	tellEvery = 5 * time.Second
 )
 
@@ -54,7 +55,8 @@ func Dial(ctx context.Context, x External) (*Remote, error) {
 func (r *Remote) whenServing(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, dialWait)
 	defer cancel()
-	told := time.Now()
+	told := time.Now().Add(tellFirst - tellEvery)
+	var before error // what the last whole attempt met: one that the end of the wait cuts off tells less
 	for {
 		problem, hopeless := r.probe(ctx)
 		if problem == nil {
@@ -70,6 +72,10 @@ func (r *Remote) whenServing(ctx context.Context) error {
 		if hopeless {
 			return problem
 		}
+		if ctx.Err() != nil && before != nil {
+			problem = before
+		}
+		before = problem
 		if time.Since(told) >= tellEvery {
 			told = time.Now()
 			r.x.Warn("the start waits: " + problem.Error())
