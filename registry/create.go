@@ -120,7 +120,7 @@ func (r *Resource) writeNew(ctx context.Context, obj kind.Object, dryRun bool) (
 func (r *Resource) mustBeFree(ctx context.Context, key string) error {
 	e, _, err := r.reg.store.Get(ctx, key, 0)
 	switch {
-	case err == nil:
+	case err == nil, e.Sealed != nil:
 		return &store.Conflict{Present: &e}
 	case errors.Is(err, store.ErrNotFound):
 		return nil
@@ -138,8 +138,12 @@ func (r *Resource) createError(err error, obj kind.Object) error {
 	if obj.GetGenerateName() != "" {
 		exists = apierrors.NewGenerateNameConflict(r.gr(), obj.GetName(), 1)
 	}
-	if conflict.Present != nil && conflict.Present.Sealed == nil {
-		if i := r.reg.read(r.table, conflict.Present); i != nil && i.Object().GetDeletionTimestamp() != nil {
+	if conflict.Present != nil {
+		i, bad := r.reg.read(r.table, conflict.Present)
+		switch {
+		case bad != nil:
+			exists.ErrStatus.Message = fmt.Sprintf("%s, and cannot be read: %v", exists.ErrStatus.Message, bad.err)
+		case i.Object().GetDeletionTimestamp() != nil:
 			exists.ErrStatus.Message = fmt.Sprintf("object is being deleted: %s", exists.ErrStatus.Message)
 		}
 	}

@@ -53,9 +53,12 @@ func (e *termEnded) Unwrap() error { return store.ErrFenced }
 // storeError makes what the store answered into what a client is told. A context's error is passed on as it is.
 func storeError(err error, gr schema.GroupResource, verb string) error {
 	write := verb != "get" && verb != "list" && verb != "watch"
+	var told *apierrors.StatusError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &told):
+		return err // made where the fact was known
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.Is(err, store.ErrFenced):

@@ -3,6 +3,7 @@ package registry
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -42,6 +43,8 @@ type shape struct {
 	envelope
 	// prefix of keys.
 	prefix string
+	// wire is what is known of the objects' encoding.
+	wire *wire
 }
 
 type decoded struct {
@@ -50,10 +53,13 @@ type decoded struct {
 }
 
 func newShape(info *kind.Info, stored *kind.Info) *shape {
-	return &shape{info: info, envelope: newEnvelope(stored.StorageVersion.String(), stored.GVK.Kind), prefix: stored.StoragePrefix}
+	return &shape{
+		info: info, envelope: newEnvelope(stored.StorageVersion.String(), stored.GVK.Kind), prefix: stored.StoragePrefix,
+		wire: wireOf(reflect.TypeOf(stored.New()).Elem()),
+	}
 }
 
-// read makes an Item of a stored value. It shares the value's bytes.
+// read makes an Item of a stored value, of which it looks at the envelope alone: examine does more. It shares the value's bytes.
 func (s *shape) read(key string, value []byte, revision int64) (*Item, error) {
 	start, end, err := s.body(value)
 	if err != nil {

@@ -238,10 +238,10 @@ func (r *Resource) readPast(ctx context.Context, l *listing) (*List, error) {
 		}
 		for n := range page.Entries {
 			e := &page.Entries[n]
-			if e.Sealed != nil && r.table.well(e.Key) {
-				return nil, r.sealedPast(e)
+			i, err := r.pastItem(e)
+			if err != nil {
+				return nil, err
 			}
-			i := r.pastItem(e)
 			if i == nil || !l.matches(i) {
 				continue
 			}
@@ -265,15 +265,20 @@ func (r *Resource) readPast(ctx context.Context, l *listing) (*List, error) {
 	}
 }
 
-func (r *Resource) pastItem(e *store.Entry) *Item {
+// pastItem is the item of a former state; nil if the key is none of this kind.
+func (r *Resource) pastItem(e *store.Entry) (*Item, error) {
 	if !r.table.well(e.Key) {
-		return nil
+		return nil, nil
 	}
 	// The present item, if it is the same, has been decoded already.
 	if i := r.table.get(e.Key); i != nil && i.revision == e.Revision {
-		return i
+		return i, nil
 	}
-	return r.reg.read(r.table, e)
+	i, bad := r.reg.read(r.table, e)
+	if bad != nil {
+		return nil, r.unreadablePast(e.Key, bad)
+	}
+	return i, nil
 }
 
 func (r *Resource) pastError(err error, l *listing) error {

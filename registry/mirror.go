@@ -95,22 +95,22 @@ func (r *Registry) applyBatch(batch store.Batch) {
 			r.countUnknown(e)
 			continue
 		}
-		if e.Sealed != nil {
-			r.seal(t, &e.Entry)
+		u, bad := r.updateOf(t, e)
+		if bad != nil {
+			t.applyPending(now) // what came before it
+			r.hide(t, e.Key, *bad)
 			continue
 		}
-		if t.sealedCount.Load() > 0 {
-			t.unseal(e.Key)
+		if t.unreadableCount.Load() > 0 {
+			t.show(e.Key)
 		}
 		if len(t.pending) == 0 {
 			touched = append(touched, t)
 		}
-		t.pending = append(t.pending, r.updateOf(t, e))
+		t.pending = append(t.pending, u)
 	}
 	for _, t := range touched {
-		t.apply(t.pending, now)
-		clear(t.pending)
-		t.pending = t.pending[:0]
+		t.applyPending(now)
 	}
 	if batch.Revision > applied {
 		r.advance(batch.Revision)
@@ -150,7 +150,7 @@ func (r *Registry) route(key string) *table {
 // the changes that this takes.
 func (r *Registry) load(ctx context.Context) error {
 	found := map[*table][]*Item{}
-	sealed := map[*table]map[string]error{}
+	hidden := map[*table]map[string]unreadable{}
 	var revision, unknown int64
 	for o := (store.ListOptions{Limit: loadPage}); ; {
 		page, err := r.store.List(ctx, Root, o)
@@ -165,14 +165,12 @@ func (r *Registry) load(ctx context.Context) error {
 				unknown++
 				continue
 			}
-			i := (*Item)(nil)
-			if e.Sealed == nil {
-				i = r.read(t, e)
-			} else {
-				if sealed[t] == nil {
-					sealed[t] = map[string]error{}
+			i, bad := r.read(t, e)
+			if bad != nil {
+				if hidden[t] == nil {
+					hidden[t] = map[string]unreadable{}
 				}
-				sealed[t][e.Key] = e.Sealed
+				hidden[t][e.Key] = *bad
 				i = t.get(e.Key) // its last readable state stays
 			}
 			if i != nil {
@@ -189,7 +187,7 @@ func (r *Registry) load(ctx context.Context) error {
 	again := r.loaded()
 	now := r.now()
 	for _, t := range r.tables {
-		unsealed := r.reseal(t, sealed[t])
+		unsealed := r.hideAll(t, hidden[t])
 		switch {
 		case !again:
 			t.fill(found[t], revision)
@@ -210,24 +208,30 @@ func (r *Registry) load(ctx context.Context) error {
 	return nil
 }
 
-// read makes an item of what the store delivered, nil if that cannot be read.
-func (r *Registry) read(t *table, e *store.Entry) *Item {
-	i, err := t.read(e.Key, e.Value, e.Revision)
-	if err != nil {
-		r.unreadable.Add(1)
-		r.log.Error("a stored value cannot be read", "error", err, "revision", e.Revision)
-		return nil
+// read makes an item of what the store delivered, or tells why that cannot be read.
+func (r *Registry) read(t *table, e *store.Entry) (*Item, *unreadable) {
+	if e.Sealed != nil {
+		return nil, &unreadable{err: e.Sealed, revision: e.Revision, sealed: true}
 	}
-	return i
+	i, err := t.examine(e.Key, e.Value, e.Revision)
+	if err != nil {
+		return nil, &unreadable{err: err, revision: e.Revision}
+	}
+	return i, nil
 }
 
-// updateOf makes an update of a store's event. A value that cannot be read removes the object from the mirror.
-func (r *Registry) updateOf(t *table, e *store.Event) update {
+// updateOf makes an update of a store's event, or tells why that cannot be read.
+func (r *Registry) updateOf(t *table, e *store.Event) (update, *unreadable) {
 	u := update{key: e.Key, revision: e.Revision}
-	if !e.Deleted {
-		if u.item = r.claims.take(e.Key, e.Value, e.Revision); u.item == nil {
-			u.item = r.read(t, &e.Entry)
-		}
+	if e.Deleted {
+		return u, nil
 	}
-	return u
+	if e.Sealed == nil {
+		u.item = r.claims.take(e.Key, e.Value, e.Revision)
+	}
+	var bad *unreadable
+	if u.item == nil {
+		u.item, bad = r.read(t, &e.Entry)
+	}
+	return u, bad
 }

@@ -344,8 +344,10 @@ func TestFreshPastForeignKeys(t *testing.T) {
 	}
 	must(b.store.Create(bg, "/registry/configmaps/a/x", []byte("noise"), 0))(t)
 	b.settle(t)
-	if s := b.Stats(); s.Unreadable != 1 {
-		t.Errorf("%d unreadable values", s.Unreadable)
+	for _, s := range b.Stats().Resources {
+		if want := s.Resource.Resource == "configmaps"; (s.Unreadable == 1) != want || (s.ReadFailures == 1) != want {
+			t.Errorf("%s: %d unreadable values, %d read failures", s.Resource, s.Unreadable, s.ReadFailures)
+		}
 	}
 }
 

@@ -62,8 +62,8 @@ type Registry struct {
 	claims  claims
 	// watch is the running watch of the store, to ask for its progress.
 	watch atomic.Pointer[store.Watch]
-	// unknown counts keys below Root that belong to no table, unreadable the values that could not be read.
-	unknown, unreadable atomic.Int64
+	// unknown counts keys below Root that belong to no table.
+	unknown atomic.Int64
 
 	// life ends with Run. again asks Run to load everything anew, after cancelWatch.
 	life        context.Context
@@ -168,8 +168,8 @@ func (r *Registry) ResourceFor(info *kind.Info) (*Resource, bool) {
 // Stats are counts for metrics.
 type Stats struct {
 	Applied int64
-	// UnknownKeys belong to no kind; Unreadable values could not be read since the start.
-	UnknownKeys, Unreadable int64
+	// UnknownKeys belong to no kind.
+	UnknownKeys int64
 	// ConsistentReads asked for the store's present revision, which was read RevisionReads times for all of them.
 	ConsistentReads, RevisionReads int64
 	Resources                      []ResourceStats
@@ -183,16 +183,20 @@ type ResourceStats struct {
 	Bytes   int64
 	// Watchers that run, and changes in the Window.
 	Watchers, Window int
+	// Unreadable values there are now; ReadFailures counts those that there have been since the start.
+	Unreadable   int
+	ReadFailures int64
 }
 
 // Stats counts what the registry holds.
 func (r *Registry) Stats() Stats {
-	s := Stats{Applied: r.Applied(), UnknownKeys: r.unknown.Load(), Unreadable: r.unreadable.Load(),
+	s := Stats{Applied: r.Applied(), UnknownKeys: r.unknown.Load(),
 		ConsistentReads: r.fresh.reads.Load(), RevisionReads: r.fresh.questions.Load()}
 	for _, t := range r.tables {
 		t.mu.RLock()
 		s.Resources = append(s.Resources, ResourceStats{
 			Resource: t.info.GR(), Objects: t.tree.Len(), Bytes: t.bytes, Watchers: t.watchers.count, Window: t.window.count,
+			Unreadable: len(t.unreadable), ReadFailures: t.failures.Load(),
 		})
 		t.mu.RUnlock()
 	}

@@ -10,6 +10,8 @@ import (
 // Field numbers of the protobuf encoding of metav1.ObjectMeta, which is field 1 of every object.
 const (
 	fieldMetadata        = 1
+	fieldName            = 1
+	fieldNamespace       = 3
 	fieldUID             = 5
 	fieldLabels          = 11
 	fieldOwnerReferences = 13

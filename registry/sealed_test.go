@@ -175,6 +175,15 @@ func wantUnreadable(t *testing.T, what string, err error) {
 	}
 }
 
+// wantNamed wants the error of one value that cannot be read: it names its key.
+func wantNamed(t *testing.T, what string, err error, key string) {
+	t.Helper()
+	var status apierrors.APIStatus
+	if !apierrors.IsInternalError(err) || !errors.As(err, &status) || len(status.Status().Details.Causes) != 1 || status.Status().Details.Causes[0].Field != key {
+		t.Errorf("%s: %v", what, err)
+	}
+}
+
 // TestSealedAtTheStart: values that cannot be decrypted when the mirror loads fail what has to show them, and nothing else; when
 // they can be, everything works without a restart.
 func TestSealedAtTheStart(t *testing.T) {
@@ -192,7 +201,7 @@ func TestSealedAtTheStart(t *testing.T) {
 		t.Errorf("list: %+v", status.Status())
 	}
 	_, err = l.secrets.Get(t.Context(), "one", "a", "")
-	wantUnreadable(t, "get", err)
+	wantNamed(t, "get", err, secrets+"one/a")
 	w, err := l.secrets.Watch(t.Context(), WatchOptions{ResourceVersion: "0"})
 	if err == nil {
 		_, err = w.Take()

@@ -48,9 +48,11 @@ type table struct {
 	watchers   watchers
 	bytes      int64 // of all stored values
 
-	// sealed are the keys whose values the store cannot decrypt, and why; sealedCount is their number.
-	sealed      map[string]error
-	sealedCount atomic.Int64 // changed with mu held
+	// unreadable are the keys whose values cannot be read; unreadableCount is their number.
+	unreadable      map[string]unreadable
+	unreadableCount atomic.Int64 // changed with mu held
+	// failures counts the values that could not be read since the start.
+	failures atomic.Int64
 }
 
 // snapshot is the table at the revisions from..to. It never changes, except that to is set when the table goes on.
@@ -175,6 +177,13 @@ func (t *table) apply(updates []update, now time.Time) {
 			t.watchers.dispatch(t, c)
 		}
 	}
+}
+
+// applyPending makes the changes of the batch that is being applied so far. The caller is the mirror's goroutine.
+func (t *table) applyPending(now time.Time) {
+	t.apply(t.pending, now)
+	clear(t.pending)
+	t.pending = t.pending[:0]
 }
 
 // warmUp decodes an item whose indexed fields cannot be read from its bytes.

@@ -140,6 +140,8 @@ func (r *Resource) present(ctx context.Context, key string) (*Item, error) {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return nil, nil
+	case err != nil && e.Sealed != nil:
+		return nil, unreadableObject(key, unreadable{err: e.Sealed, sealed: true})
 	case err != nil:
 		return nil, err
 	}
@@ -150,12 +152,9 @@ func (r *Resource) readPresent(e *store.Entry) (*Item, error) {
 	if e == nil {
 		return nil, nil
 	}
-	if e.Sealed != nil {
-		return nil, apierrors.NewInternalError(e.Sealed)
-	}
-	i, err := r.table.read(e.Key, e.Value, e.Revision)
-	if err != nil {
-		return nil, apierrors.NewInternalError(err)
+	i, bad := r.reg.read(r.table, e)
+	if bad != nil {
+		return nil, unreadableObject(e.Key, *bad)
 	}
 	i.stale = e.Stale
 	return i, nil

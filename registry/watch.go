@@ -217,12 +217,11 @@ func (r *Resource) recall(ctx context.Context, w *Watcher, batch store.Batch) (d
 			w.caughtUp()
 			return true, nil
 		}
-		for _, entry := range []*store.Entry{&e.Entry, e.Prev} {
-			if entry != nil && entry.Sealed != nil {
-				return false, r.sealedPast(entry)
-			}
+		c, err := r.past(e)
+		if err == nil {
+			err = w.remember(ctx, c)
 		}
-		if err := w.remember(ctx, r.past(e)); err != nil {
+		if err != nil {
 			return false, err
 		}
 	}
@@ -250,18 +249,22 @@ func (t *table) floor() int64 {
 }
 
 // past makes a change of an event of the store's history.
-func (r *Resource) past(e *store.Event) *change {
+func (r *Resource) past(e *store.Event) (*change, error) {
 	c := &change{revision: e.Revision}
 	if !r.table.well(e.Key) {
-		return c
+		return c, nil
 	}
+	var bad *unreadable
 	if !e.Deleted {
-		c.new = r.reg.read(r.table, &e.Entry)
+		c.new, bad = r.reg.read(r.table, &e.Entry)
 	}
-	if e.Prev != nil {
-		c.old = r.reg.read(r.table, e.Prev)
+	if e.Prev != nil && bad == nil {
+		c.old, bad = r.reg.read(r.table, e.Prev)
 	}
-	return c
+	if bad != nil {
+		return nil, r.unreadablePast(e.Key, bad)
+	}
+	return c, nil
 }
 
 // remember queues a change of the past before the live ones, and waits while the reader is slow.
