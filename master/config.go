@@ -243,7 +243,7 @@ func (c *Config) Check() error {
 	return c.checkRanges()
 }
 
-// checkAdvertised: the address becomes the endpoint of default/kubernetes, which others must be able to reach.
+// checkAdvertised: others must be able to reach the address.
 func (c *Config) checkAdvertised() error {
 	if c.AdvertiseAddress == "" {
 		return nil
@@ -252,7 +252,13 @@ func (c *Config) checkAdvertised() error {
 	switch {
 	case ip == nil:
 		return fmt.Errorf("--advertise-address %q is not an IP address", c.AdvertiseAddress)
-	case ip.IsLoopback() || ip.IsUnspecified() || ip.IsLinkLocalUnicast() || ip.IsMulticast():
+	case ip.IsLoopback(): // masters side by side on one machine
+		if probe, err := net.ListenPacket("udp", net.JoinHostPort(ip.String(), "0")); err != nil {
+			return fmt.Errorf("--advertise-address %s: this machine does not have it: %w", c.AdvertiseAddress, err)
+		} else {
+			return probe.Close()
+		}
+	case ip.IsUnspecified() || ip.IsLinkLocalUnicast() || ip.IsMulticast():
 		return fmt.Errorf("--advertise-address %s: the cluster cannot reach this master there; give an address of this host's network", c.AdvertiseAddress)
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/health"
 	"github.com/wheelhouse-k8s/wheelhouse/control"
 	"github.com/wheelhouse-k8s/wheelhouse/encryption"
+	"github.com/wheelhouse-k8s/wheelhouse/membership"
 )
 
 // encryptionPatience bounds a question to another master.
@@ -88,6 +89,13 @@ func (m *Master) encryptionStatus(ctx context.Context, _ struct{}) (*EncryptionS
 		Managed: own.Managed, File: own.File, Work: m.keyWork.get(), Masters: append(m.encryptionOfOthers(ctx), own),
 		Sections: []encryption.Section{}, Resources: []encryption.Usage{},
 	}
+	away, err := m.awayMasters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range away {
+		s.Masters = append(s.Masters, EncryptionOfMaster{Name: name, Error: "it does not serve"})
+	}
 	slices.SortFunc(s.Masters, func(a, b EncryptionOfMaster) int { return strings.Compare(a.Name, b.Name) })
 	if m.encryption == nil {
 		return s, nil
@@ -156,6 +164,22 @@ func (m *Master) publishKeys(ctx context.Context) error {
 		}
 	}
 	return m.allServe(ctx)
+}
+
+// awayMasters are the members of the cluster that do not serve and are not on the roll of those that live. With a stand-alone
+// etcd only those are known that live.
+func (m *Master) awayMasters(ctx context.Context) ([]string, error) {
+	state, err := m.group.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var away []string
+	for _, member := range state.Members {
+		if !member.Serving && member.ID != state.Self {
+			away = append(away, cmp.Or(member.Name, membership.FormatID(member.ID)))
+		}
+	}
+	return away, nil
 }
 
 // allServe fails if a member of the cluster does not serve. With a stand-alone etcd only those are known that do.

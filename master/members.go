@@ -106,8 +106,11 @@ func (m *Master) openGroup(ctx context.Context) error {
 	return m.member.Group(ctx, *p)
 }
 
-// peerTimeout bounds a question to another master.
-const peerTimeout = 3 * time.Second
+// peerTimeout bounds a question to another master, orderTimeout a command that writes files there.
+const (
+	peerTimeout  = 3 * time.Second
+	orderTimeout = 15 * time.Second
+)
 
 // to gives a client of another master's commands.
 func (m *Master) to(url string) (*control.Client, error) {
@@ -127,6 +130,17 @@ func (m *Master) ask(ctx context.Context, url, path string, out any) error {
 		return err
 	}
 	return client.Get(ctx, path, out)
+}
+
+// order is ask for a command with a body.
+func (m *Master) order(ctx context.Context, url, path string, in, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, orderTimeout)
+	defer cancel()
+	client, err := m.to(url)
+	if err != nil {
+		return err
+	}
+	return client.Post(ctx, path, in, out)
 }
 
 func (m *Master) answerJoin(r *http.Request, in membership.Request) (*membership.Grant, error) {

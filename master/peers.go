@@ -21,7 +21,10 @@ func (m *Master) peersChanged() <-chan struct{} { return m.roll.next() }
 
 // peer is what others know of this master.
 func (m *Master) peer() Peer {
-	p := Peer{Name: m.identity, URL: m.URL(), Version: health.Version().GitVersion, Address: m.advertise}
+	p := Peer{Name: m.identity, URL: m.URL(), Version: health.Version().GitVersion}
+	if !m.advertise.IsLoopback() { // no pod reaches the service default/kubernetes there
+		p.Address = m.advertise
+	}
 	if host := m.reachable(); host != "" {
 		p.URL = "https://" + net.JoinHostPort(host, strconv.Itoa(m.Port()))
 	}

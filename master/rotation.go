@@ -29,6 +29,7 @@ func (m *Master) certificateCommands() []control.Command {
 		{Method: http.MethodGet, Path: "certificates", Handler: control.Handle(m.listCertificates)},
 		{Method: http.MethodGet, Path: "certificates/own", Handler: control.Handle(m.tellCertificates)},
 		{Method: http.MethodPost, Path: "certificates/renew", Handler: control.Handle(m.renewCertificates)},
+		{Method: http.MethodPost, Path: "certificates/renew-everywhere", Handler: control.Handle(m.renewEverywhere)},
 		{Method: http.MethodGet, Path: "certificates/rotation", Handler: control.Handle(m.tellRotation)},
 		{Method: http.MethodPost, Path: "certificates/rotation", Handler: control.Handle(m.rotate), Long: true},
 		{Method: http.MethodPost, Path: "certificates/reload", Handler: control.Handle(m.reloadPeers), Long: true},
@@ -113,6 +114,30 @@ func (m *Master) renewCertificates(_ context.Context, in Renewal) (MasterCertifi
 	}
 	m.config.Log("certificates were renewed on an operator's command")
 	return m.tellCertificates(context.Background(), struct{}{})
+}
+
+// renewEverywhere issues all certificates of all masters anew, one master after another.
+func (m *Master) renewEverywhere(ctx context.Context, _ struct{}) ([]MasterCertificates, error) {
+	away, err := m.awayMasters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	own, err := m.renewCertificates(ctx, Renewal{All: true})
+	if err != nil {
+		own = MasterCertificates{Master: m.identity, Error: err.Error()}
+	}
+	all := []MasterCertificates{own}
+	for _, p := range m.otherMasters() {
+		theirs := MasterCertificates{Master: p.Name}
+		if err := m.order(ctx, p.URL, "certificates/renew", Renewal{All: true}, &theirs); err != nil {
+			theirs.Error = err.Error()
+		}
+		all = append(all, theirs)
+	}
+	for _, name := range away {
+		all = append(all, MasterCertificates{Master: name, Error: "it is not among the live masters; its certificates were left as they are"})
+	}
+	return all, nil
 }
 
 // renew issues the named certificates, all without names. kubeconfig makes the administrator's.

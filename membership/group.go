@@ -256,7 +256,7 @@ func (g *Group) find(ctx context.Context, who string) (State, Standing, error) {
 	if g.Members == nil {
 		return state, Standing{}, conflict("this cluster keeps its data in a stand-alone etcd: its masters come and go freely, and its members are etcdctl's matter")
 	}
-	target, err := Find(state.Members, who)
+	target, err := Find(state, who)
 	return state, target, err
 }
 
@@ -305,7 +305,7 @@ func (g *Group) MoveLeader(ctx context.Context, who string) (Standing, error) {
 		if id == 0 {
 			return target, conflict("there is no other voting master that could lead")
 		}
-		if target, err = Find(state.Members, FormatID(id)); err != nil {
+		if target, err = Find(state, FormatID(id)); err != nil {
 			return target, err
 		}
 	}
@@ -385,7 +385,7 @@ func (g *Group) tend(ctx context.Context, unstarted map[uint64]time.Time) (time.
 		if err != nil {
 			return tendIdle, err
 		}
-		target, err := Find(state.Members, FormatID(id))
+		target, err := Find(state, FormatID(id))
 		if err != nil {
 			return tendIdle, err
 		}

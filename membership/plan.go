@@ -269,25 +269,3 @@ func (s *Standing) label() string {
 
 // FormatID is a member's ID as etcd's tools print it.
 func FormatID(id uint64) string { return strconv.FormatUint(id, 16) }
-
-// Find the member that the operator means: by name, by ID, or by the part of its name that is the host's if that is one member's alone.
-func Find(members []Standing, who string) (Standing, error) {
-	var found []Standing
-	var names []string
-	for _, m := range members {
-		if m.Name == who || FormatID(m.ID) == strings.ToLower(who) {
-			return m, nil
-		}
-		if host, _, ok := strings.Cut(m.Name, "_"); ok && host == who {
-			found = append(found, m)
-		}
-		names = append(names, m.label())
-	}
-	switch len(found) {
-	case 0:
-		return Standing{}, notFound("there is no master %s: they are %s", who, strings.Join(names, ", "))
-	case 1:
-		return found[0], nil
-	}
-	return Standing{}, conflict("%s stands for several masters: give the whole name or the ID that wheelhouse member list shows", who)
-}

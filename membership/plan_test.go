@@ -176,14 +176,3 @@ func TestPlanRemoval(t *testing.T) {
 		}
 	}
 }
-
-func TestFind(t *testing.T) {
-	s := state("v+ v+ v+")
-	s.Members[2].Name = "h2_y"
-	for who, want := range map[string]string{"h1": "h1_x", "h2_y": "h2_y", "3": "h2_y", "h2": "several masters", "h9": "they are h1_x, h2_x, h2_y"} {
-		m, err := Find(s.Members, who)
-		if err != nil && !strings.Contains(err.Error(), want) || err == nil && m.Name != want {
-			t.Errorf("%s: %s, %v", who, m.Name, err)
-		}
-	}
-}

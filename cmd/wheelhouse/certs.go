@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -180,8 +181,9 @@ func certsRenewCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "renew [NAME...]",
 		Short: "Issue certificates anew before they are due",
-		Long: `Issue certificates anew before they are due, on the master that is asked (--server) and without a
-restart, or in the folder of a master that does not run (--data-dir, and --pki-dir if it was started so).
+		Long: `Issue certificates anew before they are due: the named ones on the master that is asked (--server), or
+with --all those of all masters, without a restart. With --data-dir (and --pki-dir if it was started so)
+it is done in the folder of a master that does not run.
 
 Names are those that wheelhouse certs list shows, admin.kubeconfig among them. Authorities are
 not renewed but rotated: see wheelhouse certs rotate-ca.`,
@@ -189,36 +191,50 @@ not renewed but rotated: see wheelhouse certs rotate-ca.`,
 			if all == (len(names) > 0) {
 				return usageError{errors.New("name the certificates to renew, or give --all")}
 			}
-			var renewed master.MasterCertificates
-			if folder.data != "" {
-				found, err := master.RenewOffline(folder.data, folder.pki, names)
-				if err != nil {
-					return err
-				}
-				renewed.Certificates = found
-			} else {
-				if folder.pki != "" {
-					return usageError{errors.New("--pki-dir goes with --data-dir")}
-				}
-				client, err := to.client()
-				if err != nil {
-					return err
-				}
-				if err := client.Post(c.Context(), "certificates/renew", master.Renewal{Names: names, All: all}, &renewed); err != nil {
-					return err
+			if folder.pki != "" && folder.data == "" {
+				return usageError{errors.New("--pki-dir goes with --data-dir")}
+			}
+			renewed, err := renewCertificates(c.Context(), &to, folder, names)
+			if err != nil {
+				return err
+			}
+			for i := range renewed {
+				one := &renewed[i]
+				one.Certificates = slices.DeleteFunc(one.Certificates, func(d pki.Description) bool {
+					return d.Kind == "authority" || d.Kind == "trusted" || len(names) > 0 && !slices.Contains(names, d.Name)
+				})
+				if one.Error == "" {
+					fmt.Fprintf(c.OutOrStdout(), "certificates of %s were renewed\n", one.Master)
 				}
 			}
-			renewed.Certificates = slices.DeleteFunc(renewed.Certificates, func(d pki.Description) bool {
-				return d.Kind == "authority" || d.Kind == "trusted" || len(names) > 0 && !slices.Contains(names, d.Name)
-			})
-			return printCertificates(c.OutOrStdout(), []master.MasterCertificates{renewed}, false, time.Now())
+			return printCertificates(c.OutOrStdout(), renewed, false, time.Now())
 		},
 	}
 	to.add(c.Flags())
-	c.Flags().BoolVar(&all, "all", false, "Renew all certificates of the master.")
+	c.Flags().BoolVar(&all, "all", false, "Renew all certificates of all masters, or of the folder.")
 	c.Flags().StringVar(&folder.data, "data-dir", "", "Renew in this data folder, whose master does not run.")
 	c.Flags().StringVar(&folder.pki, "pki-dir", "", "Folder of the certificates, if not pki in the data folder.")
 	return c
+}
+
+// renewCertificates asks the masters, or does it in a folder. Without names it renews all.
+func renewCertificates(ctx context.Context, to *controlFlags, folder folderFlags, names []string) ([]master.MasterCertificates, error) {
+	if folder.data != "" {
+		found, err := master.RenewOffline(folder.data, folder.pki, names)
+		return []master.MasterCertificates{{Master: folder.data, Certificates: found}}, err
+	}
+	client, err := to.client()
+	if err != nil {
+		return nil, err
+	}
+	if len(names) == 0 {
+		var all []master.MasterCertificates
+		err := client.Post(ctx, "certificates/renew-everywhere", nil, &all)
+		return all, err
+	}
+	var one master.MasterCertificates
+	err = client.Post(ctx, "certificates/renew", master.Renewal{Names: names}, &one)
+	return []master.MasterCertificates{one}, err
 }
 
 func certsRotateCommand() *cobra.Command {

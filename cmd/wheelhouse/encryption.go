@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -51,7 +50,7 @@ func encryptionStatusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Show how objects are stored, and under which keys",
 		Long: `Show how objects are stored, and under which keys. Every stored object of the encrypted resources
-is read for that.`,
+is read for that. The exit code is 1 if a master does not answer.`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if output != "" && output != "json" {
@@ -66,16 +65,29 @@ is read for that.`,
 				return err
 			}
 			if output == "json" {
-				e := json.NewEncoder(c.OutOrStdout())
-				e.SetIndent("", "  ")
-				return e.Encode(s)
+				err = printJSON(c.OutOrStdout(), s)
+			} else {
+				err = printEncryption(c.OutOrStdout(), &s)
 			}
-			return printEncryption(c.OutOrStdout(), &s)
+			if err != nil {
+				return err
+			}
+			return doubtful(&s)
 		},
 	}
 	f.add(c.Flags())
 	c.Flags().StringVarP(&output, "output", "o", "", "json for all details")
 	return c
+}
+
+// doubtful is an error if the answer does not hold for the whole cluster.
+func doubtful(s *master.EncryptionStatus) error {
+	for _, m := range s.Masters {
+		if m.Error != "" {
+			return fmt.Errorf("master %s does not answer, and it is unknown which keys it uses: %s", m.Name, m.Error)
+		}
+	}
+	return nil
 }
 
 func printEncryption(to io.Writer, s *master.EncryptionStatus) error {

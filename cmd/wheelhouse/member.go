@@ -101,8 +101,8 @@ func memberRemoveCommand() *cobra.Command {
 	var f controlFlags
 	c := &cobra.Command{
 		Use:   "remove NAME",
-		Short: "Remove a master, given by name, ID or host",
-		Long: `Remove a master, given by name, ID or host.
+		Short: "Remove a master, given as member list shows it",
+		Long: `Remove a master, given as member list shows it: by name, ID, URL, host and port, or host.
 
 If it runs it stops, and its data can never be used again: to make the same machine a master once
 more, empty its data folder and let it join. A removal that would leave too few masters to agree

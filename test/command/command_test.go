@@ -86,7 +86,7 @@ func TestRefusals(t *testing.T) {
 		{"server --secure-port 70000", usage, `--secure-port 70000 is not a port`},
 		{"server --bind-address here", usage, `--bind-address "here" is not an IP address`},
 		{"server --advertise-address here", usage, `--advertise-address "here" is not an IP address`},
-		{"server --advertise-address 127.0.0.1", usage, `--advertise-address 127.0.0.1: the cluster cannot reach`},
+		{"server --advertise-address 169.254.0.1", usage, `--advertise-address 169.254.0.1: the cluster cannot reach`},
 		{"server --components apiserver,dashboard", usage, `--components: "dashboard" is not one of apiserver, controllers, scheduler`},
 		{"server --components scheduler", usage, `--components must include apiserver`},
 		{"server --service-cluster-ip-range 10.0.0.1", usage, `--service-cluster-ip-range: "10.0.0.1" is not an IP range such as 10.96.0.0/12`},
@@ -215,7 +215,7 @@ func TestAccepted(t *testing.T) {
 
 	// The same folder again, with the serving certificate and the kubeconfig in places of the operator's choice.
 	elsewhere := filepath.Join(t.TempDir(), "kubeconfig")
-	server, err = process.Start(binary, dir, 0, "--components=apiserver", "--write-kubeconfig="+elsewhere, "--tls-min-version=VersionTLS13",
+	server, err = process.Start(binary, dir, 0, "--components=apiserver", "--advertise-address=127.0.0.9", "--write-kubeconfig="+elsewhere, "--tls-min-version=VersionTLS13",
 		"--tls-cert-file="+filepath.Join(dir, "pki", "apiserver.crt"), "--tls-private-key-file="+filepath.Join(dir, "pki", "apiserver.key"))
 	if err != nil {
 		t.Fatal(err)

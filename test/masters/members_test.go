@@ -27,6 +27,11 @@ func TestMembership(t *testing.T) {
 		}
 	}
 
+	if said := a.must("certs", "renew", "--all"); strings.Count(said, " were renewed\n") != 3 || !strings.Contains(said, "certificates of "+c.name()+" were renewed") {
+		t.Errorf("it is not said which masters got new certificates:\n%s", said)
+	}
+	a.must("encryption", "status")
+
 	// Leadership goes where it is sent, whoever is asked.
 	b.must("member", "move-leader", c.name())
 	eventually(t, "c leads", func() bool { return a.members()[c.name()].Role == membership.RoleLeader })
@@ -40,6 +45,9 @@ func TestMembership(t *testing.T) {
 	if r := a.command("status"); r.Code != 1 || !strings.Contains(r.Stdout, c.name()+" does not answer") {
 		t.Errorf("status with one master away: exit code %d\n%s", r.Code, r.Stdout)
 	}
+	a.refused("master "+c.name()+" does not answer", "encryption", "status")
+	a.refused("master "+c.name()+" does not answer", "certs", "renew", "--all")
+	a.refused("127.0.0.1 stands for several masters", "member", "remove", "127.0.0.1")
 	a.refused("there is no master nobody-of-that-name", "member", "remove", "nobody-of-that-name")
 	// With c away, a and b are a bare majority: neither may go.
 	a.refused("voting masters answer", "member", "remove", b.name())
@@ -47,8 +55,8 @@ func TestMembership(t *testing.T) {
 	c.read("while-c-is-away")
 
 	// A removed master ends, and never comes back with its old data; it may join anew.
-	name := b.name()
-	eventually(t, "b can be removed", func() bool { return a.command("member", "remove", name).Code == 0 })
+	place := a.members()[b.name()].PeerURL
+	eventually(t, "b can be removed", func() bool { return a.command("member", "remove", place).Code == 0 })
 	if said := b.ends(); !strings.Contains(said, "removed") {
 		t.Errorf("a removed master did not say why it ended:\n%s", said)
 	}
