@@ -300,19 +300,22 @@ func (s *subscriber) add(deltas []Delta) {
 }
 
 func (m *mirror) Subscribe(ctx context.Context, f func([]Delta)) {
+	select {
+	case <-m.synced:
+	case <-ctx.Done():
+		return
+	}
 	s := &subscriber{wake: make(chan struct{}, 1)}
 	m.mu.Lock()
-	var present []Delta
+	present := make([]Delta, 0, m.length)
 	for _, in := range m.byNamespace {
 		for _, o := range in {
 			present = append(present, Delta{New: o, Revision: Revision(o)})
 		}
 	}
-	if len(present) > 0 {
-		s.add(present)
-	}
 	m.subscribers[s] = struct{}{}
 	m.mu.Unlock()
+	f(present)
 	m.deliver(ctx, s, f)
 }
 

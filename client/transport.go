@@ -64,8 +64,9 @@ type View interface {
 	// ByField yields the objects whose indexed field (pods: spec.nodeName) has the value.
 	ByField(name, value string) iter.Seq[kind.Object]
 	Len() int
-	// Subscribe calls f with all present objects (Old nil), then with each change in order, until ctx ends, and
-	// returns then. Calls do not overlap, and must not block for long; the view is at the change's revision or later.
+	// Subscribe waits until the view is complete and calls f with all objects (Old nil), even if there are none, then
+	// with each change in order, until ctx ends, and returns then. So what f builds is complete when it has returned for the
+	// first time. Calls do not overlap, and must not block for long; the view is at the change's revision or later.
 	Subscribe(ctx context.Context, f func([]Delta))
 	// Synced is closed when the view has been complete once.
 	Synced() <-chan struct{}

@@ -101,6 +101,10 @@ func (m *Master) during(ctx context.Context, lease string, revision int64, work 
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	t := &term{m: m, fence: store.Fence{Key: termsPrefix + lease, Revision: revision}, end: end}
+	// Whatever earlier terms wrote stands before the fence: no loop decides before the mirror shows all of it.
+	if err := m.registry.WaitFor(ctx, revision); err != nil {
+		return nil // ctx has ended
+	}
 	err := work(store.WithFence(ctx, t.fence), t)
 	if errors.Is(context.Cause(ctx), election.ErrDeposed) {
 		return election.ErrDeposed

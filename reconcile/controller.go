@@ -43,7 +43,8 @@ func KeyOf(o kind.Object) Key { return Key{Namespace: o.GetNamespace(), Name: o.
 type Controller struct {
 	// Name as --controllers knows it ("deployment-controller"); it also names the queue in metrics.
 	Name string
-	// Reads are the kinds whose views must be complete before the first Reconcile.
+	// Reads are the kinds whose views must be complete before the first Reconcile. What their Keys have built must be,
+	// too: each has been called for every object that was there.
 	Reads []Read
 	// Writes are what Reconcile may write. Other writes are refused.
 	Writes []Write

@@ -76,12 +76,43 @@ func Run(ctx context.Context, transport client.Transport, c *Controller) error {
 			return nil
 		})
 	}
-	for _, r := range c.Reads {
-		if r.Keys != nil {
-			parts.Go(func() error { e.subscribe(ctx, r); return nil })
+	if e.follow(ctx, parts) {
+		e.work(ctx, parts)
+	}
+	<-ctx.Done()
+	e.queue.ShutDown()
+	return parts.Wait()
+}
+
+// follow begins to follow all kinds that call for something, and returns when each one's Keys have seen all that was there:
+// a controller that looks into what its Keys build must not take what has not come yet for missing. False means that ctx
+// ended before.
+func (e *engine) follow(ctx context.Context, parts *crew.Crew) bool {
+	var begun []<-chan struct{}
+	for _, r := range e.controller.Reads {
+		if r.Keys == nil {
+			continue
+		}
+		first := make(chan struct{})
+		begun = append(begun, first)
+		parts.Go(func() error {
+			e.subscribe(ctx, r, sync.OnceFunc(func() { close(first) }))
+			return nil
+		})
+	}
+	for _, first := range begun {
+		select {
+		case <-first:
+		case <-ctx.Done():
+			return false
 		}
 	}
-	workers := c.Workers
+	return true
+}
+
+// work starts the workers.
+func (e *engine) work(ctx context.Context, parts *crew.Crew) {
+	workers := e.controller.Workers
 	if workers == 0 {
 		workers = defaultWorkers
 	}
@@ -92,13 +123,10 @@ func Run(ctx context.Context, transport client.Transport, c *Controller) error {
 			return nil
 		})
 	}
-	<-ctx.Done()
-	e.queue.ShutDown()
-	return parts.Wait()
 }
 
-// subscribe follows one kind until ctx ends.
-func (e *engine) subscribe(ctx context.Context, r Read) {
+// subscribe follows one kind until ctx ends. delivered is called after each delivery.
+func (e *engine) subscribe(ctx context.Context, r Read, delivered func()) {
 	enqueue := func(k Key) {
 		if wait := e.pace.wait(k); wait > 0 {
 			e.queue.AddAfter(k, wait)
@@ -110,6 +138,7 @@ func (e *engine) subscribe(ctx context.Context, r Read) {
 		for _, d := range deltas {
 			r.Keys(d, enqueue)
 		}
+		delivered()
 	})
 }
 

@@ -76,8 +76,8 @@ type Delta struct {
 	Revision int64
 }
 
-// Subscribe calls f with every object that exists (Old nil), then with every change in order, until ctx ends, and
-// returns then. f sees the mirror at the change's revision or later; calls do not overlap; f must not block for
+// Subscribe calls f with every object that exists (Old nil), perhaps none, then with every change in order, until ctx ends,
+// and returns then. f sees the mirror at the change's revision or later; calls do not overlap; f must not block for
 // long, because what it has not taken yet waits in memory.
 func (r *Resource) Subscribe(ctx context.Context, f func([]Delta)) {
 	if r.reg.whenLoaded(ctx) != nil {
@@ -100,8 +100,8 @@ func (r *Resource) Subscribe(ctx context.Context, f func([]Delta)) {
 		return true
 	})
 	present = nil
-	for ctx.Err() == nil {
-		if len(deltas) > 0 {
+	for first := true; ctx.Err() == nil; first = false {
+		if first || len(deltas) > 0 {
 			f(deltas)
 		}
 		select {

@@ -389,6 +389,26 @@ func TestSubscribe(t *testing.T) {
 	}
 }
 
+// A subscriber hears once that there is nothing, so that it knows that it knows everything.
+func TestSubscribeToNothing(t *testing.T) {
+	b := start(t, Options{})
+	ctx, cancel := context.WithCancel(bg)
+	done := make(chan struct{})
+	told := make(chan int, 10)
+	go func() {
+		defer close(done)
+		b.resource(t, "configmaps").Subscribe(ctx, func(all []Delta) { told <- len(all) })
+	}()
+	if n := <-told; n != 0 {
+		t.Errorf("told of %d objects where there are none", n)
+	}
+	cancel()
+	<-done
+	if len(told) != 0 {
+		t.Error("told again of nothing")
+	}
+}
+
 // Whatever a watcher sees, put together, is at each revision what a list at that revision shows.
 func TestWatchersAgreeWithLists(t *testing.T) {
 	s := &flaky{Store: memory.New()}

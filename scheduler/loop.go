@@ -16,8 +16,6 @@ import (
 const (
 	// batchMax bounds the decisions between two looks at what came in.
 	batchMax = 256
-	// startMax is how long the first decision waits for objects that were there at the start.
-	startMax = time.Second
 	// spareMax bounds the room for letters that is kept for the next ones.
 	spareMax = 4096
 )
@@ -58,9 +56,7 @@ type news struct {
 type inbox struct {
 	mu      sync.Mutex
 	letters []letter
-	// seen counts the deltas of each view.
-	seen   [3]int
-	signal chan struct{}
+	signal  chan struct{}
 }
 
 // letter is one report: a change of an object, or the outcome of a write.
@@ -72,12 +68,9 @@ type letter struct {
 	err            error
 }
 
-func (b *inbox) put(view int, letters ...letter) {
+func (b *inbox) put(letters ...letter) {
 	b.mu.Lock()
 	b.letters = append(b.letters, letters...)
-	if view >= 0 {
-		b.seen[view] += len(letters)
-	}
 	b.mu.Unlock()
 	select {
 	case b.signal <- struct{}{}:
@@ -114,48 +107,31 @@ func newRun(s *Scheduler) *run {
 // subscribe begins to follow the cluster, and returns when all that was there has come in: a decision on half of the
 // pods would give room away twice.
 func (r *run) subscribe(ctx context.Context) error {
-	var there [3]int
-	for i, view := range r.views {
-		select {
-		case <-view.Synced():
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		there[i] = view.Len()
+	var begun []<-chan struct{}
+	for _, view := range r.views {
+		first := make(chan struct{})
+		begun = append(begun, first)
+		delivered := sync.OnceFunc(func() { close(first) })
 		r.crew.Go(func() error {
 			view.Subscribe(ctx, func(deltas []client.Delta) {
 				letters := make([]letter, len(deltas))
 				for n, d := range deltas {
 					letters[n].delta = d
 				}
-				r.inbox.put(i, letters...)
+				r.inbox.put(letters...)
+				delivered()
 			})
 			return nil
 		})
 	}
-	late := time.NewTimer(startMax)
-	defer late.Stop()
-	for !r.inbox.hasSeen(there) {
+	for _, first := range begun {
 		select {
-		case <-r.inbox.signal:
-		case <-late.C:
-			return nil // some were deleted in between
+		case <-first:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 	return nil
-}
-
-func (b *inbox) hasSeen(there [3]int) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for i := range there {
-		if b.seen[i] < there[i] {
-			return false
-		}
-	}
-	return true
 }
 
 func (r *run) loop(ctx context.Context) {

@@ -52,7 +52,7 @@ func (r *run) bindWhenQuiet(ctx context.Context, it *item) {
 			r.recorder.Action(reference(pod), corev1.EventTypeNormal, "Scheduled", "Binding",
 				"Successfully assigned "+pod.Namespace+"/"+pod.Name+" to "+node)
 		}
-		r.inbox.put(-1, letter{item: it, bound: true, err: err})
+		r.inbox.put(letter{item: it, bound: true, err: err})
 		return nil
 	})
 }
@@ -142,7 +142,7 @@ func (r *run) sendPatches(ctx context.Context) {
 		pod := it.pod()
 		r.crew.Go(func() error {
 			_, err := r.client.PatchStatus(ctx, pod.Namespace, pod.Name, types.StrategicMergePatchType, statusPatch(pod, condition))
-			r.inbox.put(-1, letter{item: it, patched: true, err: err})
+			r.inbox.put(letter{item: it, patched: true, err: err})
 			return nil
 		})
 	}

@@ -1,0 +1,203 @@
+// Package clienttest is a client.Transport for tests: its views hold what a test puts there, and tell of it when the test lets
+// them; its answers are the test's. It keeps to no clock and starts no goroutine.
+package clienttest
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/client"
+)
+
+// Server is the transport. Set Answer and Catch before it is used.
+type Server struct {
+	// Answer answers requests; nil refuses them.
+	Answer func(ctx context.Context, r client.Request) (runtime.Object, error)
+	// Catch is asked when the views are to catch up with the store; nil says that they have.
+	Catch func(ctx context.Context) error
+
+	mu    sync.Mutex
+	views map[*kind.Info]*view
+}
+
+// Do implements client.Transport.
+func (s *Server) Do(ctx context.Context, r client.Request) (runtime.Object, error) {
+	if s.Answer == nil {
+		return nil, fmt.Errorf("unexpected %s of %s", r.Verb, r.Kind.Plural)
+	}
+	return s.Answer(ctx, r)
+}
+
+// View implements client.Transport.
+func (s *Server) View(k *kind.Info) client.View { return s.view(k) }
+
+// Applied implements client.Transport.
+func (s *Server) Applied() int64 { return 0 }
+
+// WaitFor implements client.Transport.
+func (s *Server) WaitFor(ctx context.Context, _ int64) error { return ctx.Err() }
+
+func (s *Server) view(k *kind.Info) *view {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.views[k]
+	if v == nil {
+		if s.views == nil {
+			s.views = map[*kind.Info]*view{}
+		}
+		v = &view{changed: make(chan struct{}), synced: make(chan struct{})}
+		close(v.synced)
+		s.views[k] = v
+	}
+	return v
+}
+
+// Put adds objects of a kind, or replaces those of the same name.
+func (s *Server) Put(k *kind.Info, list ...kind.Object) {
+	v := s.view(k)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, o := range list {
+		d := client.Delta{New: o, Revision: client.Revision(o)}
+		if at := v.find(o.GetNamespace(), o.GetName()); at >= 0 {
+			d.Old, v.objects[at] = v.objects[at], o
+		} else {
+			v.objects = append(v.objects, o)
+		}
+		v.log = append(v.log, d)
+	}
+	v.wake()
+}
+
+// Remove takes one object out.
+func (s *Server) Remove(k *kind.Info, namespace, name string) {
+	v := s.view(k)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if at := v.find(namespace, name); at >= 0 {
+		v.log = append(v.log, client.Delta{Old: v.objects[at]})
+		v.objects = slices.Delete(v.objects, at, at+1)
+		v.wake()
+	}
+}
+
+// Hold keeps the view of a kind from telling its subscribers anything, Release lets it go on. The view itself shows everything.
+func (s *Server) Hold(k *kind.Info) { s.hold(k, true) }
+
+// Release ends Hold.
+func (s *Server) Release(k *kind.Info) { s.hold(k, false) }
+
+func (s *Server) hold(k *kind.Info, held bool) {
+	v := s.view(k)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.held = held
+	v.wake()
+}
+
+type view struct {
+	synced chan struct{}
+
+	mu      sync.Mutex // guards all below
+	objects []kind.Object
+	log     []client.Delta
+	held    bool
+	changed chan struct{} // closed and replaced by wake
+}
+
+// wake is called with mu held.
+func (v *view) wake() {
+	close(v.changed)
+	v.changed = make(chan struct{})
+}
+
+// find is called with mu held.
+func (v *view) find(namespace, name string) int {
+	return slices.IndexFunc(v.objects, func(o kind.Object) bool { return o.GetNamespace() == namespace && o.GetName() == name })
+}
+
+func (v *view) Get(namespace, name string) (kind.Object, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if at := v.find(namespace, name); at >= 0 {
+		return v.objects[at], true
+	}
+	return nil, false
+}
+
+func (v *view) matching(is func(kind.Object) bool) iter.Seq[kind.Object] {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var found []kind.Object
+	for _, o := range v.objects {
+		if is(o) {
+			found = append(found, o)
+		}
+	}
+	return slices.Values(found)
+}
+
+func (v *view) All(namespace string) iter.Seq[kind.Object] {
+	return v.matching(func(o kind.Object) bool { return namespace == "" || o.GetNamespace() == namespace })
+}
+
+func (v *view) OwnedBy(uid types.UID) iter.Seq[kind.Object] {
+	return v.matching(func(o kind.Object) bool {
+		for _, ref := range o.GetOwnerReferences() {
+			if ref.UID == uid {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// ByField finds nothing: no test has needed it.
+func (v *view) ByField(string, string) iter.Seq[kind.Object] {
+	return v.matching(func(kind.Object) bool { return false })
+}
+
+func (v *view) Len() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.objects)
+}
+
+func (v *view) Synced() <-chan struct{} { return v.synced }
+
+func (v *view) Subscribe(ctx context.Context, f func([]client.Delta)) {
+	told := -1 // nothing yet, not even that there is nothing
+	for ctx.Err() == nil {
+		v.mu.Lock()
+		changed := v.changed
+		var deltas []client.Delta
+		first := told < 0
+		if !v.held {
+			if first {
+				for _, o := range v.objects {
+					deltas = append(deltas, client.Delta{New: o, Revision: client.Revision(o)})
+				}
+			} else {
+				deltas = slices.Clone(v.log[told:])
+			}
+			told = len(v.log)
+		}
+		tell := !v.held && (first || len(deltas) > 0)
+		v.mu.Unlock()
+		if tell {
+			f(deltas)
+			continue
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
+}
