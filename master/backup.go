@@ -64,8 +64,11 @@ func (m *Master) backupCommands() []control.Command {
 			return a, err
 		})},
 		// What gives keys and data away is no GET: roles that may read all paths must not get it.
-		{Method: http.MethodPost, Path: "backup/keys", Handler: control.Handle(func(ctx context.Context, _ struct{}) (map[string][]byte, error) {
-			return source.Keys(ctx)
+		{Method: http.MethodPost, Path: "backup/keys", Handler: control.HandleRequest(func(r *http.Request, _ struct{}) (map[string][]byte, error) {
+			if err := m.demandPrivilege(r, "backup/keys"); err != nil {
+				return nil, err
+			}
+			return source.Keys(r.Context())
 		})},
 		{Method: http.MethodPost, Path: "backup/count", Handler: control.Handle(source.Count)},
 		{Method: http.MethodPost, Path: "backup/snapshot", Long: true, Handler: http.HandlerFunc(m.serveSnapshot)},

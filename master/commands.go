@@ -9,6 +9,7 @@ import (
 func (m *Master) commands() []control.Command {
 	var all []control.Command
 	all = append(all, m.membershipCommands()...)
+	all = append(all, m.invitationCommands()...)
 	all = append(all, m.backupCommands()...)
 	all = append(all, m.encryptionCommands()...)
 	all = append(all, m.certificateCommands()...)

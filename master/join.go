@@ -132,7 +132,8 @@ func (m *Master) join(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	j.joiner = &membership.Joiner{Servers: c.Join, Token: token, Hashes: c.AuthorityHashes, Request: request, Log: c.Log}
+	j.joiner = &membership.Joiner{Servers: c.Join, Token: token, Hashes: c.AuthorityHashes, Request: request, Log: c.Log,
+		KeyFile: filepath.Join(c.DataDir, membership.KeyName)}
 	if j.mark, err = membership.NewMark(c.DataDir, c.PKIDir); err != nil {
 		return err
 	}
@@ -207,7 +208,7 @@ func (m *Master) undoJoin(ctx context.Context) error {
 func (m *Master) joined() error {
 	j := m.joining
 	m.joining = nil
-	if err := j.mark.Done(); err != nil {
+	if err := errors.Join(j.mark.Done(), os.Remove(filepath.Join(m.config.DataDir, membership.KeyName))); err != nil {
 		return fmt.Errorf("the data folder cannot be written: %w", err)
 	}
 	m.config.Log("joined the cluster of %s", j.grant.Server)

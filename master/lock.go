@@ -10,11 +10,12 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
 )
 
 // ours are the entries of a data folder that masters write.
-var ours = map[string]bool{"etcd": true, "pki": true, "lock": true, "identity": true, encryptionFile: true, "admin.kubeconfig": true, "backups": true, OperatorEncryptionFile: true, "joining": true, "peer-port": true, "recovered": true, externalName: true, "lost+found": true}
+var ours = map[string]bool{"etcd": true, "pki": true, "lock": true, "identity": true, encryptionFile: true, "admin.kubeconfig": true, "backups": true, OperatorEncryptionFile: true, "joining": true, membership.KeyName: true, socketName: true, "peer-port": true, "recovered": true, externalName: true, "lost+found": true}
 
 // proofs are entries that are there since the first start of a master on a folder.
 var proofs = []string{"identity", "etcd", externalName, encryptionFile}

@@ -235,6 +235,7 @@ func (m *Master) work(ctx context.Context) error {
 		return errors.Join(ended(err), ended(servers.Wait()))
 	}
 	servers.Go(func() error { return m.serve(serving) })
+	servers.Go(func() error { m.serveLocal(serving); return nil })
 	loops.Go(func() error { m.services.Run(working); return nil })
 	loops.Go(func() error { m.tendCertificates(working); return nil })
 	loops.Go(func() error { m.tendEncryption(working); return nil })
@@ -302,6 +303,12 @@ func (m *Master) openStore(ctx context.Context) error {
 		return err
 	}
 	m.store, m.member = opened, opened
+	if c.RecoverQuorum { // what the others knew of the tokens' use is lost
+		m.raw = opened
+		if err := m.invitations().Forget(ctx); err != nil {
+			return err
+		}
+	}
 	if m.recovering {
 		return m.endRecovery()
 	}

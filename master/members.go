@@ -12,12 +12,6 @@ import (
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apiserver/pkg/endpoints/request"
-
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/bootstrap"
 	"github.com/wheelhouse-k8s/wheelhouse/control"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
@@ -28,7 +22,7 @@ import (
 // membershipCommands are how masters come, go and share.
 func (m *Master) membershipCommands() []control.Command {
 	return []control.Command{
-		{Method: http.MethodPost, Path: membership.JoinPath, Handler: control.HandleRequest(m.answerJoin)},
+		{Method: http.MethodPost, Path: membership.JoinPath, Handler: control.Handle(m.answerJoin)},
 		{Method: http.MethodDelete, Path: membership.JoinPath + "/{id}", Handler: control.HandleRequest(m.answerAbandon)},
 		{Method: http.MethodGet, Path: "members", Handler: control.Handle(m.listMembers)},
 		{Method: http.MethodDelete, Path: "members/{name}", Handler: control.HandleRequest(m.removeMember)},
@@ -49,7 +43,7 @@ func (m *Master) assemble() {
 	c := &m.config
 	m.group = &membership.Group{
 		Self: m.identity, Masters: m.masters, Settings: c.sharedSettings(), Files: m.shares.Files,
-		Secret: m.systemSecret, Log: c.Log,
+		Invitations: m.invitations(), Log: c.Log,
 	}
 	if m.member != nil {
 		m.group.Members, m.group.Open, m.group.HandOver = m.member, m.openGroup, m.handOver
@@ -78,19 +72,6 @@ func (m *Master) recorded(ctx context.Context) ([]membership.Master, error) {
 		}
 	}
 	return all, nil
-}
-
-func (m *Master) systemSecret(name string) *corev1.Secret {
-	secrets, ok := m.registry.Resource(schema.GroupResource{Resource: "secrets"})
-	if !ok {
-		return nil
-	}
-	item := secrets.Peek(metav1.NamespaceSystem, name)
-	if item == nil {
-		return nil
-	}
-	secret, _ := item.Object().(*corev1.Secret)
-	return secret
 }
 
 // openGroup makes this master's member one that others can join.
@@ -143,30 +124,12 @@ func (m *Master) order(ctx context.Context, url, path string, in, out any) error
 	return client.Post(ctx, path, in, out)
 }
 
-func (m *Master) answerJoin(r *http.Request, in membership.Request) (*membership.Grant, error) {
-	token, err := tokenOf(r)
-	if err != nil {
-		return nil, err
-	}
-	return m.group.Join(r.Context(), token, in)
+func (m *Master) answerJoin(ctx context.Context, in membership.Request) (*membership.Grant, error) {
+	return m.group.Join(ctx, in)
 }
 
-func (m *Master) answerAbandon(r *http.Request, _ struct{}) (struct{}, error) {
-	if _, err := tokenOf(r); err != nil {
-		return struct{}{}, err
-	}
-	return struct{}{}, m.group.Abandon(r.Context(), r.PathValue("id"))
-}
-
-// tokenOf is the ID of the token that the caller has authenticated with.
-func tokenOf(r *http.Request) (string, error) {
-	user, _ := request.UserFrom(r.Context())
-	if user != nil && slices.Contains(user.GetGroups(), membership.MastersGroup) {
-		if id, ok := strings.CutPrefix(user.GetName(), membership.TokenUserPrefix); ok {
-			return id, nil
-		}
-	}
-	return "", apierrors.NewForbidden(schema.GroupResource{}, "", errors.New("only who has a token for masters can join"))
+func (m *Master) answerAbandon(r *http.Request, in membership.Leave) (struct{}, error) {
+	return struct{}{}, m.group.Abandon(r.Context(), in.Token, r.PathValue("id"))
 }
 
 // member of the cluster, as wheelhouse member list shows it.

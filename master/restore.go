@@ -125,8 +125,8 @@ func fill(dir string, o *RestoreOptions) (revision int64, err error) {
 
 var rootBytes = []byte(registry.Root)
 
-// Keys that speak of masters and terms that are no more.
-var pastPrefixes = []string{registry.Root + "masterleases/", registry.Root + "peerserverleases/", termsPrefix, wheelhousePrefix + "shared"}
+// Keys that speak of masters and terms that are no more, and of tokens that may have been used since.
+var pastPrefixes = []string{registry.Root + "masterleases/", registry.Root + "peerserverleases/", termsPrefix, wheelhousePrefix + "shared", invitationsPrefix}
 var pastKeys = []string{leasePrefix + election.ControllerManager, leasePrefix + election.Scheduler}
 
 const leasePrefix = registry.Root + "leases/kube-system/"

@@ -15,6 +15,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/bootstrap"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/health"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/metrics"
+	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/patch"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
 	"github.com/wheelhouse-k8s/wheelhouse/registry/allocate"
@@ -70,7 +71,7 @@ func (m *Master) buildServer() error {
 		ClientCAs:       m.authority.ClientPool,
 		FrontProxyCAs:   m.authority.FrontProxyPool,
 		FrontProxyNames: []string{frontProxyName},
-		Tokens:          []authenticator.Token{m.tokens, auth.NewBootstrapTokens(m.registry)},
+		Tokens:          []authenticator.Token{m.tokens, masterTokens{m}, notGroup{auth.NewBootstrapTokens(m.registry), membership.MastersGroup}},
 		Audiences:       audiences,
 		NoAnonymous:     !c.AnonymousAuth,
 		Now:             c.Now,

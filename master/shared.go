@@ -100,11 +100,22 @@ func (s sharedKeys) Install(files map[string][]byte) error {
 
 // giveShared gives the shared files, keys included, to another master: nobody else, whatever role it was given.
 func (m *Master) giveShared(r *http.Request, _ struct{}) (membership.Bundle, error) {
-	caller, _ := request.UserFrom(r.Context())
-	if caller == nil || !slices.Contains(caller.GetGroups(), user.SystemPrivilegedGroup) || !provesGroup(r, m.authority.ClientPool(), m.config.Now()) {
-		return membership.Bundle{}, apierrors.NewForbidden(schema.GroupResource{}, "shared", errors.New("only masters get it, with their own certificates"))
+	if err := m.demandPrivilege(r, "shared"); err != nil {
+		return membership.Bundle{}, err
 	}
 	return m.shares.Bundle()
+}
+
+// demandPrivilege refuses who could not read the keys of the authority anyway: anybody but another master or an administrator, who
+// shows a certificate of the group of those who may do all, and whoever comes by this machine's socket. No role, token or
+// impersonation is enough: roles can be given by who may write roles, keys cannot.
+func (m *Master) demandPrivilege(r *http.Request, what string) error {
+	caller, _ := request.UserFrom(r.Context())
+	if caller == nil || !slices.Contains(caller.GetGroups(), user.SystemPrivilegedGroup) || !local(r) && !provesGroup(r, m.authority.ClientPool(), m.config.Now()) {
+		return apierrors.NewForbidden(schema.GroupResource{}, what, errors.New("only masters, and administrators with a certificate of the group "+user.SystemPrivilegedGroup+
+			", such as the one in admin.kubeconfig, get it, whatever roles others have; on the master itself, wheelhouse --server unix://DATA-FOLDER/"+socketName+" does too"))
+	}
+	return nil
 }
 
 // provesGroup tells whether the connection itself is one of an administrator, by its certificate. The request's user may be

@@ -37,6 +37,10 @@ func (f Folder) Decide(dir string, hashes []string, external bool) (join bool, e
 // MarkName is the file in the data folder that is there while a master joins.
 const MarkName = "joining"
 
+// KeyName is the file in the data folder with the key for which a master that joins is sent the shared files. It stays until the
+// master has joined, so that the same token serves for another attempt of the same master.
+const KeyName = "join-key"
+
 // Mark remembers what was in the folders before a master began to join, so that all else can be removed if it fails.
 type Mark struct {
 	// Folders that are written, and the Had paths in them.
@@ -46,7 +50,7 @@ type Mark struct {
 }
 
 // kept are the entries of a data folder that have nothing to do with joining.
-var kept = map[string]bool{"lock": true, "identity": true, MarkName: true, "lost+found": true}
+var kept = map[string]bool{"lock": true, "identity": true, MarkName: true, KeyName: true, "lost+found": true}
 
 // NewMark writes the mark into a data folder; others are folders outside it that are written too.
 func NewMark(dir string, others ...string) (*Mark, error) {

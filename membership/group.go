@@ -13,8 +13,6 @@ import (
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
 )
 
@@ -56,8 +54,8 @@ type Group struct {
 	HandOver func(ctx context.Context, to uint64) error
 	// Files that all masters share.
 	Files func() (map[string][]byte, error)
-	// Secret finds a Secret in kube-system; nil if there is none.
-	Secret func(name string) *corev1.Secret
+	// Invitations are the tokens with which masters join.
+	Invitations *Invitations
 	// Log takes lines for the operator.
 	Log func(format string, args ...any)
 	// Now is the clock; nil means time.Now.
@@ -96,18 +94,11 @@ func (g *Group) State(ctx context.Context) (State, error) {
 	return s, nil
 }
 
-// Join answers a newcomer that has authenticated with a token. When it is refused nothing has changed.
-func (g *Group) Join(ctx context.Context, tokenID string, r Request) (*Grant, error) {
-	secret := g.Secret(SecretPrefix + tokenID)
-	if secret == nil {
-		return nil, forbidden("the token is gone: make another with wheelhouse token create")
-	}
-	token, ok := TokenOf(secret)
-	if !ok {
-		return nil, forbidden("the token cannot be read: make another with wheelhouse token create")
-	}
-	if err := token.Admits(g.now()); err != nil {
-		return nil, forbidden("%v", err)
+// Join answers a newcomer that shows a token. When it is refused nothing has changed.
+func (g *Group) Join(ctx context.Context, r Request) (*Grant, error) {
+	token, err := g.check(r.Token)
+	if err != nil {
+		return nil, err
 	}
 	switch {
 	case r.External && g.Members != nil:
@@ -127,11 +118,34 @@ func (g *Group) Join(ctx context.Context, tokenID string, r Request) (*Grant, er
 	if err != nil {
 		return nil, err
 	}
-	grant, err := g.grant(token.Token, &r)
-	if err != nil || g.Members == nil {
-		return grant, err
+	release, err := g.Invitations.claim(ctx, token, &r)
+	if err != nil {
+		return nil, err
 	}
-	return grant, g.add(ctx, grant, replace, &r)
+	grant, err := g.grant(token, &r)
+	if err == nil && g.Members != nil {
+		err = g.add(ctx, grant, replace, &r)
+	}
+	if err != nil { // nobody got anything for the token
+		releasing, cancel := context.WithTimeout(context.WithoutCancel(ctx), changeTimeout)
+		defer cancel()
+		return nil, errors.Join(err, release(releasing))
+	}
+	return grant, nil
+}
+
+// check that a master made a token. Whether it is still good is asked of the store later: without a quorum that says nothing, and
+// the newcomer is to hear what is wrong.
+func (g *Group) check(text string) (Token, error) {
+	token, err := ParseToken(text)
+	if err != nil {
+		return token, unauthorized("%v", err)
+	}
+	made, err := g.Invitations.Made(token)
+	if err == nil && !made {
+		err = forbidden("the token is not one for masters: make one with wheelhouse token create --role master")
+	}
+	return token, err
 }
 
 // grant seals the files.
@@ -196,8 +210,16 @@ func (g *Group) add(ctx context.Context, grant *Grant, replace []uint64, r *Requ
 	return nil
 }
 
-// Abandon removes a learner that could not start, on its own request.
-func (g *Group) Abandon(ctx context.Context, id string) error {
+// Abandon removes a learner that could not start, on the request of the master that has joined with the token.
+func (g *Group) Abandon(ctx context.Context, text, id string) error {
+	token, err := g.check(text)
+	if err != nil {
+		return err
+	}
+	used, err := g.Invitations.find(ctx, token)
+	if err != nil {
+		return err
+	}
 	g.changing.Lock()
 	defer g.changing.Unlock()
 	state, err := g.State(ctx)
@@ -210,6 +232,9 @@ func (g *Group) Abandon(ctx context.Context, id string) error {
 		}
 		if !m.Learner {
 			return conflict("%s is a voting member: remove it with wheelhouse member remove %s", m.label(), m.label())
+		}
+		if used.Joiner == "" || m.PeerURL != used.PeerURL {
+			return forbidden("%s did not join with this token", m.label())
 		}
 		g.Log("%s gave up joining", m.label())
 		return g.Members.Remove(ctx, m.ID)

@@ -43,6 +43,8 @@ type Request struct {
 	Time time.Time
 	// Key of the exchange that seals the answer.
 	Key []byte
+	// Token that a master made.
+	Token string
 }
 
 // Grant is the answer to a Request.
@@ -61,18 +63,29 @@ type Grant struct {
 	Server string `json:"-"`
 }
 
+// Leave is the request of a newcomer that could not start.
+type Leave struct {
+	// Token with which it has joined.
+	Token string
+}
+
 // Joiner asks to join.
 type Joiner struct {
 	// Servers of --join, tried in order, the Token, and the authority's Hashes.
 	Servers []string
 	Token   Token
 	Hashes  []string
-	// Request, but for its Time and Key.
+	// Request, but for its Time, Key and Token.
 	Request Request
+	// KeyFile keeps the key for which the answer is sealed until the master has joined, also over attempts that fail: a token is good
+	// for one key. Empty keeps it in memory.
+	KeyFile string
 	// Log takes lines for the operator.
 	Log func(format string, args ...any)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+
+	own *exchange
 }
 
 // CheckServers of --join.
@@ -135,17 +148,18 @@ func (j *Joiner) ask(ctx context.Context, server string) (*Grant, error) {
 	if err != nil {
 		return nil, err
 	}
-	own, err := newExchange()
-	if err != nil {
-		return nil, err
+	if j.own == nil {
+		if j.own, err = keptExchange(j.KeyFile); err != nil {
+			return nil, refusal{err.Error()}
+		}
 	}
 	request := j.Request
-	request.Time, request.Key = j.Now(), own.public()
+	request.Time, request.Key, request.Token = j.Now(), j.own.public(), j.Token.String()
 	grant := &Grant{Server: server}
 	if err := client.Post(ctx, JoinPath, request, grant); err != nil {
 		return nil, explain(server, err)
 	}
-	data, err := own.open(grant.Key, j.Token, grant.Sealed)
+	data, err := j.own.open(grant.Key, j.Token, grant.Sealed)
 	if err != nil {
 		return nil, refusal{server + ": " + err.Error()}
 	}
@@ -163,7 +177,7 @@ func (j *Joiner) Abandon(ctx context.Context, grant *Grant) error {
 	if err != nil {
 		return err
 	}
-	return client.Do(ctx, http.MethodDelete, JoinPath+"/"+FormatID(grant.Member), nil, nil)
+	return client.Do(ctx, http.MethodDelete, JoinPath+"/"+FormatID(grant.Member), Leave{Token: j.Token.String()}, nil)
 }
 
 // client verifies the server by the authority's hash before it sends the token.
@@ -190,7 +204,7 @@ func explain(server string, err error) error {
 		return final
 	case apierrors.IsUnauthorized(err):
 		return refusal{"the token is wrong or has expired: make another with wheelhouse token create"}
-	case apierrors.IsForbidden(err):
+	case apierrors.IsForbidden(err): // also by who never looked at the token
 		return refusal{"the token is not one for masters: make one with wheelhouse token create --role master"}
 	case apierrors.IsNotFound(err):
 		return refusal{server + " is not a Wheelhouse master, or one that others cannot join"}

@@ -29,6 +29,10 @@ func unavailable(format string, args ...any) error {
 	return status(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, format, args)
 }
 
+func unauthorized(format string, args ...any) error {
+	return status(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, format, args)
+}
+
 func forbidden(format string, args ...any) error {
 	return status(http.StatusForbidden, metav1.StatusReasonForbidden, format, args)
 }

@@ -7,9 +7,13 @@ import (
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
+	"strings"
 )
 
 // exchange is one side of a key exchange that only two holders of the same token can complete. What is sealed with it
@@ -22,6 +26,31 @@ func newExchange() (*exchange, error) {
 		return nil, fmt.Errorf("making a key: %w", err)
 	}
 	return &exchange{private}, nil
+}
+
+// keptExchange is the exchange whose private key a file keeps; it is made if there is none. An empty name keeps it nowhere.
+func keptExchange(file string) (*exchange, error) {
+	if file == "" {
+		return newExchange()
+	}
+	data, err := os.ReadFile(file)
+	if err == nil {
+		if raw, err := hex.DecodeString(strings.TrimSpace(string(data))); err == nil {
+			if private, err := ecdh.X25519().NewPrivateKey(raw); err == nil {
+				return &exchange{private}, nil
+			}
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the data folder cannot be read: %w", err)
+	}
+	e, err := newExchange()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(file, []byte(hex.EncodeToString(e.private.Bytes())+"\n"), 0o600); err != nil {
+		return nil, fmt.Errorf("the data folder cannot be written: %w", err)
+	}
+	return e, nil
 }
 
 // public is what the other side gets.

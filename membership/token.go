@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/big"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -20,7 +19,8 @@ const (
 	RoleNode   = "node"
 )
 
-// Groups of those who come with a token of a role. The node's is kubeadm's.
+// Groups of those who come with a token of a role. The node's is kubeadm's. The masters' opens the door at which they ask to join and no
+// more: whoever has it, by whatever means, has to show a token that a master made.
 const (
 	MastersGroup = "system:bootstrappers:wheelhouse:masters"
 	NodesGroup   = "system:bootstrappers:kubeadm:default-node-token"
@@ -48,13 +48,15 @@ const (
 	usageSigning        = "signing"
 )
 
-// Token is a bootstrap token: its ID is no secret.
+// Token lets a node join, and is then a bootstrap token as upstream has it, or a master, and then has a longer secret that only masters
+// can make (see Invitations). Its ID is no secret.
 type Token struct{ ID, Secret string }
 
 func (t Token) String() string { return t.ID + "." + t.Secret }
 
 var (
-	tokenForm   = regexp.MustCompile(`^([a-z0-9]{6})\.([a-z0-9]{16})$`)
+	tokenForm   = regexp.MustCompile(`^([a-z0-9]{6})\.([a-z0-9]{16}|[a-z0-9]{25})$`)
+	nodesForm   = regexp.MustCompile(`^([a-z0-9]{6})\.([a-z0-9]{16})$`)
 	tokenIDForm = regexp.MustCompile(`^[a-z0-9]{6}$`)
 	groupForm   = regexp.MustCompile(`^system:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]$`)
 )
@@ -80,21 +82,35 @@ func ParseTokenID(text string) (string, error) {
 	return t.ID, nil
 }
 
-// NewToken makes a token up.
+// letters that tokens are made of, and the length of an ID and of a node's secret.
+const (
+	letters       = "0123456789abcdefghijklmnopqrstuvwxyz"
+	tokenIDLength = 6
+	nodeSecret    = 16
+)
+
+// NewToken makes up a token for nodes.
 func NewToken() (Token, error) {
-	const letters = "abcdefghijklmnopqrstuvwxyz0123456789"
-	text := make([]byte, 22)
+	text, err := randomText(tokenIDLength + nodeSecret)
+	if err != nil {
+		return Token{}, err
+	}
+	return Token{ID: text[:tokenIDLength], Secret: text[tokenIDLength:]}, nil
+}
+
+func randomText(length int) (string, error) {
+	text := make([]byte, length)
 	for i := range text {
 		n, err := rand.Int(rand.Reader, big.NewInt(int64(len(letters))))
 		if err != nil {
-			return Token{}, err
+			return "", err
 		}
 		text[i] = letters[n.Int64()]
 	}
-	return Token{ID: string(text[:6]), Secret: string(text[6:])}, nil
+	return string(text), nil
 }
 
-// TokenSpec is what a token is made with, and what is known of one that exists.
+// TokenSpec is what a node's token is made with, and what is known of one that exists.
 type TokenSpec struct {
 	Token       Token
 	Description string
@@ -104,17 +120,9 @@ type TokenSpec struct {
 	Usages, Groups []string
 }
 
-// TokenFor is a token of a role; ttl 0 lets it live for ever.
-func TokenFor(role string, ttl time.Duration, now time.Time) (TokenSpec, error) {
-	s := TokenSpec{Usages: []string{usageAuthentication, usageSigning}}
-	switch role {
-	case RoleMaster:
-		s.Groups, s.Description = []string{MastersGroup}, "Lets a master join."
-	case RoleNode:
-		s.Groups = []string{NodesGroup}
-	default:
-		return s, fmt.Errorf("--role %q: use %s or %s", role, RoleMaster, RoleNode)
-	}
+// TokenForNodes is a token with which nodes join; ttl 0 lets it live for ever.
+func TokenForNodes(ttl time.Duration, now time.Time) (TokenSpec, error) {
+	s := TokenSpec{Usages: []string{usageAuthentication, usageSigning}, Groups: []string{NodesGroup}}
 	switch {
 	case ttl < 0:
 		return s, fmt.Errorf("--ttl %v: a token cannot have expired when it is made; 0 lets it live for ever", ttl)
@@ -128,6 +136,9 @@ func TokenFor(role string, ttl time.Duration, now time.Time) (TokenSpec, error) 
 
 // Check finds what the authenticator would not understand.
 func (s *TokenSpec) Check() error {
+	if !nodesForm.MatchString(s.Token.String()) {
+		return errors.New(`a token for nodes must look like "abcdef.0123456789abcdef"`)
+	}
 	for _, usage := range s.Usages {
 		if usage != usageAuthentication && usage != usageSigning {
 			return fmt.Errorf("--usages %q: use %s and %s", usage, usageAuthentication, usageSigning)
@@ -165,7 +176,7 @@ func (s *TokenSpec) Secret() *corev1.Secret {
 // TokenOf reads a token's Secret; false if it holds none.
 func TokenOf(secret *corev1.Secret) (TokenSpec, bool) {
 	token := Token{ID: string(secret.Data[keyID]), Secret: string(secret.Data[keySecret])}
-	if secret.Type != SecretType || secret.Name != SecretPrefix+token.ID || !tokenForm.MatchString(token.String()) {
+	if secret.Type != SecretType || secret.Name != SecretPrefix+token.ID || !nodesForm.MatchString(token.String()) {
 		return TokenSpec{}, false
 	}
 	s := TokenSpec{Token: token, Description: string(secret.Data[keyDescription])}
@@ -185,17 +196,6 @@ func TokenOf(secret *corev1.Secret) (TokenSpec, bool) {
 		s.Groups = strings.Split(groups, ",")
 	}
 	return s, true
-}
-
-// Admits tells whether the token lets a master join, and if not why.
-func (s *TokenSpec) Admits(now time.Time) error {
-	switch {
-	case !s.Expires.IsZero() && !now.Before(s.Expires):
-		return errors.New("the token has expired: make another with wheelhouse token create")
-	case !slices.Contains(s.Groups, MastersGroup):
-		return errors.New("the token is not one for masters: make one with wheelhouse token create --role master")
-	}
-	return nil
 }
 
 // JoinLine is the command that joins with the token, for a master to any of the servers, for a node to the first.

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"os"
+	"strings"
 
 	"github.com/spf13/pflag"
 	"k8s.io/client-go/kubernetes"
@@ -18,11 +21,14 @@ type controlFlags struct{ kubeconfig, server string }
 
 func (f *controlFlags) add(s *pflag.FlagSet) {
 	s.StringVar(&f.kubeconfig, "kubeconfig", "", "Administrator's kubeconfig (default: $KUBECONFIG, else that of the default data folder).")
-	s.StringVar(&f.server, "server", "", "URL of the master to speak to (default: the kubeconfig's).")
+	s.StringVar(&f.server, "server", "", "URL of the master to speak to (default: the kubeconfig's), or unix:///DATA-FOLDER/control.sock: the master's own commands, without a kubeconfig, for root or the user that it runs as.")
 }
 
 // config of a client of the master.
 func (f *controlFlags) config() (*rest.Config, error) {
+	if strings.HasPrefix(f.server, "unix://") {
+		return nil, usageError{fmt.Errorf("--server %s: this command speaks to the API, which needs a kubeconfig and an https URL", f.server)}
+	}
 	file := f.kubeconfig
 	if file == "" {
 		file = os.Getenv(clientcmd.RecommendedConfigPathEnvVar)
@@ -39,11 +45,29 @@ func (f *controlFlags) config() (*rest.Config, error) {
 
 // client of the master's commands.
 func (f *controlFlags) client() (*control.Client, error) {
+	if path, ok := strings.CutPrefix(f.server, "unix://"); ok {
+		return localClient(path)
+	}
 	config, err := f.config()
 	if err != nil {
 		return nil, err
 	}
 	return control.NewClient(config)
+}
+
+// localClient speaks to a master on this machine by its socket.
+func localClient(path string) (*control.Client, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("no master serves its commands there: %w", err)
+	}
+	return control.NewClient(&rest.Config{Host: "http://localhost", Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		address, release, err := master.SocketAddress(path)
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+		return (&net.Dialer{}).DialContext(ctx, "unix", address)
+	}})
 }
 
 // api is a client of the master's API.

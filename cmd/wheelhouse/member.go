@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -72,15 +71,11 @@ func memberAddCommand() *cobra.Command {
 		Short: "Make a token, and print the command with which another master joins",
 		Args:  noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
-			spec, err := membership.TokenFor(membership.RoleMaster, ttl, time.Now())
-			if err != nil {
-				return usageError{err}
-			}
-			return createToken(c, &f, membership.RoleMaster, spec)
+			return inviteMaster(c, &f, ttl, "")
 		},
 	}
 	f.add(c.Flags())
-	c.Flags().DurationVar(&ttl, "ttl", ttl, "After how long the token expires; 0 for never.")
+	c.Flags().DurationVar(&ttl, "ttl", ttl, "After how long the token expires. It lets one master in, once.")
 	return c
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -20,6 +21,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/master"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 )
 
@@ -49,10 +51,24 @@ func tokenCreateCommand() *cobra.Command {
 		Long: `Make a token, and print the command that joins with it.
 
 The command names all masters that live, and the hash of the authority, so that the newcomer
-can tell that it speaks to the right cluster before it sends the token.`,
+can tell that it speaks to the right cluster before it sends the token.
+
+A token for masters lets one master in, once: whoever has it gets the keys of the cluster. To make
+one needs the administrator's certificate (admin.kubeconfig), or the master's own socket; no role is
+enough. A token for nodes is a Secret in kube-system, as kubeadm makes it.`,
 		Args: arguments(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			spec, err := membership.TokenFor(role, ttl, time.Now())
+			switch role {
+			case membership.RoleMaster:
+				if len(args) > 0 || c.Flags().Changed("groups") || c.Flags().Changed("usages") {
+					return usageError{errors.New("a token for masters is made by a master, and opens no other door: leave TOKEN, --groups and --usages out, or give --role node")}
+				}
+				return inviteMaster(c, &f, ttl, description)
+			case membership.RoleNode:
+			default:
+				return usageError{fmt.Errorf("--role %q: use %s or %s", role, membership.RoleMaster, membership.RoleNode)}
+			}
+			spec, err := membership.TokenForNodes(ttl, time.Now())
 			if err != nil {
 				return usageError{err}
 			}
@@ -67,27 +83,44 @@ can tell that it speaks to the right cluster before it sends the token.`,
 			if c.Flags().Changed("usages") {
 				spec.Usages = splitList(usages)
 			}
-			if description != "" {
-				spec.Description = description
-			}
+			spec.Description = description
 			if err := spec.Check(); err != nil {
 				return usageError{err}
 			}
-			return createToken(c, &f, role, spec)
+			return createToken(c, &f, spec)
 		},
 	}
 	s := c.Flags()
 	f.add(s)
 	s.StringVar(&role, "role", membership.RoleMaster, "What the token lets join: master or node.")
-	s.DurationVar(&ttl, "ttl", tokenLife, "After how long the token expires; 0 for never.")
+	s.DurationVar(&ttl, "ttl", tokenLife, "After how long the token expires; 0 for never, which is for nodes only.")
 	s.StringVar(&description, "description", "", "What the token is for.")
-	s.StringSliceVar(&groups, "groups", nil, "Groups that its holder belongs to (default: those of the role).")
-	s.StringSliceVar(&usages, "usages", nil, "What it may be used for: authentication, signing (default: both).")
+	s.StringSliceVar(&groups, "groups", nil, "Groups that a node with it belongs to (default: kubeadm's).")
+	s.StringSliceVar(&usages, "usages", nil, "What a node's may be used for: authentication, signing (default: both).")
 	s.BoolVar(&printJoin, "print-join-command", true, "Accepted for compatibility: the command is always printed.")
 	return c
 }
 
-func createToken(c *cobra.Command, f *controlFlags, role string, spec membership.TokenSpec) error {
+// inviteMaster has a master make a token with which another joins.
+func inviteMaster(c *cobra.Command, f *controlFlags, ttl time.Duration, description string) error {
+	client, err := f.client()
+	if err != nil {
+		return err
+	}
+	var a master.InvitationAnswer
+	if err := client.Post(c.Context(), "tokens", master.InvitationRequest{Seconds: ttl.Seconds(), Description: description}, &a); err != nil {
+		return err
+	}
+	token, err := membership.ParseToken(a.Token)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(c.OutOrStdout(), membership.JoinLine(membership.RoleMaster, a.Servers, token, a.Hashes))
+	return nil
+}
+
+// createToken makes a token for nodes.
+func createToken(c *cobra.Command, f *controlFlags, spec membership.TokenSpec) error {
 	config, err := f.config()
 	if err != nil {
 		return err
@@ -107,7 +140,7 @@ func createToken(c *cobra.Command, f *controlFlags, role string, spec membership
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(c.OutOrStdout(), membership.JoinLine(role, servers, spec.Token, hashes))
+	fmt.Fprintln(c.OutOrStdout(), membership.JoinLine(membership.RoleNode, servers, spec.Token, hashes))
 	return nil
 }
 
@@ -157,20 +190,39 @@ func tokenListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			client, err := f.client()
+			if err != nil {
+				return err
+			}
 			secrets, err := api.CoreV1().Secrets(metav1.NamespaceSystem).List(c.Context(), metav1.ListOptions{FieldSelector: "type=" + string(membership.SecretType)})
 			if err != nil {
 				return err
 			}
-			return printTokens(c.OutOrStdout(), secrets.Items, time.Now())
+			var masters master.InvitationList
+			if err := client.Get(c.Context(), "tokens", &masters); apierrors.IsForbidden(err) {
+				fmt.Fprintf(c.ErrOrStderr(), "wheelhouse: those for masters are not shown: %s\n", oneLine(err))
+			} else if err != nil {
+				return err
+			}
+			return printTokens(c.OutOrStdout(), secrets.Items, masters.Tokens, time.Now())
 		},
 	}
 	f.add(c.Flags())
 	return c
 }
 
-func printTokens(to io.Writer, secrets []corev1.Secret, now time.Time) error {
+// printTokens shows nodes' tokens whole, as kubeadm does, and masters' by their IDs: nobody knows the rest any more.
+func printTokens(to io.Writer, secrets []corev1.Secret, masters []membership.Invitation, now time.Time) error {
 	w := tabwriter.NewWriter(to, 0, 4, 3, ' ', 0)
 	fmt.Fprintln(w, "TOKEN\tTTL\tEXPIRES\tUSAGES\tDESCRIPTION\tEXTRA GROUPS")
+	for _, t := range masters {
+		usages := "one master"
+		if t.UsedBy != "" {
+			usages = "used by " + t.UsedBy
+		}
+		fmt.Fprintf(w, "%s.…\t%s\t%s\t%s\t%s\t%s\n", t.ID, duration.ShortHumanDuration(t.Expires.Sub(now)), t.Expires.UTC().Format(time.RFC3339), usages,
+			orNone([]string{t.Description}), orNone(nil))
+	}
 	for i := range secrets {
 		t, ok := membership.TokenOf(&secrets[i])
 		if !ok {
@@ -207,16 +259,8 @@ func tokenDeleteCommand() *cobra.Command {
 				}
 				ids = append(ids, id)
 			}
-			api, err := f.api()
-			if err != nil {
-				return err
-			}
 			for _, id := range ids {
-				err := api.CoreV1().Secrets(metav1.NamespaceSystem).Delete(c.Context(), membership.SecretPrefix+id, metav1.DeleteOptions{})
-				if apierrors.IsNotFound(err) {
-					return fmt.Errorf("there is no token %s: see wheelhouse token list", id)
-				}
-				if err != nil {
+				if err := deleteToken(c.Context(), &f, id); err != nil {
 					return err
 				}
 				fmt.Fprintf(c.OutOrStdout(), "bootstrap token %q deleted\n", id)
@@ -226,4 +270,31 @@ func tokenDeleteCommand() *cobra.Command {
 	}
 	f.add(c.Flags())
 	return c
+}
+
+// deleteToken deletes the token of an ID, be it for masters or for nodes.
+func deleteToken(ctx context.Context, f *controlFlags, id string) error {
+	client, err := f.client()
+	if err != nil {
+		return err
+	}
+	masters := client.Do(ctx, http.MethodDelete, "tokens/"+id, nil, nil)
+	if masters != nil && !apierrors.IsNotFound(masters) && !apierrors.IsForbidden(masters) { // a role may allow no more than Secrets
+		return masters
+	}
+	if strings.HasPrefix(f.server, "unix://") {
+		return masters
+	}
+	api, err := f.api()
+	if err != nil {
+		return err
+	}
+	err = api.CoreV1().Secrets(metav1.NamespaceSystem).Delete(ctx, membership.SecretPrefix+id, metav1.DeleteOptions{})
+	if apierrors.IsNotFound(err) {
+		if masters == nil || apierrors.IsForbidden(masters) {
+			return masters
+		}
+		return fmt.Errorf("there is no token %s: see wheelhouse token list", id)
+	}
+	return err
 }

@@ -193,12 +193,11 @@ func three(t *testing.T) (a, b, c *master) {
 	t.Helper()
 	dir := t.TempDir()
 	a = start(t, filepath.Join(dir, "a"), 0)
-	join := a.joinFlags()
-	b = start(t, filepath.Join(dir, "b"), 0, join...)
+	b = start(t, filepath.Join(dir, "b"), 0, a.joinFlags()...)
 	if roles := b.roles(); roles != "1 leader, 0 voter, 1 learner" {
 		t.Errorf("two masters: %s", roles)
 	}
-	c = start(t, filepath.Join(dir, "c"), 0, join...)
+	c = start(t, filepath.Join(dir, "c"), 0, a.joinFlags()...)
 	eventually(t, "three masters vote", func() bool { return a.roles() == "1 leader, 2 voter, 0 learner" })
 	return a, b, c
 }
@@ -235,6 +234,10 @@ func failsWith(t *testing.T, code int, dir, want string, args ...string) {
 
 func copyDir(t *testing.T, from, to string) {
 	t.Helper()
+	// A process that was killed leaves its socket.
+	if err := os.Remove(filepath.Join(from, "control.sock")); err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
 	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +248,7 @@ func snapshot(t *testing.T, dir string) string {
 	t.Helper()
 	var all strings.Builder
 	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
-		if err == nil && !entry.IsDir() && entry.Name() != "lock" && entry.Name() != "identity" && entry.Name() != "peer-port" {
+		if err == nil && !entry.IsDir() && entry.Name() != "lock" && entry.Name() != "identity" && entry.Name() != "peer-port" && entry.Name() != membership.KeyName {
 			info, err := entry.Info()
 			if err != nil {
 				return err

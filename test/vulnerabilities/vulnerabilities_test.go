@@ -14,6 +14,7 @@
 //	secrets by other containers than the usual ones           CVE-2023-2728, CVE-2024-3177      TestMountableSecrets
 //	streams and headers without end                           CVE-2023-44487, CVE-2023-45288    TestHTTP2
 //	network policies that go before their pods                CVE-2024-7598                     TestNamespaceOrder
+//	a master's keys by a Secret, a role or a used token                                         TestJoiningBySecret, TestJoiningByToken, TestKeysByRole
 //	nodes that reach further than themselves                  CVE-2025-4563, CVE-2025-5187      TestNodes
 package vulnerabilities
 

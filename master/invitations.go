@@ -1,0 +1,143 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/user"
+
+	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/membership"
+)
+
+// invitationsPrefix begins the keys of the records of tokens with which masters join.
+const invitationsPrefix = wheelhousePrefix + "tokens/"
+
+// invitationCommands make tokens for masters, list them and take them back.
+func (m *Master) invitationCommands() []control.Command {
+	return []control.Command{
+		{Method: http.MethodPost, Path: "tokens", Handler: control.HandleRequest(m.makeInvitation)},
+		{Method: http.MethodGet, Path: "tokens", Handler: control.Handle(func(ctx context.Context, _ struct{}) (l InvitationList, err error) {
+			l.Tokens, err = m.invitations().List(ctx)
+			return l, err
+		})},
+		{Method: http.MethodDelete, Path: "tokens/{id}", Handler: control.HandleRequest(func(r *http.Request, _ struct{}) (struct{}, error) {
+			return struct{}{}, m.invitations().Revoke(r.Context(), r.PathValue("id"))
+		})},
+	}
+}
+
+// InvitationRequest asks for a token with which a master joins.
+type InvitationRequest struct {
+	Seconds     float64 `json:"seconds"`
+	Description string  `json:"description,omitempty"`
+}
+
+// InvitationAnswer is the token, and what else its holder needs.
+type InvitationAnswer struct {
+	Token   string    `json:"token"`
+	Expires time.Time `json:"expires"`
+	// Servers are the URLs of the masters that live, and Hashes those of the authorities that they may have.
+	Servers []string `json:"servers"`
+	Hashes  []string `json:"hashes"`
+}
+
+// InvitationList is what the command tokens lists.
+type InvitationList struct {
+	Tokens []membership.Invitation `json:"tokens"`
+}
+
+// makeInvitation is for who could read the authority's keys anyway: who has the token gets them.
+func (m *Master) makeInvitation(r *http.Request, in InvitationRequest) (*InvitationAnswer, error) {
+	if err := m.demandPrivilege(r, "a token for masters"); err != nil {
+		return nil, err
+	}
+	if m.config.DataDir == "" && !m.config.external() {
+		return nil, control.Refused("this master keeps everything in memory: no other can join it")
+	}
+	a := &InvitationAnswer{}
+	var err error
+	if a.Hashes, err = membership.Hashes(m.authority.CA().CertPEM); err != nil {
+		return nil, err
+	}
+	for _, live := range m.masters() {
+		if live.URL != "" {
+			a.Servers = append(a.Servers, live.URL)
+		}
+	}
+	if len(a.Servers) == 0 {
+		return nil, control.Refused("no master lives that could be joined")
+	}
+	token, expires, err := m.invitations().Make(r.Context(), time.Duration(in.Seconds*float64(time.Second)), in.Description)
+	if err != nil {
+		return nil, err
+	}
+	a.Token, a.Expires = token.String(), expires
+	return a, nil
+}
+
+// joinKeyPurpose is what the key of tokens for masters is derived for.
+const joinKeyPurpose = "tokens with which masters join"
+
+func (m *Master) invitations() *membership.Invitations {
+	v := &membership.Invitations{
+		Store: m.raw, Prefix: invitationsPrefix, Now: m.config.Now,
+		Key: func() ([]byte, error) { return m.authority.Derive(joinKeyPurpose) },
+	}
+	if m.remote != nil {
+		v.Scope = m.remoteStore
+	}
+	return v
+}
+
+// remoteStore names the etcd that runs by itself: one that was restored from a snapshot has another name. (A restore of a master's own
+// store leaves the records out, as a recovery does.)
+func (m *Master) remoteStore(ctx context.Context) (string, error) {
+	for _, s := range m.remote.Servers(ctx) {
+		if s.Err == nil {
+			return strconv.FormatUint(s.Status.Cluster, 16), nil
+		}
+	}
+	return "", errors.New("no server of etcd answers")
+}
+
+// masterTokens lets who has a token for masters to the door at which masters ask to join, and nowhere else. The join itself looks
+// whether the token is still good.
+type masterTokens struct{ m *Master }
+
+// AuthenticateToken implements authenticator.Token.
+func (t masterTokens) AuthenticateToken(_ context.Context, text string) (*authenticator.Response, bool, error) {
+	token, err := membership.ParseToken(text)
+	if err != nil {
+		return nil, false, nil
+	}
+	if made, err := t.m.invitations().Made(token); err != nil || !made {
+		return nil, false, err
+	}
+	return &authenticator.Response{User: &user.DefaultInfo{
+		Name: membership.TokenUserPrefix + token.ID, Groups: []string{membership.MastersGroup},
+	}}, true, nil
+}
+
+// notGroup drops a group from what an authenticator says.
+type notGroup struct {
+	authenticator.Token
+	group string
+}
+
+// AuthenticateToken implements authenticator.Token.
+func (n notGroup) AuthenticateToken(ctx context.Context, token string) (*authenticator.Response, bool, error) {
+	r, ok, err := n.Token.AuthenticateToken(ctx, token)
+	if !ok || err != nil || !slices.Contains(r.User.GetGroups(), n.group) {
+		return r, ok, err
+	}
+	groups := slices.DeleteFunc(slices.Clone(r.User.GetGroups()), func(g string) bool { return g == n.group })
+	return &authenticator.Response{Audiences: r.Audiences, User: &user.DefaultInfo{
+		Name: r.User.GetName(), UID: r.User.GetUID(), Extra: r.User.GetExtra(), Groups: groups,
+	}}, true, nil
+}
