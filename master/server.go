@@ -139,13 +139,11 @@ func (m *Master) bootstrap(ctx context.Context) error {
 // objects counts what is kept, for the metrics.
 func (m *Master) objects() []metrics.Objects {
 	var all []metrics.Objects
-	for _, k := range kinds() {
-		if !k.Stored() {
-			continue
-		}
-		if r, ok := m.registry.Resource(k.GR()); ok {
-			all = append(all, metrics.Objects{Group: k.GVK.Group, Resource: k.Plural, Count: r.Len()})
-		}
+	for _, s := range m.registry.Stats().Resources {
+		all = append(all, metrics.Objects{
+			Group: s.Resource.Group, Resource: s.Resource.Resource, Count: s.Objects, Bytes: s.Bytes,
+			Unreadable: s.Unreadable, ReadFailures: s.ReadFailures,
+		})
 	}
 	return all
 }

@@ -117,6 +117,7 @@ func (m *Master) clusterStatus(ctx context.Context, _ struct{}) (membership.Stat
 			s.LastBackup.Problem = o.Error
 		}
 	}
+	s.Unreadable = m.unreadableValues()
 	s.Judge()
 	return s, nil
 }

@@ -78,6 +78,8 @@ type Status struct {
 	// Encryption at rest in a word or two; empty if nothing is known of it.
 	Encryption string  `json:"encryption,omitempty"`
 	LastBackup *Backup `json:"lastBackup,omitempty"`
+	// Unreadable are stored values that cannot be decrypted or decoded.
+	Unreadable Unreadable `json:"unreadable,omitzero"`
 }
 
 // certificateDaysMin is how many days a certificate must last: a master that runs renews it long before.
@@ -126,6 +128,7 @@ func (s *Status) Judge() {
 	if s.LastBackup != nil && s.LastBackup.Problem != "" {
 		s.problem("the last backup failed: %s", s.LastBackup.Problem)
 	}
+	s.judgeUnreadable()
 	s.Healthy = len(s.Problems) == 0
 }
 

@@ -48,13 +48,17 @@ var (
 	resourceBytes = prometheus.NewDesc("apiserver_resource_size_estimate_bytes",
 		"[ALPHA] Estimated size of stored objects in database. Estimate is based on sum of last observed sizes of serialized objects. In case of a fetching error, the value will be -1.",
 		[]string{"group", "resource"}, nil)
+	decodeErrors = prometheus.NewDesc("apiserver_storage_decode_errors_total",
+		"[ALPHA] Number of stored object decode errors split by object type", []string{"group", "resource"}, nil)
+	unreadableValues = prometheus.NewDesc("wheelhouse_unreadable_values",
+		"Stored values that cannot be decrypted or decoded now, by object type.", []string{"group", "resource"}, nil)
 	storageSize = prometheus.NewDesc("apiserver_storage_size_bytes",
 		"[STABLE] Size of the storage database file physically allocated in bytes.", []string{"storage_cluster_id"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (p *pulled) Describe(descriptions chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{inFlight, storageObjects, resourceObjects, resourceBytes, storageSize} {
+	for _, d := range []*prometheus.Desc{inFlight, storageObjects, resourceObjects, resourceBytes, decodeErrors, unreadableValues, storageSize} {
 		descriptions <- d
 	}
 }
@@ -74,6 +78,8 @@ func (p *pulled) Collect(values chan<- prometheus.Metric) {
 			gauge(storageObjects, float64(o.Count), schema.GroupResource{Group: o.Group, Resource: o.Resource}.String())
 			gauge(resourceObjects, float64(o.Count), o.Group, o.Resource)
 			gauge(resourceBytes, float64(o.Bytes), o.Group, o.Resource)
+			gauge(unreadableValues, float64(o.Unreadable), o.Group, o.Resource)
+			values <- prometheus.MustNewConstMetric(decodeErrors, prometheus.CounterValue, float64(o.ReadFailures), o.Group, o.Resource)
 		}
 	}
 	if p.StoreSize != nil {

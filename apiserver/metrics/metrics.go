@@ -39,6 +39,9 @@ type Objects struct {
 	Count           int
 	// Bytes of the stored values.
 	Bytes int64
+	// Unreadable values there are now; ReadFailures counts those that there have been since the start.
+	Unreadable   int
+	ReadFailures int64
 }
 
 // Metrics are one server's numbers. Its methods are safe for concurrent use.
