@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"context"
+	"errors"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
@@ -10,7 +11,7 @@ import (
 )
 
 // authorize is nil when the user may do it.
-func (s *Server) authorize(ctx context.Context, a *authorizer.AttributesRecord) error {
+func (s *Server) authorize(ctx context.Context, a *attributes) error {
 	decision, reason, err := s.Authorizer.Authorize(ctx, a)
 	if decision == authorizer.DecisionAllow {
 		return nil
@@ -18,32 +19,32 @@ func (s *Server) authorize(ctx context.Context, a *authorizer.AttributesRecord) 
 	if err != nil {
 		return apierrors.NewInternalError(err)
 	}
-	return forbidden(a, reason)
+	return forbidden(&a.AttributesRecord, reason)
 }
 
 // attributes are what an HTTP request asks to do.
-func (x *exchange) attributes() *authorizer.AttributesRecord {
+func (x *exchange) attributes() *attributes {
 	t := &x.target
-	a := &authorizer.AttributesRecord{
+	a := &attributes{AttributesRecord: authorizer.AttributesRecord{
 		User: x.user, Verb: t.verb, Namespace: t.namespace, APIGroup: t.group, APIVersion: t.version, Resource: t.resource,
 		Subresource: t.subresource, Name: t.name, ResourceRequest: t.resourceRequest, Path: t.path,
-	}
+	}}
 	if t.resourceRequest && !t.watchPath && selects(t.verb) {
 		if q := x.values(); q != nil {
-			narrow(a, q.Get("fieldSelector"), q.Get("labelSelector"))
+			a.field, a.label = q.Get("fieldSelector"), q.Get("labelSelector")
 		}
 	}
 	return a
 }
 
 // attributesOf are what a request from within the process asks to do.
-func (s *Server) attributesOf(r *Request) *authorizer.AttributesRecord {
-	a := &authorizer.AttributesRecord{
+func (s *Server) attributesOf(r *Request) *attributes {
+	a := &attributes{AttributesRecord: authorizer.AttributesRecord{
 		User: r.User, Verb: r.Verb, Namespace: r.Namespace, APIGroup: r.Kind.GVK.Group, APIVersion: r.Kind.GVK.Version,
 		Resource: r.Kind.Plural, Subresource: r.Subresource, Name: r.Name, ResourceRequest: true,
-	}
+	}}
 	if selects(r.Verb) {
-		narrow(a, r.ListOptions.FieldSelector, r.ListOptions.LabelSelector)
+		a.field, a.label = r.ListOptions.FieldSelector, r.ListOptions.LabelSelector
 	}
 	if r.Kind.Plural == "namespaces" && r.Kind.GVK.Group == "" {
 		a.Namespace = r.Name
@@ -56,22 +57,43 @@ func selects(verb string) bool {
 	return verb == "list" || verb == "watch" || verb == "deletecollection"
 }
 
-// narrow tells the authorizer which objects are selected: a node may list the pods that run on it.
-func narrow(a *authorizer.AttributesRecord, field, label string) {
-	if field != "" {
-		selector, err := fields.ParseSelector(field)
-		if err != nil {
-			a.FieldSelectorParsingErr = err
-		} else {
-			a.FieldSelectorRequirements = selector.Requirements()
-		}
+// attributes tell an authorizer which objects are selected only when it asks: a node may list the pods that run on it, and for
+// anybody else selectors are not parsed before it is known that they may list.
+type attributes struct {
+	authorizer.AttributesRecord
+	field, label string
+}
+
+// errLongSelector: objects that a selector names are not looked for in one that will be refused.
+var errLongSelector = errors.New("the selector is too long")
+
+// GetFieldSelector implements authorizer.Attributes.
+func (a *attributes) GetFieldSelector() (fields.Requirements, error) {
+	switch {
+	case a.field == "":
+		return nil, nil
+	case len(a.field) > maxSelector:
+		return nil, errLongSelector
 	}
-	if label != "" {
-		selector, err := labels.Parse(label)
-		if err != nil {
-			a.LabelSelectorParsingErr = err
-		} else {
-			a.LabelSelectorRequirements, _ = selector.Requirements()
-		}
+	selector, err := fields.ParseSelector(a.field)
+	if err != nil {
+		return nil, err
 	}
+	return selector.Requirements(), nil
+}
+
+// GetLabelSelector implements authorizer.Attributes.
+func (a *attributes) GetLabelSelector() (labels.Requirements, error) {
+	switch {
+	case a.label == "":
+		return nil, nil
+	case len(a.label) > maxSelector:
+		return nil, errLongSelector
+	}
+	selector, err := labels.Parse(a.label)
+	if err != nil {
+		return nil, err
+	}
+	requirements, _ := selector.Requirements()
+	return requirements, nil
 }

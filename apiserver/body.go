@@ -3,11 +3,8 @@ package apiserver
 import (
 	"context"
 	"fmt"
-	"io"
-	"net/http"
 	"net/url"
 	"sync"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,45 +18,6 @@ import (
 var bodies = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 
 const bodyMax = 256 << 10
-
-// readBody reads a request's body into b, up to the limit.
-func (x *exchange) readBody(b []byte) ([]byte, error) {
-	tooLarge := func() error {
-		// A client that is still sending when the connection is closed would not see the answer.
-		_, _ = io.CopyN(io.Discard, x.r.Body, 2*maxBodyBytes)
-		return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", maxBodyBytes))
-	}
-	known := x.r.ContentLength
-	if x.r.Body == nil || x.r.Body == http.NoBody {
-		return b, nil
-	}
-	// A client that never ends its body would keep its place among the requests at work for ever.
-	read := x.atTimeout(func(c *http.ResponseController) error { return c.SetReadDeadline(time.Unix(1, 0)) })
-	defer read()
-	if known > maxBodyBytes {
-		return nil, tooLarge()
-	}
-	if known > 0 && int64(cap(b)) <= known {
-		b = make([]byte, 0, known+1)
-	}
-	for {
-		if len(b) == cap(b) {
-			b = append(b, 0)[:len(b)]
-		}
-		n, err := x.r.Body.Read(b[len(b):cap(b)])
-		b = b[:len(b)+n]
-		switch {
-		case len(b) > maxBodyBytes:
-			return nil, tooLarge()
-		case err == io.EOF:
-			return b, nil
-		case err != nil && x.ctx.Err() != nil:
-			return nil, x.ctx.Err()
-		case err != nil:
-			return nil, apierrors.NewBadRequest(fmt.Sprintf("the request's body could not be read: %v", err))
-		}
-	}
-}
 
 // decode reads the body into an object. Besides want, the group versions in also may be claimed by the body.
 func (x *exchange) decode(into codec.Message, want schema.GroupVersionKind, fieldValidation string, warn *warnings, also ...schema.GroupVersion) error {

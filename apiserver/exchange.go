@@ -15,15 +15,23 @@ import (
 // exchange is one HTTP request on its way through the pipeline, and what has been answered to it.
 type exchange struct {
 	answerWriter
-	r      *http.Request
-	ctx    context.Context
-	target target
-	user   user.Info
-	media  codec.Media
-	start  time.Time
-	query  url.Values
-	parsed bool
-	dryRun bool
+	held
+	r *http.Request
+	// visitor is the connection; nil when it is not one of this server's.
+	visitor *visitor
+	ctx     context.Context
+	target  target
+	user    user.Info
+	media   codec.Media
+	start   time.Time
+	query   url.Values
+	parsed  bool
+	dryRun  bool
+	// misshapen: the request is refused before anything else is made of it.
+	misshapen error
+	// arrived: the body has been read to its end; whole is the body of what no verb reads.
+	arrived bool
+	whole   []byte
 }
 
 // values is the parsed query; nil if there is none.
@@ -42,18 +50,27 @@ type answerWriter struct {
 	http.ResponseWriter
 	code  int
 	bytes int64
+	// before is called once before anything is answered; may be nil.
+	before func(code int)
 }
 
 func (w *answerWriter) WriteHeader(code int) {
 	if w.code == 0 {
-		w.code = code
+		w.begin(code)
 	}
 	w.ResponseWriter.WriteHeader(code)
 }
 
+func (w *answerWriter) begin(code int) {
+	w.code = code
+	if w.before != nil {
+		w.before(code)
+	}
+}
+
 func (w *answerWriter) Write(b []byte) (int, error) {
 	if w.code == 0 {
-		w.code = http.StatusOK
+		w.begin(http.StatusOK)
 	}
 	n, err := w.ResponseWriter.Write(b)
 	w.bytes += int64(n)

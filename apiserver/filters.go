@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -40,7 +39,7 @@ func (s *Server) recoverPanic(next handler) handler {
 			if p == http.ErrAbortHandler || x.code != 0 {
 				panic(http.ErrAbortHandler)
 			}
-			klog.ErrorS(nil, "panic while answering a request", "method", x.r.Method, "path", x.target.path, "panic", p, "stack", string(debug.Stack()))
+			klog.ErrorS(nil, "panic while answering a request", "method", x.r.Method, "path", x.target.logged(), "panic", p, "stack", string(debug.Stack()))
 			x.fail(apierrors.NewInternalError(fmt.Errorf("the server met an error of its own while answering %s %s; its log tells more", x.r.Method, x.target.path)))
 		}()
 		next(x)
@@ -52,15 +51,22 @@ var uncached = []string{"no-cache, private"}
 // writeCommonHeaders sets what every answer carries.
 func (s *Server) writeCommonHeaders(next handler) handler {
 	return func(x *exchange) {
-		id := x.r.Header["Audit-Id"]
-		if len(id) == 0 || id[0] == "" {
-			id = []string{randomID()}
-		}
 		h := x.Header()
-		h["Audit-Id"] = id
+		h["Audit-Id"] = []string{auditID(x.r.Header["Audit-Id"])}
 		h["Cache-Control"] = uncached
 		next(x)
 	}
+}
+
+// auditIDMax bounds what is echoed of the client's own identification of a request, as upstream's log does.
+const auditIDMax = 64
+
+// auditID is the client's identification of its request, or one for it.
+func auditID(given []string) string {
+	if len(given) == 0 || given[0] == "" {
+		return randomID()
+	}
+	return given[0][:min(len(given[0]), auditIDMax)]
 }
 
 // randomID is a version 4 UUID. It only has to differ from others, not to be a secret.
@@ -130,10 +136,16 @@ func (s *Server) authenticate(next handler) handler {
 		who, ok, err := s.Authenticator.AuthenticateRequest(x.r)
 		if err != nil || !ok {
 			if err != nil {
-				klog.V(2).InfoS("a request could not be authenticated", "path", x.target.path, "err", err)
+				klog.V(2).InfoS("a request could not be authenticated", "path", x.target.logged(), "err", err)
 			}
+			x.farewell()
 			x.fail(apierrors.NewUnauthorized("Unauthorized"))
 			return
+		}
+		if who.User.GetName() == user.Anonymous {
+			x.farewell()
+		} else {
+			x.visitor.known()
 		}
 		x.user = who.User
 		next(x)
@@ -179,27 +191,6 @@ func asksImpersonation(h http.Header) bool {
 		}
 	}
 	return false
-}
-
-// limitInFlight bounds how many requests are worked on at once, readers and writers apart.
-func (s *Server) limitInFlight(next handler) handler {
-	return func(x *exchange) {
-		if x.target.isLongRunning() {
-			next(x)
-			return
-		}
-		count, most := &s.writes, s.MaxWrites
-		if x.target.readOnly() {
-			count, most = &s.reads, s.MaxReads
-		}
-		defer count.Add(-1)
-		if now := count.Add(1); most > 0 && now > int64(most) && !slices.Contains(x.user.GetGroups(), user.SystemPrivilegedGroup) {
-			x.Header().Set("Retry-After", "1")
-			x.fail(apierrors.NewTooManyRequests("the server is busy with other requests, please try again later", 1))
-			return
-		}
-		next(x)
-	}
 }
 
 // authorizeHTTP asks whether the user may do this.

@@ -1,6 +1,8 @@
 package apiserver
 
 import (
+	"bytes"
+	"io"
 	"net/http"
 	"sort"
 	"strings"
@@ -18,7 +20,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.active.Add(1)
 	defer s.active.Add(-1)
 	x := &exchange{answerWriter: answerWriter{ResponseWriter: w}, r: r, ctx: r.Context(), start: s.Now()}
-	x.target = readTarget(r.Method, r.URL.Path, x.values)
+	x.limits = &s.limits
+	x.arrive(s.GoawayChance)
+	defer x.depart()
+	if r.ProtoMajor == 1 && x.hasBody() {
+		x.before = x.beforeAnswer
+	}
+	if x.misshapen = misshapen(r); x.misshapen == nil {
+		x.target = readTarget(r.Method, r.URL.Path, x.values)
+	}
 	if !x.target.resourceRequest {
 		p, _ := s.paths.find(x.target.path)
 		x.target.long = p.LongRunning
@@ -40,7 +50,11 @@ func (s *Server) dispatch(x *exchange) {
 			x.fail(methodNotAllowed())
 			return
 		}
-		p.Handler.ServeHTTP(x, x.r.WithContext(x.contextWithUser()))
+		r := x.r.WithContext(x.contextWithUser())
+		if x.arrived {
+			r.Body = io.NopCloser(bytes.NewReader(x.whole))
+		}
+		p.Handler.ServeHTTP(x, r)
 		return
 	}
 	if s.ownsPath(t.path) {

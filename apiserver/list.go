@@ -65,7 +65,10 @@ func (c *call) listOptions() (registry.ListOptions, error) {
 	if c.rt.resource == nil {
 		return o, methodNotAllowed()
 	}
-	var err error
+	err := checkSelectors(l)
+	if err != nil {
+		return o, err
+	}
 	if l.LabelSelector != "" {
 		if o.Label, err = labels.Parse(l.LabelSelector); err != nil {
 			return o, apierrors.NewBadRequest(err.Error())

@@ -119,7 +119,7 @@ func (t *target) refine(query func() url.Values) {
 		if v, ok := q["watch"]; ok && len(v) > 0 && isTrue(v[0]) {
 			t.verb = "watch"
 		}
-		if s := q.Get("fieldSelector"); s != "" {
+		if s := q.Get("fieldSelector"); s != "" && len(s) <= maxNaming {
 			selector, err := fields.ParseSelector(s)
 			if err != nil {
 				return

@@ -36,6 +36,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, config *tls.Config) 
 			MaxReceiveBufferPerConnection: 4 << 20,
 		},
 	}
+	door := s.newDoor(l)
+	server.ConnContext = visitorContext
 	server.Protocols = new(http.Protocols)
 	server.Protocols.SetHTTP1(true)
 	server.Protocols.SetHTTP2(config != nil)
@@ -49,9 +51,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, config *tls.Config) 
 		config = config.Clone()
 		config.NextProtos = []string{"h2", "http/1.1"}
 		server.TLSConfig = config
-		err = server.ServeTLS(l, "", "")
+		err = server.ServeTLS(door, "", "")
 	} else {
-		err = server.Serve(l)
+		err = server.Serve(door)
 	}
 	if !stop() {
 		return <-stopped
@@ -85,6 +87,3 @@ func (s *Server) drain(server *http.Server) error {
 	<-done
 	return err
 }
-
-// InFlight tells how many requests are at work, by whether they only read; long-running ones are not counted.
-func (s *Server) InFlight() (readOnly, mutating int64) { return s.reads.Load(), s.writes.Load() }

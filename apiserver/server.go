@@ -64,10 +64,19 @@ type Options struct {
 	Sent func(k *kind.Info) func(bytes int)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+	// Rejected is told the flow schema and the priority level of a request that found no seat.
+	Rejected func(schema, level string)
 	// MaxReads and MaxWrites bound the requests in flight; 0 means 400 and 200, less than 0 no bound.
 	MaxReads, MaxWrites int
 	// Timeout of requests that are not long-running; 0 means one minute.
 	Timeout time.Duration
+	// SlowBody is how long a body may take before a rate is demanded of it; 0 means ten seconds.
+	SlowBody time.Duration
+	// GoawayChance is the part of HTTP/2 requests after which the client is asked for a new connection; it may reach another
+	// server with it.
+	GoawayChance float64
+	// MaxConnections bounds the open connections; 0 goes by the files that the process may open.
+	MaxConnections int
 	// MinWatch is the least time after which a watch without a timeout of its own ends; 0 means half an hour.
 	MinWatch time.Duration
 }
@@ -120,8 +129,9 @@ type Server struct {
 	mutates      admission.MutationInterface
 	validates    admission.ValidationInterface
 
-	// active counts all HTTP requests at work, reads and writes those that are bounded.
-	active, reads, writes atomic.Int64
+	// active counts all HTTP requests.
+	active atomic.Int64
+	limits limits
 	// stopping ends when the server begins to shut down: watches end then.
 	stopping context.Context
 	stop     context.CancelFunc
@@ -137,7 +147,9 @@ func New(o Options) *Server {
 	}
 	o.MaxReads, o.MaxWrites = orElse(o.MaxReads, defaultMaxReads), orElse(o.MaxWrites, defaultMaxWrites)
 	o.Timeout, o.MinWatch = orElse(o.Timeout, defaultTimeout), orElse(o.MinWatch, defaultMinWatch)
-	s := &Server{Options: o}
+	o.SlowBody = orElse(o.SlowBody, slowBody)
+	s := &Server{Options: o, limits: newLimits(o.MaxReads, o.MaxWrites)}
+	s.limits.rejected, s.limits.slowBody = o.Rejected, o.SlowBody
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.mutates, _ = o.Admission.(admission.MutationInterface)
 	s.validates, _ = o.Admission.(admission.ValidationInterface)
@@ -170,11 +182,12 @@ func (s *Server) pipeline() []func(handler) handler {
 		s.observe,
 		s.recoverPanic,
 		s.writeCommonHeaders,
+		s.limitShape,
 		s.limitTime,
 		s.authenticate,
 		s.impersonate,
-		s.limitInFlight,
 		s.authorizeHTTP,
+		s.limitInFlight,
 	}
 }
 

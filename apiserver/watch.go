@@ -61,6 +61,7 @@ func (s *Server) serveWatch(x *exchange, rt *route, r *Request) {
 		return
 	}
 	defer resp.Watch.Stop()
+	x.seat.Leave() // from here on it only waits, and counts as long-running
 	media := x.media
 	media.Pretty = false
 	x.Header().Set("Content-Type", media.Format.StreamContentType())
