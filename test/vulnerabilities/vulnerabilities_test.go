@@ -13,6 +13,8 @@
 //	admission that some verb passes by                        CVE-2016-1905, CVE-2016-1906      TestAdmissionOfAllVerbs
 //	secrets by other containers than the usual ones           CVE-2023-2728, CVE-2024-3177      TestMountableSecrets
 //	streams and headers without end                           CVE-2023-44487, CVE-2023-45288    TestHTTP2
+//	streams that are reset as soon as they begin              CVE-2023-44487, CVE-2023-39325    TestRapidResets
+//	bodies that never end keep others from writing            CVE-2019-11254, Slowloris         TestSlowBodies
 //	network policies that go before their pods                CVE-2024-7598                     TestNamespaceOrder
 //	a master's keys by a Secret, a role or a used token                                         TestJoiningBySecret, TestJoiningByToken, TestKeysByRole
 //	nodes that reach further than themselves                  CVE-2025-4563, CVE-2025-5187      TestNodes
