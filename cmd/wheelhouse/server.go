@@ -71,7 +71,16 @@ func serve(ctx context.Context, config master.Config) error {
 		case <-ctx.Done():
 		}
 	}()
-	return m.Run(ctx)
+	telling := make(chan struct{})
+	running, ended := context.WithCancel(ctx)
+	go func() {
+		defer close(telling)
+		notify(running, m)
+	}()
+	err = m.Run(ctx)
+	ended()
+	<-telling
+	return err
 }
 
 // splitList reads a comma-separated list.

@@ -113,7 +113,7 @@ func TestRefusals(t *testing.T) {
 		{"server --data-dir FILE", failed, `the data folder FILE.*not a directory`},
 		{"server --data-dir FILE/below", failed, `the data folder FILE/below`},
 		{"server --data-dir /proc/wheelhouse", failed, `the data folder /proc/wheelhouse cannot be made`},
-		{"server --data-dir FOREIGN", failed, `the data folder FOREIGN holds thesis.txt.*--data-dir`},
+		{"server --data-dir FOREIGN", failed, `the folder FOREIGN is no master.s, and holds thesis.txt.*--data-dir`},
 	}
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
