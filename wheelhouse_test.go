@@ -3,6 +3,7 @@ package wheelhouse
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -10,7 +11,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/wheelhouse-k8s/wheelhouse/master"
 )
@@ -34,6 +37,50 @@ func start(t *testing.T, o Options) (*Master, *kubernetes.Clientset) {
 
 func settings(value string) *corev1.ConfigMap {
 	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "settings"}, Data: map[string]string{"key": value}}
+}
+
+// A node that was silent and is tainted for it can speak again: what the lifecycle controller wrote in the process is, for the
+// node's own patch, what the node has read.
+func TestTaintedNodeReportsAgain(t *testing.T) {
+	m, clients := start(t, Options{Configure: func(c *master.Config) {
+		c.ControllerManager.NodeMonitorPeriod = 50 * time.Millisecond
+		c.ControllerManager.NodeMonitorGracePeriod, c.ControllerManager.NodeStartupGracePeriod = 100*time.Millisecond, 100*time.Millisecond
+	}})
+	nodes := clients.CoreV1().Nodes()
+	if _, err := nodes.Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "silent"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	var before *corev1.Node
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		var err error
+		if before, err = nodes.Get(t.Context(), "silent", metav1.GetOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if slices.ContainsFunc(before.Spec.Taints, func(taint corev1.Taint) bool {
+			return taint.Effect == corev1.TaintEffectNoExecute && taint.TimeAdded != nil
+		}) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not tainted: %v", before.Spec.Taints)
+		}
+	}
+	as := m.RESTConfig()
+	as.Impersonate = rest.ImpersonationConfig{UserName: "system:node:silent", Groups: []string{"system:nodes"}}
+	kubelet := kubernetes.NewForConfigOrDie(as).CoreV1().Nodes()
+	// A kubelet's patch names the conditions, and any patch makes the server decode the node anew.
+	body := `{"status":{"conditions":[{"type":"Ready","status":"True","reason":"KubeletReady","lastHeartbeatTime":"2030-01-01T00:00:00Z"}]}}`
+	if _, err := kubelet.Patch(t.Context(), "silent", types.StrategicMergePatchType, []byte(body), metav1.PatchOptions{}, "status"); err != nil {
+		t.Error("patch of status:", err)
+	}
+	now, err := kubelet.Get(t.Context(), "silent", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now.Status.NodeInfo.KubeletVersion = "v1.37.0"
+	if _, err := kubelet.UpdateStatus(t.Context(), now, metav1.UpdateOptions{}); err != nil && !apierrors.IsConflict(err) {
+		t.Error("update of status:", err)
+	}
 }
 
 // Masters in one process share nothing.

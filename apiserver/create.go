@@ -60,7 +60,9 @@ func (c *call) create(ctx context.Context) (*Response, error) {
 	}
 	obj.SetDeletionTimestamp(nil)
 	obj.SetDeletionGracePeriodSeconds(nil)
-	c.rt.info.Default(obj)
+	if err := c.rt.resource.Enter(obj, nil); err != nil {
+		return nil, err
+	}
 	c.uniqueOwners(obj)
 	if err := c.track(obj, nil, c.CreateOptions.FieldManager); err != nil {
 		return nil, err
@@ -71,7 +73,7 @@ func (c *call) create(ctx context.Context) (*Response, error) {
 		return nil, err
 	}
 	c.uniqueOwners(obj)
-	o := registry.CreateOptions{DryRun: a.dryRun}
+	o := registry.CreateOptions{DryRun: a.dryRun, Entered: true}
 	if c.validates(a) {
 		o.Admit = func(ctx context.Context, obj kind.Object) error { return c.validate(ctx, a, obj, nil) }
 	}

@@ -30,6 +30,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver"
 	"github.com/wheelhouse-k8s/wheelhouse/patch"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
+	"github.com/wheelhouse-k8s/wheelhouse/store"
 	"github.com/wheelhouse-k8s/wheelhouse/store/memory"
 )
 
@@ -77,8 +78,13 @@ func (echo) Review(_ context.Context, _ user.Info, _ *kind.Info, _ string, o kin
 
 func newServer(t testing.TB, change func(*apiserver.Options)) *apiserver.Server {
 	t.Helper()
-	s := memory.New()
-	r, err := registry.New(registry.Options{Store: s, Kinds: api.Kinds()})
+	return newServerOf(t, memory.New(), api.Kinds(), change)
+}
+
+// newServerOf serves kinds from a store, which it closes at the end.
+func newServerOf(t testing.TB, s store.Store, kinds []*kind.Info, change func(*apiserver.Options)) *apiserver.Server {
+	t.Helper()
+	r, err := registry.New(registry.Options{Store: s, Kinds: kinds})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +102,7 @@ func newServer(t testing.TB, change func(*apiserver.Options)) *apiserver.Server 
 		}
 	})
 	<-r.Ready()
-	o := apiserver.Options{Registry: r, Kinds: api.Kinds(), Tracker: patch.NewTracker(), Reviewer: echo{},
+	o := apiserver.Options{Registry: r, Kinds: kinds, Tracker: patch.NewTracker(), Reviewer: echo{},
 		Authenticator: authenticator.RequestFunc(authenticate), Authorizer: authorizer.AuthorizerFunc(authorize)}
 	if change != nil {
 		change(&o)
@@ -111,7 +117,13 @@ func newServer(t testing.TB, change func(*apiserver.Options)) *apiserver.Server 
 
 func newHouse(t testing.TB, change func(*apiserver.Options)) *house {
 	t.Helper()
-	h := &house{t: t, server: newServer(t, change), stopped: make(chan struct{})}
+	return newHouseOf(t, newServer(t, change))
+}
+
+// newHouseOf opens a socket for a server.
+func newHouseOf(t testing.TB, server *apiserver.Server) *house {
+	t.Helper()
+	h := &house{t: t, server: server, stopped: make(chan struct{})}
 	certificate, authority := selfSigned(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -46,10 +46,13 @@ func (c *call) update(ctx context.Context) (*Response, error) {
 	if err := sameName(obj, c.Name); err != nil {
 		return nil, err
 	}
-	c.rt.info.Default(obj)
+	if err := c.rt.resource.Enter(obj, c.rt.resource.Peek(c.Namespace, c.Name)); err != nil {
+		return nil, err
+	}
 	c.uniqueOwners(obj)
 	p := c.replacing(c.UpdateOptions.FieldManager, c.UpdateOptions.FieldValidation, c.UpdateOptions.DryRun)
 	o := p.options()
+	o.Entered = true
 	if uid := obj.GetUID(); uid != "" {
 		o.UID = &uid
 	}

@@ -18,6 +18,8 @@ const generateAttempts = 8
 // CreateOptions of Create.
 type CreateOptions struct {
 	DryRun bool
+	// Entered: the object has passed Enter, and only the server itself has changed it since.
+	Entered bool
 	// Admit is the validating admission; it sees the object as it would be stored.
 	Admit func(ctx context.Context, obj kind.Object) error
 }
@@ -26,6 +28,9 @@ type CreateOptions struct {
 // (uid, creationTimestamp, generateName, …) and belongs to the registry afterwards.
 // Kind.PrepareCreate, metadata checks and Kind.Validate run here.
 func (r *Resource) Create(ctx context.Context, obj kind.Object, o CreateOptions) (*Item, error) {
+	if err := r.enter(obj, nil, o.Entered); err != nil {
+		return nil, err
+	}
 	generated := obj.GetName() == "" && obj.GetGenerateName() != ""
 	for attempt := 1; ; attempt++ {
 		if generated {
@@ -102,7 +107,6 @@ func (r *Resource) reserve(ctx context.Context, new, old kind.Object, dryRun boo
 
 // writeNew stores a new object under a key that must be free; if it is not, the error is a *store.Conflict.
 func (r *Resource) writeNew(ctx context.Context, obj kind.Object, dryRun bool) (*Item, error) {
-	r.canonical.settle(obj)
 	key := r.key(obj.GetNamespace(), obj.GetName())
 	i, err := r.item(key, obj)
 	if err != nil {

@@ -73,6 +73,7 @@ func (s *shape) write(key string, o kind.Object) (*Item, error) {
 	o.SetResourceVersion("")
 	o.SetSelfLink("")
 	o.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+	s.settle(o)
 	value, begin, err := s.encode(o)
 	if err != nil {
 		return nil, err
@@ -148,6 +149,7 @@ func (i *Item) decode() *decoded {
 		return &decoded{err: fmt.Errorf("key %s at revision %d does not decode: %w", i.key, i.revision, err)}
 	}
 	i.shape.info.Default(o)
+	i.shape.settle(o) // others' writers (and JSON) leave more than ours; what is shared must need no change later
 	o.SetResourceVersion(strconv.FormatInt(i.revision, 10))
 	return &decoded{object: o}
 }

@@ -119,7 +119,7 @@ func (r *Registry) addStored(info *kind.Info) error {
 	}
 	r.byPrefix[info.StoragePrefix] = t
 	r.tables = append(r.tables, t)
-	res := &Resource{reg: r, table: t, info: info, shape: t.shape, names: validName(info), canonical: newCanonical(info)}
+	res := &Resource{reg: r, table: t, info: info, shape: t.shape, names: validName(info)}
 	r.byResource[info.GR()] = res
 	r.byVersion[info.GVR()] = res
 	return nil
@@ -132,7 +132,7 @@ func (r *Registry) addConverted(info *kind.Info) error {
 	}
 	res := &Resource{
 		reg: r, table: stored.table, info: info, shape: newShape(info, stored.info), via: info.Via,
-		names: validName(info), canonical: newCanonical(info),
+		names: validName(info),
 	}
 	if r.byResource[info.GR()] == nil {
 		r.byResource[info.GR()] = res

@@ -20,9 +20,8 @@ type Resource struct {
 	shape *shape
 	// via is set if another kind stores the objects.
 	via *kind.Conversion
-	// names are the complaints about a name; canonical makes an object what its stored form decodes to.
-	names     validation.ValidateNameFunc
-	canonical canonical
+	// names are the complaints about a name.
+	names validation.ValidateNameFunc
 }
 
 // Info is the kind's definition.

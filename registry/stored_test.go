@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
@@ -223,7 +224,6 @@ func TestCanonicalIsWhatDecodes(t *testing.T) {
 			info = testKinds()[1]
 		}
 		s := newShape(info, info)
-		newCanonical(info).settle(o)
 		i, err := s.write(info.Key("a", "b"), o)
 		if err != nil {
 			t.Fatal(err)
@@ -316,5 +316,36 @@ func TestGenerateName(t *testing.T) {
 		if len(name) > 63 || len(name) < 5 || !strings.HasPrefix(name, prefix[:min(len(prefix), 58)]) {
 			t.Errorf("%q from %q", name, prefix)
 		}
+	}
+}
+
+// What another API server stored may hold what this one would have settled. Its object in the mirror is settled once, when it is
+// decoded: a later update of its status shares its spec, and must not write there.
+func TestStatusUpdateLeavesTheMirrorsSpecAlone(t *testing.T) {
+	b := start(t, Options{})
+	pods := b.resource(t, "pods")
+	p := pod("a", "x", "n")
+	zero := metav1.Time{}
+	p.Spec.Containers = []corev1.Container{{LivenessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Port: intstr.IntOrString{IntVal: 5, StrVal: "odd"}}}}}}
+	p.DeletionTimestamp = &zero
+	e := newEnvelope("v1", "Pod")
+	value, _, err := e.encode(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	revision := must(b.store.Create(bg, pods.key("a", "x"), value, 0))(t)
+	if err := b.WaitFor(bg, revision); err != nil {
+		t.Fatal(err)
+	}
+	old := pods.Peek("a", "x").Object().(*corev1.Pod)
+	if old.Spec.Containers[0].LivenessProbe.HTTPGet.Port.StrVal != "" || old.DeletionTimestamp != nil {
+		t.Errorf("not settled: %v", old)
+	}
+	before := kind.Copy(old)
+	if _, _, err := pods.Update(bg, "a", "x", to(func(p *corev1.Pod) { p.Status.Phase = corev1.PodRunning }), UpdateOptions{Part: "status"}); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(before, old) {
+		t.Error("the mirror's object was written to")
 	}
 }

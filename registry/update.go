@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/registry/exact"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
@@ -28,6 +29,8 @@ type UpdateOptions struct {
 	// Part is the subresource that is updated; empty for the main resource.
 	Part   string
 	DryRun bool
+	// Entered: what Change gives has passed Enter, and only the server itself has changed it since.
+	Entered bool
 	// UID and ResourceVersion must match the present object if set.
 	UID             *types.UID
 	ResourceVersion *string
@@ -193,6 +196,9 @@ func (u *updating) attempt(ctx context.Context, present *Item, certain bool) (i 
 	if new == old { // nothing to change; new is worked on, old is kept
 		new = kind.Copy(old)
 	}
+	if err := r.enter(new, old, u.o.Entered); err != nil {
+		return nil, false, err
+	}
 	if err := u.checkRevision(new, old); err != nil {
 		return nil, false, err
 	}
@@ -298,7 +304,7 @@ func (u *updating) remove(ctx context.Context, present *Item, new, old kind.Obje
 
 // final is an item of an object that is not stored (any more).
 func (r *Resource) final(key string, o kind.Object, revision int64) *Item {
-	r.canonical.settle(o)
+	_ = exact.Settle(o, exact.Options{ReplaceInvalid: true}) // it is not stored any more: whatever it holds is shown
 	o.SetResourceVersion(strconv.FormatInt(revision, 10))
 	i := &Item{shape: r.shape, key: key, revision: revision}
 	i.object.Store(&decoded{object: o})
@@ -347,7 +353,6 @@ func asWriteError(err error) error {
 
 // encode makes the new object's item. Managed fields that differ in nothing but times are no change.
 func (u *updating) encode(present *Item, new, old kind.Object) (*Item, error) {
-	u.r.canonical.settle(new)
 	fields := new.GetManagedFields()
 	if !onlyTimes(fields, old.GetManagedFields()) {
 		return u.r.item(present.key, new)
@@ -369,6 +374,9 @@ func (u *updating) create(ctx context.Context) (*Item, error) {
 	}
 	new, err := u.change(ctx, nil)
 	if err != nil {
+		return nil, err
+	}
+	if err := r.enter(new, nil, u.o.Entered); err != nil {
 		return nil, err
 	}
 	if v := new.GetResourceVersion(); v != "" && v != "0" {

@@ -309,7 +309,7 @@ func TestNoChangeIsNotWritten(t *testing.T) {
 	b := start(t, Options{})
 	maps := b.resource(t, "configmaps")
 	at := func(minute int) *metav1.Time {
-		return &metav1.Time{Time: b.clock.now.Add(time.Duration(minute) * time.Minute)}
+		return &metav1.Time{Time: b.clock.now.Truncate(time.Second).Add(time.Duration(minute) * time.Minute)}
 	}
 	c := configMap("a", "x", nil)
 	c.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "m", Operation: "Update", APIVersion: "v1", FieldsType: "FieldsV1", Time: at(0), FieldsV1: metav1.NewFieldsV1("{}")}}

@@ -261,13 +261,17 @@ func defaultVolume(v *corev1.Volume) {
 		}
 	case s.Projected != nil:
 		defaultProjected(s.Projected)
-	case s.HostPath != nil && s.HostPath.Type == nil:
-		kind := corev1.HostPathUnset
-		s.HostPath.Type = &kind
-	case s.Image != nil && s.Image.PullPolicy == "":
-		s.Image.PullPolicy = pullPolicyFor(s.Image.Reference)
-	case s.Ephemeral != nil && s.Ephemeral.VolumeClaimTemplate != nil:
-		DefaultPersistentVolumeClaimSpec(&s.Ephemeral.VolumeClaimTemplate.Spec)
+	case s.HostPath != nil:
+		if s.HostPath.Type == nil {
+			kind := corev1.HostPathUnset
+			s.HostPath.Type = &kind
+		}
+	case s.Image != nil:
+		setIfEmpty(&s.Image.PullPolicy, pullPolicyFor(s.Image.Reference))
+	case s.Ephemeral != nil:
+		if claim := s.Ephemeral.VolumeClaimTemplate; claim != nil {
+			DefaultPersistentVolumeClaimSpec(&claim.Spec)
+		}
 	default:
 		defaultVendorVolume(s)
 	}
@@ -276,8 +280,8 @@ func defaultVolume(v *corev1.Volume) {
 // defaultVendorVolume is about the sources that belong to one storage system each.
 func defaultVendorVolume(s *corev1.VolumeSource) {
 	switch {
-	case s.ISCSI != nil && s.ISCSI.ISCSIInterface == "":
-		s.ISCSI.ISCSIInterface = "default"
+	case s.ISCSI != nil:
+		setIfEmpty(&s.ISCSI.ISCSIInterface, "default")
 	case s.RBD != nil:
 		setIfEmpty(&s.RBD.RBDPool, "rbd")
 		setIfEmpty(&s.RBD.RadosUser, "admin")
@@ -346,7 +350,7 @@ func defaultMode(mode **int32) {
 	}
 }
 
-func setIfEmpty(s *string, value string) {
+func setIfEmpty[T ~string](s *T, value T) {
 	if *s == "" {
 		*s = value
 	}

@@ -149,7 +149,7 @@ func TestOdd(t *testing.T) {
 	// What is no JSON is found, not passed on.
 	for _, raw := range []string{"{", "}", "{}}", "{}{}", `{"a":}`, `{"a":{},}`, `{"a"{}}`, `{"a":{}`, `{,}`, `x`, `{"a":{}"b":{}}`, `{"a":{},"b"}`, `{"a\u00e9":{}}`, `{"a":1}`, ` {}`, `{"a":{} }`} {
 		f := metav1.NewFieldsV1(raw)
-		if plainFields([]byte(raw)) {
+		if PlainFields([]byte(raw)) {
 			t.Errorf("%s is taken for plain", raw)
 		}
 		same(t, f)

@@ -75,15 +75,15 @@ func appendIntOrString(b []byte, v *intstr.IntOrString) ([]byte, error) {
 // blanks and escapes; anything else is left to encoding/json, which also finds what is no JSON.
 func appendFields(b []byte, f *metav1.FieldsV1) ([]byte, error) {
 	raw := f.GetRawBytes()
-	if !plainFields(raw) {
+	if !PlainFields(raw) {
 		return appendForeign(b, f)
 	}
 	return append(b, raw...), nil
 }
 
-// plainFields tells whether raw is an object of nothing but such objects, without blanks, and with no character in its
+// PlainFields tells whether raw is an object of nothing but such objects, without blanks, and with no character in its
 // keys that JSON would write in another way.
-func plainFields(raw []byte) bool {
+func PlainFields(raw []byte) bool {
 	depth := 0
 	for n := 0; n < len(raw); {
 		// A value begins here: an object, empty or not.

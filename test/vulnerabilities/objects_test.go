@@ -144,17 +144,49 @@ func TestAdmissionOfAllVerbs(t *testing.T) {
 	good.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debug", Image: "i", SecurityContext: &corev1.SecurityContext{Privileged: &yes}}}}
 	call{method: http.MethodPut, path: pods + "/good/ephemeralcontainers", body: encode(t, "v1", "Pod", good)}.refused(t, 403)
 
-	// The rules of nodes hold for patches of status too.
-	if _, err := admin.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "patched"}}, metav1.CreateOptions{}); err != nil {
+}
+
+// TestNodesOwnRules: what a node may not change of itself it may not change by any verb, of the node or of its status.
+func TestNodesOwnRules(t *testing.T) {
+	ctx := context.Background()
+	yes := true
+	made, err := admin.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "patched"}, Spec: corev1.NodeSpec{
+		Taints: []corev1.Taint{{Key: "example.com/kept", Effect: corev1.TaintEffectNoSchedule}}}}, metav1.CreateOptions{})
+	if err != nil {
 		t.Fatal(err)
 	}
 	defer admin.CoreV1().Nodes().Delete(ctx, "patched", metav1.DeleteOptions{})
 	node := []string{"system:node:patched", "system:nodes", "system:authenticated"}
-	label := `{"metadata":{"labels":{"node-restriction.kubernetes.io/x":"y"}}}`
-	for _, path := range []string{"/api/v1/nodes/patched", "/api/v1/nodes/patched/status"} {
-		for _, contentType := range []string{string(types.StrategicMergePatchType), string(types.MergePatchType)} {
-			call{method: http.MethodPatch, path: path, header: map[string]string{"Content-Type": contentType}, body: label, as: node}.refused(t, 403)
+	for what, change := range map[string]func(n *corev1.Node){
+		"restricted label": func(n *corev1.Node) { n.Labels = map[string]string{"node-restriction.kubernetes.io/x": "y"} },
+		"role":             func(n *corev1.Node) { n.Labels = map[string]string{"node-role.kubernetes.io/control-plane": ""} },
+		"owner": func(n *corev1.Node) {
+			n.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "none", UID: "1", Controller: &yes}}
+		},
+		"taints": func(n *corev1.Node) {
+			n.Spec.Taints = []corev1.Taint{{Key: "example.com/other", Effect: corev1.TaintEffectNoSchedule}}
+		},
+	} {
+		for _, path := range []string{"/api/v1/nodes/patched", "/api/v1/nodes/patched/status"} {
+			t.Run(what+path, func(t *testing.T) {
+				whole := made.DeepCopy()
+				change(whole)
+				whole.ManagedFields, whole.ResourceVersion = nil, ""
+				call{method: http.MethodPut, path: path, body: encode(t, "v1", "Node", whole), as: node}.refused(t, 403)
+				var applied corev1.Node
+				applied.Name = "patched"
+				change(&applied)
+				part := encode(t, "v1", "Node", applied)
+				for _, contentType := range []types.PatchType{types.StrategicMergePatchType, types.MergePatchType} {
+					call{method: http.MethodPatch, path: path, header: map[string]string{"Content-Type": string(contentType)}, body: part, as: node}.refused(t, 403)
+				}
+				call{method: http.MethodPatch, path: path + "?fieldManager=kubelet&force=true", header: map[string]string{"Content-Type": "application/apply-patch+yaml"}, body: part, as: node}.refused(t, 403)
+			})
 		}
+	}
+	if now, err := admin.CoreV1().Nodes().Get(ctx, "patched", metav1.GetOptions{}); err != nil || len(now.Labels)+len(now.OwnerReferences) > 0 ||
+		!slices.ContainsFunc(now.Spec.Taints, func(taint corev1.Taint) bool { return taint.Key == "example.com/kept" }) {
+		t.Errorf("the node has changed itself: %v, %v", err, now)
 	}
 }
 

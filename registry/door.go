@@ -1,0 +1,45 @@
+package registry
+
+import (
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/registry/exact"
+)
+
+// Enter is the registry's door: an object that a caller hands in is defaulted and becomes what its encoded form decodes to,
+// before anything looks at it. A caller in the process would otherwise compare, validate and keep what no reader will ever
+// see: half seconds that a patch rounds, lists that are empty and not absent.
+//
+// What cannot be encoded is refused, unless it has been stored so (present, which may be nil): then it is no more than kept.
+// Create and Update call it unless they are told that it has been called.
+func (r *Resource) Enter(o kind.Object, present *Item) error {
+	var old kind.Object
+	if present != nil {
+		old = present.Object()
+	}
+	return r.enter(o, old, false)
+}
+
+// enter of an object that has entered before only fills in what the server's own changes (admission) left open.
+func (r *Resource) enter(o, old kind.Object, entered bool) error {
+	r.info.Default(o)
+	if entered {
+		return nil
+	}
+	err := exact.Settle(o, exactly(r.table.info))
+	if err == nil || old != nil && exact.Settle(kind.Copy(old), exactly(r.table.info)) != nil {
+		return nil
+	}
+	return apierrors.NewBadRequest(fmt.Sprintf("%s %q cannot be encoded: %v", r.info.GVK.Kind, o.GetName(), err))
+}
+
+// exactly: what expires by itself tells of others, whose words may be no text. Better garbled than lost.
+func exactly(info *kind.Info) exact.Options { return exact.Options{ReplaceInvalid: info.TTL > 0} }
+
+// settle makes an object that is about to be stored exact once more: admission and the kind's preparations have changed it.
+// It has passed the door, or has been stored with what the door would refuse. Decoded objects are made exact too: an update
+// shares parts of the present object (the spec, when the status changes), and nothing may be written there.
+func (s *shape) settle(o kind.Object) { _ = exact.Settle(o, exactly(s.info)) }
