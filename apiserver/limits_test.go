@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"runtime"
 	"strings"
@@ -337,5 +338,42 @@ func TestCostOfStrangers(t *testing.T) {
 		if bytes := cost(name + "=" + strings.Repeat("a!=b,", 20_000)); bytes > most {
 			t.Errorf("a %s of 100 KB costs %d KB", name, bytes>>10)
 		}
+	}
+}
+
+// Connections on which nothing happens, before or in the middle of a handshake or of headers, keep nobody out.
+func TestSilentConnections(t *testing.T) {
+	h := newHouse(t, func(o *apiserver.Options) { o.MaxConnections, o.Authorizer = 60, authorizer.AuthorizerFunc(permit) })
+	address := strings.TrimPrefix(h.config.Host, "https://")
+	client := h.protocols("user")["h2"]
+	if code, _ := h.send(client, http.MethodGet, base+"/configmaps", nil); code != http.StatusOK {
+		t.Fatal(code)
+	}
+	for n := range 200 {
+		var c net.Conn
+		var err error
+		switch n % 3 {
+		case 0: // says nothing
+			c, err = net.Dial("tcp", address)
+		case 1: // begins a handshake
+			if c, err = net.Dial("tcp", address); err == nil {
+				_, err = c.Write([]byte{22, 3, 1, 0, 200, 1})
+			}
+		case 2: // begins a header
+			if c, err = tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true}); err == nil {
+				_, err = io.WriteString(c, "GET / HTTP/1.1\r\nA: ")
+			}
+		}
+		if err == nil {
+			defer c.Close()
+		}
+	}
+	for protocol, late := range h.protocols("late") {
+		if code, answer := h.send(late, http.MethodGet, base+"/configmaps", nil); code != http.StatusOK {
+			t.Errorf("a new client over %s: %d %s", protocol, code, answer)
+		}
+	}
+	if code, answer := h.send(client, http.MethodGet, base+"/configmaps", nil); code != http.StatusOK {
+		t.Errorf("the client that was there before: %d %s", code, answer)
 	}
 }
