@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -101,7 +102,12 @@ func (s *Server) limitTime(next handler) handler {
 			next(x)
 			return
 		}
-		ctx, cancel := context.WithTimeout(x.ctx, s.Timeout)
+		timeout, err := s.timeoutOf(x.r)
+		if err != nil {
+			x.fail(err)
+			return
+		}
+		ctx, cancel := context.WithTimeout(x.ctx, timeout)
 		defer cancel()
 		x.ctx = ctx
 		answered := x.atTimeout(func(c *http.ResponseController) error {
@@ -114,6 +120,25 @@ func (s *Server) limitTime(next handler) handler {
 		}()
 		next(x)
 	}
+}
+
+// timeoutOf is the time that a request has: what it asks for, if that is less than what the server gives.
+func (s *Server) timeoutOf(r *http.Request) (time.Duration, error) {
+	if !strings.Contains(r.URL.RawQuery, "timeout=") {
+		return s.Timeout, nil
+	}
+	asked := r.URL.Query().Get("timeout")
+	if asked == "" {
+		return s.Timeout, nil
+	}
+	d, err := time.ParseDuration(asked)
+	if err != nil {
+		return 0, apierrors.NewBadRequest(fmt.Sprintf("invalid timeout specified in the request URL - %v", err))
+	}
+	if d <= 0 {
+		return s.Timeout, nil
+	}
+	return min(d, s.Timeout), nil
 }
 
 // atTimeout calls f when the request's time is over before done is called, which tells whether f was called. done must be

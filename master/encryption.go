@@ -34,7 +34,12 @@ func (m *Master) encrypt(ctx context.Context) (end func(), err error) {
 	file := c.EncryptionConfig
 	if c.managesKeys() {
 		file = filepath.Join(c.DataDir, encryptionFile)
-		made, err := encryption.Ensure(ctx, m.store, file)
+		made := false
+		err := m.patiently(ctx, "the record of the encryption keys", func(ctx context.Context) error {
+			done, err := encryption.Ensure(ctx, m.store, file)
+			made = made || done
+			return err
+		})
 		if err != nil {
 			return nil, err
 		}

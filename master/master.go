@@ -44,6 +44,8 @@ type Master struct {
 	joining    *joining
 	recovering bool
 
+	starting starting
+
 	// Set in the course of Run.
 	store          store.Store
 	raw            store.Store       // the same without what is wrapped around it: values as they are kept
@@ -63,6 +65,7 @@ type Master struct {
 	metrics        *metrics.Metrics
 	server         *apiserver.Server
 
+	tasks   tasks
 	working context.Context // of what the master does by itself; it ends before the servers do
 	keyWork keyWork
 	// unprepared tells that some objects that every cluster has could not be made yet.
@@ -183,29 +186,42 @@ func (m *Master) run(ctx context.Context) error {
 			return err
 		}
 	}
+	serveAnswers := sync.OnceFunc(m.answerStart())
+	defer serveAnswers()
 	if err := m.openStore(ctx); err != nil {
-		return err
+		return stopped(ctx, err)
 	}
+	endStop := func() {}
+	defer func() { endStop() }()
 	defer m.store.Close()
 	m.raw = m.store
-	if err := m.share(ctx); err != nil {
+	if err := m.patiently(ctx, "the authority and keys that all masters share", m.share); err != nil {
 		return ended(err)
 	}
 	m.assemble()
 	endEncryption, err := m.encrypt(ctx)
 	if err != nil {
-		return err
+		return stopped(ctx, err)
 	}
 	defer endEncryption()
 	if err := m.build(); err != nil {
 		return err
 	}
-	return m.work(ctx)
+	m.starting.at("the objects in the store are read")
+	return m.work(ctx, serveAnswers, func() { endStop = m.announceStop() })
+}
+
+// stopped drops the error of a start that was given up on purpose.
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
 }
 
 // work runs what was built. What serves requests outlives what makes requests: controllers, scheduler and simulated nodes
-// end first.
-func (m *Master) work(ctx context.Context) error {
+// end first. begun is called when the server is about to take over from who answered during the start, and ending when the master begins to stop.
+func (m *Master) work(ctx context.Context, begun, ending func()) error {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	servers, serving := errgroup.WithContext(serving)
@@ -229,23 +245,32 @@ func (m *Master) work(ctx context.Context) error {
 		stop()
 		return ended(servers.Wait())
 	}
-	entered, err := m.begin(ctx)
+	beginning, cancel := context.WithCancel(ctx)
+	defer context.AfterFunc(serving, cancel)()
+	entered, err := m.begin(beginning)
+	cancel()
 	if err != nil {
 		stop()
 		return errors.Join(ended(err), ended(servers.Wait()))
 	}
+	begun()
 	servers.Go(func() error { return m.serve(serving) })
 	servers.Go(func() error { m.serveLocal(serving); return nil })
-	loops.Go(func() error { m.services.Run(working); return nil })
-	loops.Go(func() error { m.tendCertificates(working); return nil })
-	loops.Go(func() error { m.tendEncryption(working); return nil })
-	loops.Go(func() error { m.live(working, entered); return nil })
-	loops.Go(func() error { return m.lead(working) })
-	loops.Go(func() error { return m.watchMembership(working) })
-	loops.Go(func() error { m.shares.Follow(working); return nil })
-	loops.Go(func() error { return m.simulate(working) })
+	for name, do := range map[string]func(context.Context) error{
+		"the service addresses":         func(ctx context.Context) error { m.services.Run(ctx); return nil },
+		"the certificates":              func(ctx context.Context) error { m.tendCertificates(ctx); return nil },
+		"the encryption":                func(ctx context.Context) error { m.tendEncryption(ctx); return nil },
+		"the list of masters":           func(ctx context.Context) error { m.live(ctx, entered); return nil },
+		"the controllers and scheduler": m.lead,
+		"the members of the store":      m.watchMembership,
+		"the shared files":              func(ctx context.Context) error { m.shares.Follow(ctx); return nil },
+		"the simulated nodes":           m.simulate,
+	} {
+		loops.Go(m.tasks.run(name, func() error { return do(working) }))
+	}
 	<-working.Done()
 	close(m.stopping)
+	ending()
 	loopsEnded := loops.Wait()
 	stop()
 	return errors.Join(ended(loopsEnded), ended(servers.Wait()))
@@ -261,10 +286,14 @@ func (m *Master) begin(ctx context.Context) (entered int64, err error) {
 			return 0, err
 		}
 	}
-	if entered, err = m.enter(ctx); err != nil {
+	err = m.patiently(ctx, "the list of masters", func(ctx context.Context) error {
+		entered, err = m.enter(ctx)
+		return err
+	})
+	if err != nil {
 		return 0, err
 	}
-	return entered, m.prepare(ctx)
+	return entered, m.patiently(ctx, "the objects that every cluster has", m.prepare)
 }
 
 // ended drops the error of a context that was ended on purpose.
@@ -294,6 +323,7 @@ func (m *Master) openStore(ctx context.Context) error {
 	o := etcd.Options{
 		Dir: filepath.Join(c.DataDir, "etcd"), Name: m.identity, Quota: c.Quota, CompactionInterval: c.CompactionInterval,
 		Log: etcdLog(), Warn: func(message string) { c.Log("store: %s", message) }, ForceNew: m.recovering,
+		Running: m.starting.member.Store,
 	}
 	if err := m.memberOptions(&o); err != nil {
 		return err

@@ -138,11 +138,7 @@ type memberList struct {
 }
 
 func (m *Master) listMembers(ctx context.Context, _ struct{}) (memberList, error) {
-	state, err := m.group.State(ctx)
-	if err != nil {
-		return memberList{}, err
-	}
-	return memberList{Members: membership.List(state)}, nil
+	return memberList{Members: membership.List(m.known(ctx))}, nil
 }
 
 // changed names the member that a command was about.

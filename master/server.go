@@ -19,6 +19,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/patch"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
 	"github.com/wheelhouse-k8s/wheelhouse/registry/allocate"
+	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
 // frontProxyName is the common name of the certificate with which this server speaks for its users to others.
@@ -40,7 +41,7 @@ func (m *Master) build() (err error) {
 		return err
 	}
 	m.registry, err = registry.New(registry.Options{
-		Store: m.store, Kinds: kinds(), EventTTL: c.EventTTL,
+		Store: m.store, Kinds: kinds(), EventTTL: c.EventTTL, Outage: m.outage,
 		Reservers: map[schema.GroupResource]registry.Reserver{{Resource: "services"}: m.services},
 	})
 	if err != nil {
@@ -151,9 +152,24 @@ func (m *Master) objects() []metrics.Objects {
 // serve answers HTTPS requests until ctx ends.
 func (m *Master) serve(ctx context.Context) error {
 	m.readyOnce.Do(func() { close(m.ready) })
-	return m.server.Serve(ctx, m.listener, &tls.Config{
+	return m.server.Serve(ctx, m.listener, m.tlsConfig())
+}
+
+func (m *Master) tlsConfig() *tls.Config {
+	return &tls.Config{
 		GetCertificate: m.certificate(m.servingCertificate),
 		ClientAuth:     tls.RequestClientCert, // the authenticator verifies it: a wrong one is answered with 401
 		MinVersion:     tlsVersions[m.config.TLSMinVersion],
-	})
+	}
+}
+
+// outage tells why the store cannot answer, as far as this master knows by itself.
+func (m *Master) outage() error {
+	if m.member == nil || !m.member.Grouped() {
+		return nil
+	}
+	if q := m.member.Quorum(); q.Lost() {
+		return &store.NoQuorum{Why: q.String()}
+	}
+	return nil
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/encryption"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
+	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
 // sharedKey is where the present generation of the shared files is announced.
@@ -51,7 +52,9 @@ func (m *Master) share(ctx context.Context) error {
 		return fmt.Errorf("the store that this master has come to is not that of %s: with an etcd of its own, --etcd-servers and --etcd-prefix must be those of the other masters", m.joining.grant.Server)
 	}
 	m.shares.Masters = func() []membership.Master { return others }
-	if err := m.shares.CatchUp(ctx); err != nil {
+	if err := m.shares.CatchUp(ctx); errors.Is(err, store.ErrUnavailable) {
+		return err
+	} else if err != nil {
 		m.config.Log("%v", err)
 	}
 	m.shares.Masters = m.masters

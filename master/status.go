@@ -17,6 +17,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/control"
 	"github.com/wheelhouse-k8s/wheelhouse/election"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
+	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
 )
 
 // tellStatus is what this master knows of itself.
@@ -25,18 +26,23 @@ func (m *Master) tellStatus(context.Context, struct{}) (membership.MasterStatus,
 }
 
 func (m *Master) ownStatus() membership.MasterStatus {
+	return m.statusOf(m.member, m.shares.Generation())
+}
+
+// statusOf is this master's status with its member, which may be nil, and with the generation of the shared files that it uses.
+func (m *Master) statusOf(member *etcd.Embedded, generation int64) membership.MasterStatus {
 	s := membership.MasterStatus{
-		Name: m.identity, URL: m.peer().URL, Version: health.Version().GitVersion, Live: true, Generation: m.shares.Generation(),
+		Name: m.identity, URL: m.peer().URL, Version: health.Version().GitVersion, Live: true, Generation: generation,
 	}
 	for _, c := range m.authority.List() {
 		s.Certificates = append(s.Certificates, membership.Certificate{
 			Name: c.Name, Expires: c.NotAfter, Days: int(c.Left(m.authority.Now()) / (24 * time.Hour)),
 		})
 	}
-	if m.member == nil {
+	if member == nil {
 		return s
 	}
-	of := m.member.Status()
+	of := member.Status()
 	s.ID, s.Term, s.Index, s.Applied = membership.FormatID(of.ID), of.Term, of.Index, of.Applied
 	s.Revision, s.Size, s.InUse = of.Revision, of.Size, of.InUse
 	own := membership.FormatID(of.ID)
@@ -56,49 +62,29 @@ func (m *Master) ownStatus() membership.MasterStatus {
 	return s
 }
 
-// statuses asks all masters, at the same time. They come in the order of membership.List, whose first are the members.
+// statuses asks all masters. They come in the order of membership.List, whose first are the members.
 func (m *Master) statuses(ctx context.Context, state membership.State) []membership.MasterStatus {
 	all := membership.List(state)
-	var asking sync.WaitGroup
-	for i := range all {
-		asking.Go(func() {
-			listed := all[i]
-			all[i].Live = false
-			switch {
-			case listed.Name == m.identity:
-				all[i] = m.ownStatus()
-			case listed.URL == "":
-				all[i].Problem = "it is not on the list of live masters"
-			default:
-				var told membership.MasterStatus
-				if err := m.ask(ctx, listed.URL, "status/own", &told); err != nil {
-					all[i].Problem = err.Error()
-					return
-				}
-				all[i] = told
-			}
-			all[i].PeerURL = listed.PeerURL
-		})
-	}
-	asking.Wait()
+	m.askAll(ctx, all)
 	return all
 }
 
-// clusterStatus is what wheelhouse status shows.
+// clusterStatus is what wheelhouse status shows. It answers without the store, and soon, for it is asked when something fails.
 func (m *Master) clusterStatus(ctx context.Context, _ struct{}) (membership.Status, error) {
-	state, err := m.group.State(ctx)
-	if err != nil {
-		return membership.Status{}, err
-	}
-	s := membership.Status{Store: "external", Masters: m.statuses(ctx, state), Servers: m.serverStatuses(ctx), Leaders: map[string]string{}, Encryption: m.encryptionInShort()}
-	switch {
-	case m.member != nil:
-		s.Store, s.Cluster = "embedded", membership.FormatID(m.member.Status().Cluster)
-	case m.config.DataDir == "":
-		s.Store = "memory"
+	s := membership.Status{Store: m.storeKind(), Leaders: map[string]string{}, Encryption: m.encryptionInShort(), Quorum: quorumOf(m.member)}
+	var servers sync.WaitGroup
+	servers.Go(func() {
+		asking, cancel := context.WithTimeout(ctx, askWait)
+		defer cancel()
+		s.Servers = m.serverStatuses(asking)
+	})
+	s.Masters = m.statuses(ctx, m.known(ctx))
+	servers.Wait()
+	if m.member != nil {
+		s.Cluster = membership.FormatID(m.member.Status().Cluster)
 	}
 	for component, lease := range map[Component]string{Controllers: election.ControllerManager, Scheduler: election.Scheduler} {
-		if holder := m.holder(lease); holder != "" || m.config.Runs(component) {
+		if holder := m.liveHolder(ctx, lease, s.Masters); holder != "" || m.config.Runs(component) {
 			s.Leaders[lease] = holder
 		}
 	}
@@ -108,15 +94,7 @@ func (m *Master) clusterStatus(ctx context.Context, _ struct{}) (membership.Stat
 			s.Encryption = "as " + m.config.EncryptionConfig + " says"
 		}
 	}
-	if record, err := m.lastBackup(ctx); err == nil && (record.Success != nil || record.Failure != nil) {
-		s.LastBackup = &membership.Backup{}
-		if o := record.Success; o != nil {
-			s.LastBackup.Name, s.LastBackup.At = o.Name, o.Time
-		}
-		if o := record.Failure; o != nil {
-			s.LastBackup.Problem = o.Error
-		}
-	}
+	s.LastBackup = m.knownBackup(ctx)
 	s.Unreadable = m.unreadableValues()
 	s.Judge()
 	return s, nil

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -32,6 +31,7 @@ type Members interface {
 	Leader() uint64
 	Grouped() bool
 	Active(id uint64) time.Time
+	Known() []etcd.Member
 	Members(ctx context.Context) ([]etcd.Member, error)
 	AddLearner(ctx context.Context, peerURL string) (etcd.Member, error)
 	Promote(ctx context.Context, id uint64) error
@@ -81,16 +81,7 @@ func (g *Group) State(ctx context.Context) (State, error) {
 	if err != nil {
 		return s, err
 	}
-	s.Self, s.Leader = g.Members.ID(), g.Members.Leader()
-	for _, m := range members {
-		standing := Standing{Member: m, Since: g.Members.Active(m.ID)}
-		standing.Active = m.ID == s.Self || !standing.Since.IsZero()
-		if m.ID == s.Self {
-			standing.Name = g.Self // it may not have told it yet
-		}
-		standing.Serving = slices.ContainsFunc(s.Masters, func(live Master) bool { return live.Name == standing.Name })
-		s.Members = append(s.Members, standing)
-	}
+	g.stand(&s, members)
 	return s, nil
 }
 

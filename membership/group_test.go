@@ -28,6 +28,7 @@ func (f *fakeMembers) Active(id uint64) time.Time {
 	}
 	return time.Time{}
 }
+func (f *fakeMembers) Known() []etcd.Member { return slices.Clone(f.list) }
 func (f *fakeMembers) Members(context.Context) ([]etcd.Member, error) {
 	return slices.Clone(f.list), nil
 }

@@ -68,8 +68,10 @@ type Status struct {
 	Healthy  bool     `json:"healthy"`
 	Problems []string `json:"problems,omitempty"`
 	// Store is embedded, external or memory.
-	Store   string         `json:"store"`
-	Cluster string         `json:"cluster,omitempty"`
+	Store   string `json:"store"`
+	Cluster string `json:"cluster,omitempty"`
+	// Quorum of the embedded store as the master that was asked sees it; nil if there is but one member.
+	Quorum  *Quorum        `json:"quorum,omitempty"`
 	Masters []MasterStatus `json:"masters"`
 	// Servers of an external etcd.
 	Servers []ServerStatus `json:"servers,omitempty"`
@@ -80,6 +82,15 @@ type Status struct {
 	LastBackup *Backup `json:"lastBackup,omitempty"`
 	// Unreadable are stored values that cannot be decrypted or decoded.
 	Unreadable Unreadable `json:"unreadable,omitzero"`
+}
+
+// Quorum tells whether most of the voting masters can be reached.
+type Quorum struct {
+	Voters    int `json:"voters"`
+	Answering int `json:"answering"`
+	Needed    int `json:"needed"`
+	// Lost tells that nobody leads: nothing can be written.
+	Lost bool `json:"lost"`
 }
 
 // certificateDaysMin is how many days a certificate must last: a master that runs renews it long before.
@@ -113,7 +124,10 @@ func (s *Status) Judge() {
 	}
 	s.judgeServers()
 	if s.Store == "embedded" {
-		if leaders == 0 {
+		switch q := s.Quorum; {
+		case q != nil && q.Lost && q.Answering < q.Needed:
+			s.problem("there is no quorum: %d of %d voting masters answer, and %d are needed. Writes and consistent reads fail until then; start the missing masters", q.Answering, q.Voters, q.Needed)
+		case leaders == 0 || q != nil && q.Lost:
 			s.problem("the masters have no leader")
 		}
 		if voters > 0 && voters%2 == 0 {
@@ -157,7 +171,7 @@ func List(s State) []MasterStatus {
 		switch {
 		case m.Learner:
 			one.Role = RoleLearner
-		case m.ID == s.Leader:
+		case m.ID == s.Leader && m.Active:
 			one.Role = RoleLeader
 		}
 		if master, ok := live[m.Name]; ok {

@@ -54,11 +54,18 @@ func (e *termEnded) Unwrap() error { return store.ErrFenced }
 func storeError(err error, gr schema.GroupResource, verb string) error {
 	write := verb != "get" && verb != "list" && verb != "watch"
 	var told *apierrors.StatusError
+	var lost *store.NoQuorum
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &told):
 		return err // made where the fact was known
+	case errors.As(err, &lost) && lost.Unknown && write:
+		return apierrors.NewTimeoutError(fmt.Sprintf("%v; whether the %s of %s happened is unknown", err, verb, gr), 0)
+	case errors.As(err, &lost) && write:
+		return apierrors.NewServiceUnavailable(fmt.Sprintf("the %s of %s was not made: %v", verb, gr, err))
+	case errors.As(err, &lost):
+		return apierrors.NewServiceUnavailable(err.Error())
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.Is(err, store.ErrFenced):

@@ -27,6 +27,8 @@ type Options struct {
 	Log *slog.Logger
 	// EventTTL is how long objects of the kinds that expire are kept; 0 leaves it to the kind.
 	EventTTL time.Duration
+	// Outage tells why the store cannot answer now, without asking it; nil if it may. nil never tells.
+	Outage func() error
 }
 
 // Reserver takes scarce values for an object that is about to be written.
@@ -45,6 +47,7 @@ type Registry struct {
 	log       *slog.Logger
 	reservers map[schema.GroupResource]Reserver
 	ttl       time.Duration
+	outage    func() error
 	// catchingUp holds a token for each watch that reads history.
 	catchingUp chan struct{}
 
@@ -81,7 +84,7 @@ const Root = "/registry/"
 // New makes a Registry; nothing is read before Run.
 func New(o Options) (*Registry, error) {
 	r := &Registry{
-		store: o.Store, now: o.Now, log: o.Log, reservers: o.Reservers, ttl: o.EventTTL, catchingUp: make(chan struct{}, catchingUpMax), ready: make(chan struct{}),
+		store: o.Store, now: o.Now, log: o.Log, reservers: o.Reservers, ttl: o.EventTTL, outage: o.Outage, catchingUp: make(chan struct{}, catchingUpMax), ready: make(chan struct{}),
 		byResource: map[schema.GroupResource]*Resource{}, byVersion: map[schema.GroupVersionResource]*Resource{},
 		byPrefix: map[string]*table{},
 	}

@@ -2,11 +2,15 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
 const (
@@ -14,6 +18,8 @@ const (
 	staleMax = 3 * time.Second
 	// freshMax is how long a consistent read waits.
 	freshMax = 10 * time.Second
+	// questionMax is how long a reader may wait for the answers to two questions: the one under way, and its own.
+	questionMax = 2 * freshMax
 	// nudgeAfter is how long a wait lasts before the store is asked to report its progress: the revision that is
 	// waited for may have changed a key outside the mirror.
 	nudgeAfter = 2 * time.Millisecond
@@ -180,7 +186,7 @@ func (r *Registry) current(ctx context.Context) (int64, error) {
 		f.reads.Add(1)
 		f.mu.Unlock()
 		mine := &round{done: make(chan struct{})}
-		r.ask(mine)
+		r.ask(ctx, mine)
 		return mine.revision, mine.err
 	}
 	if f.waiting == nil {
@@ -189,21 +195,41 @@ func (r *Registry) current(ctx context.Context) (int64, error) {
 	mine := f.waiting
 	f.reads.Add(1)
 	f.mu.Unlock()
-	select {
-	case <-mine.done:
-		return mine.revision, mine.err
-	case <-ctx.Done():
-		return 0, ctx.Err()
+	var late <-chan time.Time
+	if until, ok := ctx.Deadline(); ok && r.outage != nil {
+		if left := time.Until(until); left < questionMax {
+			timer := time.NewTimer(left * 9 / 10) // so that the answer still gets there
+			defer timer.Stop()
+			late = timer.C
+		}
+	}
+	for {
+		select {
+		case <-mine.done:
+			return mine.revision, mine.err
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-late:
+			if err := r.outage(); err != nil {
+				return 0, storeError(err, schema.GroupResource{}, "get")
+			}
+			late = nil
+		}
 	}
 }
 
 // ask runs one round and starts the next one if readers came meanwhile.
-func (r *Registry) ask(this *round) {
-	ctx, cancel := context.WithTimeout(context.Background(), freshMax)
+func (r *Registry) ask(ctx context.Context, this *round) {
+	ctx, cancel := context.WithTimeout(ctx, freshMax)
 	defer cancel()
 	r.fresh.questions.Add(1)
 	this.revision, this.err = r.store.Revision(ctx)
-	if this.err != nil {
+	var lost *store.NoQuorum
+	switch {
+	case this.err == nil, errors.Is(this.err, context.Canceled):
+	case errors.As(this.err, &lost):
+		this.err = storeError(this.err, schema.GroupResource{}, "get")
+	default:
 		this.err = apierrors.NewTimeoutError("the store did not tell its revision: "+this.err.Error(), retrySeconds)
 	}
 	close(this.done)
@@ -214,6 +240,6 @@ func (r *Registry) ask(this *round) {
 	f.asking = next != nil
 	f.mu.Unlock()
 	if next != nil {
-		go r.ask(next)
+		go r.ask(context.Background(), next)
 	}
 }

@@ -26,6 +26,19 @@ var (
 	ErrUnavailable = errors.New("store is unavailable")
 )
 
+// NoQuorum is ErrUnavailable where the store knows that too few of its members can be reached.
+type NoQuorum struct {
+	// Why says which members answer, and which do not.
+	Why string
+	// Unknown tells of a write that had begun: it may happen yet. Without it nothing was begun.
+	Unknown bool
+}
+
+func (e *NoQuorum) Error() string { return "the store has no quorum: " + e.Why }
+
+// Is makes it ErrUnavailable.
+func (e *NoQuorum) Is(target error) bool { return target == ErrUnavailable }
+
 // Entry is one key with its value at a revision. Its bytes are shared: never change them.
 type Entry struct {
 	Key   string

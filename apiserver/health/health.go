@@ -49,6 +49,18 @@ func Handler(name string, checks []Check, report func(check, endpoint string, ok
 	return &endpoint{name, checks, report}
 }
 
+// Waiting answers for a server that does not serve yet: it lives, and says what it waits for.
+func Waiting(name string, reason func() string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, "/"+name), "/") {
+		case "/" + Ping.Name:
+			fmt.Fprint(w, "ok")
+		default:
+			http.Error(w, fmt.Sprintf("[+]%s ok\n[-]etcd failed: %s\n%s check failed", Ping.Name, reason(), name), http.StatusServiceUnavailable)
+		}
+	})
+}
+
 // ServeHTTP implements http.Handler.
 func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	one, isOne := strings.CutPrefix(r.URL.Path, "/"+e.name+"/")

@@ -56,6 +56,25 @@ func TestHandler(t *testing.T) {
 	}
 }
 
+func TestWaiting(t *testing.T) {
+	h := Waiting("livez", func() string { return "no quorum" })
+	for path, want := range map[string]struct {
+		code int
+		text string
+	}{
+		"/livez":       {503, "[+]ping ok\n[-]etcd failed: no quorum\nlivez check failed\n"},
+		"/livez/etcd":  {503, "[+]ping ok\n[-]etcd failed: no quorum\nlivez check failed\n"},
+		"/livez/ping":  {200, "ok"},
+		"/livez/ping/": {200, "ok"},
+	} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		if w.Code != want.code || w.Body.String() != want.text {
+			t.Errorf("%s: %d %q", path, w.Code, w.Body)
+		}
+	}
+}
+
 func TestStopping(t *testing.T) {
 	stopping := make(chan struct{})
 	c := Stopping(stopping)

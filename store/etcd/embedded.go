@@ -19,8 +19,8 @@ import (
 const (
 	// DefaultQuota is the size of the database, in bytes, from which on only reads and deletions work.
 	DefaultQuota = 8 << 30
-	// readyWait bounds the start: a single member elects itself in a fraction of a second, but replaying a long log takes
-	// time, and a member of a group waits for the others.
+	// readyWait bounds the start of a member that is alone, which elects itself in a fraction of a second, and of one that
+	// joins, which has others to be let in by. One of a group waits for the others for as long as it takes.
 	readyWait = 5 * time.Minute
 )
 
@@ -49,6 +49,9 @@ type Options struct {
 	// ForceNew makes the member the only one of its group: for a group that has lost its majority for ever. It may lose the
 	// newest writes.
 	ForceNew bool
+	// Running is called when the member has started, and before it can serve: of its methods, only those that ask nobody may
+	// be used until Open returns. If it starts again before that, it is called again. nil ignores it.
+	Running func(*Embedded)
 
 	// Tests change these: how often copies are compared and space is looked at, whether a starting member compares its copy,
 	// and how long its turn to defragment lasts (in whole seconds).
@@ -61,11 +64,13 @@ type Options struct {
 // Embedded is a store whose etcd member runs in this process, alone or as one of a group.
 type Embedded struct {
 	*keyspace
-	o     Options
-	gate  *gate
-	peers *peerStates
+	o      Options
+	gate   *gate
+	peers  *peerStates
+	probes probes
 	// care is held by what must not run while the member is reopened, closed or defragmented: one such thing at a time.
 	care      sync.Mutex
+	hurry     sync.Once
 	snapshots snapshots
 	told      map[string]time.Time // when the operator was last told of what lasts; only maintain uses it
 	done      chan struct{}        // closed when maintenance has ended
@@ -78,6 +83,7 @@ func Open(ctx context.Context, o Options) (*Embedded, error) {
 		return nil, err
 	}
 	e := &Embedded{o: o, peers: newPeerStates(), gate: newGate(), told: map[string]time.Time{}, done: make(chan struct{})}
+	e.gate.outage = func() string { q := e.Quorum(); return q.String() }
 	member, err := e.open(ctx)
 	if err != nil {
 		return nil, err
@@ -143,8 +149,12 @@ func (e *Embedded) open(ctx context.Context) (*running, error) {
 			return nil, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, readyWait)
-	defer cancel()
+	waiting := ctx
+	if !grouped || joining {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, readyWait)
+		defer cancel()
+	}
 	member, err := e.start(ctx, startOptions{grouped: grouped, joining: joining, forceNew: e.o.ForceNew})
 	for until := time.Now().Add(joinWait); joining && unknownPlace(err) && time.Now().Before(until) && ctx.Err() == nil; {
 		time.Sleep(joinPause)
@@ -154,7 +164,7 @@ func (e *Embedded) open(ctx context.Context) (*running, error) {
 		if e.o.Peer == nil {
 			return nil, err
 		}
-		member, err = e.start(ctx, startOptions{grouped: true})
+		member, err = e.start(waiting, startOptions{grouped: true})
 	}
 	return member, err
 }
@@ -206,8 +216,12 @@ func (e *Embedded) Size(context.Context) (total, inUse int64, err error) {
 	return b.Size(), b.SizeInUse(), nil
 }
 
-// closeWait is how long requests in flight may take to end when the store closes.
-const closeWait = time.Second
+const (
+	// closeWait is how long requests in flight may take to end when the store closes.
+	closeWait = time.Second
+	// closeStepDown bounds the attempt to hand leadership over then: when all members stop at once, nobody takes it.
+	closeStepDown = time.Second
+)
 
 // Close implements store.Store. The leader of a group hands its leadership over first.
 func (e *Embedded) Close() error {
@@ -218,7 +232,9 @@ func (e *Embedded) Close() error {
 	<-e.done
 	e.care.Lock()
 	defer e.care.Unlock()
-	e.stepDown(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), closeStepDown)
+	e.stepDown(ctx)
+	cancel()
 	e.gate.shut(closeWait)
 	e.snapshots.end(store.ErrClosed)
 	e.gate.member().leave()

@@ -209,9 +209,12 @@ func (k *keyspace) errorOf(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
+	var lost *store.NoQuorum
 	switch {
 	case k.closing.Err() != nil, is(err, etcderrors.ErrStopped):
 		return store.ErrClosed
+	case errors.As(err, &lost):
+		return err
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case is(err, mvcc.ErrCompacted, rpctypes.ErrCompacted, rpctypes.ErrGRPCCompacted):

@@ -24,10 +24,14 @@ const (
 )
 
 // gate leads every request to the member that runs now. Requests pass it holding mu for reading; who reopens the member
-// holds it for writing, so that requests wait meanwhile and none fails.
+// locks it, so that requests wait meanwhile and none fails.
 type gate struct {
-	mu      sync.RWMutex
-	now     atomic.Pointer[running] // changed only with mu held for writing
+	mu sync.RWMutex
+	// open is closed while mu is not locked: who waits for mu waits here, where a request's context counts too.
+	open    atomic.Pointer[chan struct{}]
+	now     atomic.Pointer[running] // changed only with mu locked, and while the member starts
+	outage  func() string           // says why there is no leader
+	hurried chan struct{}           // closed when requests no longer wait long for a leader
 	leaders *leaders
 	// ended is closed when the member will never serve again; why then says why, in an error of the store's.
 	ended chan struct{}
@@ -38,7 +42,23 @@ type gate struct {
 }
 
 func newGate() *gate {
-	return &gate{leaders: newLeaders(), ended: make(chan struct{}), removed: make(chan struct{})}
+	g := &gate{leaders: newLeaders(), ended: make(chan struct{}), removed: make(chan struct{}), hurried: make(chan struct{})}
+	open := make(chan struct{})
+	close(open)
+	g.open.Store(&open)
+	g.outage = func() string { return "no member leads" }
+	return g
+}
+
+// lock waits until no request is under way and lets no other in until unlock is called. One may do so at a time: Embedded.care.
+func (g *gate) lock() (unlock func()) {
+	open := make(chan struct{})
+	g.open.Store(&open)
+	g.mu.Lock()
+	return func() {
+		g.mu.Unlock()
+		close(open)
+	}
 }
 
 func (g *gate) member() *running { return g.now.Load() }
@@ -59,14 +79,20 @@ func (g *gate) end(why error) bool {
 func (g *gate) shut(wait time.Duration) {
 	t := time.AfterFunc(wait, func() { g.leaders.endAll(store.ErrClosed) })
 	defer t.Stop()
-	g.mu.Lock()
+	unlock := g.lock()
 	g.end(store.ErrClosed)
-	g.mu.Unlock()
+	unlock()
 }
 
 // enter lets a request in; it must leave by g.mu.RUnlock unless there is an error.
-func (g *gate) enter() (*running, error) {
-	g.mu.RLock()
+func (g *gate) enter(ctx context.Context) (*running, error) {
+	for !g.mu.TryRLock() {
+		select {
+		case <-*g.open.Load():
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	if why := g.why.Load(); why != nil {
 		g.mu.RUnlock()
 		return nil, *why
@@ -76,7 +102,7 @@ func (g *gate) enter() (*running, error) {
 
 // Range implements caller. Reads may be made again.
 func (g *gate) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
-	m, err := g.enter()
+	m, err := g.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +116,7 @@ func (g *gate) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse
 
 // Txn implements caller.
 func (g *gate) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
-	m, err := g.enter()
+	m, err := g.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +130,7 @@ func (g *gate) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, erro
 
 // Compact implements caller.
 func (g *gate) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.CompactionResponse, error) {
-	m, err := g.enter()
+	m, err := g.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +140,7 @@ func (g *gate) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.Compac
 
 // LeaseGrant implements caller.
 func (g *gate) LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error) {
-	m, err := g.enter()
+	m, err := g.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -125,9 +151,9 @@ func (g *gate) LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest) (*pb.Lea
 // ask makes one request of a member of a group: it waits for a leader, ends early when the leader that it was made under
 // is lost, and is made again only if that is harmless: if it reads, or if etcd says that it did not begin it.
 func ask[R any](ctx context.Context, g *gate, m *running, read bool, call func(context.Context) (R, error)) (R, error) {
-	deadline := time.Now().Add(leaderWait)
+	deadline := g.patience(ctx)
 	for {
-		if err := g.leaders.wait(ctx, m.server, deadline); err != nil {
+		if err := g.leaders.wait(ctx, m.server, deadline, g.hurried); err != nil {
 			var none R
 			return none, g.explain(ctx, err)
 		}
@@ -138,7 +164,7 @@ func ask[R any](ctx context.Context, g *gate, m *running, read bool, call func(c
 		case err == nil:
 			return resp, nil
 		case ctx.Err() != nil || time.Now().After(deadline) || g.why.Load() != nil:
-			return resp, g.explain(ctx, err)
+			return resp, g.broken(ctx, m, read, err)
 		case read && (errors.Is(err, etcderrors.ErrLeaderChanged) || f.cause() != nil):
 		case errors.Is(err, raft.ErrProposalDropped), errors.Is(err, etcderrors.ErrTooManyRequests):
 			select { // the leader is handing over, or has much to do
@@ -146,11 +172,34 @@ func ask[R any](ctx context.Context, g *gate, m *running, read bool, call func(c
 			case <-ctx.Done():
 			}
 		case f.cause() != nil:
-			return resp, f.cause()
+			return resp, g.broken(ctx, m, read, f.cause())
 		default:
 			return resp, g.explain(ctx, err)
 		}
 	}
+}
+
+// patience is until when a request waits for a leader: a little less than its own time, so that the answer still gets there.
+func (g *gate) patience(ctx context.Context) time.Time {
+	now := time.Now()
+	wait := leaderWait
+	select {
+	case <-g.hurried:
+		wait = hurriedWait
+	default:
+	}
+	if until, ok := ctx.Deadline(); ok {
+		wait = min(wait, until.Sub(now)*9/10)
+	}
+	return now.Add(wait)
+}
+
+// broken explains the end of a request that had begun.
+func (g *gate) broken(ctx context.Context, m *running, read bool, err error) error {
+	if g.why.Load() == nil && m.server.Leader() == 0 && !errors.Is(ctx.Err(), context.Canceled) {
+		return &store.NoQuorum{Why: g.outage(), Unknown: !read}
+	}
+	return g.explain(ctx, err)
 }
 
 // explain says more of an error than etcd does.
@@ -162,6 +211,8 @@ func (g *gate) explain(ctx context.Context, err error) error {
 		return *why
 	}
 	switch {
+	case errors.Is(err, errNoLeader):
+		return &store.NoQuorum{Why: g.outage()}
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, etcderrors.ErrCanceled), errors.Is(err, raft.ErrProposalDropped),
@@ -174,8 +225,8 @@ func (g *gate) explain(ctx context.Context, err error) error {
 }
 
 // newStream gives a stream of watches of the member that runs now, and what is closed when that member stops.
-func (g *gate) newStream() (mvcc.WatchStream, <-chan struct{}, error) {
-	m, err := g.enter()
+func (g *gate) newStream(ctx context.Context) (mvcc.WatchStream, <-chan struct{}, error) {
+	m, err := g.enter(ctx)
 	if err != nil {
 		return nil, nil, err
 	}

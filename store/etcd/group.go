@@ -20,7 +20,8 @@ func (e *Embedded) adopt(r *running) {
 	e.gate.now.Store(r)
 	go e.attend(r)
 	if r.grouped {
-		go e.gate.leaders.follow(r.server)
+		reports := &reporter{tell: e.o.Warn, told: map[uint64]bool{}}
+		go e.gate.leaders.follow(r.server, func(now time.Time) { e.report(reports, r, now) })
 	}
 	e.gate.leaders.change(true)
 }
@@ -36,7 +37,7 @@ func (e *Embedded) Group(ctx context.Context, p Peer) error {
 	if err := e.setPeerURL(ctx, p.URL); err != nil {
 		return err
 	}
-	return e.reopen(&p)
+	return e.reopen(ctx, &p)
 }
 
 // Reload opens a member of a group again, so that it trusts the authorities that its files hold now. A leader hands its
@@ -48,53 +49,67 @@ func (e *Embedded) Reload(ctx context.Context) error {
 		return nil
 	}
 	e.stepDown(ctx)
-	return e.reopen(e.o.Peer)
+	return e.reopen(ctx, e.o.Peer)
 }
 
 // Grouped tells whether the member has a door for others now.
 func (e *Embedded) Grouped() bool { return e.gate.member().grouped }
 
-// reopen closes the member and opens it as one of a group. If that fails it opens it as it was. Held by care.
-func (e *Embedded) reopen(p *Peer) error {
+// reopen closes the member and opens it as one of a group, and returns when it serves. If it cannot be opened it is opened as
+// it was; if it only finds no leader in the time that it is given, it stays. Held by care.
+func (e *Embedded) reopen(ctx context.Context, p *Peer) error {
 	if e.closing.Err() != nil {
 		return store.ErrClosed
 	}
-	e.gate.mu.Lock()
-	defer e.gate.mu.Unlock()
+	fresh, err := e.swap(p)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(e.closing, cancel)()
+	return e.ready(ctx, fresh, startOptions{grouped: true})
+}
+
+// swap puts a member that is opened anew in place of the present one. Requests wait for that, but not for its leader: they
+// do so each for itself.
+func (e *Embedded) swap(p *Peer) (*running, error) {
+	defer e.gate.lock()()
 	e.snapshots.end(fmt.Errorf("%w: the member was opened again, take another snapshot", store.ErrUnavailable))
 	if why := e.gate.why.Load(); why != nil {
-		return *why
+		return nil, *why
 	}
 	old, before := e.gate.member(), e.o.Peer
 	if before == nil || before.Listen != p.Listen { // an address that is taken must not cost the present member
 		door, err := openDoor(p)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		door.close()
 	}
 	old.leave()
-	ctx, cancel := context.WithTimeout(e.closing, readyWait)
-	defer cancel()
 	e.o.Peer = p
-	fresh, err := e.start(ctx, startOptions{grouped: true})
+	fresh, err := e.begin(e.closing, startOptions{grouped: true})
 	if err == nil {
 		e.adopt(fresh)
-		return nil
+		return fresh, nil
 	}
 	e.o.Peer = before
-	returning, cancel := context.WithTimeout(e.closing, readyWait) // the time of the first may have run out
-	defer cancel()
-	fresh, again := e.start(returning, startOptions{grouped: old.grouped})
+	fresh, again := e.begin(e.closing, startOptions{grouped: old.grouped})
+	if again == nil && !old.grouped {
+		if again = e.ready(e.closing, fresh, startOptions{}); again != nil {
+			fresh.leave()
+		}
+	}
 	if again != nil {
 		e.gate.end(fmt.Errorf("%w: the store could not be opened again: %w", store.ErrClosed, again))
 		if e.closing.Err() == nil {
 			e.o.Fatal(again)
 		}
-		return err
+		return nil, err
 	}
 	e.adopt(fresh)
-	return err
+	return nil, err
 }
 
 // SetPeerURL changes the address under which the others reach this member. It must lead here already: with a wrong one this

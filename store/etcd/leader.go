@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -17,13 +18,15 @@ const (
 	// A write that was made under a lost leader may still be committed by the next one, but soon: afterwards, or if there
 	// is no next one for long, it ends with an unknown outcome.
 	settleWait, lostWait = 300 * time.Millisecond, 3 * time.Second
+	// hurriedWait bounds requests in a process that ends.
+	hurriedWait = time.Second
 )
 
 // errLeaderLost ends writes whose leader was lost.
 var errLeaderLost = fmt.Errorf("%w: the leader was lost, the outcome is unknown", store.ErrUnavailable)
 
-// errNoLeader: requests waited for a leader in vain.
-var errNoLeader = fmt.Errorf("%w: the masters have no leader: most of them must run and reach each other", store.ErrUnavailable)
+// errNoLeader: a request waited for a leader in vain. Callers get store.NoQuorum for it, which tells more.
+var errNoLeader = errors.New("no leader")
 
 // leaders follows who leads, and keeps the requests that are under way.
 type leaders struct {
@@ -31,6 +34,7 @@ type leaders struct {
 	term    uint64           // counts the changes seen; guarded by mu
 	changed chan struct{}    // closed at the next change; guarded by mu
 	flights map[*flight]bool // guarded by mu
+	hurried bool             // guarded by mu
 }
 
 // flight is a request under way in a group.
@@ -38,14 +42,15 @@ type flight struct {
 	term   uint64 // of leaders, when it began
 	ctx    context.Context
 	cancel context.CancelCauseFunc
+	late   *time.Timer // nil unless the process ends; guarded by leaders.mu
 }
 
 func newLeaders() *leaders {
 	return &leaders{changed: make(chan struct{}), flights: map[*flight]bool{}}
 }
 
-// follow looks after the leader until the member stops.
-func (l *leaders) follow(server *etcdserver.EtcdServer) {
+// follow looks after the leader until the member stops, and calls also as often as it looks.
+func (l *leaders) follow(server *etcdserver.EtcdServer, also func(time.Time)) {
 	look := time.NewTicker(lookForLeader)
 	defer look.Stop()
 	last := server.Leader()
@@ -59,7 +64,8 @@ func (l *leaders) follow(server *etcdserver.EtcdServer) {
 		case <-elected:
 			last = server.Leader()
 			l.change(last != 0)
-		case <-look.C:
+		case now := <-look.C:
+			also(now)
 		case <-server.StopNotify():
 			return
 		}
@@ -88,7 +94,7 @@ func (l *leaders) changes() <-chan struct{} {
 }
 
 // wait returns when there is a leader.
-func (l *leaders) wait(ctx context.Context, server *etcdserver.EtcdServer, deadline time.Time) error {
+func (l *leaders) wait(ctx context.Context, server *etcdserver.EtcdServer, deadline time.Time, hurried <-chan struct{}) error {
 	if server.Leader() != 0 {
 		return nil
 	}
@@ -104,7 +110,13 @@ func (l *leaders) wait(ctx context.Context, server *etcdserver.EtcdServer, deadl
 		case <-elected:
 		case <-late.C:
 			return errNoLeader
+		case <-hurried:
+			late.Reset(hurriedWait)
+			hurried = nil
 		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return errNoLeader
+			}
 			return ctx.Err()
 		case <-server.StopNotify():
 			return errNoLeader
@@ -118,14 +130,33 @@ func (l *leaders) begin(ctx context.Context) (context.Context, *flight) {
 	l.mu.Lock()
 	f.term = l.term
 	l.flights[f] = true
+	if l.hurried {
+		f.late = time.AfterFunc(hurriedWait, func() { f.cancel(errLeaderLost) })
+	}
 	l.mu.Unlock()
 	return f.ctx, f
+}
+
+// hurry bounds the requests that are under way, and those that begin from now on.
+func (l *leaders) hurry() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hurried = true
+	for f := range l.flights {
+		if f.late == nil {
+			f.late = time.AfterFunc(hurriedWait, func() { f.cancel(errLeaderLost) })
+		}
+	}
 }
 
 func (l *leaders) finish(f *flight) {
 	l.mu.Lock()
 	delete(l.flights, f)
+	late := f.late
 	l.mu.Unlock()
+	if late != nil {
+		late.Stop()
+	}
 	f.cancel(nil)
 }
 

@@ -16,7 +16,7 @@ import (
 // without the detour over a client and a server that talk by channels.
 type localWatches struct {
 	// newStream gives a stream of the member that runs now, and what is closed when that member stops.
-	newStream func() (s mvcc.WatchStream, gone <-chan struct{}, err error)
+	newStream func(ctx context.Context) (s mvcc.WatchStream, gone <-chan struct{}, err error)
 	// ended is closed when no member will ever run again.
 	ended <-chan struct{}
 	call  caller
@@ -46,7 +46,7 @@ const goneWait = 20 * time.Millisecond
 // begin watches through the member that runs now, or as soon as one runs.
 func (s *localStream) begin() error {
 	for {
-		stream, gone, err := s.newStream()
+		stream, gone, err := s.newStream(s.ctx)
 		if err != nil {
 			return err
 		}

@@ -48,6 +48,7 @@ type running struct {
 	server  *etcdserver.EtcdServer
 	grouped bool
 	door    *door // nil unless grouped
+	peer    *Peer // the settings of the door
 	log     *watchedLog
 	failed  func() bool
 	leaving atomic.Bool // it ends because this process wants it to
@@ -59,17 +60,35 @@ type startOptions struct {
 
 // start starts the member and waits until it is ready.
 func (e *Embedded) start(ctx context.Context, s startOptions) (*running, error) {
+	r, err := e.begin(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if e.o.Running != nil {
+		e.gate.now.Store(r)
+		e.o.Running(e)
+	}
+	if err := e.ready(ctx, r, s); err != nil {
+		r.leave()
+		return nil, err
+	}
+	return r, nil
+}
+
+// begin starts the member, which may still have to find a leader.
+func (e *Embedded) begin(ctx context.Context, s startOptions) (*running, error) {
 	r := &running{grouped: s.grouped, failed: e.gate.hasFailed}
 	r.log = newWatchedLog(e)
 	config := e.config(s, r.log)
 	if s.grouped {
 		var err error
-		if r.door, err = openDoor(e.o.Peer); err != nil {
+		r.peer = e.o.Peer
+		if r.door, err = openDoor(r.peer); err != nil {
 			return nil, err
 		}
 		e.peers.reset()
 	}
-	member, err := startEtcd(e.o, config)
+	member, err := e.startEtcd(ctx, config, s.joining)
 	if err != nil {
 		r.door.close()
 		if differs(err) {
@@ -79,11 +98,48 @@ func (e *Embedded) start(ctx context.Context, s startOptions) (*running, error) 
 	}
 	r.etcd, r.server = member, member.Server
 	r.door.serve(r.server, r.log.logger)
-	if err := e.ready(ctx, r, s); err != nil {
-		r.leave()
-		return nil, err
+	if r.grouped {
+		go e.probe(r)
 	}
 	return r, nil
+}
+
+// abandonAfter is how long a start that is no longer wanted is waited for.
+const abandonAfter = 2 * time.Second
+
+// startEtcd is given up when the context ends and it still takes long: a member of a group asks peers for their copies, which may
+// not answer. What was begun is then ended in the background. One that joins is not left alone: its folder is about to go.
+func (e *Embedded) startEtcd(ctx context.Context, config *embed.Config, joining bool) (*embed.Etcd, error) {
+	type started struct {
+		member *embed.Etcd
+		err    error
+	}
+	done := make(chan started, 1)
+	go func() {
+		member, err := startEtcd(e.o, config)
+		done <- started{member, err}
+	}()
+	select {
+	case s := <-done:
+		return s.member, s.err
+	case <-ctx.Done():
+	}
+	var late <-chan time.Time
+	if !joining {
+		late = time.After(abandonAfter)
+	}
+	select {
+	case s := <-done: // ready ends it
+		return s.member, s.err
+	case <-late:
+		go func() {
+			if s := <-done; s.err == nil {
+				s.member.Server.HardStop()
+				s.member.Close()
+			}
+		}()
+		return nil, ctx.Err()
+	}
 }
 
 func (e *Embedded) config(s startOptions, log *watchedLog) *embed.Config {
@@ -136,14 +192,14 @@ func peerTLS(p *Peer) transport.TLSInfo {
 const (
 	// watchStart is how often a start is looked after.
 	watchStart = 5 * time.Millisecond
-	// tellWaiting is how often the operator is told whom a start waits for.
-	tellWaiting = 15 * time.Second
+	// waitingAgain is how often the operator is told whom a start waits for, and waitingFirst when for the first time.
+	waitingFirst, waitingAgain = 3 * time.Second, time.Minute
 )
 
 // ready waits until the member can serve. A member that is the only voter is told to lead at once, instead of after an
 // election time in which nobody else could have answered.
 func (e *Embedded) ready(ctx context.Context, r *running, s startOptions) error {
-	look, tell := time.NewTicker(watchStart), time.NewTicker(tellWaiting)
+	look, tell := time.NewTicker(watchStart), time.NewTimer(waitingFirst)
 	defer look.Stop()
 	defer tell.Stop()
 	announcing, cancel := context.WithCancel(ctx)
@@ -166,9 +222,8 @@ func (e *Embedded) ready(ctx context.Context, r *running, s startOptions) error 
 		case <-ctx.Done():
 			return e.explain(r, fmt.Errorf("etcd in %s was not ready in time: %w%s", e.o.Dir, ctx.Err(), e.waitsFor(r)))
 		case <-tell.C:
-			if r.grouped {
-				e.o.Warn("the store starts" + e.waitsFor(r))
-			}
+			tell.Reset(waitingAgain)
+			e.o.Warn("the start waits for the store" + e.waitsFor(r))
 		case <-look.C:
 			if !r.grouped && !s.forceNew && len(r.server.Cluster().Members()) > 1 {
 				return errNotAlone
@@ -178,18 +233,15 @@ func (e *Embedded) ready(ctx context.Context, r *running, s startOptions) error 
 	}
 }
 
-// waitsFor names the members that a start may be waiting for.
+// waitsFor says whom a start waits for.
 func (e *Embedded) waitsFor(r *running) string {
-	var names []string
-	for _, m := range r.server.Cluster().Members() {
-		if m.ID != r.server.MemberID() && e.peers.since(uint64(m.ID)).IsZero() {
-			names = append(names, nameOf(m.Name, m.PeerURLs))
-		}
-	}
-	if len(names) == 0 {
+	if !r.grouped {
 		return ""
 	}
-	return "; not connected to " + strings.Join(names, ", ") + ": most masters must run"
+	if q := e.quorum(r); q.Lost() {
+		return ", which has no quorum: " + q.String()
+	}
+	return ", which takes over what it has missed from the other masters"
 }
 
 // campaign makes the only voter lead.

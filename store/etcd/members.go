@@ -42,7 +42,7 @@ const (
 
 // Members lists the group: the newest list, or while there is no leader the last one that this member knows.
 func (e *Embedded) Members(ctx context.Context) ([]Member, error) {
-	r, err := e.gate.enter()
+	r, err := e.gate.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +103,7 @@ func (e *Embedded) configure(ctx context.Context, failed string, wanted func([]M
 	defer cancel()
 	var last error
 	for {
-		r, err := e.gate.enter()
+		r, err := e.gate.enter(ctx)
 		if err != nil {
 			return err
 		}
@@ -269,7 +269,7 @@ const moveAttempt = groupElection*time.Millisecond + 200*time.Millisecond
 
 // MoveLeader makes another voter lead.
 func (e *Embedded) MoveLeader(ctx context.Context, id uint64) error {
-	r, err := e.gate.enter()
+	r, err := e.gate.enter(ctx)
 	if err != nil {
 		return err
 	}

@@ -238,8 +238,9 @@ func TestNoMajority(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if _, err := e.Create(ctx, "/a", nil, 0); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("a write without a leader: %v", err)
+	var lost *store.NoQuorum
+	if _, err := e.Create(ctx, "/a", nil, 0); !errors.As(err, &lost) || lost.Unknown || !strings.Contains(lost.Why, "1 of 3 voting masters answer (m0 at ") || ctx.Err() != nil {
+		t.Errorf("a write without a leader: %v, %v", err, ctx.Err())
 	}
 	if members, err := e.Members(t.Context()); err != nil || len(members) != 3 {
 		t.Errorf("members without a leader: %v, %v", members, err)

@@ -33,7 +33,7 @@ func (r *reading) Close() error {
 // followed by its SHA-256. Size is of both together. Writes go on meanwhile; defragmentation waits. The snapshot ends with an
 // error if the context ends or the member is closed or opened again before it was read. It must be closed.
 func (e *Embedded) Snapshot(ctx context.Context) (io.ReadCloser, int64, error) {
-	r, err := e.gate.enter()
+	r, err := e.gate.enter(ctx)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -1,0 +1,51 @@
+package membership
+
+import (
+	"slices"
+	"time"
+
+	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
+)
+
+// Known is the state as this master knows it without asking others: for showing, not for decisions.
+func (g *Group) Known() State {
+	s := State{Settings: g.Settings, Masters: g.Masters(), Now: g.now()}
+	if g.Members != nil {
+		g.stand(&s, g.Members.Known())
+	}
+	return s
+}
+
+func (g *Group) stand(s *State, members []etcd.Member) {
+	s.Self, s.Leader = g.Members.ID(), g.Members.Leader()
+	s.Members = standings(g.Members, g.Self, members)
+	for n := range s.Members {
+		one := &s.Members[n]
+		one.Serving = slices.ContainsFunc(s.Masters, func(live Master) bool { return live.Name == one.Name })
+	}
+}
+
+// Standings are the members as this one, whose name is self, sees them.
+func Standings(m interface {
+	ID() uint64
+	Active(id uint64) time.Time
+	Known() []etcd.Member
+}, self string) []Standing {
+	return standings(m, self, m.Known())
+}
+
+func standings(of interface {
+	ID() uint64
+	Active(id uint64) time.Time
+}, self string, members []etcd.Member) []Standing {
+	var all []Standing
+	for _, m := range members {
+		standing := Standing{Member: m, Since: of.Active(m.ID)}
+		standing.Active = m.ID == of.ID() || !standing.Since.IsZero()
+		if m.ID == of.ID() {
+			standing.Name = self // it may not have told it yet
+		}
+		all = append(all, standing)
+	}
+	return all
+}
