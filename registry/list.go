@@ -90,8 +90,11 @@ func (r *Resource) listing(o *ListOptions) (*listing, error) {
 	}
 	l := &listing{filter: r.filter(o.Namespace, o.Label, o.Field), limit: max(o.Limit, 0)}
 	l.from = l.scope()
-	if o.Continue != "" && l.single() == "" {
-		return l, l.resume(o)
+	if o.Continue != "" {
+		whole := *l
+		if err := whole.resume(o); err != nil || l.single() == "" {
+			return &whole, err
+		} // a token that could go on with one object has nothing to go on with
 	}
 	revision, err := parseRevision(o.ResourceVersion)
 	if err != nil {
@@ -133,6 +136,9 @@ func (l *listing) resume(o *ListOptions) error {
 func (r *Resource) read(ctx context.Context, l *listing) (*List, error) {
 	t := r.table
 	if l.exact > 0 {
+		if l.continued && r.reg.horizon.behind(l.exact, r.reg.now()) {
+			return nil, l.expired()
+		}
 		if s := t.snapshotAt(l.exact); s != nil {
 			return r.page(s, l.exact, l)
 		}
@@ -203,7 +209,7 @@ func (r *Resource) finish(list *List, s *snapshot, l *listing) {
 		remaining = left - int64(len(list.Items))
 		list.Remaining = &remaining
 	}
-	r.table.keep(s, next, remaining, r.reg.now())
+	r.table.keep(s, next, remaining, r.reg.now(), !l.continued)
 }
 
 // ascend walks the items of a scope from a key on.
@@ -281,12 +287,17 @@ func (r *Resource) pastItem(e *store.Entry) (*Item, error) {
 	return i, nil
 }
 
+// expired is what a client is told whose token is too old, with one to go on with inconsistently.
+func (l *listing) expired() error {
+	e := apierrors.NewResourceExpired(inconsistentContinue)
+	e.ErrStatus.Continue = encodeContinue(l.from, l.scope(), -1)
+	return e
+}
+
 func (r *Resource) pastError(err error, l *listing) error {
 	switch {
 	case errors.Is(err, store.ErrCompacted) && l.continued:
-		expired := apierrors.NewResourceExpired(inconsistentContinue)
-		expired.ErrStatus.Continue = encodeContinue(l.from, l.scope(), -1)
-		return expired
+		return l.expired()
 	case errors.Is(err, store.ErrCompacted):
 		return apierrors.NewResourceExpired("The resourceVersion for the provided list is too old.")
 	case errors.Is(err, store.ErrFutureRevision):

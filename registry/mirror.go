@@ -114,6 +114,7 @@ func (r *Registry) applyBatch(batch store.Batch) {
 	}
 	if batch.Revision > applied {
 		r.advance(batch.Revision)
+		r.passed(batch.Revision, now)
 	}
 }
 
@@ -194,6 +195,7 @@ func (r *Registry) load(ctx context.Context) error {
 		case revision < r.Applied() || unsealed:
 			// The store went back in time (it was restored), or old changes become readable only now: no watcher can go on
 			// from where it is.
+			r.horizon.reset()
 			t.turnBack(revision)
 			t.replace(found[t], revision, now)
 		default:
@@ -202,6 +204,7 @@ func (r *Registry) load(ctx context.Context) error {
 	}
 	r.claims.drop(revision)
 	r.advance(revision)
+	r.passed(revision, now)
 	if !again {
 		close(r.ready)
 	}

@@ -62,6 +62,7 @@ type Registry struct {
 	applied atomic.Int64
 	waiting waiting
 	fresh   fresh
+	horizon horizon
 	claims  claims
 	// watch is the running watch of the store, to ask for its progress.
 	watch atomic.Pointer[store.Watch]

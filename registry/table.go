@@ -12,12 +12,6 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
-// Bounds of the snapshots that a table keeps for the later pages of lists.
-const (
-	snapshotsMax = 8
-	snapshotAge  = 5 * time.Minute
-)
-
 // table is the mirror of one kind's objects: everything that is known under one key prefix.
 //
 // Only the mirror's own goroutine (Run) changes it, with mu held for writing; so it reads without a lock.
@@ -38,8 +32,10 @@ type table struct {
 	last int64
 	// now is the snapshot of tree, nil until somebody asks for it after a change.
 	now *snapshot
-	// kept are former snapshots that a list will come back to for further pages.
-	kept []*snapshot
+	// kept are former snapshots that a list will come back to for further pages; superseded are the bytes of all objects that
+	// have been replaced or removed.
+	kept       []*snapshot
+	superseded int64
 
 	namespaces map[string]int // number of objects by namespace
 	owners     index
@@ -59,8 +55,9 @@ type table struct {
 type snapshot struct {
 	tree     *btree.BTreeG[entry]
 	from, to int64
-	// keep until; zero if nobody will come back.
+	// keep until; zero if nobody will come back. since is the table's superseded when it was first kept.
 	until time.Time
+	since int64
 	// remaining objects from a page's first key on, guarded by the table's lock.
 	remaining map[string]int64
 }
@@ -118,40 +115,6 @@ func (t *table) snapshotAt(revision int64) *snapshot {
 		}
 	}
 	return nil
-}
-
-// keep holds a snapshot for further pages and remembers how many objects are left from the key on.
-func (t *table) keep(s *snapshot, key string, remaining int64, now time.Time) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if s.remaining == nil {
-		s.remaining = map[string]int64{}
-	}
-	if remaining >= 0 {
-		s.remaining[key] = remaining
-	}
-	if s.until.IsZero() {
-		t.kept = append(t.kept, s)
-		if len(t.kept) > snapshotsMax {
-			t.kept = append(t.kept[:0:0], t.kept[1:]...)
-		}
-	}
-	s.until = now.Add(snapshotAge)
-}
-
-// left is the number of objects from a key on, if a former page counted them.
-func (t *table) left(s *snapshot, key string) (int64, bool) {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	n, ok := s.remaining[key]
-	return n, ok
-}
-
-// expire lets go of snapshots that nobody came back to. It is called with mu held for writing.
-func (t *table) expire(now time.Time) {
-	for len(t.kept) > 0 && t.kept[0].until.Before(now) {
-		t.kept = t.kept[1:]
-	}
 }
 
 // update is what the mirror does to a table: one key's new item, or nil.
@@ -258,6 +221,7 @@ func (t *table) unindex(i, next *Item) {
 		}
 	}
 	t.bytes -= int64(len(i.value))
+	t.superseded += int64(len(i.value))
 }
 
 // fill is the first load of a table: items in key order.

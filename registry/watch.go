@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
@@ -42,8 +43,13 @@ func (o *WatchOptions) check() (initial bool, revision int64, err error) {
 	if errs := validation.ValidateListOptions(&in, true); len(errs) > 0 {
 		return false, 0, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "ListOptions"}, "", errs)
 	}
-	if revision, err = parseRevision(o.ResourceVersion); err != nil {
-		return false, 0, unspecified(err)
+	revision, err = parseRevision(o.ResourceVersion)
+	switch {
+	case err == nil:
+	case strings.HasPrefix(o.ResourceVersion, "-"):
+		return false, 0, apierrors.NewBadRequest("invalid resource version: " + err.Error())
+	default:
+		return false, 0, unspecified(err) // a server's error it is for upstream
 	}
 	return in.SendInitialEvents != nil && *in.SendInitialEvents, revision, nil
 }
