@@ -77,7 +77,7 @@ func (t *remote) Do(ctx context.Context, r Request) (runtime.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o, ok := obj.(kind.Object); ok && r.Verb != Get {
+	if o, ok := obj.(kind.Object); ok && !r.Verb.Reads() {
 		t.await(r.Kind, o)
 	}
 	return obj, nil
@@ -85,7 +85,7 @@ func (t *remote) Do(ctx context.Context, r Request) (runtime.Object, error) {
 
 // methods are the HTTP methods of the verbs.
 var methods = map[Verb]string{
-	Get: http.MethodGet, Create: http.MethodPost, Update: http.MethodPut, Patch: http.MethodPatch,
+	Get: http.MethodGet, List: http.MethodGet, Create: http.MethodPost, Update: http.MethodPut, Patch: http.MethodPatch,
 	Delete: http.MethodDelete, DeleteCollection: http.MethodDelete,
 }
 
@@ -98,7 +98,7 @@ func (t *remote) request(r Request) (*rest.Request, error) {
 	if r.Verb == Patch {
 		q = c.Patch(r.PatchType).NamespaceIfScoped(r.Namespace, r.Kind.Namespaced && r.Namespace != "").Resource(r.Kind.Plural)
 	}
-	named := r.Verb != DeleteCollection && (r.Verb != Create || r.Subresource != "")
+	named := r.Verb != List && r.Verb != DeleteCollection && (r.Verb != Create || r.Subresource != "")
 	if named {
 		q = q.Name(r.Name)
 	}
@@ -110,6 +110,8 @@ func (t *remote) request(r Request) (*rest.Request, error) {
 		q = q.Body(r.Object)
 	case Patch:
 		q = q.Body(r.Patch)
+	case List:
+		q = q.VersionedParams(&metav1.ListOptions{Limit: r.Limit}, scheme.ParameterCodec)
 	case Delete:
 		q = q.Body(&r.Delete)
 	case DeleteCollection:

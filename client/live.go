@@ -36,6 +36,9 @@ func (l Live[T]) ByField(name, value string) iter.Seq[T] {
 // Len is the number of objects.
 func (l Live[T]) Len() int { return l.View.Len() }
 
+// Whole fails while objects of a namespace ("" for all) may exist that the view does not show.
+func (l Live[T]) Whole(namespace string) error { return l.View.Whole(namespace) }
+
 // Synced is closed when the view has been complete once.
 func (l Live[T]) Synced() <-chan struct{} { return l.View.Synced() }
 

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"sync"
 
@@ -22,6 +23,8 @@ type mirror struct {
 	length      int
 	applied     int64
 	complete    bool
+	// trouble is why the server cannot show all objects, since it last did.
+	trouble error
 	// awaited are revisions that were written through this transport and are above applied.
 	awaited     []int64
 	advanced    chan struct{} // closed and replaced when applied grows
@@ -197,8 +200,26 @@ func (m *mirror) progress(revision int64) {
 	m.advance(revision)
 }
 
+// fail notes that the server cannot read what the view should show.
+func (m *mirror) fail(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.trouble = err
+}
+
+// Whole does not know of which namespace an object is that the server cannot read.
+func (m *mirror) Whole(string) error {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.trouble == nil && !m.complete {
+		return errors.New(m.info.GR().String() + " are not loaded yet")
+	}
+	return m.trouble
+}
+
 // advance is called with mu held.
 func (m *mirror) advance(revision int64) {
+	m.trouble = nil
 	if revision <= m.applied {
 		return
 	}

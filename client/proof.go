@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -100,6 +101,20 @@ func Look(ctx context.Context, t Transport, k *kind.Info, namespace, name string
 // Look asks the server by a consistent read whether an object exists: the one of that uid, or with uid "" any that has the name.
 func (c Client[T]) Look(ctx context.Context, namespace, name string, uid types.UID) Finding {
 	return Look(ctx, c.transport, c.info, namespace, name, uid)
+}
+
+// LookEmpty asks the server by a consistent read whether a namespace ("" for all) holds no object of a kind in any form. It fails
+// whenever neither that nor the contrary is proven.
+func LookEmpty(ctx context.Context, t Transport, k *kind.Info, namespace string) (bool, error) {
+	answer, err := t.Do(ctx, Request{Verb: List, Kind: k, Namespace: namespace, Limit: 1})
+	if err != nil {
+		return false, fmt.Errorf("whether there are %s in namespace %q: %w", k.GR(), namespace, err)
+	}
+	list, err := meta.ListAccessor(answer)
+	if err != nil || reflect.TypeOf(answer) != reflect.TypeOf(k.NewList()) || list.GetResourceVersion() == "" {
+		return false, fmt.Errorf("whether there are %s in namespace %q: the answer is not their list (%T)", k.GR(), namespace, answer)
+	}
+	return meta.LenList(answer) == 0 && list.GetContinue() == "", nil
 }
 
 func describe(k *kind.Info, namespace, name string) string {

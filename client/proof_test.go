@@ -153,3 +153,40 @@ func TestLookRemotely(t *testing.T) {
 	m.Stop()
 	expect(client.Unknown, maps.Look(t.Context(), "default", "b", ""))
 }
+
+// TestLookEmptyRemotely: a namespace holds nothing of a kind only if the server says so.
+func TestLookEmptyRemotely(t *testing.T) {
+	m := start(t)
+	transport := connect(t, m, &door{})
+	maps := client.For[*corev1.ConfigMap](transport)
+	for _, name := range []string{"a", "b"} {
+		if _, err := maps.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for namespace, want := range map[string]bool{"default": false, "": false, "elsewhere": true} {
+		if empty, err := client.LookEmpty(t.Context(), transport, maps.Kind(), namespace); err != nil || empty != want {
+			t.Errorf("%q is empty: %v, %v", namespace, empty, err)
+		}
+	}
+	nobody, err := client.HTTP(t.Context(), rest.AnonymousClientConfig(m.RESTConfig()), api.Kinds())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if empty, err := client.LookEmpty(t.Context(), nobody, maps.Kind(), "elsewhere"); err == nil || empty {
+		t.Error("nobody may know, and did")
+	}
+	var odd runtime.Object = &corev1.SecretList{ListMeta: metav1.ListMeta{ResourceVersion: "1"}}
+	for _, answer := range []runtime.Object{nil, odd, &corev1.ConfigMapList{}, &metav1.Status{}} {
+		if empty, err := client.LookEmpty(t.Context(), answering{answer: answer}, maps.Kind(), "a"); err == nil || empty {
+			t.Errorf("%T proves that a namespace is empty", answer)
+		}
+	}
+}
+
+type answering struct {
+	client.Transport
+	answer runtime.Object
+}
+
+func (a answering) Do(context.Context, client.Request) (runtime.Object, error) { return a.answer, nil }

@@ -53,6 +53,9 @@ func (r *reflector) run(ctx context.Context) {
 		if errors.Is(err, errExpired) || apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
 			r.revision = ""
 		}
+		if cannotRead(err) {
+			r.mirror.fail(err)
+		}
 		slog.Debug("watch ended", "resource", r.mirror.info.Plural, "error", err)
 		pause(ctx, backoff/2+rand.N(backoff))
 		backoff = min(2*backoff, backoffMax)

@@ -17,9 +17,10 @@ import (
 // Verb of a request.
 type Verb string
 
-// The verbs of a Request. Reads of many objects go through a View.
+// The verbs of a Request. Reads of many objects go through a View; a List is for proofs.
 const (
 	Get              Verb = "get"
+	List             Verb = "list"
 	Create           Verb = "create"
 	Update           Verb = "update"
 	Patch            Verb = "patch"
@@ -27,7 +28,10 @@ const (
 	DeleteCollection Verb = "deletecollection"
 )
 
-// Request is one call of the API, for one object (or one collection, to delete it).
+// Reads tells of verbs that change nothing.
+func (v Verb) Reads() bool { return v == Get || v == List }
+
+// Request is one call of the API, for one object (or one collection, to list or delete it).
 type Request struct {
 	Verb                         Verb
 	Kind                         *kind.Info
@@ -40,6 +44,8 @@ type Request struct {
 	Delete metav1.DeleteOptions
 	// LabelSelector and FieldSelector of a deletecollection.
 	LabelSelector, FieldSelector string
+	// Limit of a list; 0 is none.
+	Limit int64
 }
 
 // Transport carries requests under one identity. Errors are *errors.StatusError of apimachinery where the server answered.
@@ -64,6 +70,9 @@ type View interface {
 	// ByField yields the objects whose indexed field (pods: spec.nodeName) has the value.
 	ByField(name, value string) iter.Seq[kind.Object]
 	Len() int
+	// Whole fails while objects of a namespace ("" for all) may exist that the view does not show, or shows as they were, because
+	// what the server has stored of them cannot be read. Nobody may conclude from such a view that something is not there.
+	Whole(namespace string) error
 	// Subscribe waits until the view is complete and calls f with all objects (Old nil), even if there are none, then
 	// with each change in order, until ctx ends, and returns then. So what f builds is complete when it has returned for the
 	// first time. Calls do not overlap, and must not block for long; the view is at the change's revision or later.

@@ -3,7 +3,9 @@ package master
 import (
 	"context"
 	"iter"
+	"strconv"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -34,7 +36,10 @@ func (t *inProcess) Do(ctx context.Context, r client.Request) (runtime.Object, e
 		Object: r.Object, PatchType: r.PatchType, Patch: r.Patch,
 		DeleteOptions: r.Delete, UserAgent: t.agent,
 	}
-	if r.Verb == client.DeleteCollection {
+	switch r.Verb {
+	case client.List:
+		request.ListOptions = metav1.ListOptions{Limit: r.Limit}
+	case client.DeleteCollection:
 		request.ListOptions = metav1.ListOptions{LabelSelector: r.LabelSelector, FieldSelector: r.FieldSelector}
 	}
 	if t.term != nil {
@@ -50,7 +55,24 @@ func (t *inProcess) Do(ctx context.Context, r client.Request) (runtime.Object, e
 	if response.Item != nil {
 		return response.Item.Object(), nil
 	}
+	if response.List != nil && r.Verb == client.List {
+		return listOf(r.Kind, response.List)
+	}
 	return response.Object, nil
+}
+
+// listOf makes the list object that a client gets.
+func listOf(k *kind.Info, found *registry.List) (runtime.Object, error) {
+	list := k.NewList()
+	if of, err := meta.ListAccessor(list); err == nil {
+		of.SetResourceVersion(strconv.FormatInt(found.Revision, 10))
+		of.SetContinue(found.Continue)
+	}
+	items := make([]runtime.Object, len(found.Items))
+	for n, i := range found.Items {
+		items[n] = i.Object()
+	}
+	return list, meta.SetList(list, items)
 }
 
 // View implements client.Transport.
@@ -107,8 +129,9 @@ func (v view) OwnedBy(uid types.UID) iter.Seq[kind.Object] {
 func (v view) ByField(name, value string) iter.Seq[kind.Object] {
 	return objects(v.resource.ByField(name, value))
 }
-func (v view) Len() int                { return v.resource.Len() }
-func (v view) Synced() <-chan struct{} { return v.ready }
+func (v view) Len() int                     { return v.resource.Len() }
+func (v view) Whole(namespace string) error { return v.resource.Whole(namespace) }
+func (v view) Synced() <-chan struct{}      { return v.ready }
 
 func (v view) Subscribe(ctx context.Context, f func([]client.Delta)) {
 	v.resource.Subscribe(ctx, func(deltas []registry.Delta) {

@@ -27,11 +27,11 @@ func (g *Guarded) Bind(c *Controller) { g.controller = c }
 
 // Do refuses what was not declared, and notes the revision of what was written.
 func (g *Guarded) Do(ctx context.Context, r client.Request) (runtime.Object, error) {
-	if g.controller != nil && r.Verb != client.Get && !g.controller.mayWrite(r) {
+	if g.controller != nil && !r.Verb.Reads() && !g.controller.mayWrite(r) {
 		return nil, apierrors.NewInternalError(fmt.Errorf("%s does not declare that it writes: %s %s/%s", g.controller.Name, r.Verb, r.Kind.Plural, r.Subresource))
 	}
 	answer, err := g.Transport.Do(ctx, r)
-	if err != nil || r.Verb == client.Get {
+	if err != nil || r.Verb.Reads() {
 		return answer, err
 	}
 	if w, ok := ctx.Value(writesKey{}).(*writes); ok {

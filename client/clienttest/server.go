@@ -102,6 +102,14 @@ func (s *Server) hold(k *kind.Info, held bool) {
 	v.wake()
 }
 
+// Blur makes the view of a kind one that may lack objects, because the server cannot read some; nil ends it.
+func (s *Server) Blur(k *kind.Info, err error) {
+	v := s.view(k)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.trouble = err
+}
+
 type view struct {
 	synced chan struct{}
 
@@ -109,6 +117,7 @@ type view struct {
 	objects []kind.Object
 	log     []client.Delta
 	held    bool
+	trouble error
 	changed chan struct{} // closed and replaced by wake
 }
 
@@ -168,6 +177,12 @@ func (v *view) Len() int {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return len(v.objects)
+}
+
+func (v *view) Whole(string) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.trouble
 }
 
 func (v *view) Synced() <-chan struct{} { return v.synced }
