@@ -9,6 +9,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,13 +41,20 @@ type controller struct {
 	events    *client.Recorder
 
 	mu sync.Mutex
-	// absent are owners that the server said do not exist. A UID never comes back.
-	absent map[types.UID]struct{} // guarded by mu
+	// absent are owners that the server has proven to be gone. Where a uid was seen to be gone it never comes back, but who made
+	// the reference may have invented the place: only the same reference from the same place is answered from memory.
+	absent map[coordinates]struct{} // guarded by mu
+}
+
+// coordinates say which owner a reference means: all that it says, and where the owner would have to be.
+type coordinates struct {
+	apiVersion, kind, namespace, name string
+	uid                               types.UID
 }
 
 // New declares the garbage collector; kinds are all that the server keeps.
 func New(t client.Transport, events *client.Recorder, kinds []*kind.Info, workers int) *reconcile.Controller {
-	c := &controller{transport: t, byGVK: map[schema.GroupVersionKind]*kind.Info{}, events: events, absent: map[types.UID]struct{}{}}
+	c := &controller{transport: t, byGVK: map[schema.GroupVersionKind]*kind.Info{}, events: events, absent: map[coordinates]struct{}{}}
 	var reads []reconcile.Read
 	for _, k := range kinds {
 		c.byGVK[k.GVK] = k
@@ -85,7 +94,7 @@ func (c *controller) changed(k *kind.Info, d client.Delta, enqueue func(reconcil
 			enqueue(keyOf(k, d.New))
 		}
 	}
-	if d.Old != nil && len(d.Old.GetOwnerReferences()) > len(d.New.GetOwnerReferences()) {
+	if d.Old != nil && unblocks(d.Old, d.New) {
 		c.wakeWaitingOwners(d.Old, enqueue)
 	}
 	for _, ref := range d.New.GetOwnerReferences() {
@@ -94,6 +103,19 @@ func (c *controller) changed(k *kind.Info, d client.Delta, enqueue func(reconcil
 			return
 		}
 	}
+}
+
+// unblocks tells that a change lets an owner go that had to wait for the object.
+func unblocks(old, new metav1.Object) bool {
+	still := map[types.UID]bool{}
+	for _, ref := range new.GetOwnerReferences() {
+		still[ref.UID] = still[ref.UID] || blocks(ref)
+	}
+	return slices.ContainsFunc(old.GetOwnerReferences(), func(ref metav1.OwnerReference) bool { return blocks(ref) && !still[ref.UID] })
+}
+
+func blocks(ref metav1.OwnerReference) bool {
+	return ref.BlockOwnerDeletion != nil && *ref.BlockOwnerDeletion
 }
 
 // wakeWaitingOwners looks again at owners that may have waited for a dependent that went.
@@ -145,16 +167,26 @@ func (c *controller) eachDependent(uid types.UID, f func(*kind.Info, kind.Object
 	}
 }
 
+// eachHeld is eachDependent without those that an owner in a namespace cannot hold, because they are elsewhere: anybody may write a
+// uid into a reference, and must not be able to keep another's objects from going.
+func (c *controller) eachHeld(owner metav1.Object, f func(*kind.Info, kind.Object)) {
+	c.eachDependent(owner.GetUID(), func(k *kind.Info, o kind.Object) bool {
+		if owner.GetNamespace() == "" || owner.GetNamespace() == o.GetNamespace() {
+			f(k, o)
+		}
+		return true
+	})
+}
+
 func (c *controller) dependents(owner metav1.Object) []dependent {
 	var found []dependent
-	c.eachDependent(owner.GetUID(), func(_ *kind.Info, o kind.Object) bool {
+	c.eachHeld(owner, func(_ *kind.Info, o kind.Object) {
 		for _, ref := range o.GetOwnerReferences() {
 			if ref.UID == owner.GetUID() {
-				found = append(found, dependent{object: o, blocks: ref.BlockOwnerDeletion != nil && *ref.BlockOwnerDeletion})
+				found = append(found, dependent{object: o, blocks: blocks(ref)})
 				break
 			}
 		}
-		return true
 	})
 	return found
 }
@@ -179,6 +211,11 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 		}
 	}
 	p := makePlan(o, owners, func() []dependent { return c.dependents(o) })
+	if p.verb == release || p.verb == orphan {
+		if err := c.seesAllDependents(o); err != nil {
+			return reconcile.Result{}, err
+		}
+	}
 	err := c.act(ctx, key, o, p)
 	if apierrors.IsNotFound(err) {
 		return reconcile.Result{}, nil
@@ -186,13 +223,24 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	return reconcile.Result{}, err
 }
 
-// look finds the state of an owner. That it is absent is only believed when the server says so.
+// seesAllDependents fails while an object may exist that names the owner and cannot be read: an owner that let go of it
+// unseen would leave it to be collected later, although it may have been told to stay.
+func (c *controller) seesAllDependents(owner metav1.Object) error {
+	for _, k := range c.kinds {
+		if owner.GetNamespace() != "" && !k.Namespaced {
+			continue // such an owner holds nothing outside of its namespace
+		}
+		if err := c.transport.View(k).Whole(owner.GetNamespace()); err != nil {
+			return fmt.Errorf("dependents may be missing: %w", err)
+		}
+	}
+	return nil
+}
+
+// look finds the state of an owner. That it is absent is only believed when the server has proven it.
 func (c *controller) look(ctx context.Context, o kind.Object, ref metav1.OwnerReference) (ownerState, error) {
 	if owner, exists := c.seen(o, ref); exists {
 		return stateOf(owner), nil
-	}
-	if c.isAbsent(ref.UID) {
-		return absent, nil
 	}
 	k := c.kindOf(ref)
 	if k == nil {
@@ -202,31 +250,37 @@ func (c *controller) look(ctx context.Context, o kind.Object, ref metav1.OwnerRe
 		c.events.Eventf(o, corev1.EventTypeWarning, "OwnerRefInvalidNamespace", "ownerRef %s %s with uid %s is namespaced and cannot own a cluster-scoped object", ref.Kind, ref.Name, ref.UID)
 		return invalid, nil
 	}
-	answer, err := c.transport.Do(ctx, client.Request{Verb: client.Get, Kind: k, Namespace: ownerNamespace(k, o), Name: ref.Name})
-	if err != nil && !apierrors.IsNotFound(err) {
+	namespace := ownerNamespace(k, o)
+	at := coordinates{ref.APIVersion, ref.Kind, namespace, ref.Name, ref.UID}
+	if c.isAbsent(at) && c.transport.View(k).Whole(namespace) == nil {
+		return absent, nil
+	}
+	found := client.Look(ctx, c.transport, k, namespace, ref.Name, ref.UID)
+	gone, err := found.Gone()
+	switch {
+	case err != nil:
 		return solid, err
+	case gone:
+		c.noteAbsent(at)
+		return absent, nil
 	}
-	if owner, ok := answer.(kind.Object); err == nil && ok && owner.GetUID() == ref.UID {
-		return stateOf(owner), nil
-	}
-	c.noteAbsent(ref.UID)
-	return absent, nil
+	return stateOf(found.Object), nil
 }
 
-func (c *controller) isAbsent(uid types.UID) bool {
+func (c *controller) isAbsent(at coordinates) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, ok := c.absent[uid]
+	_, ok := c.absent[at]
 	return ok
 }
 
-func (c *controller) noteAbsent(uid types.UID) {
+func (c *controller) noteAbsent(at coordinates) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.absent) >= absentLimit {
 		clear(c.absent)
 	}
-	c.absent[uid] = struct{}{}
+	c.absent[at] = struct{}{}
 }
 
 func (c *controller) act(ctx context.Context, key reconcile.Key, o kind.Object, p plan) error {
@@ -292,11 +346,10 @@ func (c *controller) deleteDependents(ctx context.Context, owner kind.Object) er
 		object kind.Object
 	}
 	var children []child
-	c.eachDependent(owner.GetUID(), func(k *kind.Info, o kind.Object) bool {
+	c.eachHeld(owner, func(k *kind.Info, o kind.Object) {
 		if o.GetDeletionTimestamp() == nil {
 			children = append(children, child{keyOf(k, o), o})
 		}
-		return true
 	})
 	_, err := reconcile.Batch(ctx, len(children), func(ctx context.Context, i int) error {
 		_, err := c.reconcile(ctx, children[i].key)
@@ -310,10 +363,7 @@ func (c *controller) deleteDependents(ctx context.Context, owner kind.Object) er
 
 func (c *controller) orphanDependents(ctx context.Context, key reconcile.Key, owner kind.Object) error {
 	var children []reconcile.Key
-	c.eachDependent(owner.GetUID(), func(k *kind.Info, o kind.Object) bool {
-		children = append(children, keyOf(k, o))
-		return true
-	})
+	c.eachHeld(owner, func(k *kind.Info, o kind.Object) { children = append(children, keyOf(k, o)) })
 	_, err := reconcile.Batch(ctx, len(children), func(ctx context.Context, i int) error {
 		err := c.patch(ctx, children[i], ownership.WithoutOwners(children[i].UID, owner.GetUID()))
 		if apierrors.IsNotFound(err) {
@@ -331,7 +381,7 @@ func (c *controller) orphanDependents(ctx context.Context, key reconcile.Key, ow
 func withoutBlocking(o kind.Object) []byte {
 	var refs []map[string]any
 	for _, ref := range o.GetOwnerReferences() {
-		if ref.BlockOwnerDeletion != nil && *ref.BlockOwnerDeletion {
+		if blocks(ref) {
 			refs = append(refs, map[string]any{"uid": ref.UID, "blockOwnerDeletion": false})
 		}
 	}

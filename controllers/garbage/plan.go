@@ -77,7 +77,9 @@ func judgeOwners(o kind.Object, owners []ownerState, dependents func() []depende
 	var isSolid, isWaiting bool
 	for i, ref := range o.GetOwnerReferences() {
 		switch owners[i] {
-		case solid, invalid:
+		case invalid:
+			return plan{} // upstream leaves such an object alone, with all that it names
+		case solid:
 			isSolid = true
 		case waiting:
 			isWaiting = true
