@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -172,6 +173,19 @@ func (t *remote) Applied() int64 {
 func (t *remote) WaitFor(ctx context.Context, revision int64) error {
 	for _, m := range t.started() {
 		if err := m.waitForWrites(ctx, revision); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Fresh lists the kinds anew: a remote server tells a watcher of its revision only now and then.
+func (t *remote) Fresh(ctx context.Context, kinds ...*kind.Info) error {
+	for _, m := range t.started() {
+		if len(kinds) > 0 && !slices.Contains(kinds, m.info) {
+			continue
+		}
+		if err := m.refresh(ctx); err != nil {
 			return err
 		}
 	}

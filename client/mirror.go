@@ -15,6 +15,8 @@ import (
 type mirror struct {
 	info   *kind.Info
 	synced chan struct{}
+	// again asks the reflector to list anew, for those in wanted.
+	again chan struct{}
 
 	mu          sync.RWMutex // guards all below
 	byNamespace map[string]map[string]kind.Object
@@ -27,7 +29,8 @@ type mirror struct {
 	trouble error
 	// awaited are revisions that were written through this transport and are above applied.
 	awaited     []int64
-	advanced    chan struct{} // closed and replaced when applied grows
+	advanced    chan struct{}   // closed and replaced when applied grows
+	wanted      []chan struct{} // each is closed by a listing that began after it was put here
 	subscribers map[*subscriber]struct{}
 }
 
@@ -39,7 +42,7 @@ type (
 
 func newMirror(k *kind.Info) *mirror {
 	return &mirror{
-		info: k, synced: make(chan struct{}), advanced: make(chan struct{}),
+		info: k, synced: make(chan struct{}), again: make(chan struct{}, 1), advanced: make(chan struct{}),
 		byNamespace: map[string]map[string]kind.Object{}, byOwner: map[types.UID]objects{}, byField: map[fieldValue]objects{},
 		subscribers: map[*subscriber]struct{}{},
 	}
@@ -146,6 +149,40 @@ func (m *mirror) waitForWrites(ctx context.Context, revision int64) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// refresh waits for a listing that begins from now on.
+func (m *mirror) refresh(ctx context.Context) error {
+	done := make(chan struct{})
+	m.mu.Lock()
+	m.wanted = append(m.wanted, done)
+	m.mu.Unlock()
+	select {
+	case m.again <- struct{}{}:
+	default: // it is asked for already
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// takeWanted gives those who wait for a listing to the one that begins now.
+func (m *mirror) takeWanted() []chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	wanted := m.wanted
+	m.wanted = nil
+	return wanted
+}
+
+// giveBack takes them back from a listing that failed.
+func (m *mirror) giveBack(wanted []chan struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.wanted = append(m.wanted, wanted...)
 }
 
 // apply makes one change: o is the new state, or the last one when removed.

@@ -29,6 +29,9 @@ const (
 // errExpired tells that the server no longer has the history that a watch asked for.
 var errExpired = errors.New("revision is too old, listing again")
 
+// errAgain ends a watch because somebody wants to be sure that the mirror is fresh.
+var errAgain = errors.New("asked to list again")
+
 // reflector keeps a mirror current: it fills it by a streaming list (or a paged one, from a server that cannot
 // stream), and then watches. A watch that ends is resumed at the last revision seen; only a server that has
 // forgotten that revision makes it list again.
@@ -37,6 +40,23 @@ type reflector struct {
 	client   *rest.RESTClient
 	revision string // "" means to list
 	noStream bool   // the server refused a streaming list
+	// wanted are told by the listing that is under way.
+	wanted []chan struct{}
+}
+
+// listed puts what a listing found into the mirror, and tells those who wait for it.
+func (r *reflector) listed(found objects, revision string) error {
+	n, err := strconv.ParseInt(revision, 10, 64)
+	if err != nil {
+		return err
+	}
+	r.mirror.replace(found, n)
+	r.revision = revision
+	for _, done := range r.wanted {
+		close(done)
+	}
+	r.wanted = nil
+	return nil
 }
 
 func (r *reflector) run(ctx context.Context) {
@@ -46,6 +66,10 @@ func (r *reflector) run(ctx context.Context) {
 		err := r.follow(ctx)
 		if err == nil || r.revision != before && r.revision != "" {
 			backoff = backoffMin
+		}
+		if errors.Is(err, errAgain) {
+			r.revision = ""
+			continue
 		}
 		if err == nil || ctx.Err() != nil {
 			continue
@@ -73,6 +97,15 @@ func pause(ctx context.Context, d time.Duration) {
 
 // follow runs one watch to its end; nil means that the server ended it in the ordinary way.
 func (r *reflector) follow(ctx context.Context) error {
+	if r.revision == "" {
+		r.wanted = r.mirror.takeWanted()
+		defer func() {
+			if len(r.wanted) > 0 { // it ended before everything was listed
+				r.mirror.giveBack(r.wanted)
+				r.wanted = nil
+			}
+		}()
+	}
 	if r.revision == "" && r.noStream {
 		if err := r.list(ctx); err != nil {
 			return err
@@ -108,6 +141,8 @@ func (r *reflector) consume(ctx context.Context, w watch.Interface, filling bool
 		case event, open = <-w.ResultChan():
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-r.again(filling):
+			return errAgain
 		}
 		if !open {
 			return nil
@@ -124,9 +159,10 @@ func (r *reflector) consume(ctx context.Context, w watch.Interface, filling bool
 			if o.GetAnnotations()[metav1.InitialEventsAnnotationKey] != "true" {
 				continue
 			}
-			r.mirror.replace(initial, Revision(o))
+			if err := r.listed(initial, o.GetResourceVersion()); err != nil {
+				return err
+			}
 			filling, initial = false, nil
-			r.revision = o.GetResourceVersion()
 		case event.Type == watch.Bookmark:
 			r.mirror.progress(Revision(o))
 			r.revision = o.GetResourceVersion()
@@ -137,6 +173,14 @@ func (r *reflector) consume(ctx context.Context, w watch.Interface, filling bool
 			r.revision = o.GetResourceVersion()
 		}
 	}
+}
+
+// again is ready when somebody wants a new listing; never while one is under way, which may be the one.
+func (r *reflector) again(filling bool) <-chan struct{} {
+	if filling {
+		return nil
+	}
+	return r.mirror.again
 }
 
 func watchError(o runtime.Object) error {
@@ -175,12 +219,6 @@ func (r *reflector) list(ctx context.Context) error {
 		if options.Continue != "" {
 			continue
 		}
-		revision, err := strconv.ParseInt(list.GetResourceVersion(), 10, 64)
-		if err != nil {
-			return err
-		}
-		r.mirror.replace(found, revision)
-		r.revision = list.GetResourceVersion()
-		return nil
+		return r.listed(found, list.GetResourceVersion())
 	}
 }

@@ -58,6 +58,9 @@ type Transport interface {
 	Applied() int64
 	// WaitFor waits until all views have reached the revision.
 	WaitFor(ctx context.Context, revision int64) error
+	// Fresh waits until the views of the kinds (all, if none is named) show whatever was in effect when the call began: it
+	// asks the store for its revision after that, consistently. It is the barrier after a write whose outcome is unknown.
+	Fresh(ctx context.Context, kinds ...*kind.Info) error
 }
 
 // View is a current, indexed picture of one kind's objects. Objects are shared: never change them.

@@ -94,3 +94,4 @@ func (nowhere) Do(context.Context, client.Request) (runtime.Object, error) { ret
 func (nowhere) View(*kind.Info) client.View                                { return nil }
 func (nowhere) Applied() int64                                             { return 0 }
 func (nowhere) WaitFor(context.Context, int64) error                       { return errNowhere }
+func (nowhere) Fresh(context.Context, ...*kind.Info) error                 { return errNowhere }

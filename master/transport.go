@@ -92,6 +92,12 @@ func (t *inProcess) WaitFor(ctx context.Context, revision int64) error {
 	return t.registry.WaitFor(ctx, revision)
 }
 
+// Fresh implements client.Transport. One question to the store answers for all kinds.
+func (t *inProcess) Fresh(ctx context.Context, _ ...*kind.Info) error {
+	_, err := t.registry.Fresh(ctx)
+	return err
+}
+
 // view is a client.View over the registry's mirror.
 type view struct {
 	resource *registry.Resource

@@ -3,8 +3,8 @@
 // A controller is a declaration. It names the kinds that it reads and how a change of each maps to keys, the kinds
 // that it writes, and a Reconcile that brings what one key stands for from what is to what should be. Reconcile may be
 // repeated at any time. The engine never runs it twice at once for one key, repeats it with growing delays when it
-// fails, and before running it again waits until the views show what the previous run wrote: no controller keeps
-// expectations of its own.
+// fails, and before running it again waits until the views show what the previous run wrote, and what has become of a
+// write that nobody could tell the outcome of: no controller keeps expectations of its own.
 package reconcile
 
 import (

@@ -6,8 +6,8 @@ import (
 	"log/slog"
 	"maps"
 	"runtime/debug"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	prometheus "k8s.io/component-base/metrics/prometheus/workqueue"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/crew"
 )
@@ -24,6 +25,10 @@ const (
 	// A key that fails is tried again after retryMin, doubling up to retryMax.
 	retryMin = 5 * time.Millisecond
 	retryMax = 1000 * time.Second
+	// freshMax is how long a worker waits for the store to tell what has become of a key's writes, and freshRetry how soon
+	// it asks again: it is about to answer, and nothing can be done before.
+	freshMax   = 15 * time.Second
+	freshRetry = time.Second
 	// writtenSweep is how many written revisions are remembered before old ones are looked for.
 	writtenSweep = 1024
 )
@@ -36,7 +41,8 @@ const MetricsSubsystem = prometheus.WorkQueueSubsystem
 //
 // Changes put keys into the queue from the views' deliveries; workers take them out. The queue holds a key once, and
 // gives a key that changed while it was handled out again afterwards. written remembers the highest revision
-// that a key's last run wrote; the next run of that key waits for the views to be there.
+// that a key's last run wrote; the next run of that key waits for the views to be there. open remembers writes of which nobody
+// could say whether they happened; the next run waits until the views show what the store holds after that.
 type engine struct {
 	controller *Controller
 	transport  client.Transport
@@ -44,8 +50,9 @@ type engine struct {
 	pace       *pacer
 
 	mu      sync.Mutex
-	written map[Key]int64 // guarded by mu; only keys whose last run wrote
-	sweepAt int           // guarded by mu; the size of written at which what the views have reached is dropped
+	written map[Key]int64        // guarded by mu; only keys whose last run wrote
+	sweepAt int                  // guarded by mu; the size of written at which what the views have reached is dropped
+	open    map[Key][]*kind.Info // guarded by mu
 }
 
 // Run runs a controller until ctx ends, and returns when its last worker has stopped. transport must be the one that the
@@ -53,7 +60,7 @@ type engine struct {
 // a Reconcile that fails, or panics, is only repeated.
 func Run(ctx context.Context, transport client.Transport, c *Controller) error {
 	e := &engine{
-		controller: c, transport: transport, written: map[Key]int64{}, sweepAt: writtenSweep, pace: newPacer(c.Pace),
+		controller: c, transport: transport, written: map[Key]int64{}, open: map[Key][]*kind.Info{}, sweepAt: writtenSweep, pace: newPacer(c.Pace),
 		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[Key](retryMin, retryMax),
 			workqueue.TypedRateLimitingQueueConfig[Key]{Name: c.Name}),
@@ -152,8 +159,12 @@ func (e *engine) next(ctx context.Context) bool {
 	if ctx.Err() != nil {
 		return false
 	}
-	if err := e.awaitWrites(ctx, key); err != nil {
+	if err := e.awaitWrites(ctx, key); ctx.Err() != nil {
 		return false
+	} else if err != nil {
+		slog.Debug("waiting to see what has become of a write", "controller", e.controller.Name, "key", key.String(), "error", err)
+		e.queue.AddAfter(key, freshRetry)
+		return true
 	}
 	e.pace.ran(key)
 	writes := &writes{}
@@ -193,24 +204,42 @@ func (e *engine) complain(key Key, err error) {
 	slog.Log(context.Background(), level, "reconcile failed, will retry", "controller", e.controller.Name, "key", key.String(), "error", err)
 }
 
+// awaitWrites waits until the views show what the key's last run wrote, or may have written. An error says that this could not be
+// found out yet.
 func (e *engine) awaitWrites(ctx context.Context, key Key) error {
 	e.mu.Lock()
-	revision := e.written[key]
+	revision, open := e.written[key], e.open[key]
 	delete(e.written, key)
 	e.mu.Unlock()
-	if revision == 0 {
+	if revision != 0 {
+		if err := e.transport.WaitFor(ctx, revision); err != nil {
+			return err
+		}
+	}
+	if len(open) == 0 {
 		return nil
 	}
-	return e.transport.WaitFor(ctx, revision)
+	limited, cancel := context.WithTimeout(ctx, freshMax)
+	defer cancel()
+	if err := e.transport.Fresh(limited, open...); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	delete(e.open, key)
+	e.mu.Unlock()
+	return nil
 }
 
 func (e *engine) remember(key Key, w *writes) {
-	revision := w.highest.Load()
+	revision, open := w.result()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(open) > 0 {
+		e.open[key] = open
+	}
 	if revision == 0 {
 		return
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	e.written[key] = revision
 	if len(e.written) >= e.sweepAt {
 		applied := e.transport.Applied()
@@ -219,18 +248,33 @@ func (e *engine) remember(key Key, w *writes) {
 	}
 }
 
-// writes collects the highest revision that one run wrote.
-type writes struct{ highest atomic.Int64 }
+// writes collects what one run wrote: the highest revision, and the kinds of writes whose outcome is unknown.
+type writes struct {
+	mu      sync.Mutex
+	highest int64        // guarded by mu
+	open    []*kind.Info // guarded by mu
+}
 
 type writesKey struct{}
 
 func (w *writes) note(revision int64) {
-	for {
-		before := w.highest.Load()
-		if revision <= before || w.highest.CompareAndSwap(before, revision) {
-			return
-		}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.highest = max(w.highest, revision)
+}
+
+func (w *writes) leaveOpen(k *kind.Info) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !slices.Contains(w.open, k) {
+		w.open = append(w.open, k)
 	}
+}
+
+func (w *writes) result() (highest int64, open []*kind.Info) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.highest, w.open
 }
 
 // Transient tells of errors that are part of an ordinary day: a lost race, an object or namespace that just went away.

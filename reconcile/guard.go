@@ -12,8 +12,8 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 )
 
-// Guarded is a transport for one controller. It notes what each run writes, for the engine to wait for, and when a
-// declaration has been bound to it, refuses writes that the declaration does not name.
+// Guarded is a transport for one controller. It notes what each run writes, or may have written, for the engine to wait for, and
+// when a declaration has been bound to it, refuses writes that the declaration does not name.
 type Guarded struct {
 	client.Transport
 	controller *Controller
@@ -31,15 +31,16 @@ func (g *Guarded) Do(ctx context.Context, r client.Request) (runtime.Object, err
 		return nil, apierrors.NewInternalError(fmt.Errorf("%s does not declare that it writes: %s %s/%s", g.controller.Name, r.Verb, r.Kind.Plural, r.Subresource))
 	}
 	answer, err := g.Transport.Do(ctx, r)
-	if err != nil || r.Verb.Reads() {
+	w, counted := ctx.Value(writesKey{}).(*writes)
+	if r.Verb.Reads() || !counted {
 		return answer, err
 	}
-	if w, ok := ctx.Value(writesKey{}).(*writes); ok {
-		if o, ok := answer.(kind.Object); ok {
-			w.note(client.Revision(o))
-		}
+	if o, ok := answer.(kind.Object); ok && err == nil {
+		w.note(client.Revision(o))
+	} else if client.OutcomeUnknown(err) {
+		w.leaveOpen(r.Kind)
 	}
-	return answer, nil
+	return answer, err
 }
 
 func (c *Controller) mayWrite(r client.Request) bool {

@@ -3,12 +3,14 @@ package scheduler
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -105,4 +107,67 @@ func TestDecidesOnWholeClusters(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A binding that nobody knows the outcome of keeps its room until the views show what has become of it.
+func TestBindingsOfUnknownOutcome(t *testing.T) {
+	for _, happened := range []bool{true, false} {
+		t.Run(map[bool]string{true: "made", false: "not made"}[happened], func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &stage{Server: &clienttest.Server{}}
+				answers := make(chan error) // of the store, to the question what it holds
+				s.Catch = func(ctx context.Context) error {
+					select {
+					case err := <-answers:
+						return err
+					case <-ctx.Done():
+						return ctx.Err()
+					}
+				}
+				answer := func(err error) {
+					select {
+					case answers <- err:
+					case <-time.After(time.Hour):
+						t.Error("nobody asks what has become of the binding")
+					}
+				}
+				first := true
+				s.bind = func(pod, _ string) error {
+					if pod == "a" && first {
+						first = false
+						return apierrors.NewTimeoutError("the store did not answer in time", 1)
+					}
+					return nil
+				}
+				s.Put(nodes, makeNode("n", "1"))
+				s.Put(pods, makePod("a", "1", ""))
+				schedule(t, s)
+				synctest.Wait()
+				s.Put(pods, makePod("b", "1", ""))
+				time.Sleep(10 * time.Minute) // and many questions that are not answered
+				answer(apierrors.NewTimeoutError("the store did not tell its revision", 1))
+				if got := s.bindings(); !slices.Equal(got, []string{"a to n"}) {
+					t.Fatalf("bound while the first binding may still be made: %v", got)
+				}
+				time.Sleep(freshRetry)
+				want := []string{"a to n", "a to n"}
+				if happened {
+					s.Hold(pods) // the view knows before the loop does
+					s.Put(pods, makePod("a", "1", "n"))
+					want = want[:1]
+				}
+				answer(nil)
+				time.Sleep(time.Minute)
+				s.Release(pods)
+				if got := s.bindings(); !slices.Equal(got, want) && !slices.Equal(got, []string{"a to n", "b to n"}) || happened && len(got) > 1 {
+					t.Errorf("bound: %v, want %v", got, want)
+				}
+			})
+		})
+	}
+}
+
+// bindings waits until nothing moves and lists the bindings alone.
+func (s *stage) bindings() []string {
+	return slices.DeleteFunc(s.quiet(), func(w string) bool { return strings.HasSuffix(w, " refused") })
 }

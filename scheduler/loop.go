@@ -22,12 +22,13 @@ const (
 
 // run is one term of the scheduler. All fields but inbox belong to the loop.
 type run struct {
-	options  Options
-	client   client.Client[*corev1.Pod]
-	views    []client.View
-	recorder *client.Recorder
-	metrics  Metrics
-	now      func() time.Time
+	options   Options
+	transport client.Transport
+	client    client.Client[*corev1.Pod]
+	views     []client.View
+	recorder  *client.Recorder
+	metrics   Metrics
+	now       func() time.Time
 
 	inbox   inbox
 	cluster *placement.Cluster
@@ -92,7 +93,7 @@ func (b *inbox) take(spare []letter) []letter {
 func newRun(s *Scheduler) *run {
 	pods := client.For[*corev1.Pod](s.transport)
 	return &run{
-		options: s.options, client: pods, recorder: client.NewRecorder(s.transport, s.options.Name),
+		options: s.options, transport: s.transport, client: pods, recorder: client.NewRecorder(s.transport, s.options.Name),
 		views: []client.View{
 			client.For[*corev1.Node](s.transport).Live().View,
 			client.For[*corev1.Namespace](s.transport).Live().View,

@@ -12,11 +12,17 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/scheduler/placement"
 )
 
-// noteMax is the longest message of an event.
-const noteMax = 1024
+const (
+	// noteMax is the longest message of an event.
+	noteMax = 1024
+	// freshMax is how long one question for the state of the store may take, and freshRetry when it is asked again.
+	freshMax   = 15 * time.Second
+	freshRetry = time.Second
+)
 
 // binding is a decision that is being written.
 type binding struct {
@@ -49,12 +55,46 @@ func (r *run) bindWhenQuiet(ctx context.Context, it *item) {
 			Target:     corev1.ObjectReference{Kind: "Node", Name: node},
 		})
 		if err == nil {
-			r.recorder.Action(reference(pod), corev1.EventTypeNormal, "Scheduled", "Binding",
-				"Successfully assigned "+pod.Namespace+"/"+pod.Name+" to "+node)
+			r.tellBound(pod, node)
 		}
+		r.catchUp(ctx, err)
 		r.inbox.put(letter{item: it, bound: true, err: err})
 		return nil
 	})
+}
+
+func (r *run) tellBound(pod *corev1.Pod, node string) {
+	r.recorder.Action(reference(pod), corev1.EventTypeNormal, "Scheduled", "Binding",
+		"Successfully assigned "+pod.Namespace+"/"+pod.Name+" to "+node)
+}
+
+// catchUp waits, after a write of unknown outcome, until the view of pods shows what has become of it: a node's room is not given
+// away while a binding to it may yet be made. It runs beside the loop.
+func (r *run) catchUp(ctx context.Context, err error) {
+	if !client.OutcomeUnknown(err) {
+		return
+	}
+	for ctx.Err() == nil {
+		limited, cancel := context.WithTimeout(ctx, freshMax)
+		err := r.transport.Fresh(limited, r.client.Kind())
+		cancel()
+		if err == nil {
+			return
+		}
+		pause := time.NewTimer(freshRetry)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+		}
+	}
+}
+
+// settled tells, after catchUp, whether the view shows that a pod was bound, or that it is gone: the letter that says so is on
+// its way.
+func (r *run) settled(it *item) bool {
+	now, ok := r.client.Live().Get(it.pod().Namespace, it.pod().Name)
+	return !ok || now.UID != it.uid || now.Spec.NodeName != ""
 }
 
 // bound takes the outcome of a binding.
@@ -69,6 +109,9 @@ func (r *run) bound(ctx context.Context, it *item, err error) {
 	}
 	if ctx.Err() != nil || r.assumed[it.uid] != it {
 		return // the cluster has shown what became of the pod
+	}
+	if client.OutcomeUnknown(err) && r.settled(it) {
+		return
 	}
 	delete(r.assumed, it.uid)
 	if node := r.cluster.RemovePod(it.uid); node != "" {
@@ -142,6 +185,7 @@ func (r *run) sendPatches(ctx context.Context) {
 		pod := it.pod()
 		r.crew.Go(func() error {
 			_, err := r.client.PatchStatus(ctx, pod.Namespace, pod.Name, types.StrategicMergePatchType, statusPatch(pod, condition))
+			r.catchUp(ctx, err) // a binding that followed would be undone
 			r.inbox.put(letter{item: it, patched: true, err: err})
 			return nil
 		})

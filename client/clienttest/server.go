@@ -44,6 +44,14 @@ func (s *Server) Applied() int64 { return 0 }
 // WaitFor implements client.Transport.
 func (s *Server) WaitFor(ctx context.Context, _ int64) error { return ctx.Err() }
 
+// Fresh implements client.Transport.
+func (s *Server) Fresh(ctx context.Context, _ ...*kind.Info) error {
+	if s.Catch != nil {
+		return s.Catch(ctx)
+	}
+	return ctx.Err()
+}
+
 func (s *Server) view(k *kind.Info) *view {
 	s.mu.Lock()
 	defer s.mu.Unlock()
