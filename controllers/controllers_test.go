@@ -331,6 +331,7 @@ func TestServiceEndpoints(t *testing.T) {
 	services := client.For[*corev1.Service](cluster)
 	must[*corev1.Service](t)(services.Create(t.Context(), &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "s"}, Spec: corev1.ServiceSpec{
 		Selector: map[string]string{"app": "s"}, Ports: []corev1.ServicePort{{Port: 80, TargetPort: intstr.FromInt32(8080)}},
+		TrafficDistribution: ptr.To(corev1.ServiceTrafficDistributionPreferSameZone),
 	}}))
 	until(t, "an empty slice and empty Endpoints", func() bool {
 		return count[*discoveryv1.EndpointSlice](ns) == 1 && count[*corev1.Endpoints](ns) == 1
@@ -344,6 +345,18 @@ func TestServiceEndpoints(t *testing.T) {
 		}
 		return false
 	})
+	hinted := func(zone string) func() bool {
+		return func() bool {
+			for s := range live[*discoveryv1.EndpointSlice]().All(ns) {
+				e := s.Endpoints[0]
+				return *e.Zone == zone && e.Hints != nil && len(e.Hints.ForZones) == 1 && e.Hints.ForZones[0].Name == zone
+			}
+			return false
+		}
+	}
+	until(t, "the hint of the node's zone", hinted("z1"))
+	must[*corev1.Node](t)(client.For[*corev1.Node](cluster).Patch(t.Context(), "", node.Name, types.MergePatchType, []byte(`{"metadata":{"labels":{"topology.kubernetes.io/zone":"z2"}}}`)))
+	until(t, "the hint of the node's new zone", hinted("z2"))
 	must[struct{}](t)(struct{}{}, services.Delete(t.Context(), ns, "s", metav1.DeleteOptions{}))
 	until(t, "both gone", func() bool {
 		return count[*discoveryv1.EndpointSlice](ns) == 0 && count[*corev1.Endpoints](ns) == 0

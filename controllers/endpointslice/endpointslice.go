@@ -50,7 +50,7 @@ func New(t client.Transport, events *client.Recorder, workers, max int) *reconci
 			{Kind: api.Of[*corev1.Service](), Keys: reconcile.Own},
 			{Kind: api.Of[*corev1.Pod](), Keys: serving.PodChanged(c.services)},
 			{Kind: slices, Keys: sliceChanged},
-			{Kind: api.Of[*corev1.Node](), Keys: func(client.Delta, func(reconcile.Key)) { c.hints.nodesChanged() }},
+			{Kind: api.Of[*corev1.Node](), Keys: c.nodeChanged},
 		},
 		Writes:    []reconcile.Write{{Kind: slices, Verbs: []client.Verb{client.Create, client.Update, client.Delete}}},
 		Pace:      reconcile.Pace{Burst: 5, Interval: 100 * time.Millisecond},

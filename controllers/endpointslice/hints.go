@@ -1,6 +1,7 @@
 package endpointslice
 
 import (
+	"slices"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,6 +11,8 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/serving"
+	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
 
 // hints says to consumers in which zones (or on which nodes) each endpoint is best used: by the Service's
@@ -32,6 +35,55 @@ func (h *hints) nodesChanged() {
 	defer h.mu.Unlock()
 	h.stale = true
 }
+
+// nodeChanged looks again at Services whose endpoints are told by where nodes are: those with pods on a node that has moved to
+// another zone, and, if that changes what zones have, those that share endpoints out among zones.
+func (c *controller) nodeChanged(d client.Delta, enqueue func(reconcile.Key)) {
+	node := client.Typed[*corev1.Node](d)
+	moved := node.Old != nil && node.New != nil && zone(node.Old) != zone(node.New)
+	if moved {
+		look := serving.PodChanged(c.services)
+		for pod := range c.pods.ByField("spec.nodeName", node.New.Name) {
+			look(client.Delta{New: pod}, enqueue)
+		}
+	}
+	if !moved && sameCapacity(node.Old, node.New) {
+		return
+	}
+	c.hints.nodesChanged()
+	for s := range c.services.All("") {
+		if byAnnotation(s) {
+			enqueue(reconcile.KeyOf(s))
+		}
+	}
+}
+
+func zone(n *corev1.Node) string { return n.Labels[corev1.LabelTopologyZone] }
+
+// sameCapacity: a node adds to its zone if it is ready and no control plane, and adds its CPUs.
+func sameCapacity(old, new *corev1.Node) bool {
+	adds := func(n *corev1.Node) (yes bool) {
+		if n == nil {
+			return false
+		}
+		for key := range n.Labels {
+			if key == controlPlaneLabel || key == masterLabel {
+				return false
+			}
+		}
+		return slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
+			return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+		})
+	}
+	was, is := adds(old), adds(new)
+	return was == is && (!is || old.Status.Allocatable.Cpu().Equal(*new.Status.Allocatable.Cpu()))
+}
+
+// Nodes with these labels get no share of endpoints.
+const (
+	controlPlaneLabel = "node-role.kubernetes.io/control-plane"
+	masterLabel       = "node-role.kubernetes.io/master"
+)
 
 // refresh tells the cache of the nodes, if a Service uses the annotation at all.
 func (h *hints) refresh() {

@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -62,20 +63,45 @@ func imagesOf(n *corev1.Node) map[string]int64 {
 	return sizes
 }
 
-// known are the images of the pod that some node has, sorted.
-func (t *images) known(pod *corev1.Pod) []string {
+// known are the images of the pod that some node has, sorted (one that is used twice counts twice), and the number of all its
+// images, for which the best score grows; 0 if no node has any of them.
+func (t *images) known(pod *corev1.Pod) (names []string, all int) {
 	if len(t.byName) == 0 {
-		return nil
+		return nil, 0
 	}
-	var names []string
-	for i := range pod.Spec.Containers {
-		name := taggedImage(pod.Spec.Containers[i].Image)
+	for reference := range imagesIn(&pod.Spec) {
+		all++
+		name := taggedImage(reference)
 		if _, ok := t.byName[name]; ok {
 			names = append(names, name)
 		}
 	}
+	if len(names) == 0 {
+		return nil, 0
+	}
 	slices.Sort(names)
-	return names
+	return names, all
+}
+
+// imagesIn yields the images that a node pulls for a pod: of init containers, containers and volumes.
+func imagesIn(s *corev1.PodSpec) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range s.InitContainers {
+			if !yield(s.InitContainers[i].Image) {
+				return
+			}
+		}
+		for i := range s.Containers {
+			if !yield(s.Containers[i].Image) {
+				return
+			}
+		}
+		for i := range s.Volumes {
+			if source := s.Volumes[i].Image; source != nil && !yield(source.Reference) {
+				return
+			}
+		}
+	}
 }
 
 // taggedImage adds the tag that an image name without one means.
@@ -99,7 +125,7 @@ func imageLocality(c *Cluster, s *shape, n *node) int64 {
 			}
 		}
 	}
-	most := int64(imageSizePerMax)
+	most := int64(imageSizePerMax) * int64(s.imageCount)
 	sum = min(max(sum, imageSizeMin), most)
 	return scoreMax * (sum - imageSizeMin) / (most - imageSizeMin)
 }

@@ -114,6 +114,10 @@ func (w *world) pod() *corev1.Pod {
 		c.Ports = []corev1.ContainerPort{{HostPort: int32(80 + w.rand.IntN(2)), Protocol: corev1.ProtocolTCP}}
 	}
 	p.Spec.Containers = []corev1.Container{c}
+	for range w.rand.IntN(3) { // the more images, the less each counts
+		p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: "v", VolumeSource: corev1.VolumeSource{
+			Image: &corev1.ImageVolumeSource{Reference: []string{"app:1", "data"}[w.rand.IntN(2)]}}})
+	}
 	if w.rand.IntN(3) == 0 {
 		p.Spec.Tolerations = []corev1.Toleration{{Key: "dedicated", Operator: corev1.TolerationOpExists}, {Key: "slow1", Operator: corev1.TolerationOpExists}}
 	}

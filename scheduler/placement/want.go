@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"encoding/binary"
 	"maps"
 	"slices"
 	"strings"
@@ -48,8 +49,9 @@ type shape struct {
 	names  []string
 	// owner whose other pods the pod keeps its distance from; empty for none.
 	owner types.UID
-	// images that some node has.
-	images []string
+	// images that some node has, and the number of all images.
+	images     []string
+	imageCount int
 	// fits is the verdict on resources by the set of what is short.
 	fits map[uint64]uint16
 }
@@ -57,18 +59,19 @@ type shape struct {
 // Want reads a pod that looks for a node.
 func (c *Cluster) Want(pod *corev1.Pod) *Want {
 	d := c.demands.of(pod)
-	images := c.images.known(pod)
-	c.keyBuf = appendKey(c.keyBuf[:0], pod, d, images)
+	images, count := c.images.known(pod)
+	c.keyBuf = appendKey(c.keyBuf[:0], pod, d, images, count)
 	w := &Want{pod: pod, demand: d, constraints: c.topology.constraints(pod), refused: unmetClaims(pod)}
 	if k, ok := c.classes.byKey[string(c.keyBuf)]; ok {
 		w.shape = k.shape
 	} else {
 		w.shape = newShape(string(c.keyBuf), pod, d, images)
+		w.shape.imageCount = count
 	}
 	return w
 }
 
-func appendKey(b []byte, pod *corev1.Pod, d *demand, images []string) []byte {
+func appendKey(b []byte, pod *corev1.Pod, d *demand, images []string, count int) []byte {
 	b = appendText(b, d.key)
 	b = appendText(b, pod.Spec.NodeName)
 	if selector := pod.Spec.NodeSelector; len(selector) > 0 {
@@ -89,6 +92,9 @@ func appendKey(b []byte, pod *corev1.Pod, d *demand, images []string) []byte {
 		if bytes, err := a.NodeAffinity.Marshal(); err == nil {
 			b = appendText(append(b, 'a'), string(bytes))
 		}
+	}
+	if count > 0 {
+		b = binary.AppendUvarint(append(b, 'n'), uint64(count)) // the same images among more others count for less
 	}
 	for _, name := range images {
 		b = appendText(append(b, 'i'), name)
