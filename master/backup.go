@@ -3,6 +3,7 @@ package master
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/health"
 	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/pki"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 	"github.com/wheelhouse-k8s/wheelhouse/store/backup"
@@ -70,12 +72,61 @@ func (m *Master) backupCommands() []control.Command {
 			}
 			return source.Keys(r.Context())
 		})},
+		{Method: http.MethodPost, Path: "backup/sign", Handler: control.HandleRequest(func(r *http.Request, manifest json.RawMessage) (s signature, err error) {
+			if err := m.demandPrivilege(r, "backup/sign"); err != nil {
+				return s, err
+			}
+			s.Signature, err = source.Sign(r.Context(), manifest)
+			return s, err
+		})},
 		{Method: http.MethodPost, Path: "backup/count", Handler: control.Handle(source.Count)},
 		{Method: http.MethodPost, Path: "backup/snapshot", Long: true, Handler: http.HandlerFunc(m.serveSnapshot)},
 		{Method: http.MethodPost, Path: "backup/outcome", Handler: control.Handle(func(ctx context.Context, o backup.Outcome) (struct{}, error) {
 			return struct{}{}, m.recordBackup(ctx, func(r *backup.Record) { r.Add(o) })
 		})},
 	}
+}
+
+// signature is a master's of a manifest.
+type signature struct {
+	Signature string `json:"signature"`
+}
+
+// signingPurpose is what the key that signs backups is derived for.
+const signingPurpose = "signatures of backups"
+
+// BackupSigner names who signs the backups of a cluster, by the keys of its authority; their names are those in a data folder.
+func BackupSigner(keys map[string][]byte) (string, error) {
+	secret, err := pki.DeriveFrom(keys["pki/sa.key"], signingPurpose)
+	if err != nil {
+		return "", err
+	}
+	s, err := backup.NewSigner(secret)
+	if err != nil {
+		return "", err
+	}
+	return s.Name(), nil
+}
+
+func (s *backupSource) signer() (*backup.Signer, error) {
+	secret, err := s.authority.Derive(signingPurpose)
+	if err != nil {
+		return nil, err
+	}
+	return backup.NewSigner(secret)
+}
+
+// Sign implements backup.Source.
+func (s *backupSource) Sign(ctx context.Context, manifest []byte) (string, error) {
+	signer, err := s.signer()
+	if err != nil {
+		return "", err
+	}
+	o, err := s.Origin(ctx)
+	if err != nil {
+		return "", err
+	}
+	return signer.Sign(o.Cluster, manifest)
 }
 
 // snapshotter is a store that can be copied as a whole.
@@ -98,6 +149,11 @@ func (s *backupSource) Origin(context.Context) (backup.Origin, error) {
 		return o, errors.New("there is no namespace kube-system, whose uid is the cluster's")
 	}
 	o.Cluster = string(item.Object().GetUID())
+	signer, err := s.signer()
+	if err != nil {
+		return o, err
+	}
+	o.Signer = signer.Name()
 	return o, nil
 }
 
@@ -166,7 +222,7 @@ func (s *backupSource) Count(ctx context.Context, c backup.Census) (backup.Count
 	if err != nil {
 		return out, err
 	}
-	out = backup.Counted{Known: true, Objects: page.Count, Hashes: map[string][]byte{}}
+	out = backup.Counted{Known: true, Objects: page.Count, Hashes: map[string]string{}}
 	for _, key := range c.Keys {
 		e, _, err := s.raw.Get(ctx, registry.Root+strings.TrimPrefix(key, s.prefix()), c.Revision)
 		switch {
@@ -178,7 +234,7 @@ func (s *backupSource) Count(ctx context.Context, c backup.Census) (backup.Count
 			return backup.Counted{}, err
 		}
 		sum := sha256.Sum256(e.Value)
-		out.Hashes[key] = sum[:]
+		out.Hashes[key] = hex.EncodeToString(sum[:])
 	}
 	return out, nil
 }

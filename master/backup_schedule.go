@@ -221,7 +221,7 @@ func (k *keeper) run(ctx context.Context, now time.Time) error {
 func (k *keeper) prune(ctx context.Context, made *backup.Manifest, have []backup.Vault) error {
 	var failed []error
 	for _, v := range have {
-		removed, err := backup.Prune(ctx, v, backup.PruneOptions{Retention: k.m.config.Backups.Retention, Cluster: made.Cluster, Trusted: made.Name})
+		removed, err := backup.Prune(ctx, v, backup.PruneOptions{Retention: k.m.config.Backups.Retention, Cluster: made.Cluster, Signers: []string{made.Signer}, Trusted: made.Name})
 		for _, b := range removed {
 			k.m.config.Log("backup %s was removed from %s (%s)", b.Name, v, b.State)
 		}

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -141,10 +142,18 @@ func ofThePast(key []byte) bool {
 	return slices.Contains(pastKeys, string(key))
 }
 
-// installKey writes one file of the authority or the encryption configuration.
-func installKey(dir, name string, data []byte) error {
+// CheckKeyName finds a name among the keys of a backup that is none of a master's files.
+func CheckKeyName(name string) error {
 	if !filepath.IsLocal(name) || name != encryptionFile && name != OperatorEncryptionFile && !strings.HasPrefix(name, "pki/") {
 		return fmt.Errorf("the keys hold a file that is none of a master's: %q", name)
+	}
+	return nil
+}
+
+// installKey writes one file of the authority or the encryption configuration.
+func installKey(dir, name string, data []byte) error {
+	if err := CheckKeyName(name); err != nil {
+		return err
 	}
 	path := filepath.Join(dir, filepath.FromSlash(name))
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -197,6 +206,9 @@ func (p *placement) take(replace bool) (release func(), err error) {
 	if p.old && !replace && !interrupted {
 		return nil, fmt.Errorf("the data folder %s is not empty: choose another with --data-dir, or give --replace, which moves what is in it aside", p.dir)
 	}
+	if p.old && !interrupted && !mastersOwn(p.dir) {
+		return nil, fmt.Errorf("the folder %s is none that a master made, and is not moved aside: choose another with --data-dir, or move it yourself", p.dir)
+	}
 	if p.inside, err = p.mounts(entries); err != nil {
 		return nil, err
 	}
@@ -210,6 +222,18 @@ func (p *placement) take(replace bool) (release func(), err error) {
 		return nil, fmt.Errorf("a master runs on the data folder %s: stop it first", p.dir)
 	}
 	return func() { f.Close() }, nil
+}
+
+// namePattern is that of a master's name.
+var namePattern = regexp.MustCompile(`^\S+_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\s*$`)
+
+// mastersOwn tells whether a master made a folder: its name is in it, or its member of the store beside its lock.
+func mastersOwn(dir string) bool {
+	if name, err := os.ReadFile(filepath.Join(dir, "identity")); err == nil && namePattern.Match(name) {
+		return true
+	}
+	_, noLock := os.Lstat(filepath.Join(dir, "lock"))
+	return noLock == nil && holdsMember(dir)
 }
 
 // mark names what this restore moves aside by a time, and by a number if there has been another in the same second.

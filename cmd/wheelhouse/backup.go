@@ -105,6 +105,7 @@ func createBackup(ctx context.Context, c *cobra.Command, masters *controlFlags, 
 		names = append(names, v.String())
 		fmt.Fprintf(c.OutOrStdout(), "%s: revision %d, %d objects, %s, in %s\n", m.Name, m.Revision, m.Objects, mebibytes(m.Size()), v)
 	}
+	fmt.Fprintf(c.OutOrStdout(), "signed by %s\n", m.Signer)
 	outcome := backup.Succeeded(m, names, begun, time.Now(), "")
 	if err := to.Post(ctx, "backup/outcome", outcome, nil); err != nil {
 		fmt.Fprintf(c.ErrOrStderr(), "wheelhouse: the master could not note the backup: %s\n", oneLine(err))
@@ -113,7 +114,7 @@ func createBackup(ctx context.Context, c *cobra.Command, masters *controlFlags, 
 		if retention.None() {
 			break
 		}
-		removed, failed := backup.Prune(ctx, v, backup.PruneOptions{Retention: retention, Cluster: m.Cluster, Trusted: m.Name})
+		removed, failed := backup.Prune(ctx, v, backup.PruneOptions{Retention: retention, Cluster: m.Cluster, Signers: []string{m.Signer}, Trusted: m.Name})
 		tellRemoved(c, v, removed, false)
 		err = errors.Join(err, failed)
 	}
@@ -144,6 +145,14 @@ func (s *remoteSource) Keys(ctx context.Context) (keys map[string][]byte, err er
 
 func (s *remoteSource) Count(ctx context.Context, census backup.Census) (counted backup.Counted, err error) {
 	return counted, s.client.Post(ctx, "backup/count", census, &counted)
+}
+
+func (s *remoteSource) Sign(ctx context.Context, manifest []byte) (string, error) {
+	var a struct {
+		Signature string `json:"signature"`
+	}
+	err := s.client.Post(ctx, "backup/sign", json.RawMessage(manifest), &a)
+	return a.Signature, err
 }
 
 func backupListCommand() *cobra.Command {
@@ -223,101 +232,6 @@ func atMostOne(c *cobra.Command, args []string) error {
 		return usageError{fmt.Errorf("%s takes the name of one backup: %q is one too many", c.CommandPath(), args[1])}
 	}
 	return nil
-}
-
-func backupVerifyCommand() *cobra.Command {
-	var f backupFlags
-	c := &cobra.Command{
-		Use:   "verify [NAME|latest]",
-		Short: "Read a backup back and compare it with its manifest",
-		Long: `Read a backup back, decode every object in it and compare counts and hashes with its manifest.
-
-With the passphrase or key file the keys are opened too, and encrypted objects decoded with them. A
-backup that is found damaged is marked, and no longer counts as good.`,
-		Args: atMostOne,
-		RunE: func(c *cobra.Command, args []string) error {
-			return interruptible(c, func(ctx context.Context) error { return verifyBackup(ctx, c, &f, nameOrLatest(args)) })
-		},
-	}
-	f.vaults(c.Flags())
-	f.locks(c.Flags())
-	return c
-}
-
-func verifyBackup(ctx context.Context, c *cobra.Command, f *backupFlags, name string) error {
-	v, err := f.place()
-	if err != nil {
-		return err
-	}
-	lock, err := f.lock()
-	if err != nil {
-		return err
-	}
-	b, err := backup.Find(ctx, v, name)
-	if err != nil {
-		return err
-	}
-	shown := newProgress(c.ErrOrStderr())
-	done, err := backup.Verify(ctx, v, b, backup.VerifyOptions{Lock: lock, Reader: master.BackupReader, Progress: shown.tell})
-	shown.end()
-	if err != nil {
-		return err
-	}
-	m := done.Manifest
-	fmt.Fprintf(c.OutOrStdout(), "%s is good: revision %d, %d objects of %d kinds, %s\n", m.Name, m.Revision, m.Objects, len(m.Kinds), mebibytes(m.Size()))
-	switch {
-	case !m.HasKeys():
-		fmt.Fprintf(c.OutOrStdout(), "It was made without keys: the authority is not inside.\n")
-	case !done.KeysOpened:
-		fmt.Fprintf(c.OutOrStdout(), "Its keys were not opened, nor its %d encrypted objects decoded: give the passphrase or key file for that.\n", m.Encrypted)
-	}
-	return nil
-}
-
-func backupPruneCommand() *cobra.Command {
-	var f backupFlags
-	var dry bool
-	unfinished := backup.UnfinishedAge
-	c := &cobra.Command{
-		Use:   "prune",
-		Short: "Remove the backups that are no longer wanted, and left-overs of interrupted ones",
-		Args:  noArguments,
-		RunE: func(c *cobra.Command, _ []string) error {
-			return interruptible(c, func(ctx context.Context) error {
-				retention, err := backup.ParseRetention(f.retention)
-				if err != nil {
-					return usageError{fmt.Errorf("--backup-retention: %w", err)}
-				}
-				v, err := f.place()
-				if err != nil {
-					return err
-				}
-				if unfinished <= 0 {
-					unfinished = time.Nanosecond
-				}
-				shown := newProgress(c.ErrOrStderr())
-				removed, err := backup.Prune(ctx, v, backup.PruneOptions{Retention: retention, DryRun: dry, Unfinished: unfinished, Progress: shown.tell})
-				shown.end()
-				tellRemoved(c, v, removed, dry)
-				return err
-			})
-		},
-	}
-	f.vaults(c.Flags())
-	f.keep(c.Flags())
-	c.Flags().BoolVar(&dry, "dry-run", false, "Only say what would be removed.")
-	c.Flags().DurationVar(&unfinished, "unfinished-after", unfinished, "How long nothing must have changed in an unfinished backup for it to be removed.")
-	return c
-}
-
-func tellRemoved(c *cobra.Command, v backup.Vault, removed []backup.Backup, dry bool) {
-	verb := "removed"
-	if dry {
-		verb = "would be removed"
-	}
-	for _, b := range removed {
-		fmt.Fprintf(c.OutOrStdout(), "%s %s from %s (%s)\n", b.Name, verb, v, b.State)
-	}
 }
 
 func backupKeygenCommand() *cobra.Command {

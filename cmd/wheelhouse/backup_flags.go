@@ -100,14 +100,30 @@ func (f *backupFlags) place() (backup.Vault, error) {
 	return all[0], nil
 }
 
-// lock of the flags or the environment; nil if there is none.
+// lock of the flags or the environment; nil if there is none. A flag goes before a variable that stands for the same, and a
+// passphrase beside a key is an error, wherever the two come from: one of them is not what the operator means.
 func (f *backupFlags) lock() (*backup.Lock, error) {
-	passphraseFile, keyFile := f.passphraseFile, f.keyFile
-	if passphraseFile == "" && keyFile == "" {
-		if p := os.Getenv(backupPassphraseVariable); p != "" {
-			return backup.NewPassphrase(p)
-		}
-		passphraseFile, keyFile = os.Getenv(backupPassphraseFileVariable), os.Getenv(backupKeyFileVariable)
+	passphraseFile, keyFile, passphrase := f.passphraseFile, f.keyFile, ""
+	var givenPassphrase, givenKey string
+	switch {
+	case passphraseFile != "":
+		givenPassphrase = "--backup-passphrase-file"
+	case os.Getenv(backupPassphraseFileVariable) != "":
+		passphraseFile, givenPassphrase = os.Getenv(backupPassphraseFileVariable), "$"+backupPassphraseFileVariable
+	case os.Getenv(backupPassphraseVariable) != "":
+		passphrase, givenPassphrase = os.Getenv(backupPassphraseVariable), "$"+backupPassphraseVariable
+	}
+	switch {
+	case keyFile != "":
+		givenKey = "--backup-key-file"
+	case os.Getenv(backupKeyFileVariable) != "":
+		keyFile, givenKey = os.Getenv(backupKeyFileVariable), "$"+backupKeyFileVariable
+	}
+	if givenPassphrase != "" && givenKey != "" {
+		return nil, usageError{fmt.Errorf("both a passphrase (%s) and a key (%s) are given: leave one out", givenPassphrase, givenKey)}
+	}
+	if passphrase != "" {
+		return backup.NewPassphrase(passphrase)
 	}
 	return backup.LockFrom(passphraseFile, keyFile)
 }

@@ -74,8 +74,17 @@ type usageError struct{ error }
 
 func (u usageError) Unwrap() error { return u.error }
 
-// exitCode is 2 for a command line that cannot be meant, 1 for everything else that fails.
+// partialError is the end of a command that has done what it could, and left something out.
+type partialError struct{ error }
+
+func (p partialError) Unwrap() error { return p.error }
+
+// exitCode is 2 for a command line that cannot be meant, 3 for what was done in part, 1 for everything else that fails.
 func exitCode(err error) int {
+	var p partialError
+	if errors.As(err, &p) {
+		return 3
+	}
 	var u usageError
 	if errors.As(err, &u) {
 		return 2

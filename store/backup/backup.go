@@ -5,7 +5,7 @@
 //
 //	NAME/snapshot.db    the store, as etcdctl saves it
 //	NAME/keys.sealed    authority and keys, sealed in the format of age
-//	NAME/manifest.json  what the backup holds, written last: without it there is no backup
+//	NAME/manifest.json  what the backup holds, written last and signed by a master: without it there is no backup
 //	NAME/damaged.json   why a later verification failed, if one did
 //
 // The package knows keys and bytes; what an object is, it is told by a Reader.
@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -31,13 +32,18 @@ const (
 	DamagedFile  = "damaged.json"
 )
 
-// format is the version of the manifest that is written; later ones are refused.
-const format = 1
-
-// manifestMax bounds the size of a manifest, and keysMax that of the sealed keys, in bytes.
+// format is the version of the manifest that is written; later ones are refused, and that before had no signature.
 const (
-	manifestMax = 16 << 20
+	format         = 2
+	unsignedFormat = 1
+)
+
+// Bounds of what anybody who may write to a vault can put there: the size of a manifest and of the sealed keys, in bytes, and the
+// number of files among the keys.
+const (
+	manifestMax = 1 << 20
 	keysMax     = 64 << 20
+	keyFilesMax = 1000
 )
 
 // Errors that callers tell apart.
@@ -47,8 +53,11 @@ var (
 	// ErrDamaged: what is in the vault is not what was written.
 	ErrDamaged = errors.New("the backup is damaged")
 	// ErrWrongKey: the passphrase or key does not open the sealed keys.
-	ErrWrongKey = errors.New("the passphrase or key file does not open the backup's keys")
+	ErrWrongKey = errors.New("the backup's keys cannot be opened")
 )
+
+// errLater: a manifest is that of a later version.
+var errLater = errors.New("format")
 
 // File is one file of a backup.
 type File struct {
@@ -81,6 +90,14 @@ type Manifest struct {
 	Files  map[string]File `json:"files"`
 	// Verified is when the backup was read back and found complete, for the first time.
 	Verified time.Time `json:"verified"`
+	// SealedFor are the recipients (age1…) of the sealed keys, or "passphrase".
+	SealedFor []string `json:"sealedFor,omitempty"`
+	// Signer is who signed the manifest: ed25519:… with the public key of the cluster's masters. Vouchers are what the holders of the
+	// keys that open the backup's say of it.
+	Signer   string   `json:"signer,omitempty"`
+	Vouchers []string `json:"vouchers,omitempty"`
+	// Signature over the manifest without this field and the next.
+	Signature string `json:"signature,omitempty"`
 	// Checksum over the manifest without this field.
 	Checksum string `json:"checksum"`
 }
@@ -96,28 +113,77 @@ func (m *Manifest) Size() (n int64) {
 // HasKeys tells whether the authority and keys are inside.
 func (m *Manifest) HasKeys() bool { _, ok := m.Files[KeysFile]; return ok }
 
+// plain is the manifest as it is.
+func (m *Manifest) plain() ([]byte, error) { return json.MarshalIndent(m, "", "  ") }
+
 // encode writes the manifest with its checksum.
 func (m *Manifest) encode() ([]byte, error) {
 	c := *m
 	c.Checksum = ""
-	data, err := json.MarshalIndent(&c, "", "  ")
+	data, err := c.plain()
 	if err != nil {
 		return nil, err
 	}
 	sum := sha256.Sum256(data)
 	c.Checksum = hex.EncodeToString(sum[:])
-	data, err = json.MarshalIndent(&c, "", "  ")
+	data, err = c.plain()
 	return append(data, '\n'), err
 }
 
-// decodeManifest reads a manifest; one with a single changed byte is refused.
-func decodeManifest(name string, data []byte) (*Manifest, error) {
+// parseManifest reads a manifest and checks its form.
+func parseManifest(data []byte) (*Manifest, error) {
 	var m Manifest
 	if err := json.Unmarshal(data, &m); err != nil {
 		return nil, fmt.Errorf("%w: its manifest cannot be read: %v", ErrDamaged, err)
 	}
 	if m.Format > format {
-		return nil, fmt.Errorf("backup %s has format %d, this version reads formats up to %d: use a newer wheelhouse", name, m.Format, format)
+		return &m, nil // it may have any other form
+	}
+	if err := m.checkForm(); err != nil {
+		return nil, fmt.Errorf("%w: its manifest %v", ErrDamaged, err)
+	}
+	return &m, nil
+}
+
+// textMax bounds the names in a manifest.
+const textMax = 400
+
+// printable names do nothing to a terminal on which they are shown.
+var printable = regexp.MustCompile(`^[\x20-\x7e]*$`)
+
+var hashPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// checkForm: a manifest names the files of a backup and no others, wherever they lie.
+func (m *Manifest) checkForm() error {
+	for _, text := range append([]string{m.Name, m.Cluster, m.Version, m.Prefix, m.Digest, m.Signer, m.Signature}, m.SealedFor...) {
+		if len(text) > textMax && !strings.HasPrefix(text, "age1") || !printable.MatchString(text) {
+			return errors.New("holds a name that is none")
+		}
+	}
+	for name, f := range m.Files {
+		if name != SnapshotFile && name != KeysFile {
+			return fmt.Errorf("names a file %.40q, which no backup has", name)
+		}
+		if f.Size < 0 || !hashPattern.MatchString(f.SHA256) || name == KeysFile && f.Size > keysMax {
+			return fmt.Errorf("gives no size and hash of %s", name)
+		}
+	}
+	for kind := range m.Kinds {
+		if !printable.MatchString(kind) {
+			return errors.New("holds a name that is none")
+		}
+	}
+	return nil
+}
+
+// decodeManifest reads a manifest; one with a single changed byte is refused.
+func decodeManifest(name string, data []byte) (*Manifest, error) {
+	m, err := parseManifest(data)
+	if err != nil {
+		return nil, err
+	}
+	if m.Format > format {
+		return nil, fmt.Errorf("it has %w %d, this version reads formats up to %d: use a newer wheelhouse", errLater, m.Format, format)
 	}
 	again, err := m.encode()
 	if err != nil || !bytes.Equal(again, data) {
@@ -129,7 +195,13 @@ func decodeManifest(name string, data []byte) (*Manifest, error) {
 	if _, ok := m.Files[SnapshotFile]; !ok || m.Format < 1 {
 		return nil, fmt.Errorf("%w: its manifest names no snapshot", ErrDamaged)
 	}
-	return &m, nil
+	if err := m.checkSignature(); err != nil {
+		return nil, fmt.Errorf("%w: no master has signed its manifest: %v", ErrDamaged, err)
+	}
+	if at, ok := timeOf(name); ok && m.Format > unsignedFormat && !at.Equal(m.Time) {
+		return nil, fmt.Errorf("%w: its manifest is of another time than its name", ErrDamaged)
+	}
+	return m, nil
 }
 
 // nameTime begins every name, so that names sort by time.

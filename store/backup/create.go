@@ -22,6 +22,8 @@ type Origin struct {
 	Version string `json:"version"`
 	// Prefix of the cluster's keys.
 	Prefix string `json:"prefix"`
+	// Signer of the cluster's backups.
+	Signer string `json:"signer"`
 }
 
 // ReaderFunc makes a Reader of a cluster's keys below a prefix, which knows the encryption keys among keys, nil for none.
@@ -40,8 +42,8 @@ type Counted struct {
 	Known bool `json:"known"`
 	// Objects is the number of all keys that are the cluster's.
 	Objects int64 `json:"objects"`
-	// Hashes are the SHA-256 of the values of the keys asked for.
-	Hashes map[string][]byte `json:"hashes,omitempty"`
+	// Hashes are the SHA-256 of the values of the keys asked for, in hexadecimal.
+	Hashes map[string]string `json:"hashes,omitempty"`
 }
 
 // Source is a cluster that can be backed up.
@@ -53,6 +55,8 @@ type Source interface {
 	Keys(ctx context.Context) (map[string][]byte, error)
 	// Count tells what the cluster holds.
 	Count(ctx context.Context, c Census) (Counted, error)
+	// Sign signs a manifest as Signer.Sign does.
+	Sign(ctx context.Context, manifest []byte) (signature string, err error)
 }
 
 // CreateOptions of Create.
@@ -99,7 +103,10 @@ func Create(ctx context.Context, from Source, v Vault, o CreateOptions) (*Manife
 	}
 	begun := o.Now()
 	m := &Manifest{Format: format, Name: newName(begun), Time: begun.UTC().Truncate(time.Second),
-		Cluster: origin.Cluster, Version: origin.Version, Prefix: origin.Prefix, Files: map[string]File{}}
+		Cluster: origin.Cluster, Version: origin.Version, Prefix: origin.Prefix, Signer: origin.Signer, Files: map[string]File{}}
+	if err := CheckSigner(m.Signer); err != nil {
+		return nil, fmt.Errorf("the master cannot sign backups, and is perhaps an older one: %w", err)
+	}
 	snapshot, err := take(ctx, from, o)
 	if err != nil {
 		return nil, err
@@ -129,7 +136,7 @@ func (m *Manifest) create(ctx context.Context, from Source, v Vault, o CreateOpt
 		return err
 	}
 	m.hold(content)
-	return m.finish(ctx, v, o.Now())
+	return m.finish(ctx, from, v, o)
 }
 
 // discardWait bounds the tidying after a failure.
@@ -222,7 +229,7 @@ func (m *Manifest) writeKeys(ctx context.Context, v Vault, lock *Lock, keys map[
 		return fmt.Errorf("the keys cannot be sealed: %w", err)
 	}
 	if lock.Opens() { // what cannot be opened again is worth nothing
-		again, err := lock.open(sealed)
+		again, err := lock.open(m, sealed)
 		if err != nil {
 			return fmt.Errorf("the sealed keys cannot be opened again: %w", err)
 		}
@@ -254,7 +261,7 @@ func (m *Manifest) readBack(ctx context.Context, v Vault, o CreateOptions, keys 
 
 // content checks the snapshot's hash and decodes it.
 func (m *Manifest) content(ctx context.Context, v Vault, r Reader, temporary string, progress Progress) (*Content, error) {
-	file, release, err := m.fetch(ctx, v, temporary, progress)
+	file, release, err := m.fetch(ctx, v, temporary, false, progress)
 	if err != nil {
 		return nil, err
 	}
@@ -265,9 +272,10 @@ func (m *Manifest) content(ctx context.Context, v Vault, r Reader, temporary str
 // temporaryPrefix begins the names of files that a crash may leave behind; in its data folder a master removes them at the start.
 const temporaryPrefix = ".new-"
 
-// fetch gives a path of the snapshot on this machine, whose hash has been checked.
-func (m *Manifest) fetch(ctx context.Context, v Vault, temporary string, progress Progress) (file string, release func(), err error) {
-	r, size, err := v.Open(ctx, m.Name, SnapshotFile)
+// fetch gives a path of the snapshot on this machine, whose hash has been checked: where it lies, or a copy that nobody who may write to
+// the vault can change any more.
+func (m *Manifest) fetch(ctx context.Context, v Vault, temporary string, own bool, progress Progress) (file string, release func(), err error) {
+	r, size, err := m.open(ctx, v, SnapshotFile)
 	if err != nil {
 		return "", nil, err
 	}
@@ -275,7 +283,7 @@ func (m *Manifest) fetch(ctx context.Context, v Vault, temporary string, progres
 	sum := newChecksummed(&bounded{ctx, r}, func(done int64) { progress.tell("verify", done, size) })
 	release = func() {}
 	to := io.Discard
-	if file = v.Path(m.Name, SnapshotFile); file == "" {
+	if file = v.Path(m.Name, SnapshotFile); file == "" || own {
 		f, err := os.CreateTemp(temporary, temporaryPrefix+"wheelhouse-snapshot-*")
 		if err != nil {
 			return "", nil, fmt.Errorf("the snapshot needs a place on this machine while it is read: %w", err)
@@ -295,6 +303,22 @@ func (m *Manifest) fetch(ctx context.Context, v Vault, temporary string, progres
 		return "", nil, err
 	}
 	return file, release, nil
+}
+
+// open opens a file of the backup, of which no more than its size is read and one byte.
+func (m *Manifest) open(ctx context.Context, v Vault, name string) (io.ReadCloser, int64, error) {
+	r, size, err := v.Open(ctx, m.Name, name)
+	if err != nil {
+		return nil, 0, err
+	}
+	if want := m.Files[name].Size; size != want {
+		r.Close()
+		return nil, 0, m.compareFile(name, File{Size: size})
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(r, size+1), r}, size, nil
 }
 
 func (m *Manifest) compareFile(name string, got File) error {
@@ -346,7 +370,7 @@ func compare(ctx context.Context, from Source, c *Content) error {
 		return fmt.Errorf("%d values of the snapshot cannot be read, the first at %s: %w", unreadable, c.Faults[0].Key, c.Faults[0].Err)
 	}
 	for _, f := range c.Faults {
-		if !bytes.Equal(counted.Hashes[f.Key], f.Hash[:]) {
+		if counted.Hashes[f.Key] != hex.EncodeToString(f.Hash[:]) {
 			return fmt.Errorf("the value at %s cannot be read and is another than in the cluster: %w", f.Key, f.Err)
 		}
 	}
@@ -364,10 +388,20 @@ func (m *Manifest) hold(c *Content) {
 	}
 }
 
-// finish writes the manifest and reads it back.
-func (m *Manifest) finish(ctx context.Context, v Vault, now time.Time) error {
-	m.Verified = now.UTC().Truncate(time.Second)
-	data, err := m.encode()
+// finish has the manifest signed, writes it and reads it back.
+func (m *Manifest) finish(ctx context.Context, from Source, v Vault, o CreateOptions) error {
+	m.Verified = o.Now().UTC().Truncate(time.Second)
+	if o.Lock != nil {
+		m.SealedFor, m.Vouchers = o.Lock.Recipients(), o.Lock.vouch(m.Signer)
+	}
+	data, err := m.plain()
+	if err != nil {
+		return err
+	}
+	if m.Signature, err = from.Sign(ctx, data); err != nil {
+		return fmt.Errorf("the master does not sign the backup: %w", err)
+	}
+	data, err = m.encode()
 	if err != nil {
 		return err
 	}
@@ -405,7 +439,7 @@ func Copy(ctx context.Context, m *Manifest, from, to Vault, progress Progress) (
 }
 
 func copyFile(ctx context.Context, m *Manifest, file string, from, to Vault, progress Progress) error {
-	r, size, err := from.Open(ctx, m.Name, file)
+	r, size, err := m.open(ctx, from, file)
 	if err != nil {
 		return err
 	}
@@ -418,7 +452,7 @@ func copyFile(ctx context.Context, m *Manifest, file string, from, to Vault, pro
 
 // hash reads a file and compares its hash.
 func (m *Manifest) hash(ctx context.Context, v Vault, file string, progress Progress) error {
-	r, size, err := v.Open(ctx, m.Name, file)
+	r, size, err := m.open(ctx, v, file)
 	if err != nil {
 		return err
 	}

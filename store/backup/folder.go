@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // partial begins the names of files that are being written.
@@ -49,15 +51,18 @@ func (f *folder) List(ctx context.Context) ([]Entry, error) {
 	}
 	names, err := os.ReadDir(f.dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, fmt.Errorf("the backup folder %s: %w", f.dir, ErrNoFolder)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the backup folder cannot be read: %w", err)
 	}
 	var all []Entry
 	for _, n := range names {
-		if !n.IsDir() {
+		if !n.IsDir() || !namePattern.MatchString(n.Name()) {
 			continue
+		}
+		if len(all) == entriesMax {
+			return nil, tooMany(f)
 		}
 		e := Entry{Name: n.Name(), Files: map[string]int64{}}
 		if info, err := n.Info(); err == nil {
@@ -85,14 +90,21 @@ func (f *folder) List(ctx context.Context) ([]Entry, error) {
 }
 
 func (f *folder) Open(_ context.Context, name, file string) (io.ReadCloser, int64, error) {
-	r, err := os.Open(f.Path(name, file))
+	// No link is followed, and no pipe waited for, that somebody has put there.
+	r, err := os.OpenFile(f.Path(name, file), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, 0, fmt.Errorf("%s of backup %s: %w %s", file, name, ErrNotFound, f.dir)
+	}
+	if errors.Is(err, unix.ELOOP) {
+		return nil, 0, fmt.Errorf("%w: %s is no file", ErrDamaged, f.Path(name, file))
 	}
 	if err != nil {
 		return nil, 0, err
 	}
 	info, err := r.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%w: %s is no file", ErrDamaged, f.Path(name, file))
+	}
 	if err != nil {
 		r.Close()
 		return nil, 0, err

@@ -74,10 +74,12 @@ func (r Retention) None() bool { return r.Last == 0 && r.Within == 0 }
 const UnfinishedAge = 24 * time.Hour
 
 // expired chooses what to remove; all is sorted, oldest first. Each cluster's backups are judged by themselves. A damaged
-// backup goes when it would go if it were good, but never before there is a newer good one.
-func (r Retention) expired(all []Backup, now time.Time, unfinished time.Duration) []Backup {
+// backup goes when it would go if it were good, but never before there is a newer good one. No backup makes room for what somebody
+// else has put there: if the signers are known, theirs alone count, and others go as damaged ones do; if not, each
+// signer's are judged by themselves, and those that nobody has signed stay.
+func (r Retention) expired(all []Backup, signers []string, now time.Time, unfinished time.Duration) []Backup {
 	var out []Backup
-	newer := map[string]int{} // good ones that are newer, by cluster
+	newer := map[string]int{} // good ones that are newer, by cluster and signer
 	total := 0
 	for i := len(all) - 1; i >= 0; i-- {
 		b := all[i]
@@ -89,17 +91,33 @@ func (r Retention) expired(all []Backup, now time.Time, unfinished time.Duration
 		}
 		good := total
 		if b.Manifest != nil {
-			good = newer[b.Manifest.Cluster]
+			good = newer[b.group(signers)]
+		}
+		if b.later || b.Manifest != nil && b.Manifest.Signer == "" && len(signers) == 0 {
+			continue
 		}
 		if !r.None() && good > 0 && good >= r.Last && (r.Within == 0 || now.Sub(b.Time) >= r.Within) {
 			out = append(out, b)
 		}
-		if b.State == Good {
-			newer[b.Manifest.Cluster]++
+		if b.counts(signers) {
+			newer[b.group(signers)]++
 			total++
 		}
 	}
 	return out
+}
+
+// counts tells whether a backup stands for its cluster, so that older ones may go.
+func (b *Backup) counts(signers []string) bool {
+	return b.State == Good && (len(signers) == 0 || slices.Contains(signers, b.Manifest.Signer))
+}
+
+// group of those that are judged together.
+func (b *Backup) group(signers []string) string {
+	if len(signers) > 0 {
+		return b.Manifest.Cluster
+	}
+	return b.Manifest.Cluster + "\n" + b.Manifest.Signer
 }
 
 // PruneOptions of Prune.
@@ -107,6 +125,8 @@ type PruneOptions struct {
 	Retention Retention
 	// Cluster whose backups are judged; empty means all clusters, each by itself.
 	Cluster string
+	// Signers whose backups count; none means that nobody's are known to be the cluster's.
+	Signers []string
 	// Unfinished is the age from which on left-overs are removed; 0 means UnfinishedAge, negative leaves them alone.
 	Unfinished time.Duration
 	// DryRun only tells what would be removed.
@@ -133,7 +153,7 @@ func Prune(ctx context.Context, v Vault, o PruneOptions) ([]Backup, error) {
 		if err != nil {
 			return nil, err
 		}
-		out := o.Retention.expired(o.ofCluster(all), o.Now(), o.unfinished())
+		out := o.Retention.expired(o.ofCluster(all), o.Signers, o.Now(), o.unfinished())
 		// A backup of a clock that was ahead sorts behind the one that was just made.
 		out = slices.DeleteFunc(out, func(b Backup) bool { return b.Name == o.Trusted })
 		if o.DryRun {
@@ -180,15 +200,15 @@ func (o *PruneOptions) check(ctx context.Context, v Vault, all, out []Backup, so
 	affected := map[string]bool{}
 	for _, b := range out {
 		if b.Manifest != nil {
-			affected[b.Manifest.Cluster] = true
+			affected[b.group(o.Signers)] = true
 		}
 	}
 	for i := len(all) - 1; i >= 0; i-- {
 		b := &all[i]
-		if b.State != Good || !affected[b.Manifest.Cluster] {
+		if !b.counts(o.Signers) || !affected[b.group(o.Signers)] {
 			continue
 		}
-		delete(affected, b.Manifest.Cluster)
+		delete(affected, b.group(o.Signers))
 		if sound[b.Name] {
 			continue
 		}

@@ -25,7 +25,8 @@ func TestParseRetention(t *testing.T) {
 }
 
 // TestExpired: each line is a vault, oldest first, one backup a day up to today: G good, D damaged, U unfinished, O good of
-// another cluster. What is removed is in lower case.
+// another cluster, F good and signed by somebody else, N good and signed by nobody. What is removed is in lower case. With a ! the
+// cluster's signer is known.
 func TestExpired(t *testing.T) {
 	for _, test := range []struct{ rules, want string }{
 		{"", "GGG"},
@@ -41,9 +42,21 @@ func TestExpired(t *testing.T) {
 		{"3d,1", "gGGG"},
 		{"1", "gOG"}, // clusters are judged by themselves
 		{"1", "oOG"},
-		{"", "uUG"}, // left-overs of interrupted writes go after a day
+		{"", "uUG"},               // left-overs of interrupted writes go after a day
+		{"1", "GFFF"[:1] + "ffF"}, // what others sign makes no room
+		{"1", "GNNN"},
+		{"1!", "GFFF"},
+		{"1!", "GNN"},
+		{"1!", "gfnG"}, // but goes when it is old
+		{"2!", "fGGF"},
+		{"1!", "gdGD"},
 	} {
-		r, err := ParseRetention(test.rules)
+		rules, known := strings.CutSuffix(test.rules, "!")
+		var signers []string
+		if known {
+			signers = []string{"ours"}
+		}
+		r, err := ParseRetention(rules)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -51,7 +64,7 @@ func TestExpired(t *testing.T) {
 		var all []Backup
 		for i, c := range test.want {
 			at := now.Add(-time.Duration(len(test.want)-1-i)*24*time.Hour - time.Hour)
-			b := Backup{Name: fmt.Sprint(i), Time: at, changed: at, State: Good, Manifest: &Manifest{Cluster: "one"}}
+			b := Backup{Name: fmt.Sprint(i), Time: at, changed: at, State: Good, Manifest: &Manifest{Cluster: "one", Signer: "ours"}}
 			switch c {
 			case 'D', 'd':
 				b.State = Damaged
@@ -59,6 +72,10 @@ func TestExpired(t *testing.T) {
 				b.State, b.Manifest = Unfinished, nil
 			case 'O', 'o':
 				b.Manifest.Cluster = "two"
+			case 'F', 'f':
+				b.Manifest.Signer = "another"
+			case 'N', 'n':
+				b.Manifest.Signer = ""
 			}
 			all = append(all, b)
 		}
@@ -70,7 +87,7 @@ func TestExpired(t *testing.T) {
 		if test.want == "gGUUU" {
 			unfinished = 1000 * time.Hour
 		}
-		for _, b := range r.expired(all, now, unfinished) {
+		for _, b := range r.expired(all, signers, now, unfinished) {
 			var i int
 			fmt.Sscan(b.Name, &i)
 			got[i] |= 0x20

@@ -171,7 +171,7 @@ func (b *bucket) List(ctx context.Context) ([]Entry, error) {
 	at := map[string]int{}
 	entry := func(key string, changed time.Time) (e *Entry, file string) {
 		name, file, ok := strings.Cut(strings.TrimPrefix(key, b.prefix), "/")
-		if !ok {
+		if !ok || !namePattern.MatchString(name) || strings.Contains(file, "/") {
 			return nil, ""
 		}
 		n, ok := at[name]
@@ -189,15 +189,20 @@ func (b *bucket) List(ctx context.Context) ([]Entry, error) {
 		if o.Err != nil {
 			return nil, b.explain(o.Err)
 		}
-		if e, file := entry(o.Key, o.LastModified); e != nil {
+		if e, file := entry(o.Key, o.LastModified); e != nil && ofBackup[file] {
 			e.Files[file] = o.Size
+		}
+		if len(all) > entriesMax {
+			return nil, tooMany(b)
 		}
 	}
 	for u := range b.client.ListIncompleteUploads(ctx, b.name, b.prefix, true) {
 		if u.Err != nil {
 			break // some servers and policies do not tell; such uploads are then left to the bucket's own rules
 		}
-		entry(u.Key, u.Initiated)
+		if entry(u.Key, u.Initiated); len(all) > entriesMax {
+			return nil, tooMany(b)
+		}
 	}
 	return all, nil
 }

@@ -13,7 +13,7 @@ func TestForeignNames(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if files, err := lock.open(sealed); !errors.Is(err, ErrDamaged) {
+		if files, err := lock.open(&Manifest{}, sealed); !errors.Is(err, ErrDamaged) {
 			t.Errorf("%q: %v, %v", name, files, err)
 		}
 	}

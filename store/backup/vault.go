@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -16,7 +17,8 @@ type Vault interface {
 	String() string
 	// Check tells whether the vault can be reached and read.
 	Check(ctx context.Context) error
-	// List gives what there is, by name, complete or not, in the order of names. An empty vault is no error.
+	// List gives what there is under names of backups, complete or not, in the order of names. An empty vault is no error; a folder
+	// that is not there is ErrNoFolder.
 	List(ctx context.Context) ([]Entry, error)
 	// Open reads a file; a missing one is ErrNotFound.
 	Open(ctx context.Context, name, file string) (io.ReadCloser, int64, error)
@@ -29,6 +31,19 @@ type Vault interface {
 	// Path of a file on this machine, empty if the vault is elsewhere.
 	Path(name, file string) string
 }
+
+// ErrNoFolder: the folder that is to hold backups does not exist.
+var ErrNoFolder = errors.New("it does not exist")
+
+// entriesMax bounds the backups of a vault: more have been put there by somebody who wants to do harm.
+const entriesMax = 10_000
+
+func tooMany(v Vault) error {
+	return fmt.Errorf("%s holds more than %d backups: remove what is none of yours, or name another place", v, entriesMax)
+}
+
+// ofBackup are the files that a backup can have.
+var ofBackup = map[string]bool{ManifestFile: true, SnapshotFile: true, KeysFile: true, DamagedFile: true}
 
 // Entry is what a vault holds under one name.
 type Entry struct {
@@ -60,6 +75,10 @@ type Backup struct {
 	// Manifest is nil if there is none that can be read.
 	Manifest *Manifest `json:"manifest,omitempty"`
 	changed  time.Time
+	// snapshotSize tells that the snapshot is there with its size.
+	snapshotSize bool
+	// later tells that it was made by a later version.
+	later bool
 }
 
 // List gives the backups of a vault, oldest first.
@@ -95,6 +114,9 @@ func (b *Backup) judge(ctx context.Context, v Vault, e Entry) error {
 	case errors.Is(err, ErrNotFound): // removed in between
 		b.State, b.Reason = Unfinished, "it was not completed"
 		return nil
+	case errors.Is(err, errLater): // anybody may have put it there: the others can be used all the same
+		b.State, b.Reason, b.later = Damaged, err.Error(), true
+		return nil
 	case errors.Is(err, ErrDamaged):
 		b.State, b.Reason = Damaged, strings.TrimPrefix(err.Error(), ErrDamaged.Error()+": ")
 		return nil
@@ -102,7 +124,10 @@ func (b *Backup) judge(ctx context.Context, v Vault, e Entry) error {
 		return err
 	}
 	b.Manifest, b.Time, b.State = m, m.Time, Good
-	for file, f := range m.Files {
+	size, ok := e.Files[SnapshotFile]
+	b.snapshotSize = ok && size == m.Files[SnapshotFile].Size
+	for _, file := range slices.Sorted(maps.Keys(m.Files)) {
+		f := m.Files[file]
 		switch size, ok := e.Files[file]; {
 		case !ok:
 			b.State, b.Reason = Damaged, file+" is missing"
@@ -116,42 +141,73 @@ func (b *Backup) judge(ctx context.Context, v Vault, e Entry) error {
 	return nil
 }
 
-// Latest is the newest good backup.
-func Latest(all []Backup) (*Backup, error) {
-	for i := len(all) - 1; i >= 0; i-- {
-		if all[i].State == Good {
-			return &all[i], nil
-		}
+// keysOnly tells that nothing but the sealed keys is known to be wrong with a backup: without them it can be restored.
+func (b *Backup) keysOnly() bool { return b.State == Damaged && b.Manifest != nil && b.snapshotSize }
+
+// Restorable tells why a backup cannot be restored; nil if it can, as far as can be seen without reading it.
+func (b *Backup) Restorable(withoutKeys bool) error {
+	if b.State == Good || withoutKeys && b.keysOnly() {
+		return nil
 	}
-	return nil, fmt.Errorf("no good backup: %w", ErrNotFound)
+	return fmt.Errorf("backup %s is %s: %s", b.Name, b.State, b.Reason)
 }
+
+// Passed is a backup that was not chosen, and why.
+type Passed struct {
+	Backup *Backup
+	Why    error
+}
+
+// Latest chooses the newest backup that is usable, and tells which newer ones are not.
+func Latest(all []Backup, usable func(*Backup) error) (b *Backup, passed []Passed, err error) {
+	for i := len(all) - 1; i >= 0; i-- {
+		why := usable(&all[i])
+		if why == nil {
+			return &all[i], passed, nil
+		}
+		if errors.Is(why, ErrWrongKey) { // which says nothing of the backup
+			return nil, passed, why
+		}
+		passed = append(passed, Passed{&all[i], why})
+	}
+	return nil, passed, fmt.Errorf("no good backup: %w", ErrNotFound)
+}
+
+// good is what is usable for those who take what the vault says.
+func (b *Backup) good() error { return b.Restorable(false) }
 
 // Find gives a backup by its name, by the beginning of its name if there is but one of them, or the latest good one for "latest".
 func Find(ctx context.Context, v Vault, name string) (*Backup, error) {
+	b, _, err := FindUsable(ctx, v, name, (*Backup).good)
+	return b, err
+}
+
+// FindUsable is Find where latest is the latest usable one; passed are those that are newer and are not.
+func FindUsable(ctx context.Context, v Vault, name string, usable func(*Backup) error) (b *Backup, passed []Passed, err error) {
 	all, err := List(ctx, v)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if name == "latest" {
+		b, passed, err := Latest(all, usable)
+		if err != nil {
+			return nil, passed, fmt.Errorf("%s: %w", v, err)
+		}
 		clusters := map[string]bool{}
-		for _, b := range all {
-			if b.State == Good {
-				clusters[b.Manifest.Cluster] = true
+		for i := range all {
+			if m := all[i].Manifest; m != nil && all[i].State == Good && (m.Cluster == b.Manifest.Cluster || usable(&all[i]) == nil) {
+				clusters[m.Cluster] = true
 			}
 		}
 		if len(clusters) > 1 {
-			return nil, fmt.Errorf("%s holds backups of %d clusters: choose one by its name", v, len(clusters))
+			return nil, passed, fmt.Errorf("%s holds backups of %d clusters: choose one by its name", v, len(clusters))
 		}
-		b, err := Latest(all)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", v, err)
-		}
-		return b, nil
+		return b, passed, nil
 	}
 	var found []*Backup
 	for i := range all {
 		if all[i].Name == name {
-			return &all[i], nil
+			return &all[i], nil, nil
 		}
 		if strings.HasPrefix(all[i].Name, name) {
 			found = append(found, &all[i])
@@ -159,11 +215,22 @@ func Find(ctx context.Context, v Vault, name string) (*Backup, error) {
 	}
 	switch len(found) {
 	case 1:
-		return found[0], nil
+		return found[0], nil, nil
 	case 0:
-		return nil, fmt.Errorf("backup %q: %w %s: see wheelhouse backup list", name, ErrNotFound, v)
+		return nil, nil, fmt.Errorf("backup %q: %w %s: see wheelhouse backup list", name, ErrNotFound, v)
 	}
-	return nil, fmt.Errorf("backup %q: %d backups in %s begin so: give more of the name", name, len(found), v)
+	return nil, nil, fmt.Errorf("backup %q: %d backups in %s begin so: give more of the name", name, len(found), v)
+}
+
+// NewestGood tells of the newest good backup, for messages about one that is not.
+func NewestGood(ctx context.Context, v Vault) string {
+	all, err := List(ctx, v)
+	if err == nil {
+		if b, _, err := Latest(all, (*Backup).good); err == nil {
+			return fmt.Sprintf("the newest good one is %s, of %s", b.Name, b.Time.Format(time.DateTime))
+		}
+	}
+	return "there is no good one"
 }
 
 func readManifest(ctx context.Context, v Vault, name string) (*Manifest, error) {

@@ -13,7 +13,9 @@ import (
 // VerifyOptions of Verify.
 type VerifyOptions struct {
 	// Lock opens the keys; nil checks only their hash, and then encrypted values are counted but not decoded.
-	Lock   *Lock
+	Lock *Lock
+	// Trust decides whether the objects are looked at: who wrote a backup decides what a decoder meets. Nil trusts everybody.
+	Trust  *Trust
 	Reader ReaderFunc
 	// Temporary is a folder for the snapshot while it is read, if the vault is not on this machine.
 	Temporary string
@@ -27,6 +29,8 @@ type Verified struct {
 	Manifest *Manifest `json:"manifest"`
 	// KeysOpened is false if the keys' hash alone was checked.
 	KeysOpened bool `json:"keysOpened"`
+	// Untrusted is why only hashes were compared.
+	Untrusted error `json:"-"`
 }
 
 // damage is the content of DamagedFile.
@@ -68,6 +72,16 @@ func Verify(ctx context.Context, v Vault, b *Backup, o VerifyOptions) (*Verified
 
 func (m *Manifest) verify(ctx context.Context, v Vault, o VerifyOptions) (*Verified, error) {
 	done := &Verified{Manifest: m}
+	if o.Trust != nil {
+		err := o.Trust.Check(ctx, v, &Backup{Name: m.Name, State: Good, Manifest: m})
+		if errors.Is(err, ErrUntrusted) {
+			done.Untrusted = err
+			return done, m.hashes(ctx, v, o.Progress)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	var keys map[string][]byte
 	if m.HasKeys() {
 		sealed, err := m.sealed(ctx, v)
@@ -75,7 +89,7 @@ func (m *Manifest) verify(ctx context.Context, v Vault, o VerifyOptions) (*Verif
 			return nil, err
 		}
 		if o.Lock != nil && o.Lock.Opens() {
-			if keys, err = o.Lock.open(sealed); err != nil {
+			if keys, err = o.Lock.open(m, sealed); err != nil {
 				return nil, err
 			}
 			done.KeysOpened = true
@@ -134,16 +148,18 @@ func readDamage(ctx context.Context, v Vault, name string) string {
 	if err != nil {
 		return "a verification failed"
 	}
+	if len(d.Reason) > textMax || !printable.MatchString(d.Reason) { // anybody may have written it
+		d.Reason = fmt.Sprintf("%.*q", textMax, d.Reason)
+	}
 	return fmt.Sprintf("verification failed on %s: %s", d.Time.Format(time.DateTime), d.Reason)
 }
 
-// Fetch gives a path on this machine of a backup's snapshot, whose hash has been checked; release removes a copy that was
-// made for it.
+// Fetch gives the path of a copy of a backup's snapshot, whose hash has been checked, in a folder on this machine; release removes it.
 func Fetch(ctx context.Context, v Vault, b *Backup, temporary string, progress Progress) (file string, release func(), err error) {
 	if b.Manifest == nil {
 		return "", nil, fmt.Errorf("backup %s is %s: %s", b.Name, b.State, b.Reason)
 	}
-	return b.Manifest.fetch(ctx, v, temporary, progress)
+	return b.Manifest.fetch(ctx, v, temporary, true, progress)
 }
 
 // OpenKeys opens a backup's keys.
@@ -160,5 +176,5 @@ func OpenKeys(ctx context.Context, v Vault, b *Backup, lock *Lock) (map[string][
 	if err != nil {
 		return nil, err
 	}
-	return lock.open(sealed)
+	return lock.open(b.Manifest, sealed)
 }

@@ -146,6 +146,9 @@ type listed struct {
 
 func (o *operator) list() []listed {
 	o.t.Helper()
+	if _, err := os.Stat(o.backups); os.IsNotExist(err) { // none was made yet
+		return nil
+	}
 	var out struct{ Backups []listed }
 	if err := json.Unmarshal([]byte(o.run("backup", "list", "--backup-dir", o.backups, "-o", "json")), &out); err != nil {
 		o.t.Fatal(err)
@@ -271,7 +274,7 @@ func TestRestore(t *testing.T) {
 	o.refuse("is not empty", "backup", "restore", "--backup-dir", o.backups, "--backup-key-file", o.keys, "--data-dir", o.data)
 	other := filepath.Join(t.TempDir(), "other")
 	o.run("backup", "keygen", other)
-	o.refuse("does not open the backup's keys", "backup", "restore", "--backup-dir", o.backups, "--backup-key-file", other, "--data-dir", o.data, "--replace")
+	o.refuse("and they are sealed for age1", "backup", "restore", "--backup-dir", o.backups, "--backup-key-file", other, "--data-dir", o.data, "--replace")
 	o.refuse("are sealed", "backup", "restore", "--backup-dir", o.backups, "--data-dir", o.data, "--replace")
 	if left := must(filepath.Glob(o.data + ".*"))(t); len(left) != 0 {
 		t.Fatalf("refusals have left %v", left)
@@ -502,6 +505,10 @@ func TestWrong(t *testing.T) {
 	o.refuse("never comes", "server", "--data-dir", o.data, "--backup-schedule", "0 3 30 2 *", "--backup-dir", o.backups, "--backup-key-file", o.keys)
 	o.refuse("bucket's server is missing", "backup", "list", "--backup-s3-prefix", "clusters/one")
 	o.refuse("--backup-retention", "server", "--data-dir", o.data, "--backup-retention", "none")
+	o.refuse("does not exist", "backup", "verify", "--backup-dir", o.backups)
+	if err := os.MkdirAll(o.backups, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	o.refuse("no good backup", "backup", "verify", "--backup-dir", o.backups)
 	o.refuse("not found in the vault", "backup", "restore", "2026", "--backup-dir", o.backups, "--data-dir", o.data)
 	o.refuse("no such file", "backup", "restore", "./nothing.db", "--data-dir", o.data)
@@ -511,7 +518,7 @@ func TestWrong(t *testing.T) {
 	if err := os.WriteFile(file, []byte(strings.Repeat("noise", 1000)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	o.refuse("is no snapshot of etcd", "backup", "restore", file, "--data-dir", o.data, "--without-keys")
+	o.refuse("is no snapshot of etcd", "backup", "restore", file, "--data-dir", o.data, "--new-authority", "--untrusted")
 	if entries, err := os.ReadDir(o.data); err == nil {
 		t.Errorf("refusals have made %v", entries)
 	}

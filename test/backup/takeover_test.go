@@ -36,13 +36,17 @@ func TestTakeOver(t *testing.T) {
 	file := k.dir + "/upstream.db"
 	must(k.etcd.Ctl("snapshot", "save", file))(t)
 	o := newOperator(t)
-	o.refuse("the authority is missing", "backup", "restore", file, "--data-dir", o.data)
-	o.refuse("there is no encryption configuration", "backup", "restore", file, "--data-dir", o.data, "--pki-dir", k.pki)
-	o.refuse("holds no ca.crt", "backup", "restore", file, "--data-dir", o.data, "--pki-dir", k.dir)
+	o.refuse("nothing proves who made", "backup", "restore", file, "--data-dir", o.data, "--pki-dir", k.pki, "--encryption-provider-config", k.encryption)
+	o.refuse("the authority is missing", "backup", "restore", file, "--untrusted", "--data-dir", o.data)
+	// An encryption configuration is no authority: one is not made without being asked for.
+	o.refuse("--new-authority", "backup", "restore", file, "--untrusted", "--data-dir", o.data, "--encryption-provider-config", k.encryption)
+	o.refuse("--new-authority", "backup", "restore", file, "--untrusted", "--data-dir", o.data, "--encryption-provider-config", k.encryption, "--without-keys")
+	o.refuse("there is no encryption configuration", "backup", "restore", file, "--untrusted", "--data-dir", o.data, "--pki-dir", k.pki)
+	o.refuse("holds no ca.crt", "backup", "restore", file, "--untrusted", "--data-dir", o.data, "--pki-dir", k.dir)
 	if left := must(filepath.Glob(o.data + "*"))(t); len(left) != 0 {
 		t.Fatalf("refusals have left %v", left)
 	}
-	o.run("backup", "restore", file, "--data-dir", o.data, "--pki-dir", k.pki, "--encryption-provider-config", k.encryption)
+	o.run("backup", "restore", file, "--untrusted", "--data-dir", o.data, "--pki-dir", k.pki, "--encryption-provider-config", k.encryption)
 	o.start("--advertise-address", "192.0.2.7", "--encryption-provider-config", o.data+"/encryption-provider-config.yaml")
 	taken(t, o, k)
 	leads(t, o.clients())
@@ -170,15 +174,15 @@ func TestCopiedDatabase(t *testing.T) {
 	}
 	o := newOperator(t)
 	with := []string{"--data-dir", o.data, "--pki-dir", k.pki, "--encryption-provider-config", k.encryption}
-	o.refuse("missing hash", append([]string{"backup", "restore", file}, with...)...)
+	o.refuse("missing hash", append([]string{"backup", "restore", file, "--untrusted"}, with...)...)
 	torn := k.dir + "/torn.db"
 	const page = 4096
 	copy(data[2*page:60*page], bytes.Repeat([]byte("torn"), 58*page/4)) // all but the two first, which lead to the others
 	if err := os.WriteFile(torn, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	o.refuse("damaged", append([]string{"backup", "restore", torn, "--skip-hash-check"}, with...)...)
-	o.run(append([]string{"backup", "restore", file, "--skip-hash-check"}, with...)...)
+	o.refuse("damaged", append([]string{"backup", "restore", torn, "--untrusted", "--skip-hash-check"}, with...)...)
+	o.run(append([]string{"backup", "restore", file, "--untrusted", "--skip-hash-check"}, with...)...)
 	o.start("--advertise-address", "192.0.2.7", "--encryption-provider-config", o.data+"/encryption-provider-config.yaml")
 	if s := must(o.clients().CoreV1().Secrets("shop").Get(t.Context(), "sealed", metav1.GetOptions{}))(t); string(s.Data["k"]) != "sealed" {
 		t.Errorf("the secret holds %q", s.Data["k"])
