@@ -120,3 +120,25 @@ func TestOrphansAreAdoptedAfterARestart(t *testing.T) {
 	}
 	stop()
 }
+
+// TestFinishedPodsAreNotAdopted has a pod that matches and has ended: it belongs to nobody, and another is made.
+func TestFinishedPodsAreNotAdopted(t *testing.T) {
+	t.Parallel()
+	ns := namespace(t)
+	pods, labels := client.For[*corev1.Pod](cluster), map[string]string{"app": "web"}
+	of := template(labels, "a")
+	ended := must[*corev1.Pod](t)(pods.Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "ended", Labels: labels}, Spec: of.Spec})).DeepCopy()
+	ended.Status.Phase = corev1.PodFailed
+	must[*corev1.Pod](t)(pods.UpdateStatus(t.Context(), ended))
+	must[*appsv1.ReplicaSet](t)(client.For[*appsv1.ReplicaSet](cluster).Create(t.Context(), &appsv1.ReplicaSet{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "web"},
+		Spec:       appsv1.ReplicaSetSpec{Replicas: new(int32(1)), Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: of},
+	}))
+	until(t, "a pod of its own", func() bool {
+		rs, ok := live[*appsv1.ReplicaSet]().Get(ns, "web")
+		return ok && rs.Status.Replicas == 1
+	})
+	if p := must[*corev1.Pod](t)(pods.Get(t.Context(), ns, "ended")); metav1.GetControllerOf(p) != nil {
+		t.Errorf("a pod that has ended was adopted: %v", p.OwnerReferences)
+	}
+}

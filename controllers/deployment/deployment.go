@@ -21,7 +21,10 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
 
-var gvk = appsv1.SchemeGroupVersion.WithKind("Deployment")
+var (
+	gvk    = appsv1.SchemeGroupVersion.WithKind("Deployment")
+	setGVK = appsv1.SchemeGroupVersion.WithKind("ReplicaSet")
+)
 
 type controller struct {
 	deployments client.Client[*appsv1.Deployment]
@@ -59,7 +62,7 @@ func (c *controller) setChanged(d client.Delta, enqueue func(reconcile.Key)) {
 	c.orphans.Note(d)
 	rs := client.Typed[*appsv1.ReplicaSet](d)
 	if rs.Old != nil {
-		if ref := metav1.GetControllerOfNoCopy(rs.Old); ref != nil && ref.Kind == gvk.Kind {
+		if ref := metav1.GetControllerOfNoCopy(rs.Old); ownership.Names(ref, gvk) {
 			enqueue(reconcile.Key{Namespace: rs.Old.Namespace, Name: ref.Name})
 		}
 	}
@@ -67,7 +70,7 @@ func (c *controller) setChanged(d client.Delta, enqueue func(reconcile.Key)) {
 		return
 	}
 	if ref := metav1.GetControllerOfNoCopy(rs.New); ref != nil {
-		if ref.Kind == gvk.Kind {
+		if ownership.Names(ref, gvk) {
 			enqueue(reconcile.Key{Namespace: rs.New.Namespace, Name: ref.Name})
 		}
 		return
@@ -86,14 +89,14 @@ func (c *controller) podChanged(d client.Delta, enqueue func(reconcile.Key)) {
 		return
 	}
 	ref := metav1.GetControllerOfNoCopy(pod.Old)
-	if ref == nil || ref.Kind != "ReplicaSet" {
+	if !ownership.Names(ref, setGVK) {
 		return
 	}
 	rs, ok := c.liveSet.Get(pod.Old.Namespace, ref.Name)
-	if !ok {
+	if !ok || rs.UID != ref.UID {
 		return
 	}
-	if ref = metav1.GetControllerOfNoCopy(rs); ref == nil || ref.Kind != gvk.Kind {
+	if ref = metav1.GetControllerOfNoCopy(rs); !ownership.Names(ref, gvk) {
 		return
 	}
 	if owner, ok := c.live.Get(rs.Namespace, ref.Name); ok && owner.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {

@@ -79,6 +79,12 @@ func (c Claim[T]) Settle(ctx context.Context, objects client.Client[T], owner ki
 	return owned, nil
 }
 
+// Names tells whether a reference is to an owner of the kind: of that group and version, too. There may be other kinds of the
+// same name.
+func Names(ref *metav1.OwnerReference, gvk schema.GroupVersionKind) bool {
+	return ref != nil && ref.Kind == gvk.Kind && ref.APIVersion == gvk.GroupVersion().String()
+}
+
 func adoption(o, owner kind.Object, gvk schema.GroupVersionKind) []byte {
 	return mustMarshal(map[string]any{"metadata": map[string]any{
 		"uid": o.GetUID(), "ownerReferences": []metav1.OwnerReference{*metav1.NewControllerRef(owner, gvk)},

@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
@@ -95,5 +96,17 @@ func TestMatches(t *testing.T) {
 		if got := Matches(c.selector, set); got != c.want {
 			t.Errorf("%v: %v", c.selector, got)
 		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	kind := schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}
+	for version, want := range map[string]bool{"apps/v1": true, "example.com/v1": false, "v1": false, "apps/v2": false} {
+		if got := Names(&metav1.OwnerReference{APIVersion: version, Kind: "Deployment"}, kind); got != want {
+			t.Errorf("a Deployment of %s: %v", version, got)
+		}
+	}
+	if Names(nil, kind) || Names(&metav1.OwnerReference{APIVersion: "apps/v1", Kind: "ReplicaSet"}, kind) {
+		t.Error("what is none is taken for a Deployment")
 	}
 }

@@ -86,7 +86,7 @@ func leastWanted(pods, related []*corev1.Pod, now time.Time) []*corev1.Pod {
 			-cmp.Compare(onNode[a.Spec.NodeName], onNode[b.Spec.NodeName]),
 			compareReadyTime(a, b, now),
 			compareRestarts(a, b),
-			compareAge(a.CreationTimestamp, b.CreationTimestamp, now),
+			compareAge(a, b, a.CreationTimestamp, b.CreationTimestamp, now),
 			cmp.Compare(a.UID, b.UID),
 		)
 	})
@@ -102,37 +102,44 @@ func order(b bool) int {
 
 func phaseOrder(p *corev1.Pod) int {
 	switch p.Status.Phase {
-	case corev1.PodPending:
-		return 0
+	case corev1.PodRunning:
+		return 2
 	case corev1.PodUnknown:
 		return 1
 	}
-	return 2
+	return 0
 }
 
+// deletionCost is what a pod says that its deletion costs; 0 if it says nothing, or not in the way that numbers are written: a plus
+// sign or leading zeros are none.
 func deletionCost(p *corev1.Pod) int64 {
-	cost, err := strconv.ParseInt(p.Annotations[corev1.PodDeletionCost], 10, 32)
-	if err != nil {
+	text := p.Annotations[corev1.PodDeletionCost]
+	cost, err := strconv.ParseInt(text, 10, 32)
+	if err != nil || text[0] == '+' || text[0] == '0' && text != "0" {
 		return 0
 	}
 	return cost
 }
 
-// compareReadyTime puts pods first that became ready later. Ages are compared by their order of magnitude, so that among
-// pods of about the same age chance decides and not the exact time.
+// compareReadyTime puts pods first that became ready later.
 func compareReadyTime(a, b *corev1.Pod, now time.Time) int {
 	readyA, readyB := readyCondition(a), readyCondition(b)
 	if readyA == nil || readyB == nil {
 		return 0
 	}
-	return compareAge(readyA.LastTransitionTime, readyB.LastTransitionTime, now)
+	return compareAge(a, b, readyA.LastTransitionTime, readyB.LastTransitionTime, now)
 }
 
-func compareAge(a, b metav1.Time, now time.Time) int {
-	if a.IsZero() || b.IsZero() {
-		return cmp.Compare(order(!a.IsZero()), order(!b.IsZero()))
+// compareAge compares by the order of magnitude of ages: among pods of about the same age chance decides, in the form of their
+// uids, and nothing that would come after. Only of pods with equal times it says nothing.
+func compareAge(a, b *corev1.Pod, timeA, timeB metav1.Time, now time.Time) int {
+	switch {
+	case timeA.Equal(&timeB):
+		return 0
+	case timeA.IsZero() || timeB.IsZero():
+		return cmp.Compare(order(!timeA.IsZero()), order(!timeB.IsZero()))
 	}
-	return cmp.Compare(magnitude(now.Sub(a.Time)), magnitude(now.Sub(b.Time)))
+	return cmp.Or(cmp.Compare(magnitude(now.Sub(timeA.Time)), magnitude(now.Sub(timeB.Time))), cmp.Compare(a.UID, b.UID))
 }
 
 func magnitude(d time.Duration) int {

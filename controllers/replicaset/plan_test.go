@@ -26,8 +26,19 @@ func pod(name, words string) *corev1.Pod {
 		case "running", "failed", "succeeded":
 			p.Status.Phase = corev1.PodPhase(strings.ToUpper(key[:1]) + key[1:])
 		case "ready":
-			ago, _ := time.ParseDuration(value)
+			ago, err := time.ParseDuration(value)
 			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(now.Add(-ago))}}
+			if err != nil {
+				p.Status.Conditions[0].LastTransitionTime = metav1.Time{}
+			}
+		case "phase":
+			p.Status.Phase = corev1.PodPhase(value)
+		case "sidecar":
+			var n int32
+			fmt.Sscan(value, &n)
+			always := corev1.ContainerRestartPolicyAlways
+			p.Spec.InitContainers = []corev1.Container{{Name: "once"}, {Name: "sidecar", RestartPolicy: &always}}
+			p.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: "once", RestartCount: 99}, {Name: "sidecar", RestartCount: n}}
 		case "cost":
 			p.Annotations = map[string]string{corev1.PodDeletionCost: value}
 		case "restarts":
@@ -58,8 +69,25 @@ func TestLeastWanted(t *testing.T) {
 		{"ready for a short time first", "n1 running ready=10s", "n1 running ready=3h"},
 		{"often restarted first", "n1 running ready=1h restarts=3", "n1 running ready=1h restarts=1"},
 		{"young first", "n1 running ready=1m age=2m", "n1 running ready=1m age=9h"},
+		{"no phase is as good as pending", "n1 phase=", "n1 running"},
+		{"unknown after pending", "n1", "n1 phase=Unknown"},
+		{"a number with a plus is none", "n1 running ready=1h cost=-1", "n1 running ready=1h cost=+5"},
+		{"a number with leading zeros is none", "n1 running ready=1h cost=012", "n1 running ready=1h cost=1"},
+		{"the cost counts before the time", "n1 running ready=1h cost=-5", "n1 running ready=1s cost=-4"},
+		{"about the same time: chance, not restarts", "first n1 running ready=40s", "n1 running ready=41s restarts=9"},
+		{"the same time: restarts", "n1 running ready=40s restarts=9", "first n1 running ready=40s"},
+		{"restarts of containers before those of sidecars", "n1 running ready=40s restarts=2", "n1 running ready=40s restarts=1 sidecar=7"},
+		{"restarts of sidecars", "n1 running ready=40s restarts=2 sidecar=3", "n1 running ready=40s restarts=2 sidecar=1"},
+		{"never ready for certain", "n1 running ready=never", "n1 running ready=1s"},
+		{"about the same age: chance", "first n1 running ready=1m age=70m", "n1 running ready=1m age=75m"},
+		{"clocks that are ahead", "n1 running ready=-10s", "n1 running ready=1s"},
 	} {
 		a, b := pod("zz", c.first), pod("aa", c.second)
+		if rest, first := strings.CutPrefix(c.first, "first "); first {
+			a, b = pod("aa", rest), pod("zz", c.second)
+		} else if rest, first := strings.CutPrefix(c.second, "first "); first {
+			a, b = pod("zz", c.first), pod("aa", rest)
+		}
 		for _, list := range [][]*corev1.Pod{{a, b}, {b, a}} {
 			if got := leastWanted(list, list, now); got[0] != a {
 				t.Errorf("%s: it is not", c.name)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -87,9 +88,7 @@ func (c *controller) podChanged(d client.Delta, enqueue func(reconcile.Key)) {
 	}
 }
 
-func isSet(ref *metav1.OwnerReference) bool {
-	return ref.Kind == gvk.Kind && ref.APIVersion == gvk.GroupVersion().String()
-}
+func isSet(ref *metav1.OwnerReference) bool { return ownership.Names(ref, gvk) }
 
 // concerns tells whether a pod's change can change anything about its ReplicaSet.
 func concerns(old, new *corev1.Pod) bool {
@@ -113,21 +112,24 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 		// Validation lets none of these in: there is nothing to wait for.
 		return reconcile.Result{}, nil
 	}
-	claim := ownership.Decide(rs, selector, ownership.Candidates(c.livePod, &c.orphans, rs))
+	// Only active pods are adopted or released. Of those that are on their way out, the ReplicaSet's own are counted.
+	var candidates, terminating []*corev1.Pod
+	for _, p := range ownership.Candidates(c.livePod, &c.orphans, rs) {
+		switch {
+		case isActive(p):
+			candidates = append(candidates, p)
+		case isTerminating(p) && metav1.IsControlledBy(p, rs):
+			terminating = append(terminating, p)
+		}
+	}
+	claim := ownership.Decide(rs, selector, candidates)
 	owned, err := claim.Settle(ctx, c.pods, rs, gvk, func(ctx context.Context) (kind.Object, error) {
 		return c.sets.Get(ctx, rs.Namespace, rs.Name)
 	})
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	var active, terminating []*corev1.Pod
-	for _, p := range owned {
-		if isActive(p) {
-			active = append(active, p)
-		} else if isTerminating(p) {
-			terminating = append(terminating, p)
-		}
-	}
+	active := slices.DeleteFunc(owned, func(p *corev1.Pod) bool { return !isActive(p) }) // adopted in a state that was news
 	p := planReplicas(rs, active, func() []*corev1.Pod { return c.related(rs) }, c.now())
 	failed := c.act(ctx, rs, p)
 	status, next := planStatus(rs, active, terminating, failed, p.Create > 0, c.now())
@@ -145,7 +147,9 @@ func (c *controller) related(rs *appsv1.ReplicaSet) []*corev1.Pod {
 	var pods []*corev1.Pod
 	collect := func(of *appsv1.ReplicaSet) {
 		for p := range c.livePod.OwnedBy(of.UID) {
-			pods = append(pods, p)
+			if metav1.IsControlledBy(p, of) {
+				pods = append(pods, p)
+			}
 		}
 	}
 	ref := metav1.GetControllerOfNoCopy(rs)
@@ -154,7 +158,9 @@ func (c *controller) related(rs *appsv1.ReplicaSet) []*corev1.Pod {
 		return pods
 	}
 	for sibling := range c.liveSet.OwnedBy(ref.UID) {
-		collect(sibling)
+		if of := metav1.GetControllerOfNoCopy(sibling); of != nil && of.UID == ref.UID {
+			collect(sibling)
+		}
 	}
 	return pods
 }
