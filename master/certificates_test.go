@@ -227,6 +227,11 @@ func TestRotateAuthority(t *testing.T) {
 	during.beat(during.clients)
 	makeToken(t, during.clients)
 	_, commands := fresh(t, old)
+	for _, ends := range []string{"finish", "cancel"} {
+		if err := commands.Post(t.Context(), "certificates/rotation", Step{Step: ends}, nil); err == nil || !strings.Contains(err.Error(), "no rotation of an authority is under way") {
+			t.Errorf("%s without a rotation: %v", ends, err)
+		}
+	}
 	step := func(s Step) (RotationStatus, error) {
 		var status RotationStatus
 		return status, commands.Post(t.Context(), "certificates/rotation", s, &status)
@@ -254,7 +259,8 @@ func TestRotateAuthority(t *testing.T) {
 		}
 	}
 	_, err := step(Step{Step: "finish"})
-	if err == nil || !strings.Contains(err.Error(), "kubernetes-super-admin") || !strings.Contains(err.Error(), "--force") {
+	if err == nil || !strings.Contains(err.Error(), "kubernetes-super-admin") || !strings.Contains(err.Error(), "came to "+m.identity+" from 127.0.0.1") ||
+		!strings.Contains(err.Error(), "(serial ") || !strings.Contains(err.Error(), "remembers who came for only") || !strings.Contains(err.Error(), "--force") {
 		t.Fatalf("finishing while the old authority is in use: %v", err)
 	}
 	if left := m.authority.Rotation()[0].Stage; left != pki.Switched {
@@ -333,7 +339,13 @@ func TestRotateTokenKey(t *testing.T) {
 	if !good(first) || !good(second) || keys() != 2 {
 		t.Errorf("after the rotation: old %v, new %v, %d keys", good(first), good(second), keys())
 	}
-	if err := commands.Post(t.Context(), "certificates/service-account-key", TokenKeyStep{DropOld: true}, &status); err != nil || status.Keys != 1 {
+	if err := commands.Post(t.Context(), "certificates/service-account-key", TokenKeyStep{DropOld: true}, &status); err == nil || !strings.Contains(err.Error(), "--yes-refuse-old-tokens") {
+		t.Errorf("dropping a key whose tokens are good: %v", err)
+	}
+	if !good(first) || keys() != 2 {
+		t.Error("a refusal changed something")
+	}
+	if err := commands.Post(t.Context(), "certificates/service-account-key", TokenKeyStep{DropOld: true, Confirmed: true}, &status); err != nil || status.Keys != 1 {
 		t.Fatal(status, err)
 	}
 	if good(first) || !good(second) || keys() != 1 {

@@ -75,6 +75,8 @@ type Master struct {
 	stopping  chan struct{} // closed when the master begins to stop
 	readyOnce sync.Once
 	rotating  sync.Mutex // held by a rotation's step
+	// incomplete is the step of a rotation that this master did last, until all others have; guarded by rotating.
+	incomplete string
 }
 
 // New checks the configuration and takes what other processes could hold: the port and the data folder.

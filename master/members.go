@@ -23,6 +23,7 @@ import (
 func (m *Master) membershipCommands() []control.Command {
 	return []control.Command{
 		{Method: http.MethodPost, Path: membership.JoinPath, Handler: control.Handle(m.answerJoin)},
+		{Method: http.MethodPost, Path: membership.FilesPath, Handler: control.Handle(m.answerFiles)},
 		{Method: http.MethodDelete, Path: membership.JoinPath + "/{id}", Handler: control.HandleRequest(m.answerAbandon)},
 		{Method: http.MethodGet, Path: "members", Handler: control.Handle(m.listMembers)},
 		{Method: http.MethodDelete, Path: "members/{name}", Handler: control.HandleRequest(m.removeMember)},
@@ -126,6 +127,10 @@ func (m *Master) order(ctx context.Context, url, path string, in, out any) error
 
 func (m *Master) answerJoin(ctx context.Context, in membership.Request) (*membership.Grant, error) {
 	return m.group.Join(ctx, in)
+}
+
+func (m *Master) answerFiles(ctx context.Context, in membership.Request) (*membership.Grant, error) {
+	return m.group.Bring(ctx, in)
 }
 
 func (m *Master) answerAbandon(r *http.Request, in membership.Leave) (struct{}, error) {

@@ -2,8 +2,8 @@ package master
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -43,6 +43,8 @@ type MasterCertificates struct {
 	Certificates []pki.Description `json:"certificates,omitempty"`
 	// Uses are the client certificates of authorities that are about to be dropped, as far as they were used lately.
 	Uses []OldUse `json:"uses,omitempty"`
+	// Remembered is since when this master remembers who came with which certificate.
+	Remembered time.Time `json:"remembered"`
 	// Error tells why a master did not answer.
 	Error string `json:"error,omitempty"`
 }
@@ -52,29 +54,31 @@ type OldUse struct {
 	Subject string    `json:"subject"`
 	Serial  string    `json:"serial"`
 	Last    time.Time `json:"last"`
+	// Address that it came from last.
+	Address string `json:"address,omitempty"`
 }
 
 // tellCertificates are this master's.
 func (m *Master) tellCertificates(context.Context, struct{}) (MasterCertificates, error) {
-	return MasterCertificates{Master: m.identity, Certificates: m.ownCertificates(), Uses: m.oldUses()}, nil
+	c := MasterCertificates{Master: m.identity, Certificates: m.ownCertificates()}
+	c.Uses, c.Remembered = m.oldUses()
+	return c, nil
 }
 
-// oldUses are the client certificates of predecessors that came to this master lately.
-func (m *Master) oldUses() []OldUse {
+// oldUses are the client certificates of predecessors that came to this master lately, and since when it remembers that.
+func (m *Master) oldUses() (uses []OldUse, remembered time.Time) {
 	old := m.predecessors()
-	if len(old) == 0 {
-		return nil
-	}
-	var uses []OldUse
-	for _, use := range m.authentication.CertificatesUsed(m.config.Now().Add(-quiet)) {
+	used, remembered := m.authentication.CertificatesUsed(m.config.Now().Add(-quiet))
+	for _, use := range used {
 		for _, authority := range old {
 			if use.Certificate.CheckSignatureFrom(authority) == nil {
-				uses = append(uses, OldUse{use.Certificate.Subject.String(), fmt.Sprintf("%x", use.Certificate.SerialNumber), use.Last})
+				host, _, _ := net.SplitHostPort(use.From)
+				uses = append(uses, OldUse{use.Certificate.Subject.String(), fmt.Sprintf("%x", use.Certificate.SerialNumber), use.Last, host})
 			}
 		}
 	}
 	slices.SortFunc(uses, func(a, b OldUse) int { return b.Last.Compare(a.Last) })
-	return uses
+	return uses, remembered
 }
 
 // listCertificates are those of all masters that live.
@@ -191,6 +195,8 @@ type RotationStatus struct {
 	Authorities []RotationState `json:"authorities"`
 	// Uses are what keeps a rotation from being finished, by master.
 	Uses []MasterCertificates `json:"uses,omitempty"`
+	// Away are the masters of the cluster that do not live. They have not taken the last step, and catch up when they start.
+	Away []string `json:"away,omitempty"`
 }
 
 func (m *Master) tellRotation(ctx context.Context, _ struct{}) (RotationStatus, error) {
@@ -214,7 +220,21 @@ func (m *Master) tellRotation(ctx context.Context, _ struct{}) (RotationStatus, 
 			}
 		}
 	}
+	status.Away = m.away(ctx)
 	return status, nil
+}
+
+// underWay refuses a step that ends a rotation where there is none, unless it is the repetition of one that did not get to all.
+func (m *Master) underWay(in Step) error {
+	if in.Step != "finish" && in.Step != "cancel" || m.incomplete == in.Step {
+		return nil
+	}
+	for _, r := range m.authority.Rotation() {
+		if r.Stage != pki.Settled && (len(in.Authorities) == 0 || slices.Contains(in.Authorities, r.Authority)) {
+			return nil
+		}
+	}
+	return control.Refused(fmt.Sprintf("there is nothing to %s: no rotation of an authority is under way", in.Step))
 }
 
 // rotate does one step of a rotation on all masters. Each begins with making sure that all masters have done the one before.
@@ -232,6 +252,9 @@ func (m *Master) rotate(ctx context.Context, in Step) (RotationStatus, error) {
 	if err := m.publishShared(ctx); err != nil {
 		return RotationStatus{}, err
 	}
+	if err := m.underWay(in); err != nil {
+		return RotationStatus{}, err
+	}
 	if in.Step == "finish" {
 		if err := m.mayFinish(ctx, in.Force); err != nil {
 			return RotationStatus{}, err
@@ -246,6 +269,7 @@ func (m *Master) rotate(ctx context.Context, in Step) (RotationStatus, error) {
 		return RotationStatus{}, refusal(err)
 	}
 	m.config.Log("rotation of the authority: %s is done on this master", in.Step)
+	m.incomplete = in.Step
 	if err := m.publishShared(ctx); err != nil {
 		return RotationStatus{}, control.Refused(fmt.Sprintf("the step was done on this master, but not on all: %v: repeat the command when they can be reached", err))
 	}
@@ -255,6 +279,7 @@ func (m *Master) rotate(ctx context.Context, in Step) (RotationStatus, error) {
 			return RotationStatus{}, err
 		}
 	}
+	m.incomplete = ""
 	return m.tellRotation(ctx, struct{}{})
 }
 
@@ -292,9 +317,12 @@ func (m *Master) mayFinish(ctx context.Context, force bool) error {
 		for _, use := range one.Uses {
 			if key := use.Subject + use.Serial; !named[key] && len(named) < namedUses {
 				named[key] = true
-				problems = append(problems, fmt.Sprintf("%s came with a certificate of the old authority %v ago",
-					use.Subject, m.config.Now().Sub(use.Last).Round(time.Second)))
+				problems = append(problems, fmt.Sprintf("%s came to %s from %s with a certificate of the old authority (serial %s) %v ago",
+					use.Subject, one.Master, use.Address, use.Serial, m.config.Now().Sub(use.Last).Round(time.Second)))
 			}
+		}
+		if since := m.config.Now().Sub(one.Remembered); one.Error == "" && since < quiet {
+			problems = append(problems, fmt.Sprintf("%s remembers who came for only %v, since it started or the authorities changed", one.Master, since.Round(time.Second)))
 		}
 	}
 	if len(problems) == 0 {
@@ -350,38 +378,4 @@ func (m *Master) reloadPeers(ctx context.Context, _ struct{}) (struct{}, error) 
 	}
 	_, err := m.store.Revision(ctx)
 	return struct{}{}, err
-}
-
-// TokenKeyStep says what to do about the keys of service account tokens.
-type TokenKeyStep struct {
-	DropOld bool `json:"dropOld,omitempty"`
-}
-
-// TokenKeyStatus tells how many keys verify tokens, the one that signs included.
-type TokenKeyStatus struct {
-	Keys int `json:"keys"`
-}
-
-// rotateTokenKey has a new key sign service account tokens: first all masters learn its public part, then it signs.
-func (m *Master) rotateTokenKey(ctx context.Context, in TokenKeyStep) (TokenKeyStatus, error) {
-	if !m.rotating.TryLock() {
-		return TokenKeyStatus{}, control.Refused("another rotation is being worked on at this moment: try again when it is done")
-	}
-	defer m.rotating.Unlock()
-	steps := []func() error{m.authority.PrepareTokenKey, m.authority.SwitchTokenKey}
-	if in.DropOld {
-		steps = []func() error{m.authority.DropTokenKeys}
-	}
-	for _, step := range steps {
-		if err := m.publishShared(ctx); err != nil {
-			return TokenKeyStatus{}, err
-		}
-		if err := step(); err != nil {
-			return TokenKeyStatus{}, refusal(err)
-		}
-	}
-	if err := errors.Join(m.tokens.SetKeys(m.authority.TokenKey(), m.authority.TokenKeys()), m.publishShared(ctx)); err != nil {
-		return TokenKeyStatus{}, control.Refused(fmt.Sprintf("the step was done on this master, but not on all: %v: repeat the command when they can be reached", err))
-	}
-	return TokenKeyStatus{Keys: len(m.authority.TokenKeys())}, nil
 }

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -122,6 +123,36 @@ func (g *Group) Join(ctx context.Context, r Request) (*Grant, error) {
 		defer cancel()
 		return nil, errors.Join(err, release(releasing))
 	}
+	return grant, nil
+}
+
+// Bring gives the shared files to a master that is a member already: they were changed while it was away, so that it has nothing
+// left to prove itself with but a token.
+func (g *Group) Bring(ctx context.Context, r Request) (*Grant, error) {
+	token, err := g.check(r.Token)
+	if err != nil {
+		return nil, err
+	}
+	if !r.External || g.Members != nil { // without members of ours, whoever has a token may join as well
+		state, err := g.State(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(state.Members, func(m Standing) bool { return FormatID(m.ID) == r.Member && m.Name == r.Name }) {
+			return nil, conflict("%s (member %s) is not a master of this cluster: join with an empty data folder", r.Name, r.Member)
+		}
+	}
+	release, err := g.Invitations.claim(ctx, token, &r)
+	if err != nil {
+		return nil, err
+	}
+	grant, err := g.grant(token, &r)
+	if err != nil {
+		releasing, cancel := context.WithTimeout(context.WithoutCancel(ctx), changeTimeout)
+		defer cancel()
+		return nil, errors.Join(err, release(releasing))
+	}
+	g.Log("%s was given the authority and keys that it has missed", r.Name)
 	return grant, nil
 }
 

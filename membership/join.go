@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,8 +18,11 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/control"
 )
 
-// The path of joining, below control.Root.
-const JoinPath = "join"
+// Below control.Root, the path of joining, and that at which a member gets the files that were changed while it was away.
+const (
+	JoinPath  = "join"
+	FilesPath = JoinPath + "/files"
+)
 
 const (
 	// dialTimeout bounds how long one of the servers of --join may take to accept a connection.
@@ -37,6 +41,8 @@ type Request struct {
 	// PeerURL is where its member of the store is reached; empty if the data is in an External etcd.
 	PeerURL  string
 	External bool
+	// Member is the ID of its member, for one that belongs to the cluster and asks at FilesPath.
+	Member string `json:",omitempty"`
 	// Settings that all masters share, by flag.
 	Settings map[string]string
 	// Time is what its clock says.
@@ -71,6 +77,8 @@ type Leave struct {
 
 // Joiner asks to join.
 type Joiner struct {
+	// Path that is asked at; empty means JoinPath.
+	Path string
 	// Servers of --join, tried in order, the Token, and the authority's Hashes.
 	Servers []string
 	Token   Token
@@ -156,7 +164,7 @@ func (j *Joiner) ask(ctx context.Context, server string) (*Grant, error) {
 	request := j.Request
 	request.Time, request.Key, request.Token = j.Now(), j.own.public(), j.Token.String()
 	grant := &Grant{Server: server}
-	if err := client.Post(ctx, JoinPath, request, grant); err != nil {
+	if err := client.Post(ctx, cmp.Or(j.Path, JoinPath), request, grant); err != nil {
 		return nil, explain(server, err)
 	}
 	data, err := j.own.open(grant.Key, j.Token, grant.Sealed)

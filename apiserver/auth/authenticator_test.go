@@ -232,10 +232,10 @@ func TestCertificatesUsed(t *testing.T) {
 	if !come(bob) {
 		t.Fatal("refused")
 	}
-	if used := a.CertificatesUsed(now.Add(-time.Minute)); len(used) != 1 || used[0].Certificate != bob || used[0].Last.Unix() != now.Unix() {
+	if used, _ := a.CertificatesUsed(now.Add(-time.Minute)); len(used) != 1 || used[0].Certificate != bob || used[0].Last.Unix() != now.Unix() {
 		t.Errorf("used: %v", used)
 	}
-	if used := a.CertificatesUsed(now.Add(-2 * time.Hour)); len(used) != 2 {
+	if used, began := a.CertificatesUsed(now.Add(-2 * time.Hour)); began.After(now.Add(-time.Hour)) || len(used) != 2 {
 		t.Errorf("used: %v", used)
 	}
 	now = now.Add(pki.LeafLifetime)

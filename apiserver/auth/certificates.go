@@ -27,6 +27,7 @@ type certificates struct {
 	mu       sync.RWMutex
 	pool     *x509.CertPool // that the verified ones were verified with
 	verified map[string]*verifiedCertificate
+	began    time.Time // when verified was empty
 }
 
 type verifiedCertificate struct {
@@ -35,18 +36,20 @@ type verifiedCertificate struct {
 	notAfter time.Time
 	leaf     *x509.Certificate
 	used     atomic.Int64 // when it was last used, in Unix seconds
+	from     atomic.Pointer[string]
 }
 
 // use notes a use; within a second it writes nothing, so that requests do not contend.
-func (v *verifiedCertificate) use(now time.Time) {
+func (v *verifiedCertificate) use(now time.Time, from string) {
 	if second := now.Unix(); v.used.Load() != second {
 		v.used.Store(second)
+		v.from.Store(&from)
 	}
 }
 
 func newCertificates(authorities func() *x509.CertPool, now func() time.Time) *certificates {
 	return &certificates{
-		authorities: authorities, now: now,
+		authorities: authorities, now: now, began: now(),
 		verify: requestx509.NewDynamic(verifyOptions(authorities, now), requestx509.CommonNameUserConversion),
 	}
 }
@@ -55,24 +58,25 @@ func newCertificates(authorities func() *x509.CertPool, now func() time.Time) *c
 type CertificateUse struct {
 	Certificate *x509.Certificate
 	Last        time.Time
+	// From is the address, with its port, that it came from last.
+	From string
 }
 
 // CertificatesUsed are the client certificates that were used since a time, as far as they are remembered: the last
-// few thousand since the trusted authorities changed.
-func (a *Authenticator) CertificatesUsed(since time.Time) []CertificateUse {
+// few thousand since the trusted authorities changed. Nothing is remembered of the time before began.
+func (a *Authenticator) CertificatesUsed(since time.Time) (all []CertificateUse, began time.Time) {
 	if a.certificates == nil {
-		return nil
+		return nil, time.Time{}
 	}
 	c := a.certificates
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	var all []CertificateUse
 	for _, v := range c.verified {
 		if last := time.Unix(v.used.Load(), 0); !last.Before(since) {
-			all = append(all, CertificateUse{v.leaf, last})
+			all = append(all, CertificateUse{v.leaf, last, *v.from.Load()})
 		}
 	}
-	return all
+	return all, c.began
 }
 
 func (c *certificates) authenticate(r *http.Request) (*authenticator.Response, bool, error) {
@@ -87,7 +91,7 @@ func (c *certificates) authenticate(r *http.Request) (*authenticator.Response, b
 	c.mu.RUnlock()
 	now := c.now()
 	if known != nil && same && now.Before(known.notAfter) {
-		known.use(now)
+		known.use(now, r.RemoteAddr)
 		return known.response, true, nil
 	}
 	response, ok, err := c.verify.AuthenticateRequest(r)
@@ -104,10 +108,13 @@ func (c *certificates) authenticate(r *http.Request) (*authenticator.Response, b
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.pool != pool || len(c.verified) >= certificatesKept {
+		if c.pool != nil { // not at the first
+			c.began = now
+		}
 		c.pool, c.verified = pool, map[string]*verifiedCertificate{}
 	}
 	known = &verifiedCertificate{response: response, notAfter: notAfter, leaf: leaf}
-	known.use(now)
+	known.use(now, r.RemoteAddr)
 	c.verified[string(leaf.Raw)] = known
 	return response, true, nil
 }

@@ -30,7 +30,7 @@ account tokens, are rotated on an operator's command, in steps during which old 
 		Args: unknownSubcommand,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(certsListCommand(), certsRenewCommand(), certsRotateCommand(), certsTokenKeyCommand())
+	c.AddCommand(certsListCommand(), certsRenewCommand(), certsRotateCommand(), certsTokenKeyCommand(), certsFetchCommand())
 	return c
 }
 
@@ -272,9 +272,18 @@ rotation stands and what comes next.
 				return err
 			}
 			if output == "json" {
-				return printJSON(c.OutOrStdout(), status)
+				err = printJSON(c.OutOrStdout(), status)
+			} else {
+				err = printRotation(c.OutOrStdout(), status)
 			}
-			return printRotation(c.OutOrStdout(), status)
+			if err != nil {
+				return err
+			}
+			if step.Step != "" && len(status.Away) > 0 {
+				return fmt.Errorf("the step was taken by all masters that run, but these could not be reached: %s: they catch up when they start; "+
+					"repeat the command then, or remove those that are gone for good with wheelhouse member remove", strings.Join(status.Away, ", "))
+			}
+			return nil
 		},
 	}
 	to.add(c.Flags())
@@ -314,7 +323,7 @@ the old one. Then: wheelhouse certs rotate-ca --step finish`
 			fmt.Fprintf(w, "%s does not answer: %s\n", one.Master, one.Error)
 		}
 		for _, use := range one.Uses {
-			fmt.Fprintf(w, "in use: %s (last at %s)\n", use.Subject, use.Last.UTC().Format(time.RFC3339))
+			fmt.Fprintf(w, "in use: %s, serial %s, from %s at %s, last at %s\n", use.Subject, use.Serial, dash(use.Address), one.Master, use.Last.UTC().Format(time.RFC3339))
 		}
 	}
 	return nil
@@ -327,7 +336,8 @@ func certsTokenKeyCommand() *cobra.Command {
 		Use:   "rotate-service-account-key",
 		Short: "Sign service account tokens with a new key",
 		Long: `Sign service account tokens with a new key. All masters learn the key first, and then sign with it.
-Tokens of earlier keys stay good until --drop-old.`,
+Tokens of earlier keys stay good until --drop-old, which asks for a confirmation for as long as such tokens
+may be in use.`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			client, err := to.client()
@@ -350,5 +360,6 @@ Tokens of earlier keys stay good until --drop-old.`,
 	}
 	to.add(c.Flags())
 	c.Flags().BoolVar(&step.DropOld, "drop-old", false, "Refuse tokens of earlier keys from now on.")
+	c.Flags().BoolVar(&step.Confirmed, "yes-refuse-old-tokens", false, "Confirm --drop-old while tokens of earlier keys may be good.")
 	return c
 }

@@ -239,7 +239,12 @@ func (e *Embedded) waitsFor(r *running) string {
 		return ""
 	}
 	if q := e.quorum(r); q.Lost() {
-		return ", which has no quorum: " + q.String()
+		text := ", which has no quorum: " + q.String()
+		if e.distrusted(&q) {
+			text += ". Masters that run do not take this one's certificate, or it does not take theirs: if the authority was replaced while it was away, " +
+				"stop it, and use wheelhouse certs fetch"
+		}
+		return text
 	}
 	return ", which takes over what it has missed from the other masters"
 }

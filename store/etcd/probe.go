@@ -2,8 +2,11 @@ package etcd
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +24,7 @@ const (
 // probed is what became of the question whether a peer answers.
 type probed struct {
 	answered  bool
+	distrust  bool      // it, or this member, does not take the other's certificate
 	since, at time.Time // since when it is so, and when it was found last
 }
 
@@ -30,7 +34,7 @@ type probes struct {
 	of map[uint64]probed // guarded by mu
 }
 
-func (p *probes) set(id uint64, answered bool, at time.Time) {
+func (p *probes) set(id uint64, answered, distrust bool, at time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.of == nil {
@@ -40,7 +44,7 @@ func (p *probes) set(id uint64, answered bool, at time.Time) {
 	if was.at.IsZero() || was.answered != answered {
 		was = probed{answered: answered, since: at}
 	}
-	was.at = at
+	was.at, was.distrust = at, distrust
 	p.of[id] = was
 }
 
@@ -89,26 +93,45 @@ func (e *Embedded) probeAll(r *running) {
 			continue
 		}
 		asking.Go(func() {
-			answered := answers(ctx, tripper, m.PeerURL)
-			e.probes.set(m.ID, answered, time.Now())
+			err := knock(ctx, tripper, m.PeerURL)
+			e.probes.set(m.ID, err == nil, distrusts(err), time.Now())
 		})
 	}
 	asking.Wait()
 }
 
-// answers tells whether a member's door answers, whatever it says.
-func answers(ctx context.Context, tripper http.RoundTripper, url string) bool {
+// knock asks at a member's door. It has no error if that answers, whatever it says.
+func knock(ctx context.Context, tripper http.RoundTripper, url string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/version", nil)
 	if err != nil {
-		return false
+		return err
 	}
 	response, err := tripper.RoundTrip(request)
 	if err != nil {
-		return false
+		return err
 	}
 	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 4<<10))
-	response.Body.Close()
-	return true
+	return response.Body.Close()
+}
+
+// distrusts tells whether one of two ends has refused the other's certificate.
+func distrusts(err error) bool {
+	if err == nil {
+		return false
+	}
+	var verification *tls.CertificateVerificationError
+	var alert tls.AlertError
+	return errors.As(err, &verification) || errors.As(err, &alert) || strings.Contains(err.Error(), "remote error: tls:")
+}
+
+// distrusted tells whether a voter that answers does not take this member's certificate, or the other way round.
+func (e *Embedded) distrusted(q *Quorum) bool {
+	for _, m := range q.Missing {
+		if p, fresh := e.probes.get(m.ID); fresh && p.distrust {
+			return true
+		}
+	}
+	return false
 }
 
 // connection is whether a peer answers, and since when, as far as this member knows; known is false if it never was heard of.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -194,6 +195,135 @@ func TestRotation(t *testing.T) {
 		o := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{GenerateName: "again-"}}
 		if _, err := own(t, m).CoreV1().ConfigMaps("default").Create(t.Context(), o, metav1.CreateOptions{}); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// TestAway rotates while one of three masters is away: each step is taken by the others, and says whom it did not reach.
+func TestAway(t *testing.T) {
+	masters, err := process.StartMasters(binary, t.TempDir(), 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer masters.Close()
+	first, third := masters.All[0], masters.All[2]
+	data, err := os.ReadFile(filepath.Join(third.Dir, "identity"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := strings.TrimSpace(string(data))
+	third.Kill()
+	// At first it is on the list of live masters still.
+	for _, step := range []string{"prepare", "switch"} {
+		r, err := first.Command("certs", "rotate-ca", "--step", step)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Code != 1 || !strings.Contains(r.Stderr, name) {
+			t.Errorf("%s without the third master: %+v", step, r)
+		}
+	}
+	r, err := first.Command("certs", "rotate-ca", "--step", "finish")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{name, "are away and could not come back", "remembers who came for only"} {
+		if r.Code != 1 || !strings.Contains(r.Stderr, want) {
+			t.Errorf("finish without the third master says no %q: %+v", want, r)
+		}
+	}
+	if err := third.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(patience)
+	for {
+		r, err := first.Command("certs", "rotate-ca", "--step", "switch")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Code == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("switch with all masters: %+v", r)
+		}
+	}
+}
+
+// TestFetch: a master that was down through a whole rotation gets the new authority by one command, and goes on with its data.
+func TestFetch(t *testing.T) {
+	masters, err := process.StartMasters(binary, t.TempDir(), 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer masters.Close()
+	first, third := masters.All[0], masters.All[2]
+	third.Kill()
+	for _, step := range [][]string{{"prepare"}, {"switch"}, {"finish", "--force"}} {
+		r, err := first.Command(append([]string{"certs", "rotate-ca", "--step"}, step...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Code != 1 || !strings.Contains(r.Stderr, "could not be reached") {
+			t.Fatalf("%s without the third master: %+v", step, r)
+		}
+	}
+	if r, err := first.Command("certs", "rotate-service-account-key"); err != nil || r.Code != 0 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if err := third.Begin(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(patience); !strings.Contains(third.Log.String(), "wheelhouse certs fetch"); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) || !third.Lives() {
+			t.Fatalf("the third master does not say what to do:\n%s", third.Log)
+		}
+	}
+	third.Kill()
+	flags, err := masters.JoinArgs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fetch := func(dir string) process.Result {
+		t.Helper()
+		r, err := process.Run(binary, patience, append([]string{"certs", "fetch", "--data-dir", dir}, flags...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	otherDir := filepath.Join(t.TempDir(), "other")
+	other, err := process.Start(binary, otherDir, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.Kill()
+	if r := fetch(otherDir); r.Code != 1 || !strings.Contains(r.Stderr, "is not a master of this cluster") {
+		t.Errorf("a master of another cluster: %+v", r)
+	}
+	if r := fetch(third.Dir); r.Code != 0 || !strings.Contains(r.Stdout, "start this master as before") {
+		t.Fatalf("%+v", r)
+	}
+	if err := third.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	if err := masters.AwaitVotes(); err != nil {
+		t.Fatal(err)
+	}
+	o := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{GenerateName: "again-"}}
+	if _, err := own(t, third).CoreV1().ConfigMaps("default").Create(t.Context(), o, metav1.CreateOptions{}); err != nil {
+		t.Error(err)
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		r, err := third.Command("status")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Code == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("status: %+v", r)
 		}
 	}
 }
