@@ -151,14 +151,3 @@ func (x *exchange) beforeAnswer(code int) {
 func (s *Server) InFlight() (readOnly, mutating int64) {
 	return int64(s.limits.reads.Taken()), int64(s.limits.writes.Taken())
 }
-
-// Executing tells how many requests are at work on each priority level; long-running ones are not counted.
-func (s *Server) Executing() map[string]int {
-	all := map[string]int{}
-	for _, p := range []*fairness.Pool{s.limits.reads, s.limits.writes} {
-		for level, n := range p.ByLevel() {
-			all[fairness.Level(level).String()] += n
-		}
-	}
-	return all
-}

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"runtime"
 	"strings"
 	"sync"
@@ -375,5 +376,36 @@ func TestSilentConnections(t *testing.T) {
 	}
 	if code, answer := h.send(client, http.MethodGet, base+"/configmaps", nil); code != http.StatusOK {
 		t.Errorf("the client that was there before: %d %s", code, answer)
+	}
+}
+
+// With --goaway-chance clients are asked for a new connection now and then; over HTTP/1.1 nothing changes.
+func TestGoawayChance(t *testing.T) {
+	h := newHouse(t, func(o *apiserver.Options) { o.GoawayChance, o.Authorizer = 1, authorizer.AuthorizerFunc(permit) })
+	for protocol, client := range h.protocols("user") {
+		fresh := 0
+		for range 5 {
+			trace := &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) {
+				if !c.Reused {
+					fresh++
+				}
+			}}
+			r, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), http.MethodGet, h.config.Host+base+"/configmaps", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := client.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				t.Errorf("%s: %s", protocol, resp.Status)
+			}
+		}
+		if want := map[string]int{"h2": 5, "http/1.1": 1}[protocol]; fresh > want || protocol == "h2" && fresh < 2 {
+			t.Errorf("%s: %d connections", protocol, fresh)
+		}
 	}
 }

@@ -2,7 +2,6 @@ package master
 
 import (
 	"cmp"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -64,6 +63,8 @@ type Config struct {
 	// TLSCertFile and TLSKeyFile replace the serving certificate that the authority issues.
 	TLSCertFile, TLSKeyFile string
 	TLSMinVersion           string
+	// TLSCipherSuites of TLS 1.2, by name; none means those with forward secrecy and authenticated encryption.
+	TLSCipherSuites []string
 
 	// ServiceRanges are the cluster IP ranges, one a family.
 	ServiceRanges []netip.Prefix
@@ -96,6 +97,8 @@ type Config struct {
 	MaxRequestsInflight   int
 	MaxMutatingInflight   int
 	RequestTimeout        time.Duration
+	// GoawayChance is the part of HTTP/2 requests after which the client is asked for a new connection.
+	GoawayChance float64
 	// Profiling serves /debug/pprof/.
 	Profiling         bool
 	MinRequestTimeout time.Duration
@@ -149,7 +152,6 @@ func Default() Config {
 		MaxRequestsInflight:   400,
 		MaxMutatingInflight:   200,
 		RequestTimeout:        time.Minute,
-		Profiling:             true,
 		MinRequestTimeout:     30 * time.Minute,
 		ControllerManager:     controllers.DefaultOptions(),
 	}
@@ -216,11 +218,8 @@ func (c *Config) Check() error {
 	if err := c.checkJoin(); err != nil {
 		return err
 	}
-	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
-		return errors.New("--tls-cert-file and --tls-private-key-file must be given together")
-	}
-	if _, ok := tlsVersions[c.TLSMinVersion]; !ok {
-		return fmt.Errorf("--tls-min-version %q: use VersionTLS12 or VersionTLS13", c.TLSMinVersion)
+	if err := errors.Join(c.checkTLS(), c.checkGoaway()); err != nil {
+		return err
 	}
 	if err := admission.CheckNames(c.EnableAdmission, c.DisableAdmission); err != nil {
 		return err
@@ -263,9 +262,6 @@ func (c *Config) checkAdvertised() error {
 	}
 	return nil
 }
-
-// tlsVersions are the values of --tls-min-version; unset is the lowest.
-var tlsVersions = map[string]uint16{"": tls.VersionTLS12, "VersionTLS12": tls.VersionTLS12, "VersionTLS13": tls.VersionTLS13}
 
 func (c *Config) checkRanges() error {
 	if len(c.ServiceRanges) == 0 || len(c.ServiceRanges) > 2 {

@@ -88,6 +88,7 @@ func New(c Config) (*Master, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
+	c.warnOfSuites()
 	m := &Master{config: c, ready: make(chan struct{}), stopping: make(chan struct{})}
 	if err := m.take(); err != nil {
 		m.Close()

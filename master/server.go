@@ -2,7 +2,6 @@ package master
 
 import (
 	"context"
-	"crypto/tls"
 	"net"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -108,6 +107,8 @@ func (m *Master) buildServer() error {
 		MaxWrites:     bound(c.MaxMutatingInflight),
 		Timeout:       c.RequestTimeout,
 		MinWatch:      c.MinRequestTimeout,
+		GoawayChance:  c.GoawayChance,
+		Rejected:      m.metrics.Rejected,
 	})
 	return nil
 }
@@ -153,14 +154,6 @@ func (m *Master) objects() []metrics.Objects {
 func (m *Master) serve(ctx context.Context) error {
 	m.readyOnce.Do(func() { close(m.ready) })
 	return m.server.Serve(ctx, m.listener, m.tlsConfig())
-}
-
-func (m *Master) tlsConfig() *tls.Config {
-	return &tls.Config{
-		GetCertificate: m.certificate(m.servingCertificate),
-		ClientAuth:     tls.RequestClientCert, // the authenticator verifies it: a wrong one is answered with 401
-		MinVersion:     tlsVersions[m.config.TLSMinVersion],
-	}
 }
 
 // outage tells why the store cannot answer, as far as this master knows by itself.

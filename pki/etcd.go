@@ -42,9 +42,10 @@ func (a *Authority) PeerFiles() (cert, key, ca string) {
 // authorities; peers without a certificate of etcd's authority are refused.
 func (a *Authority) PeerTLS() *tls.Config {
 	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		ClientAuth: tls.RequireAndVerifyClientCert,
-		NextProtos: peerProtocols,
+		MinVersion:   tls.VersionTLS12,
+		CipherSuites: CipherSuites(),
+		ClientAuth:   tls.RequireAndVerifyClientCert,
+		NextProtos:   peerProtocols,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 			s := a.now.Load()
 			peer := s.leaves[leafEtcdPeer]
@@ -53,6 +54,7 @@ func (a *Authority) PeerTLS() *tls.Config {
 			}
 			return &tls.Config{
 				MinVersion:   tls.VersionTLS12,
+				CipherSuites: CipherSuites(),
 				Certificates: []tls.Certificate{*peer.TLS()},
 				ClientAuth:   tls.RequireAndVerifyClientCert,
 				ClientCAs:    s.etcd.pool,

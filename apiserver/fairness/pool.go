@@ -90,16 +90,11 @@ func (s *Seat) Leave() {
 
 // Taken is how many seats are in use.
 func (p *Pool) Taken() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	all := 0
-	for _, n := range p.ByLevel() {
+	for _, n := range p.taken {
 		all += n
 	}
 	return all
-}
-
-// ByLevel is how many seats each level uses, by Level.
-func (p *Pool) ByLevel() [levelCount]int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.taken
 }

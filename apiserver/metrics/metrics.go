@@ -59,6 +59,7 @@ type Metrics struct {
 	slowRenewals   *prometheus.CounterVec
 	terms          *prometheus.CounterVec
 	tlsErrors      prometheus.Counter
+	rejected       *prometheus.CounterVec
 	schedulers     schedulers
 	certificates   *certificates
 	// Backups are told of scheduled backups.
@@ -87,13 +88,15 @@ func New(o Options) *Metrics {
 		tlsErrors: prometheus.NewCounter(prometheus.CounterOpts{Name: "apiserver_tls_handshake_errors_total",
 			Help: "[ALPHA] Number of requests dropped with 'TLS handshake error from' error"}),
 	}
+	m.rejected = counters("apiserver_flowcontrol_rejected_requests_total",
+		"[BETA] Number of requests rejected by API Priority and Fairness subsystem", "flow_schema", "priority_level", "reason")
 	m.requests.init(o.Kinds)
 	m.schedulers.init()
 	m.certificates = newCertificates(o.Certificates)
 	m.Backups = newBackups()
 	collectors := append(m.requests.collectors(), m.schedulers.collectors()...)
 	collectors = append(collectors, m.watchEvents, m.watchSizes, m.storeDuration, m.storeRequests, m.storeErrors,
-		m.health, m.healthTotal, m.leader, m.slowRenewals, m.terms, m.tlsErrors, m.certificates, buildInfo(o.Version), &pulled{o}, m.Backups)
+		m.health, m.healthTotal, m.leader, m.slowRenewals, m.terms, m.tlsErrors, m.rejected, m.certificates, buildInfo(o.Version), &pulled{o}, m.Backups)
 	m.registry.MustRegister(collectors...)
 	m.slis.MustRegister(m.health, m.healthTotal)
 	return m
@@ -145,6 +148,11 @@ func (m *Metrics) SlowRenewal(lease string) { m.slowRenewals.WithLabelValues(lea
 
 // TermEnded counts a term of leadership that has ended.
 func (m *Metrics) TermEnded(lease, reason string) { m.terms.WithLabelValues(lease, reason).Inc() }
+
+// Rejected counts a request that found no seat.
+func (m *Metrics) Rejected(schema, level string) {
+	m.rejected.WithLabelValues(schema, level, "concurrency-limit").Inc()
+}
 
 // TLSHandshakeFailed counts a connection that ended before its first request.
 func (m *Metrics) TLSHandshakeFailed() { m.tlsErrors.Inc() }

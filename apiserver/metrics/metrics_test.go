@@ -44,6 +44,7 @@ func used() *Metrics {
 	m.TermEnded("kube-scheduler", "lost")
 	m.Backups.Succeeded(time.Now(), 1, 1)
 	m.TLSHandshakeFailed()
+	m.Rejected("global-default", "global-default")
 	s := m.Scheduler("default-scheduler")
 	s.Attempt("scheduled", time.Millisecond)
 	s.Algorithm(time.Millisecond)

@@ -69,8 +69,10 @@ func (f *serverFlags) serving(s *pflag.FlagSet) {
 	s.StringVar(&c.TLSCertFile, "tls-cert-file", "", "Serving certificate to use instead of one from the authority.")
 	s.StringVar(&c.TLSKeyFile, "tls-private-key-file", "", "Key of --tls-cert-file.")
 	s.StringVar(&c.TLSMinVersion, "tls-min-version", c.TLSMinVersion, "Lowest TLS version: VersionTLS12 or VersionTLS13.")
-	s.IntVar(&c.MaxRequestsInflight, "max-requests-inflight", c.MaxRequestsInflight, "Reads served at the same time; 0 for no limit.")
-	s.IntVar(&c.MaxMutatingInflight, "max-mutating-requests-inflight", c.MaxMutatingInflight, "Writes served at the same time; 0 for no limit.")
+	s.StringSliceVar(&c.TLSCipherSuites, "tls-cipher-suites", nil, "Cipher suites of TLS 1.2, by Go's names (default: those with forward secrecy and authenticated encryption).")
+	s.IntVar(&c.MaxRequestsInflight, "max-requests-inflight", c.MaxRequestsInflight, "Reads served at the same time, shared by priority level and user; 0 for no limit.")
+	s.IntVar(&c.MaxMutatingInflight, "max-mutating-requests-inflight", c.MaxMutatingInflight, "Writes served at the same time, shared by priority level and user; 0 for no limit.")
+	s.Float64Var(&c.GoawayChance, "goaway-chance", 0, "Part of the requests over HTTP/2 after which the client is asked for a new connection, so that a load balancer spreads clients anew; at most 0.02.")
 	s.DurationVar(&c.RequestTimeout, "request-timeout", c.RequestTimeout, "How long a request may take, unless it is a watch.")
 	s.BoolVar(&c.Profiling, "profiling", c.Profiling, "Serve profiles at /debug/pprof/ to those who may read them.")
 	min := &secondsValue{&c.MinRequestTimeout}

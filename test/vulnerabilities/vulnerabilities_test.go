@@ -30,6 +30,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -354,10 +355,63 @@ func TestDebugPaths(t *testing.T) {
 		call{path: path, stranger: true}.refused(t, 403)
 		call{path: path, as: []string{"somebody", "system:authenticated"}}.refused(t, 403)
 	}
-	for _, path := range []string{"/debug/pprof/", "/metrics"} {
-		if code, body := (call{path: path}).do(t); code != 200 {
-			t.Errorf("%s is refused to the administrator: %d %s", path, code, body)
+	if code, body := (call{path: "/metrics"}).do(t); code != 200 {
+		t.Errorf("the metrics are refused to the administrator: %d %s", code, body)
+	}
+	if code, _ := (call{path: "/debug/pprof/"}).do(t); code != 404 {
+		t.Errorf("profiles are served unasked: %d", code)
+	}
+}
+
+// TestProfiling: who asks for profiles by flag has them, for those who may read them.
+func TestProfiling(t *testing.T) {
+	m, err := wheelhouse.Start(context.Background(), wheelhouse.Options{Configure: func(c *master.Config) { c.Profiling = true }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := m.Stop(); err != nil {
+			t.Error(err)
 		}
+	}()
+	owner, err := rest.HTTPClientFor(m.RESTConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for code, c := range map[int]*http.Client{200: owner, 403: stranger} {
+		response, err := c.Get(m.URL() + "/debug/pprof/heap")
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != code {
+			t.Errorf("%d instead of %d", response.StatusCode, code)
+		}
+	}
+}
+
+// TestCipherSuites offers, over TLS 1.2, each suite by itself: those without forward secrecy, or with CBC, are refused.
+func TestCipherSuites(t *testing.T) {
+	accepted := 0
+	for _, suite := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
+		if !slices.Contains(suite.SupportedVersions, tls.VersionTLS12) {
+			continue
+		}
+		c, err := tls.Dial("tcp", address(), &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{suite.ID}})
+		if err != nil {
+			continue
+		}
+		c.Close()
+		accepted++
+		if !strings.HasPrefix(suite.Name, "TLS_ECDHE_") || strings.Contains(suite.Name, "CBC") || strings.Contains(suite.Name, "RC4") {
+			t.Errorf("%s is accepted", suite.Name)
+		}
+	}
+	if accepted == 0 {
+		t.Error("no suite is accepted")
+	}
+	if _, err := tls.Dial("tcp", address(), &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS11}); err == nil {
+		t.Error("TLS 1.1 is accepted")
 	}
 }
 
