@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -176,9 +177,12 @@ func (v *view) OwnedBy(uid types.UID) iter.Seq[kind.Object] {
 	})
 }
 
-// ByField finds nothing: no test has needed it.
-func (v *view) ByField(string, string) iter.Seq[kind.Object] {
-	return v.matching(func(kind.Object) bool { return false })
+// ByField knows one field, the node of a pod.
+func (v *view) ByField(name, value string) iter.Seq[kind.Object] {
+	return v.matching(func(o kind.Object) bool {
+		p, ok := o.(*corev1.Pod)
+		return ok && name == "spec.nodeName" && p.Spec.NodeName == value
+	})
 }
 
 func (v *view) Len() int {

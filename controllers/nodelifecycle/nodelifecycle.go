@@ -5,6 +5,7 @@ package nodelifecycle
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
@@ -46,15 +48,16 @@ type controller struct {
 	zones  map[string]*zone
 	// allDisrupted: no zone has a ready node, and nothing is tainted.
 	allDisrupted bool
-	// unmarked are nodes whose pods could not all be marked not ready.
-	unmarked map[string]struct{}
+	// unmarked are the pods, by node, that are to be marked not ready: all (nil) of a node that this controller has silenced, else
+	// those that came to a node which is not ready. Each is marked once: a kubelet that says otherwise afterwards may know better.
+	unmarked map[string]map[types.UID]struct{}
 }
 
 // New declares the node lifecycle controller.
 func New(t client.Transport, events *client.Recorder, s Settings) *reconcile.Controller {
 	c := &controller{
 		settings: s, nodes: client.For[*corev1.Node](t), pods: client.For[*corev1.Pod](t), leases: client.For[*coordinationv1.Lease](t),
-		events: events, now: time.Now, health: map[string]health{}, zones: map[string]*zone{}, unmarked: map[string]struct{}{},
+		events: events, now: time.Now, health: map[string]health{}, zones: map[string]*zone{}, unmarked: map[string]map[types.UID]struct{}{},
 	}
 	c.live, c.livePod, c.liveLease = c.nodes.Live(), c.pods.Live(), c.leases.Live()
 	nodes, pods, leases := api.Of[*corev1.Node](), api.Of[*corev1.Pod](), api.Of[*coordinationv1.Lease]()
@@ -103,21 +106,34 @@ func concerns(old, new *corev1.Node) bool {
 	return false
 }
 
-// podChanged looks at a node again that is not ready and whose pod says that it is.
+// podChanged looks at a node again that is not ready and that a pod comes to which says that it is.
 func (c *controller) podChanged(d client.Delta, enqueue func(reconcile.Key)) {
-	pod, ok := d.New.(*corev1.Pod)
-	if !ok || pod.Spec.NodeName == "" {
+	pod := client.Typed[*corev1.Pod](d)
+	if pod.New == nil || pod.New.Spec.NodeName == "" || pod.Old != nil && pod.Old.UID == pod.New.UID && pod.Old.Spec.NodeName == pod.New.Spec.NodeName {
 		return
 	}
-	node, ok := c.live.Get("", pod.Spec.NodeName)
+	node, ok := c.live.Get("", pod.New.Spec.NodeName)
 	if !ok || readyStatus(node) == corev1.ConditionTrue || condition(node.Status.Conditions, corev1.NodeReady) == nil {
 		return
 	}
-	if unreadyPod(pod, time.Time{}) != nil {
-		c.mu.Lock()
-		c.unmarked[node.Name] = struct{}{}
-		c.mu.Unlock()
+	if unreadyPod(pod.New, time.Time{}) != nil {
+		c.mark(node.Name, map[types.UID]struct{}{pod.New.UID: {}})
 		enqueue(reconcile.KeyOf(node))
+	}
+}
+
+// mark notes pods of a node that are to be marked not ready, nil for all.
+func (c *controller) mark(node string, pods map[types.UID]struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before, any := c.unmarked[node]
+	switch {
+	case pods == nil || any && before == nil:
+		c.unmarked[node] = nil
+	case any:
+		maps.Copy(before, pods)
+	default:
+		c.unmarked[node] = pods
 	}
 }
 
@@ -151,9 +167,11 @@ func (c *controller) monitor(enqueue func(reconcile.Key, time.Duration)) {
 			z.ready, z.unready = 0, 0
 			counted[key] = z
 		}
-		if readyStatus(node) == corev1.ConditionTrue {
+		switch _, excluded := node.Labels[labelExcluded]; {
+		case excluded:
+		case readyStatus(node) == corev1.ConditionTrue:
 			z.ready++
-		} else {
+		default:
 			z.unready++
 		}
 		before, known := c.health[node.Name]
@@ -284,17 +302,15 @@ func (c *controller) silence(ctx context.Context, node *corev1.Node) (*corev1.No
 	}
 	if wasReady {
 		c.events.Eventf(nodeReference(node), corev1.EventTypeNormal, "NodeNotReady", "Node %s status is now: NodeNotReady", node.Name)
-		c.mu.Lock()
-		c.unmarked[node.Name] = struct{}{}
-		c.mu.Unlock()
+		c.mark(node.Name, nil)
 	}
 	return stored, nil
 }
 
-// markPods makes the pods of a silent node not ready, because nobody else will.
+// markPods makes pods of a node that is not ready not ready, because nobody else will.
 func (c *controller) markPods(ctx context.Context, node *corev1.Node) error {
 	c.mu.Lock()
-	_, marked := c.unmarked[node.Name]
+	which, marked := c.unmarked[node.Name]
 	delete(c.unmarked, node.Name)
 	c.mu.Unlock()
 	if !marked || readyStatus(node) == corev1.ConditionTrue {
@@ -302,6 +318,9 @@ func (c *controller) markPods(ctx context.Context, node *corev1.Node) error {
 	}
 	var pods []*corev1.Pod
 	for p := range c.livePod.ByField("spec.nodeName", node.Name) {
+		if _, meant := which[p.UID]; which != nil && !meant {
+			continue
+		}
 		if changed := unreadyPod(p, c.now()); changed != nil {
 			pods = append(pods, changed)
 		}
@@ -317,9 +336,7 @@ func (c *controller) markPods(ctx context.Context, node *corev1.Node) error {
 		return err
 	})
 	if err != nil {
-		c.mu.Lock()
-		c.unmarked[node.Name] = struct{}{}
-		c.mu.Unlock()
+		c.mark(node.Name, which)
 	}
 	return err
 }

@@ -146,6 +146,8 @@ func TestZones(t *testing.T) {
 		{"0/3", "0", true},
 		{"0/3 2/0", "0.1 0.1", false},
 		{"0/3 0/1", "0 0", true},
+		{"0/3 0/0", "0 0", true},
+		{"0/0", "0.1", false},
 	} {
 		zones := map[string]*zone{}
 		for i, word := range strings.Fields(c.zones) {

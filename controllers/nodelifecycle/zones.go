@@ -17,6 +17,9 @@ const (
 	full
 )
 
+// labelExcluded is on nodes that do not count when a zone is judged. They are tainted as others are.
+const labelExcluded = "node.kubernetes.io/exclude-disruption"
+
 // zoneOf is the failure domain of a node.
 func zoneOf(node *corev1.Node) string {
 	region, zone := node.Labels[corev1.LabelTopologyRegion], node.Labels[corev1.LabelTopologyZone]
@@ -69,11 +72,17 @@ func (z *zone) take(now time.Time) time.Duration {
 // judgeZones sets each zone's state and rate. When every zone is fully disrupted it is more likely that this process is cut
 // off than that all nodes failed: then nothing is tainted anywhere.
 func judgeZones(zones map[string]*zone, r rates) (allDisrupted bool) {
-	allDisrupted = len(zones) > 0
+	counted := false
+	allDisrupted = true
 	for _, z := range zones {
 		z.state = disruptionOf(z.ready, z.unready, r.threshold)
+		if z.ready+z.unready == 0 {
+			continue // all of its nodes are left out: it tells nothing
+		}
+		counted = true
 		allDisrupted = allDisrupted && z.state == full
 	}
+	allDisrupted = allDisrupted && counted
 	for _, z := range zones {
 		switch {
 		case allDisrupted:
