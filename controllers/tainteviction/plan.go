@@ -14,8 +14,9 @@ type verdict struct {
 }
 
 // judge decides about a pod on a node with the taints. Each NoExecute taint must be tolerated; a toleration with
-// seconds lets the pod stay for that long from when the taint was added, or the pod came.
-func judge(pod *corev1.Pod, taints []corev1.Taint, tolerates func(corev1.Toleration, *corev1.Taint) bool) verdict {
+// seconds lets the pod stay for that long from when the taint was added, or the pod came. seen tells when a taint was first seen
+// that does not say when it was added.
+func judge(pod *corev1.Pod, taints []corev1.Taint, tolerates func(corev1.Toleration, *corev1.Taint) bool, seen func(*corev1.Taint) time.Time) verdict {
 	var v verdict
 	for i := range taints {
 		taint := &taints[i]
@@ -29,7 +30,7 @@ func judge(pod *corev1.Pod, taints []corev1.Taint, tolerates func(corev1.Tolerat
 		if toleration.TolerationSeconds == nil {
 			continue
 		}
-		at := since(pod, taint).Add(time.Duration(max(0, *toleration.TolerationSeconds)) * time.Second)
+		at := since(pod, taint, seen).Add(time.Duration(max(0, *toleration.TolerationSeconds)) * time.Second)
 		if !v.evict || at.Before(v.at) {
 			v = verdict{evict: true, at: at}
 		}
@@ -48,15 +49,21 @@ func tolerationOf(pod *corev1.Pod, taint *corev1.Taint, tolerates func(corev1.To
 }
 
 // since is when the pod began to be under the taint.
-func since(pod *corev1.Pod, taint *corev1.Taint) time.Time {
+func since(pod *corev1.Pod, taint *corev1.Taint, seen func(*corev1.Taint) time.Time) time.Time {
 	start := pod.CreationTimestamp.Time
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.LastTransitionTime.After(start) {
 			start = c.LastTransitionTime.Time
 		}
 	}
-	if taint.TimeAdded != nil && taint.TimeAdded.After(start) {
-		start = taint.TimeAdded.Time
+	var added time.Time
+	if taint.TimeAdded != nil {
+		added = taint.TimeAdded.Time
+	} else {
+		added = seen(taint)
+	}
+	if added.After(start) {
+		return added
 	}
 	return start
 }

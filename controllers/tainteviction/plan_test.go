@@ -31,6 +31,7 @@ func TestJudge(t *testing.T) {
 		{name: "tolerated for ever", taints: []corev1.Taint{taint("a", 0)}, tolerations: []corev1.Toleration{tolerate("a", nil)}},
 		{name: "tolerated for a while", taints: []corev1.Taint{taint("a", time.Minute)}, tolerations: []corev1.Toleration{tolerate("a", ptr.To(int64(30)))}, evict: true, at: 90 * time.Second},
 		{name: "came after the taint", taints: []corev1.Taint{taint("a", 0)}, tolerations: []corev1.Toleration{tolerate("a", ptr.To(int64(30)))}, scheduled: time.Hour, evict: true, at: time.Hour + 30*time.Second},
+		{name: "does not say when it was added", taints: []corev1.Taint{{Key: "a", Effect: corev1.TaintEffectNoExecute}}, tolerations: []corev1.Toleration{tolerate("a", ptr.To(int64(30)))}, evict: true, at: 90 * time.Second},
 		{name: "the shortest counts", taints: []corev1.Taint{taint("a", 0), taint("b", 0)}, tolerations: []corev1.Toleration{tolerate("a", ptr.To(int64(30))), tolerate("b", ptr.To(int64(10)))}, evict: true, at: 10 * time.Second},
 		{name: "one is not tolerated", taints: []corev1.Taint{taint("a", 0), taint("b", 0)}, tolerations: []corev1.Toleration{tolerate("a", nil)}, evict: true, at: -1},
 		{name: "negative is at once", taints: []corev1.Taint{taint("a", 0)}, tolerations: []corev1.Toleration{tolerate("a", ptr.To(int64(-5)))}, evict: true, at: 0},
@@ -40,7 +41,7 @@ func TestJudge(t *testing.T) {
 		if c.scheduled > 0 {
 			pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(start.Add(c.scheduled))}}
 		}
-		v := judge(pod, c.taints, tolerates)
+		v := judge(pod, c.taints, tolerates, func(*corev1.Taint) time.Time { return start.Add(time.Minute) })
 		want := start.Add(c.at)
 		if c.at < 0 {
 			want = time.Time{}

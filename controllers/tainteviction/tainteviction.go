@@ -18,18 +18,23 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
 
+// recheck is how soon it is looked again where a view and the server do not agree.
+const recheck = time.Second
+
 type controller struct {
-	pods    client.Client[*corev1.Pod]
-	livePod client.Live[*corev1.Pod]
-	nodes   client.Live[*corev1.Node]
-	events  *client.Recorder
-	now     func() time.Time
+	pods     client.Client[*corev1.Pod]
+	livePod  client.Live[*corev1.Pod]
+	nodes    client.Client[*corev1.Node]
+	liveNode client.Live[*corev1.Node]
+	events   *client.Recorder
+	now      func() time.Time
+	memory   *memory
 }
 
 // New declares the taint eviction controller.
 func New(t client.Transport, events *client.Recorder) *reconcile.Controller {
-	c := &controller{pods: client.For[*corev1.Pod](t), nodes: client.For[*corev1.Node](t).Live(), events: events, now: time.Now}
-	c.livePod = c.pods.Live()
+	c := &controller{pods: client.For[*corev1.Pod](t), nodes: client.For[*corev1.Node](t), events: events, now: time.Now, memory: newMemory()}
+	c.livePod, c.liveNode = c.pods.Live(), c.nodes.Live()
 	nodes, pods := api.Of[*corev1.Node](), api.Of[*corev1.Pod]()
 	return &reconcile.Controller{
 		Name: "noexec_taint_pod", Workers: 8,
@@ -51,30 +56,45 @@ func drives(taints []corev1.Taint) bool {
 	return false
 }
 
-// nodeChanged judges all pods of a node whose taints changed and drive pods away.
+// nodeChanged judges all pods of a node whose taints changed and drive pods away, or did.
 func (c *controller) nodeChanged(d client.Delta, enqueue func(reconcile.Key)) {
 	node := client.Typed[*corev1.Node](d)
-	if node.New == nil || !drives(node.New.Spec.Taints) {
+	var before, after []corev1.Taint
+	name := ""
+	if node.Old != nil {
+		name, before = node.Old.Name, node.Old.Spec.Taints
+	}
+	if node.New != nil {
+		name, after = node.New.Name, node.New.Spec.Taints
+		c.memory.note(node.New, c.now())
+	} else {
+		c.memory.forgetNode(name)
+	}
+	if !drives(before) && !drives(after) || node.Old != nil && node.New != nil && node.Old.UID == node.New.UID && equality.Semantic.DeepEqual(before, after) {
 		return
 	}
-	if node.Old != nil && equality.Semantic.DeepEqual(node.Old.Spec.Taints, node.New.Spec.Taints) {
-		return
-	}
-	for p := range c.livePod.ByField("spec.nodeName", node.New.Name) {
+	for p := range c.livePod.ByField("spec.nodeName", name) {
 		enqueue(reconcile.KeyOf(p))
 	}
 }
 
-// podChanged judges a pod that came to a node, or changed its tolerations.
+// podChanged judges a pod that came to a node, changed its tolerations, or went away before its time.
 func (c *controller) podChanged(d client.Delta, enqueue func(reconcile.Key)) {
 	pod := client.Typed[*corev1.Pod](d)
-	if pod.New == nil || pod.New.Spec.NodeName == "" {
+	if pod.New == nil {
+		if c.memory.waits(reconcile.KeyOf(pod.Old)) != nil {
+			enqueue(reconcile.KeyOf(pod.Old))
+		}
 		return
 	}
-	if pod.Old != nil && pod.Old.Spec.NodeName == pod.New.Spec.NodeName && len(pod.Old.Spec.Tolerations) == len(pod.New.Spec.Tolerations) {
+	if pod.New.Spec.NodeName == "" {
 		return
 	}
-	if node, ok := c.nodes.Get("", pod.New.Spec.NodeName); ok && drives(node.Spec.Taints) {
+	if pod.Old != nil && pod.Old.UID == pod.New.UID && pod.Old.Spec.NodeName == pod.New.Spec.NodeName &&
+		equality.Semantic.DeepEqual(pod.Old.Spec.Tolerations, pod.New.Spec.Tolerations) {
+		return
+	}
+	if node, ok := c.liveNode.Get("", pod.New.Spec.NodeName); ok && drives(node.Spec.Taints) {
 		enqueue(reconcile.KeyOf(pod.New))
 	}
 }
@@ -85,25 +105,55 @@ func tolerates(t corev1.Toleration, taint *corev1.Taint) bool {
 
 func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
 	pod, ok := c.livePod.Get(key.Namespace, key.Name)
-	if !ok || pod.DeletionTimestamp != nil {
-		return reconcile.Result{}, nil
+	waits := c.memory.waits(key)
+	if waits != nil && (!ok || pod.UID != waits.UID) {
+		if gone, err := c.pods.Look(ctx, key.Namespace, key.Name, waits.UID).Gone(); err != nil || !gone {
+			return reconcile.Result{After: recheck}, err
+		}
+		c.cancel(key)
 	}
-	node, ok := c.nodes.Get("", pod.Spec.NodeName)
 	if !ok {
 		return reconcile.Result{}, nil
 	}
-	v := judge(pod, node.Spec.Taints, tolerates)
-	if !v.evict {
+	if pod.DeletionTimestamp != nil {
+		c.memory.end(key)
 		return reconcile.Result{}, nil
 	}
-	if wait := v.at.Sub(c.now()); wait > 0 {
+	node, ok := c.liveNode.Get("", pod.Spec.NodeName)
+	if !ok {
+		if c.memory.waits(key) == nil {
+			return reconcile.Result{}, nil
+		}
+		// Its eviction is called off only if the node is gone for certain: one that cannot be read has its taints still.
+		if gone, err := c.nodes.Look(ctx, "", pod.Spec.NodeName, "").Gone(); err != nil || !gone {
+			return reconcile.Result{After: recheck}, err
+		}
+		c.cancel(key)
+		return reconcile.Result{}, nil
+	}
+	now := c.now()
+	v := judge(pod, node.Spec.Taints, tolerates, func(t *corev1.Taint) time.Time { return c.memory.seen(node, t, now) })
+	if !v.evict {
+		c.cancel(key)
+		return reconcile.Result{}, nil
+	}
+	if wait := v.at.Sub(now); wait > 0 {
+		c.memory.wait(key, &corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID})
 		return reconcile.Result{After: wait}, nil
 	}
+	c.memory.end(key)
 	err := c.evict(ctx, pod)
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return reconcile.Result{}, nil
 	}
 	return reconcile.Result{}, err
+}
+
+// cancel says that a pod that waited to be evicted will not be.
+func (c *controller) cancel(key reconcile.Key) {
+	if pod := c.memory.end(key); pod != nil {
+		c.events.Eventf(pod, corev1.EventTypeNormal, "TaintManagerEviction", "Cancelling deletion of Pod %s/%s", pod.Namespace, pod.Name)
+	}
 }
 
 func (c *controller) evict(ctx context.Context, pod *corev1.Pod) error {
