@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/admission"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
@@ -69,7 +70,7 @@ func (s *Server) serveBody(x *exchange, rt *route, a *action) {
 		return
 	}
 	obj := a.new()
-	if err := x.decode(obj, a.gvk, r.CreateOptions.FieldValidation, w, a.also...); err != nil {
+	if err := x.decode(s, obj, a.gvk, r.CreateOptions.FieldValidation, w, a.also...); err != nil {
 		x.fail(err)
 		return
 	}
@@ -157,7 +158,7 @@ func (c *call) issueToken(ctx context.Context, obj kind.Object) (*Response, erro
 	}
 	gvk := authenticationv1.SchemeGroupVersion.WithKind("TokenRequest")
 	if tr.Name != "" && tr.Name != c.Name {
-		return nil, apierrors.NewInvalid(gvk.GroupKind(), c.Name, field.ErrorList{
+		return nil, bounds.Invalid(gvk.GroupKind(), c.Name, field.ErrorList{
 			field.Invalid(field.NewPath("metadata", "name"), tr.Name, "must match the service account name if specified")})
 	}
 	item, err := c.rt.resource.Get(ctx, c.Namespace, c.Name, "")
@@ -176,9 +177,9 @@ func (c *call) issueToken(ctx context.Context, obj kind.Object) (*Response, erro
 	path := field.NewPath("spec", "expirationSeconds")
 	switch seconds := *tr.Spec.ExpirationSeconds; {
 	case seconds < tokenSecondsMin:
-		return nil, apierrors.NewInvalid(gvk.GroupKind(), "", field.ErrorList{field.Invalid(path, seconds, "may not specify a duration less than 10 minutes")})
+		return nil, bounds.Invalid(gvk.GroupKind(), "", field.ErrorList{field.Invalid(path, seconds, "may not specify a duration less than 10 minutes")})
 	case seconds > tokenSecondsMax:
-		return nil, apierrors.NewInvalid(gvk.GroupKind(), "", field.ErrorList{field.Invalid(path, seconds, "may not specify a duration larger than 2^32 seconds")})
+		return nil, bounds.Invalid(gvk.GroupKind(), "", field.ErrorList{field.Invalid(path, seconds, "may not specify a duration larger than 2^32 seconds")})
 	}
 	if err := c.admitAction(ctx, tr, gvk); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"sync"
@@ -20,7 +21,7 @@ var bodies = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b 
 const bodyMax = 256 << 10
 
 // decode reads the body into an object. Besides want, the group versions in also may be claimed by the body.
-func (x *exchange) decode(into codec.Message, want schema.GroupVersionKind, fieldValidation string, warn *warnings, also ...schema.GroupVersion) error {
+func (x *exchange) decode(s *Server, into codec.Message, want schema.GroupVersionKind, fieldValidation string, warn *warnings, also ...schema.GroupVersion) error {
 	format, ok := codec.FormatOf(x.r.Header.Get("Content-Type"))
 	if !ok {
 		return unsupportedMediaType(codec.Supported)
@@ -30,13 +31,12 @@ func (x *exchange) decode(into codec.Message, want schema.GroupVersionKind, fiel
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if cap(body) <= bodyMax {
-			*p = body
-			bodies.Put(p)
-		}
-	}()
-	return decodeBody(format, body, into, want, fieldValidation, warn, also)
+	err = x.compute(s, func() error { return decodeBody(format, body, into, want, fieldValidation, warn, also) })
+	if cap(body) <= bodyMax && x.ctx.Err() == nil { // else it may still be read
+		*p = body
+		bodies.Put(p)
+	}
+	return err
 }
 
 func decodeBody(format codec.Format, body []byte, into codec.Message, want schema.GroupVersionKind, fieldValidation string, warn *warnings, also []schema.GroupVersion) error {
@@ -61,6 +61,9 @@ func decodeBody(format codec.Format, body []byte, into codec.Message, want schem
 
 // undecodable says what is wrong with a body, in the form that kubectl shows.
 func undecodable(err error, got, want schema.GroupVersionKind, body []byte) error {
+	if status := apierrors.APIStatus(nil); errors.As(err, &status) {
+		return err // beyond the bounds of what is decoded
+	}
 	if got.Kind != "" {
 		return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", got.Kind, got.Version, want.Kind, err))
 	}

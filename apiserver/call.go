@@ -94,7 +94,11 @@ func (x *exchange) request(rt *route) *Request {
 
 // run executes the request and writes the answer.
 func (x *exchange) run(s *Server, rt *route, r *Request, w *warnings) {
-	resp, err := s.executeWarning(x.ctx, rt, r, w)
+	var resp *Response
+	err := x.compute(s, func() (err error) {
+		resp, err = s.executeWarning(x.ctx, rt, r, w)
+		return err
+	})
 	if err != nil {
 		x.warn(w.all())
 		x.fail(err)

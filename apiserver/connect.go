@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
 )
 
 // serveConnect answers the subresources that lead to a node, a pod or a service. What a request says wrongly is judged here; the
@@ -149,7 +151,7 @@ func checkLog(q url.Values, pod *corev1.Pod) error {
 		}
 	}
 	if len(errs) > 0 {
-		return apierrors.NewInvalid(schema.GroupKind{Kind: "PodLogOptions"}, pod.Name, errs)
+		return bounds.Invalid(schema.GroupKind{Kind: "PodLogOptions"}, pod.Name, errs)
 	}
 	_, err := chooseContainer(q.Get("container"), pod)
 	return err

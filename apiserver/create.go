@@ -29,7 +29,7 @@ func (s *Server) serveCreate(x *exchange, rt *route) {
 // runWithBody decodes the body, an object of the route's kind, and runs the request with it.
 func (x *exchange) runWithBody(s *Server, rt *route, r *Request, fieldValidation string, w *warnings) {
 	obj := rt.info.New()
-	if err := x.decode(obj, rt.info.GVK, fieldValidation, w); err != nil {
+	if err := x.decode(s, obj, rt.info.GVK, fieldValidation, w); err != nil {
 		x.fail(err)
 		return
 	}
@@ -65,6 +65,9 @@ func (c *call) create(ctx context.Context) (*Response, error) {
 	}
 	c.uniqueOwners(obj)
 	if err := c.track(obj, nil, c.CreateOptions.FieldManager); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	c.CreateOptions.TypeMeta = typed("CreateOptions")

@@ -52,7 +52,7 @@ func (x *exchange) readDeleteOptions(o *metav1.DeleteOptions) error {
 		// Old clients send the options in the group of the object that they delete.
 		got, _, err := codec.Decode(format, body, o, schema.GroupVersionKind{Version: "v1", Kind: "DeleteOptions"}, metav1.FieldValidationIgnore)
 		if err != nil {
-			return apierrors.NewBadRequest(err.Error())
+			return undecodable(err, got, schema.GroupVersionKind{Version: "v1", Kind: "DeleteOptions"}, body)
 		}
 		if got.Kind != "DeleteOptions" {
 			return apierrors.NewBadRequest("decoded object cannot be converted to DeleteOptions")

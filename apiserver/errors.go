@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
 	"github.com/wheelhouse-k8s/wheelhouse/codec"
 )
 
@@ -28,6 +29,7 @@ func statusOf(err error) *metav1.Status {
 		if status.Code == 0 {
 			status.Code = http.StatusInternalServerError
 		}
+		status.Message = shortMessage(status.Message)
 		return &status
 	}
 	switch {
@@ -39,7 +41,17 @@ func statusOf(err error) *metav1.Status {
 		return statusOf(notAcceptable())
 	}
 	// A plain error is a 500 without a reason: so do several mistakes of clients end upstream.
-	return &metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError, Message: err.Error()}
+	return &metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError, Message: shortMessage(err.Error())}
+}
+
+// maxMessage is how much an answer says of what went wrong, whatever the request has put into it.
+const maxMessage = 64 << 10
+
+func shortMessage(text string) string {
+	if len(text) <= maxMessage {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxMessage], "") + "..."
 }
 
 // routing is the answer of the router itself: no kind and no name.
@@ -68,7 +80,7 @@ func invalidOptions(name string, errs field.ErrorList) error {
 	if len(errs) == 0 {
 		return nil
 	}
-	return apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: name}, "", errs)
+	return bounds.Invalid(schema.GroupKind{Group: metav1.GroupName, Kind: name}, "", errs)
 }
 
 // htmlSafe keeps messages with parts of the request in them from being taken for HTML.

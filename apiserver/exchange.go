@@ -32,6 +32,8 @@ type exchange struct {
 	// arrived: the body has been read to its end; whole is the body of what no verb reads.
 	arrived bool
 	whole   []byte
+	// size of the body, or of what a patch changes if that is larger.
+	size int
 }
 
 // values is the parsed query; nil if there is none.

@@ -36,6 +36,12 @@ func (s *Server) servePatch(x *exchange, rt *route) {
 		x.fail(err)
 		return
 	}
+	if rt.resource != nil {
+		// A short patch of a large object is heavy too.
+		if item, err := rt.resource.Get(x.ctx, r.Namespace, r.Name, "0"); err == nil {
+			x.size = max(x.size, item.ProtoSize())
+		}
+	}
 	x.run(s, rt, r, &warnings{})
 }
 

@@ -31,6 +31,7 @@ func (x *exchange) readBody(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	x.size = len(b)
 	return b, x.enter()
 }
 

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apiserver/pkg/admission"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/patch"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
@@ -28,7 +29,7 @@ func (s *Server) serveUpdateScale(x *exchange, rt *route) {
 		return
 	}
 	scale := &autoscalingv1.Scale{}
-	if err := x.decode(scale, scaleKind.GVK, r.UpdateOptions.FieldValidation, w); err != nil {
+	if err := x.decode(s, scale, scaleKind.GVK, r.UpdateOptions.FieldValidation, w); err != nil {
 		x.fail(err)
 		return
 	}
@@ -180,7 +181,7 @@ func checkScale(scale *autoscalingv1.Scale, name string) error {
 		errs = append(errs, field.Invalid(field.NewPath("spec", "replicas"), n, validation.IsNegativeErrorMsg).WithOrigin("minimum"))
 	}
 	if len(errs) > 0 {
-		return apierrors.NewInvalid(scaleKind.GVK.GroupKind(), name, errs)
+		return bounds.Invalid(scaleKind.GVK.GroupKind(), name, errs)
 	}
 	return nil
 }

@@ -60,6 +60,9 @@ type Options struct {
 	Observe func(Observation)
 	// LongRunning is told of each watch and stream that begins; what it returns is called at its end.
 	LongRunning func(Observation) (done func())
+	// Abandoned is told when a request leaves work behind that still goes on ("pending"), and how that ended ("result", "error",
+	// "panic").
+	Abandoned func(status string)
 	// Sent gives, once a watch, what is told the size in bytes of each event that is sent.
 	Sent func(k *kind.Info) func(bytes int)
 	// Now is the clock; nil means time.Now.
@@ -125,6 +128,7 @@ type Server struct {
 	// handle is the pipeline of HTTP requests.
 	handle       handler
 	impersonator http.Handler
+	workshop     *workshop
 	actions      []action
 	mutates      admission.MutationInterface
 	validates    admission.ValidationInterface
@@ -156,6 +160,7 @@ func New(o Options) *Server {
 	s.routes = newRoutes(o.Kinds, o.Registry)
 	s.paths = newPathTable(o.Paths)
 	s.impersonator = s.newImpersonator()
+	s.workshop = newWorkshop(o.Abandoned)
 	s.actions = actions()
 	s.handle = s.dispatch
 	steps := s.pipeline()

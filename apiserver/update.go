@@ -103,8 +103,14 @@ func (p *replacement) admit(ctx context.Context, new, old kind.Object) error {
 func (p *replacement) run(ctx context.Context, o registry.UpdateOptions, change registry.Change) (*Response, error) {
 	item, created, err := p.rt.resource.Update(ctx, p.Namespace, p.Name, func(ctx context.Context, old kind.Object) (kind.Object, error) {
 		p.before = old
+		if err := ctx.Err(); err != nil { // nobody waits for another attempt
+			return nil, err
+		}
 		new, err := change(ctx, old)
 		if err != nil {
+			return nil, err
+		}
+		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		return new, p.prepare(ctx, new, old)

@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
 )
 
 // Message is what a body can be decoded into: the generated types.
@@ -50,19 +52,15 @@ func Decode(f Format, body []byte, into Message, want schema.GroupVersionKind, f
 	}
 	check := fieldValidation != metav1.FieldValidationIgnore
 	var complaints []error
+	var err error
 	if f == YAML {
-		if check {
-			if _, err := yaml.YAMLToJSONStrict(body); err != nil {
-				complaints = append(complaints, err)
-			}
-		}
-		converted, err := yaml.YAMLToJSON(body)
-		if err != nil {
+		if body, complaints, err = fromYAML(body, check); err != nil {
 			return schema.GroupVersionKind{}, nil, err
 		}
-		body = converted
 	}
-	var err error
+	if err := bounds.JSON(body, into); err != nil {
+		return schema.GroupVersionKind{}, nil, err
+	}
 	if check {
 		var strict []error
 		if strict, err = kjson.UnmarshalStrict(body, into); err == nil {
@@ -88,6 +86,23 @@ func Decode(f Format, body []byte, into Message, want schema.GroupVersionKind, f
 	return got, texts, nil
 }
 
+// fromYAML makes JSON of YAML. The second result says which members are given twice, if that is to be checked.
+func fromYAML(body []byte, check bool) ([]byte, []error, error) {
+	if err := bounds.YAML(body); err != nil {
+		return nil, nil, err
+	}
+	if check {
+		converted, err := yaml.YAMLToJSONStrict(body)
+		if err == nil {
+			return converted, nil, nil
+		}
+		converted, again := yaml.YAMLToJSON(body)
+		return converted, []error{err}, again
+	}
+	converted, err := yaml.YAMLToJSON(body)
+	return converted, nil, err
+}
+
 func decodeProtobuf(body []byte, into Message, want schema.GroupVersionKind) (schema.GroupVersionKind, error) {
 	e, err := openEnvelope(body)
 	if err != nil {
@@ -101,6 +116,9 @@ func decodeProtobuf(body []byte, into Message, want schema.GroupVersionKind) (sc
 	if got != want && got.Kind != want.Kind {
 		// Another kind's fields have other numbers: leave the payload alone, the caller refuses the kind.
 		return got, nil
+	}
+	if err := bounds.Protobuf(e.payload, into); err != nil {
+		return got, err
 	}
 	if err := into.Unmarshal(e.payload); err != nil {
 		return got, err

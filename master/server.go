@@ -101,6 +101,7 @@ func (m *Master) buildServer() error {
 		Tokens:        m.tokens,
 		Paths:         m.paths(m.tokens),
 		Observe:       func(o apiserver.Observation) { m.metrics.Request(metrics.Request(o)) },
+		Abandoned:     m.metrics.Abandoned,
 		Sent:          func(k *kind.Info) func(int) { return m.metrics.Watch(k).Sent },
 		LongRunning:   func(o apiserver.Observation) func() { return m.metrics.LongRunning(metrics.Request(o)) },
 		MaxReads:      bound(c.MaxRequestsInflight),

@@ -1,6 +1,8 @@
 package patch
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,8 +13,10 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
@@ -34,7 +38,7 @@ type Configuration struct {
 // The result is defaulted, has its managed fields and an empty TypeMeta.
 func (t *Tracker) Apply(c Configuration, old kind.Object) (kind.Object, []string, error) {
 	if c.Manager == "" {
-		return nil, nil, errors.NewInvalid(metav1.SchemeGroupVersion.WithKind("PatchOptions").GroupKind(), "",
+		return nil, nil, bounds.Invalid(metav1.SchemeGroupVersion.WithKind("PatchOptions").GroupKind(), "",
 			field.ErrorList{field.Required(field.NewPath("fieldManager"), "is required for apply patch")})
 	}
 	to, err := t.target(c.Kind, c.Subresource)
@@ -42,8 +46,8 @@ func (t *Tracker) Apply(c Configuration, old kind.Object) (kind.Object, []string
 		return nil, nil, err
 	}
 	wanted := &unstructured.Unstructured{Object: map[string]any{}}
-	if err := yaml.Unmarshal(c.Data, &wanted.Object); err != nil {
-		return nil, nil, errors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+	if err := c.decode(&wanted.Object); err != nil {
+		return nil, nil, err
 	}
 	present := old
 	if present == nil {
@@ -54,6 +58,9 @@ func (t *Tracker) Apply(c Configuration, old kind.Object) (kind.Object, []string
 		return nil, nil, err
 	}
 	obj := result.(kind.Object)
+	if err := bounds.Object(obj, old); err != nil {
+		return nil, nil, err
+	}
 	obj.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
 	stampNew(obj, present.GetManagedFields(), c.Now)
 	warnings, err := c.check()
@@ -61,6 +68,30 @@ func (t *Tracker) Apply(c Configuration, old kind.Object) (kind.Object, []string
 		return nil, nil, err
 	}
 	return obj, warnings, c.fits(obj, old)
+}
+
+// decode reads the configuration. Clients send JSON, though they may send YAML, which takes many times as long to read.
+func (c Configuration) decode(into *map[string]any) error {
+	data, err := c.Data, error(nil)
+	if !c.isJSON() {
+		if err := bounds.YAML(data); err != nil {
+			return err
+		}
+		if data, err = yaml.YAMLToJSON(data); err != nil {
+			return errors.NewBadRequest(fmt.Sprintf("error decoding patch: error converting YAML to JSON: %v", err))
+		}
+	}
+	if err := bounds.JSON(data, c.Kind.New()); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return errors.NewBadRequest(fmt.Sprintf("error decoding patch: error unmarshaling JSON: while decoding JSON: %v", err))
+	}
+	return nil
+}
+
+func (c Configuration) isJSON() bool {
+	return bytes.HasPrefix(bytes.TrimLeft(c.Data, " \t\r\n"), []byte("{")) && json.Valid(c.Data)
 }
 
 // stampNew gives the entries that the library has just timed the time of the request.
@@ -81,6 +112,14 @@ func stampNew(obj kind.Object, before []metav1.ManagedFieldsEntry, now time.Time
 func (c Configuration) check() ([]string, error) {
 	if c.FieldValidation == metav1.FieldValidationIgnore {
 		return nil, nil
+	}
+	if c.isJSON() {
+		if twice, err := kjson.UnmarshalStrict(c.Data, &map[string]any{}); err == nil && len(twice) == 0 {
+			return nil, nil
+		}
+		if err := bounds.YAML(c.Data); err != nil {
+			return nil, errors.NewBadRequest("the configuration has members that are given twice")
+		}
 	}
 	err := yaml.UnmarshalStrict(c.Data, &map[string]any{})
 	if err == nil {

@@ -3,6 +3,7 @@
 package patch
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -16,10 +17,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/mergepatch"
-	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	kjson "sigs.k8s.io/json"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
@@ -28,6 +29,8 @@ const (
 	maxOperations = 10_000
 	// maxCopyBytes that the copy operations of one JSON patch may add up to: the limit of a request body.
 	maxCopyBytes = 3 << 20
+	// maxMoves of list elements by one JSON patch.
+	maxMoves = 10_000_000
 )
 
 // setCopyLimit sets the limit of the JSON patch library, which is a variable of that package.
@@ -40,7 +43,10 @@ func Apply(k *kind.Info, t types.PatchType, data []byte, old kind.Object, fieldV
 	if !json.Valid(data) {
 		return nil, nil, errors.NewBadRequest("invalid JSON patch")
 	}
-	p := patcher{kind: k, data: data, check: fieldValidation != metav1.FieldValidationIgnore, strict: fieldValidation == metav1.FieldValidationStrict}
+	if err := boundPatch(t, data); err != nil {
+		return nil, nil, err
+	}
+	p := patcher{kind: k, old: old, data: data, check: fieldValidation != metav1.FieldValidationIgnore, strict: fieldValidation == metav1.FieldValidationStrict}
 	var obj kind.Object
 	var err error
 	switch t {
@@ -76,6 +82,7 @@ func UnsupportedType(t types.PatchType) error {
 // patcher is one patch on its way through its steps.
 type patcher struct {
 	kind *kind.Info
+	old  kind.Object
 	data []byte
 	// check tells to look for unknown and duplicate fields; strict makes them errors instead of warnings.
 	check, strict bool
@@ -93,6 +100,9 @@ func (p *patcher) throughJSON(old kind.Object, apply func(doc []byte) ([]byte, [
 		return nil, err
 	}
 	obj := p.kind.New()
+	if err := p.within(bounds.JSON(patched, obj), len(patched) > len(doc)); err != nil {
+		return nil, err
+	}
 	var more []error
 	if p.check {
 		more, err = kjson.UnmarshalStrict(patched, obj)
@@ -106,6 +116,24 @@ func (p *patcher) throughJSON(old kind.Object, apply func(doc []byte) ([]byte, [
 		return nil, invalidResult(string(patched), err)
 	}
 	return obj, p.report(append(complaints, more...), func() string { return string(patched) })
+}
+
+// boundPatch refuses a patch that is dear to read.
+func boundPatch(t types.PatchType, data []byte) error {
+	if t == types.JSONPatchType {
+		if n := bounds.Elements(data); n > maxOperations {
+			return errors.NewRequestEntityTooLargeError(fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxOperations, n))
+		}
+	}
+	return bounds.JSON(data, nil)
+}
+
+// within is the verdict on what the object has become: one that was beyond the bounds before may stay so.
+func (p *patcher) within(verdict error, grown bool) error {
+	if verdict != nil && !grown && bounds.Object(p.old, nil) != nil {
+		return nil
+	}
+	return verdict
 }
 
 // operation is a step of a JSON patch, to find members that no step has.
@@ -133,15 +161,41 @@ func (p *patcher) applyOperations(doc []byte) ([]byte, []error, error) {
 	if err != nil {
 		return nil, nil, errors.NewBadRequest(err.Error())
 	}
-	if len(steps) > maxOperations {
-		return nil, nil, errors.NewRequestEntityTooLargeError(
-			fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxOperations, len(steps)))
+	if err := boundMoves(steps, doc); err != nil {
+		return nil, nil, err
 	}
 	patched, err := steps.Apply(doc)
 	if err != nil {
 		return nil, nil, unprocessable(err)
 	}
 	return patched, complaints, nil
+}
+
+// boundMoves refuses patches whose operations would move the elements of long lists over and over: each that puts an element
+// into a list, or takes one out, copies the list.
+func boundMoves(steps jsonpatch.Patch, doc []byte) error {
+	moves, longest := 0, bounds.LongestList(doc)
+	for _, step := range steps {
+		if value := step["value"]; value != nil {
+			longest = max(longest, bounds.LongestList(*value))
+		}
+		for _, name := range []string{"path", "from"} {
+			if path := step[name]; path != nil && touchesList(*path) {
+				moves++
+			}
+		}
+	}
+	if moves*(longest+moves) > maxMoves {
+		return errors.NewRequestEntityTooLargeError(fmt.Sprintf("the patch changes long lists at %d places: replace the lists instead", moves))
+	}
+	return nil
+}
+
+// touchesList tells whether a path, in quotes, may end at an element of a list: an index, perhaps in disguise.
+func touchesList(path []byte) bool {
+	path = bytes.TrimSuffix(path, []byte{'"'})
+	last := path[bytes.LastIndexByte(path, '/')+1:]
+	return len(bytes.Trim(last, "+-0123456789")) == 0 || bytes.IndexByte(last, '\\') >= 0
 }
 
 func (p *patcher) applyMerge(doc []byte) ([]byte, []error, error) {
@@ -172,11 +226,15 @@ func (p *patcher) applyStrategic(old kind.Object) (kind.Object, error) {
 	if err != nil {
 		return nil, errors.NewBadRequest(err.Error())
 	}
+	// The patch has the form of the object, and what the object has already is in bounds: so are quantities in the result.
+	if err := bounds.JSON(p.data, p.kind.New()); err != nil {
+		return nil, err
+	}
 	doc, err := runtime.DefaultUnstructuredConverter.ToUnstructured(withType(p.kind, old))
 	if err != nil {
 		return nil, err
 	}
-	patched, err := strategicpatch.StrategicMergeMapPatch(doc, members, p.kind.New())
+	patched, err := mergeStrategic(p.kind, doc, members)
 	if err != nil {
 		return nil, strategicError(err)
 	}
@@ -188,6 +246,9 @@ func (p *patcher) applyStrategic(old kind.Object) (kind.Object, error) {
 			return nil, invalidResult(show(), err)
 		}
 		complaints = append(complaints, more.Errors()...)
+	}
+	if err := bounds.Object(obj, old); err != nil {
+		return nil, err
 	}
 	return obj, p.report(complaints, show)
 }
@@ -225,7 +286,7 @@ func unprocessable(err error) error {
 
 // invalidResult is the answer to a patch whose result is no object of the kind.
 func invalidResult(value string, err error) error {
-	return errors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), value, err.Error())})
+	return bounds.Invalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), value, err.Error())})
 }
 
 // sameType refuses a document that says it is of another kind.

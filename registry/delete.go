@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
@@ -86,7 +87,7 @@ func (r *Resource) deleteOnce(ctx context.Context, present *Item, certain bool, 
 // checkDelete judges the options and their preconditions, and makes a negative grace one second.
 func (r *Resource) checkDelete(old kind.Object, o *metav1.DeleteOptions) error {
 	if errs := validation.ValidateDeleteOptions(o); len(errs) > 0 {
-		return apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "DeleteOptions"}, "", errs)
+		return bounds.Invalid(schema.GroupKind{Group: metav1.GroupName, Kind: "DeleteOptions"}, "", errs)
 	}
 	if p := o.Preconditions; p != nil {
 		// Upstream names the kind, not the resource, here; except for namespaces, which have a way of their own.

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
@@ -86,7 +87,7 @@ func (r *Resource) listing(o *ListOptions) (*listing, error) {
 		ResourceVersion: o.ResourceVersion, ResourceVersionMatch: o.ResourceVersionMatch, Limit: o.Limit, Continue: o.Continue,
 	}
 	if errs := validation.ValidateListOptions(&in, true); len(errs) > 0 {
-		return nil, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "ListOptions"}, "", errs)
+		return nil, bounds.Invalid(schema.GroupKind{Group: metav1.GroupName, Kind: "ListOptions"}, "", errs)
 	}
 	l := &listing{filter: r.filter(o.Namespace, o.Label, o.Field), limit: max(o.Limit, 0)}
 	l.from = l.scope()

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
@@ -74,7 +75,7 @@ func (r *Resource) invalid(o kind.Object, errs field.ErrorList) error {
 	if len(errs) == 0 {
 		return nil
 	}
-	return apierrors.NewInvalid(r.info.GVK.GroupKind(), o.GetName(), errs)
+	return bounds.Invalid(r.info.GVK.GroupKind(), o.GetName(), errs)
 }
 
 // carryOver makes an updated object keep what no update may change, has the kind prepare it and counts its generation.

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/registry/exact"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
@@ -263,7 +264,7 @@ func (u *updating) checkRevision(new, old kind.Object) error {
 	}
 	if u.r.info.RequireRevision && !u.o.Trusted {
 		gk := schema.GroupKind{Group: u.r.gr().Group, Kind: u.r.gr().Resource}
-		return apierrors.NewInvalid(gk, u.name, field.ErrorList{
+		return bounds.Invalid(gk, u.name, field.ErrorList{
 			field.Invalid(metadata.Child("resourceVersion"), 0, "must be specified for an update"),
 		})
 	}

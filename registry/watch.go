@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,8 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
+	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
@@ -41,7 +41,7 @@ func (o *WatchOptions) check() (initial bool, revision int64, err error) {
 	}
 	internalversion.SetListOptionsDefaults(&in, true)
 	if errs := validation.ValidateListOptions(&in, true); len(errs) > 0 {
-		return false, 0, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "ListOptions"}, "", errs)
+		return false, 0, bounds.Invalid(schema.GroupKind{Group: metav1.GroupName, Kind: "ListOptions"}, "", errs)
 	}
 	revision, err = parseRevision(o.ResourceVersion)
 	switch {

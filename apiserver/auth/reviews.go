@@ -14,6 +14,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
@@ -58,7 +59,7 @@ func invalid(problems field.ErrorList) error {
 	if len(problems) == 0 {
 		return nil
 	}
-	return apierrors.NewInvalid(schema.GroupKind{Group: authorizationv1.GroupName}, "", problems)
+	return bounds.Invalid(schema.GroupKind{Group: authorizationv1.GroupName}, "", problems)
 }
 
 func subjectOfReview(s *authorizationv1.SubjectAccessReviewSpec) user.Info {

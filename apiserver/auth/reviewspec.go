@@ -85,9 +85,14 @@ func validateWhat(resource *authorizationv1.ResourceAttributes, other *authoriza
 	return problems
 }
 
+// maxSelector is the length to which selectors are read, as in requests.
+const maxSelector = 64 << 10
+
 func validateSelector(raw string, requirements []metav1.LabelSelectorRequirement, path *field.Path) field.ErrorList {
 	var problems field.ErrorList
 	switch {
+	case len(raw) > maxSelector:
+		problems = append(problems, field.TooLong(path.Child("rawSelector"), "", maxSelector))
 	case raw != "" && len(requirements) > 0:
 		problems = append(problems, field.Invalid(path.Child("rawSelector"), raw, "may not specified at the same time as requirements"))
 	case raw == "" && len(requirements) == 0:

@@ -22,6 +22,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
 )
 
@@ -157,10 +158,10 @@ func validateTokenRequest(sa *corev1.ServiceAccount, tr *authenticationv1.TokenR
 	kind := authenticationv1.SchemeGroupVersion.WithKind("TokenRequest").GroupKind()
 	metadata, seconds := field.NewPath("metadata"), field.NewPath("spec", "expirationSeconds")
 	if tr.Name != "" && tr.Name != sa.Name {
-		return apierrors.NewInvalid(kind, sa.Name, field.ErrorList{field.Invalid(metadata.Child("name"), tr.Name, "must match the service account name if specified")})
+		return bounds.Invalid(kind, sa.Name, field.ErrorList{field.Invalid(metadata.Child("name"), tr.Name, "must match the service account name if specified")})
 	}
 	if tr.Namespace != "" && tr.Namespace != sa.Namespace {
-		return apierrors.NewInvalid(kind, sa.Name, field.ErrorList{field.Invalid(metadata.Child("namespace"), tr.Namespace, "must match the service account namespace if specified")})
+		return bounds.Invalid(kind, sa.Name, field.ErrorList{field.Invalid(metadata.Child("namespace"), tr.Namespace, "must match the service account namespace if specified")})
 	}
 	var problems field.ErrorList
 	if *tr.Spec.ExpirationSeconds < minTokenSeconds {
@@ -170,7 +171,7 @@ func validateTokenRequest(sa *corev1.ServiceAccount, tr *authenticationv1.TokenR
 		problems = append(problems, field.Invalid(seconds, *tr.Spec.ExpirationSeconds, "may not specify a duration larger than 2^32 seconds"))
 	}
 	if len(problems) > 0 {
-		return apierrors.NewInvalid(kind, "", problems)
+		return bounds.Invalid(kind, "", problems)
 	}
 	return nil
 }

@@ -34,6 +34,7 @@ type requests struct {
 	sli         *prometheus.HistogramVec
 	sizes       *prometheus.HistogramVec
 	longRunning *prometheus.GaugeVec
+	abandoned   *prometheus.CounterVec
 	known       map[schema.GroupVersionResource]map[string]bool
 
 	// mu guards series, which grows to the number of label combinations and is then only read.
@@ -76,6 +77,8 @@ func (r *requests) init(kinds []*kind.Info) {
 	r.sizes = histograms("apiserver_response_sizes",
 		"[STABLE] Response size distribution in bytes for each group, version, verb, resource, subresource, scope and component.",
 		prometheus.ExponentialBuckets(1000, 10, 7), labels...)
+	r.abandoned = counters("apiserver_request_post_timeout_total",
+		"[ALPHA] Tracks the activity of the request handlers after the associated requests have been timed out by the apiserver", "source", "status")
 	r.longRunning = gauges("apiserver_longrunning_requests",
 		"[STABLE] Gauge of all active long-running apiserver requests broken out by verb, group, version, resource, scope and component. Not all requests are tracked this way.",
 		labels...)
@@ -97,7 +100,7 @@ func (r *requests) init(kinds []*kind.Info) {
 }
 
 func (r *requests) collectors() []prometheus.Collector {
-	return []prometheus.Collector{r.total, r.duration, r.sli, r.sizes, r.longRunning}
+	return []prometheus.Collector{r.total, r.duration, r.sli, r.sizes, r.longRunning, r.abandoned}
 }
 
 // verbs are the labels of verbs.
@@ -204,6 +207,11 @@ func (m *Metrics) Request(q Request) {
 	if s.sizes != nil {
 		s.sizes.Observe(float64(q.Bytes))
 	}
+}
+
+// Abandoned counts a request that has left work behind ("pending"), or the end of such work.
+func (m *Metrics) Abandoned(status string) {
+	m.requests.abandoned.WithLabelValues("rest-handler", status).Inc()
 }
 
 // LongRunning counts a request that goes on for long until done is called.

@@ -1,0 +1,237 @@
+package bounds
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+)
+
+// JSON scans a document that is about to be decoded into a value of the type of into, or into maps if that is nil.
+func JSON(data []byte, into any) error {
+	s := scan{data: data}
+	s.any(shapeOf(reflect.TypeOf(into)), 0)
+	return s.err
+}
+
+// Elements is the length of the list that a document is; 0 if it is none.
+func Elements(data []byte) int {
+	s := scan{use: use{unbounded: true}, data: data}
+	if s.next() != '[' {
+		return 0
+	}
+	s.array(anything)
+	return s.top
+}
+
+// LongestList is the length of the longest list in a document.
+func LongestList(data []byte) int {
+	s := scan{use: use{unbounded: true}, data: data}
+	s.any(anything, 0)
+	return s.longest
+}
+
+// scan goes once over a document. What is malformed ends it.
+type scan struct {
+	use
+	data []byte
+	at   int
+	// top is the length of the list scanned last, longest that of the longest.
+	top, longest int
+}
+
+// stop ends the scan without a verdict.
+func (s *scan) stop() bool {
+	s.at = len(s.data)
+	return false
+}
+
+// next is the next byte that is no space; 0 at the end.
+func (s *scan) next() byte {
+	for s.at < len(s.data) {
+		switch c := s.data[s.at]; c {
+		case ' ', '\t', '\n', '\r':
+			s.at++
+		default:
+			return c
+		}
+	}
+	return 0
+}
+
+// any scans one value; false ends the scan.
+func (s *scan) any(sh *shape, extra int) bool {
+	c := s.next()
+	if c == 'n' { // null takes nothing
+		extra = 0
+	}
+	if sh.isRaw() && !s.rawValue() || !sh.isRaw() && !s.value(extra) {
+		return false
+	}
+	switch c {
+	case '{':
+		return s.object(sh)
+	case '[':
+		return s.array(sh)
+	case '"':
+		body, ok := s.string()
+		if ok && sh.form == quantity {
+			s.quantity(bytes.TrimSpace(body))
+		}
+		return ok && s.err == nil
+	case 0:
+		return s.stop()
+	}
+	begin := s.at
+	for s.at < len(s.data) {
+		switch s.data[s.at] {
+		case ',', ']', '}', ' ', '\t', '\n', '\r', '"', ':', '[', '{':
+			if s.at == begin {
+				return s.stop()
+			}
+			if sh.form == quantity {
+				s.quantity(s.data[begin:s.at])
+			}
+			return s.err == nil
+		}
+		s.at++
+	}
+	return false
+}
+
+// string passes over a string and gives what stands between its quotes.
+func (s *scan) string() ([]byte, bool) {
+	s.at++
+	begin := s.at
+	for {
+		n := bytes.IndexByte(s.data[s.at:], '"')
+		if n < 0 {
+			return nil, s.stop()
+		}
+		end := s.at + n
+		s.at = end + 1
+		slashes := 0
+		for end-1-slashes >= begin && s.data[end-1-slashes] == '\\' {
+			slashes++
+		}
+		if slashes%2 == 0 {
+			return s.data[begin:end], true
+		}
+	}
+}
+
+// member is the plan for a member of an object, and what an entry of the object takes.
+func (sh *shape) member(key []byte) (inner *shape, extra int) {
+	switch sh.form {
+	case record:
+		if bytes.IndexByte(key, '\\') >= 0 {
+			var plain string
+			if json.Unmarshal(append(append([]byte{'"'}, key...), '"'), &plain) == nil {
+				key = []byte(plain)
+			}
+		}
+		if f := sh.fields[string(key)]; f != nil {
+			return f.shape, f.extra
+		}
+		return unknown, 0
+	case dictionary:
+		return sh.element, entryMemory + 2*sh.element.memory
+	case raw:
+		return sh, 0
+	}
+	return sh, 2*entryMemory + 2*sh.memory
+}
+
+// entryMemory is what a map takes for a key, with the room that it has for more.
+const entryMemory = 48
+
+// unknown is the shape of what no decoder keeps as values.
+var unknown = &shape{form: raw}
+
+// isRaw tells whether the values are kept as JSON.
+func (sh *shape) isRaw() bool { return sh.form == raw && sh != unknown }
+
+// entries is the shape of what an object has, as far as their number is concerned.
+func (sh *shape) entries() *shape {
+	if sh.isRaw() {
+		return sh
+	}
+	return unknown
+}
+
+func (s *scan) object(sh *shape) bool {
+	if !s.enter() {
+		return false
+	}
+	s.at++
+	if s.next() == '}' {
+		s.at++
+		s.leave()
+		return true
+	}
+	for n := 1; ; n++ {
+		if s.next() != '"' {
+			return s.stop()
+		}
+		key, ok := s.string()
+		if !ok || s.next() != ':' || !s.items(n, sh.entries()) {
+			return s.stop()
+		}
+		s.at++
+		inner, extra := sh.member(key)
+		if !s.any(inner, extra) {
+			return false
+		}
+		switch s.next() {
+		case ',':
+			s.at++
+		case '}':
+			s.at++
+			s.leave()
+			return true
+		default:
+			return s.stop()
+		}
+	}
+}
+
+func (s *scan) array(sh *shape) bool {
+	if !s.enter() {
+		return false
+	}
+	element, memory := sh, 0
+	switch sh.form {
+	case list:
+		element, memory = sh.element, 2*sh.element.memory
+	case scalar:
+		memory = 2 * sh.memory
+	case raw:
+	default:
+		element = unknown
+	}
+	s.at++
+	if s.next() == ']' {
+		s.at++
+		s.leave()
+		return true
+	}
+	for n := 1; ; n++ {
+		if s.longest = max(s.longest, n); !s.items(n, element) {
+			return false
+		}
+		s.memory += memory // null is an element as well
+		if !s.any(element, 0) {
+			return false
+		}
+		switch s.next() {
+		case ',':
+			s.at++
+		case ']':
+			s.at++
+			s.leave()
+			s.top = n
+			return true
+		default:
+			return s.stop()
+		}
+	}
+}

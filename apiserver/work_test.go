@@ -1,0 +1,118 @@
+package apiserver_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/client-go/rest"
+
+	"github.com/wheelhouse-k8s/wheelhouse/apiserver"
+)
+
+// stubborn is an admission that computes for as long as it is told to, whatever happens to the request.
+type stubborn struct {
+	entered chan struct{}
+	release chan struct{}
+}
+
+func (s *stubborn) Handles(admission.Operation) bool { return true }
+
+func (s *stubborn) Validate(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+	if strings.HasPrefix(a.GetName(), "heavy") {
+		s.entered <- struct{}{}
+		<-s.release
+	}
+	return nil
+}
+
+// TestAbandonedWork leaves requests behind that go on computing: each is answered in time, they keep no more than their places
+// in the workshop, and are counted.
+func TestAbandonedWork(t *testing.T) {
+	plugin := &stubborn{entered: make(chan struct{}, 100), release: make(chan struct{})}
+	var mu sync.Mutex
+	told := map[string]int{}
+	h := newHouse(t, func(o *apiserver.Options) {
+		o.Timeout, o.Admission = 500*time.Millisecond, plugin
+		o.Authorizer = authorizer.AuthorizerFunc(func(context.Context, authorizer.Attributes) (authorizer.Decision, string, error) {
+			return authorizer.DecisionAllow, "", nil
+		})
+		o.Abandoned = func(status string) {
+			mu.Lock()
+			defer mu.Unlock()
+			told[status]++
+		}
+	})
+	config := h.as("somebody")
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.CloseIdleConnections()
+	create := func(ctx context.Context, name string, size int) (int, error) {
+		body := `{"metadata":{"name":"` + name + `"},"data":{"a":"` + strings.Repeat("x", size) + `"}}`
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, config.Host+base+"/configmaps", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(r)
+		if err != nil {
+			return 0, err
+		}
+		defer resp.Body.Close()
+		_, err = io.Copy(io.Discard, resp.Body)
+		return resp.StatusCode, err
+	}
+	places := max(1, runtime.GOMAXPROCS(0)/2)
+	for range places { // they fill the workshop
+		if code, err := create(t.Context(), "heavy-late", 100<<10); code != http.StatusGatewayTimeout || err != nil {
+			t.Fatalf("a request whose time was up: %d %v", code, err)
+		}
+	}
+	if n := len(plugin.entered); n != places {
+		t.Fatalf("%d computations have begun, there are %d places", n, places)
+	}
+	for range 3 { // nothing begins any more, and who waits is answered in time as well
+		if code, err := create(t.Context(), "heavy-waiting", 100<<10); code != http.StatusGatewayTimeout || err != nil {
+			t.Errorf("a request that waited: %d %v", code, err)
+		}
+	}
+	gone, leave := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer leave()
+	if _, err := create(gone, "heavy-gone", 100<<10); err == nil {
+		t.Error("a client that had gone was answered")
+	}
+	if n := len(plugin.entered); n != places {
+		t.Errorf("%d computations have begun, there are %d places", n, places)
+	}
+	if code, err := create(t.Context(), "light", 10); code != http.StatusCreated || err != nil {
+		t.Errorf("a light request meanwhile: %d %v", code, err)
+	}
+	mu.Lock()
+	if told["pending"] != places || len(told) != 1 {
+		t.Errorf("told of %v, want %d pending", told, places)
+	}
+	mu.Unlock()
+	close(plugin.release)
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		mu.Lock()
+		ended := told["result"] + told["error"]
+		mu.Unlock()
+		if ended == places {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the work that was left behind has not ended: %v", told)
+		}
+	}
+	if code, err := create(t.Context(), "heavy-again", 100<<10); code != http.StatusCreated || err != nil {
+		t.Errorf("a heavy request afterwards: %d %v", code, err)
+	}
+}
