@@ -31,6 +31,8 @@ const (
 	maxCopyBytes = 3 << 20
 	// maxMoves of list elements by one JSON patch.
 	maxMoves = 10_000_000
+	// maxSteps into the document that the operations of one JSON patch take.
+	maxSteps = 200_000
 )
 
 // setCopyLimit sets the limit of the JSON patch library, which is a variable of that package.
@@ -46,7 +48,7 @@ func Apply(k *kind.Info, t types.PatchType, data []byte, old kind.Object, fieldV
 	if err := boundPatch(t, data); err != nil {
 		return nil, nil, err
 	}
-	p := patcher{kind: k, old: old, data: data, check: fieldValidation != metav1.FieldValidationIgnore, strict: fieldValidation == metav1.FieldValidationStrict}
+	p := patcher{kind: k, data: data, check: fieldValidation != metav1.FieldValidationIgnore, strict: fieldValidation == metav1.FieldValidationStrict}
 	var obj kind.Object
 	var err error
 	switch t {
@@ -82,7 +84,6 @@ func UnsupportedType(t types.PatchType) error {
 // patcher is one patch on its way through its steps.
 type patcher struct {
 	kind *kind.Info
-	old  kind.Object
 	data []byte
 	// check tells to look for unknown and duplicate fields; strict makes them errors instead of warnings.
 	check, strict bool
@@ -100,7 +101,8 @@ func (p *patcher) throughJSON(old kind.Object, apply func(doc []byte) ([]byte, [
 		return nil, err
 	}
 	obj := p.kind.New()
-	if err := p.within(bounds.JSON(patched, obj), len(patched) > len(doc)); err != nil {
+	// An object that was beyond the bounds before may stay so.
+	if err := bounds.JSON(patched, obj); err != nil && (len(patched) > len(doc) || bounds.JSON(doc, obj) == nil) {
 		return nil, err
 	}
 	var more []error
@@ -126,14 +128,6 @@ func boundPatch(t types.PatchType, data []byte) error {
 		}
 	}
 	return bounds.JSON(data, nil)
-}
-
-// within is the verdict on what the object has become: one that was beyond the bounds before may stay so.
-func (p *patcher) within(verdict error, grown bool) error {
-	if verdict != nil && !grown && bounds.Object(p.old, nil) != nil {
-		return nil
-	}
-	return verdict
 }
 
 // operation is a step of a JSON patch, to find members that no step has.
@@ -174,16 +168,22 @@ func (p *patcher) applyOperations(doc []byte) ([]byte, []error, error) {
 // boundMoves refuses patches whose operations would move the elements of long lists over and over: each that puts an element
 // into a list, or takes one out, copies the list.
 func boundMoves(steps jsonpatch.Patch, doc []byte) error {
-	moves, longest := 0, bounds.LongestList(doc)
+	moves, steep, longest := 0, 0, bounds.LongestList(doc)
 	for _, step := range steps {
 		if value := step["value"]; value != nil {
 			longest = max(longest, bounds.LongestList(*value))
 		}
 		for _, name := range []string{"path", "from"} {
-			if path := step[name]; path != nil && touchesList(*path) {
-				moves++
+			if path := step[name]; path != nil {
+				steep += bytes.Count(*path, []byte{'/'})
+				if touchesList(*path) {
+					moves++
+				}
 			}
 		}
+	}
+	if steep > maxSteps {
+		return errors.NewRequestEntityTooLargeError(fmt.Sprintf("the paths of the patch have more than %d parts", maxSteps))
 	}
 	if moves*(longest+moves) > maxMoves {
 		return errors.NewRequestEntityTooLargeError(fmt.Sprintf("the patch changes long lists at %d places: replace the lists instead", moves))

@@ -13,10 +13,16 @@ func pullPolicyFor(image string) corev1.PullPolicy {
 	return corev1.PullIfNotPresent
 }
 
+// maxImage is the length to which image names are looked at.
+const maxImage = 4 << 10
+
 // imageTag is the tag of an image name: "latest" when it has neither tag nor digest, empty when it is no image name.
 func imageTag(image string) string {
 	if tag, plain := plainImageTag(image); plain {
 		return tag
+	}
+	if len(image) > maxImage {
+		return "" // no reference is as long, and the grammar's expressions are dear
 	}
 	named, err := reference.ParseNormalizedNamed(image)
 	if err != nil {

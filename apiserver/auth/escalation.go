@@ -15,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
-	"k8s.io/component-helpers/auth/rbac/validation"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
@@ -105,12 +104,15 @@ func (z *Authorizer) may(ctx context.Context, u user.Info, verb, resource, names
 // covers tells which of the rules the user does not have.
 func (z *Authorizer) covers(u user.Info, namespace string, rules []rbacv1.PolicyRule) error {
 	held, unresolved := z.RBAC.Rules(u, namespace)
-	ok, missing := validation.Covers(held, rules)
-	if ok {
-		return nil
+	missing, more, err := uncovered(held, rules)
+	if err != nil || len(missing) == 0 {
+		return err
 	}
 	message := fmt.Sprintf("user %q (groups=%q) is attempting to grant RBAC permissions not currently held:\n%s",
 		u.GetName(), u.GetGroups(), strings.Join(compact(missing), "\n"))
+	if more {
+		message += "\nand more"
+	}
 	if unresolved != nil {
 		message += fmt.Sprintf("; resolution errors: %v", []error{unresolved})
 	}

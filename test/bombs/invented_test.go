@@ -63,11 +63,19 @@ func change(name, path, object, contentType, body string) bomb {
 	if contentType == applyType {
 		b.path += "?fieldManager=bomber&force=true"
 	}
-	b.before = []bomb{{method: http.MethodPatch, path: at, contentType: mergePatch, body: `{"metadata":{"finalizers":null}}`}, {method: http.MethodDelete, path: at + "?gracePeriodSeconds=0"}}
+	b.before = removal(at)
 	if object != "" {
 		b.before = append(b.before, post("", path, jsonType, object))
 	}
 	return b
+}
+
+// removal removes an object, whatever holds it.
+func removal(at string) []bomb {
+	return []bomb{
+		{method: http.MethodPatch, path: at, contentType: mergePatch, body: `{"metadata":{"finalizers":null}}`},
+		{method: http.MethodDelete, path: at + "?gracePeriodSeconds=0"},
+	}
 }
 
 func invented() []bomb {
