@@ -138,7 +138,23 @@ func planLife(pod *corev1.Pod, at place, now time.Time) act {
 		becomeReady(pod, s, true, now)
 		return act{status: s}
 	}
+	if pod.Status.ContainerStatuses[0].Ready && isTrue(&pod.Status, corev1.PodReady) != (closedGate(pod, &pod.Status) == "") {
+		// A readiness gate has opened or closed since, or somebody spoke for this node while it was away.
+		s := pod.Status.DeepCopy()
+		becomeReady(pod, s, true, now)
+		return act{status: s}
+	}
 	return a
+}
+
+// closedGate is a readiness gate of the pod that is not true, "" if all are.
+func closedGate(pod *corev1.Pod, s *corev1.PodStatus) corev1.PodConditionType {
+	for _, gate := range pod.Spec.ReadinessGates {
+		if !isTrue(s, gate.ConditionType) {
+			return gate.ConditionType
+		}
+	}
+	return ""
 }
 
 // running tells whether the pod's containers were started and have not ended.
@@ -162,12 +178,23 @@ func crashBackoff(pod *corev1.Pod) (crashed bool, again time.Time) {
 	return true, c.LastTerminationState.Terminated.FinishedAt.Add(min(backoff, crashMax))
 }
 
-// runEnd is when containers that were started then end by themselves, if they do.
+// runEnd is when containers that were started then end by themselves, if they do: as the annotations say, and else only those of
+// a Job. Who makes a bare pod that is not restarted may want to see it run first.
 func runEnd(pod *corev1.Pod, since time.Time, runTime time.Duration) (time.Time, bool) {
-	if _, says := pod.Annotations[annotationRunSeconds]; !says && pod.Spec.RestartPolicy == corev1.RestartPolicyAlways {
+	_, ends := pod.Annotations[annotationRunSeconds]
+	if pod.Spec.RestartPolicy != corev1.RestartPolicyAlways {
+		_, code := pod.Annotations[annotationExitCode]
+		ends = ends || code || ofJob(pod)
+	}
+	if !ends {
 		return time.Time{}, false
 	}
 	return since.Add(seconds(pod, annotationRunSeconds, runTime)), true
+}
+
+func ofJob(pod *corev1.Pod) bool {
+	owner := metav1.GetControllerOfNoCopy(pod)
+	return owner != nil && owner.Kind == "Job" && strings.HasPrefix(owner.APIVersion, "batch/")
 }
 
 func seconds(pod *corev1.Pod, annotation string, otherwise time.Duration) time.Duration {
@@ -335,11 +362,9 @@ func becomeReady(pod *corev1.Pod, s *corev1.PodStatus, ready bool, now time.Time
 		status, reason, message = corev1.ConditionFalse, "ContainersNotReady", containersWith("unready", pod.Spec.Containers)
 	}
 	set(pod, s, corev1.ContainersReady, status, reason, message, now)
-	for _, gate := range pod.Spec.ReadinessGates {
-		if ready && !isTrue(s, gate.ConditionType) {
-			status, reason = corev1.ConditionFalse, "ReadinessGatesNotReady"
-			message = `the status of pod readiness gate "` + string(gate.ConditionType) + `" is not "True"`
-		}
+	if gate := closedGate(pod, s); ready && gate != "" {
+		status, reason = corev1.ConditionFalse, "ReadinessGatesNotReady"
+		message = `the status of pod readiness gate "` + string(gate) + `" is not "True"`
 	}
 	set(pod, s, corev1.PodReady, status, reason, message, now)
 }

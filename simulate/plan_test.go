@@ -73,6 +73,11 @@ func TestLives(t *testing.T) {
 		{"never ready", map[string]string{annotationReady: "false"}, corev1.PodSpec{}, nil, "0 Running"},
 		{"never starts", map[string]string{annotationStart: "false"}, corev1.PodSpec{}, nil, "0 Pending ContainerCreating"},
 		{"job", nil, corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever}, nil, "0 Running ready, 1 Succeeded exit 0"},
+		{"not restarted, but of no job", nil, corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever}, nil, "0 Running ready"},
+		{"restarted on failure, but of no workload", nil, corev1.PodSpec{RestartPolicy: corev1.RestartPolicyOnFailure}, nil, "0 Running ready"},
+		{"told to end", map[string]string{annotationRunSeconds: "2"}, corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever}, nil, "0 Running ready, 2 Succeeded exit 0"},
+		{"told how to end", map[string]string{annotationExitCode: "4"}, corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever}, nil, "0 Running ready, 1 Failed exit 4"},
+		{"always restarted", map[string]string{annotationExitCode: "4"}, corev1.PodSpec{}, nil, "0 Running ready"},
 		{"long job", map[string]string{annotationRunSeconds: "7"}, corev1.PodSpec{RestartPolicy: corev1.RestartPolicyOnFailure}, nil, "0 Running ready, 7 Succeeded exit 0"},
 		{"failed job", map[string]string{annotationExitCode: "3"}, corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever}, nil, "0 Running ready, 1 Failed exit 3"},
 		{"crash loop", map[string]string{annotationRunSeconds: "1", annotationExitCode: "1"}, corev1.PodSpec{RestartPolicy: corev1.RestartPolicyOnFailure}, nil,
@@ -90,12 +95,49 @@ func TestLives(t *testing.T) {
 			if pod.Spec.RestartPolicy == "" {
 				pod.Spec.RestartPolicy = corev1.RestartPolicyAlways
 			}
+			if strings.HasSuffix(test.name, "job") && !strings.HasSuffix(test.name, "no job") {
+				yes := true
+				pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "batch/v1", Kind: "Job", Name: "j", UID: "j", Controller: &yes}}
+			}
 			pod.Spec.Containers = []corev1.Container{{Name: "c", Image: "app"}}
 			if got := life(t, pod, 40); got != test.want {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}
 		})
 	}
+}
+
+// A readiness gate that somebody else opens later makes the pod ready, and one that is closed makes it not ready.
+func TestReadinessGates(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "1"}}
+	pod.Spec.RestartPolicy = corev1.RestartPolicyAlways
+	pod.Spec.Containers = []corev1.Container{{Name: "c"}}
+	pod.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: "a"}, {ConditionType: "b"}}
+	step := func(what string, ready bool) {
+		t.Helper()
+		now = now.Add(time.Minute)
+		if next := plan(pod, place{arrived: now}, now); next.status != nil {
+			pod.Status = *next.status
+		}
+		if next := plan(pod, place{arrived: now}, now); next.status != nil || next.remove || next.wait != 0 {
+			t.Errorf("%s: still something to do: %+v", what, next)
+		}
+		if got := isTrue(&pod.Status, corev1.PodReady); got != ready || !isTrue(&pod.Status, corev1.ContainersReady) {
+			t.Errorf("%s: ready is %v: %+v", what, got, pod.Status.Conditions)
+		}
+	}
+	step("started", false)
+	set(pod, &pod.Status, "a", corev1.ConditionTrue, "", "", now)
+	step("one gate is open", false)
+	set(pod, &pod.Status, "b", corev1.ConditionTrue, "", "", now)
+	step("both gates are open", true)
+	set(pod, &pod.Status, "a", corev1.ConditionFalse, "", "", now)
+	step("one gate is closed again", false)
+	set(pod, &pod.Status, "a", corev1.ConditionTrue, "", "", now)
+	step("and open", true)
+	set(pod, &pod.Status, corev1.PodReady, corev1.ConditionFalse, "", "", now)
+	step("somebody spoke for the node", true)
 }
 
 func TestStartedStatus(t *testing.T) {

@@ -2,6 +2,7 @@ package simulate_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -130,7 +131,14 @@ func TestNodesAndPods(t *testing.T) {
 	}
 
 	w.pod("service")
-	w.pod("job", func(p *corev1.Pod) { p.Spec.RestartPolicy = corev1.RestartPolicyNever })
+	w.pod("job", func(p *corev1.Pod) {
+		p.Spec.RestartPolicy = corev1.RestartPolicyNever
+		p.Annotations = map[string]string{"simulate.wheelhouse.dev/run-seconds": "1"}
+	})
+	w.pod("bare", func(p *corev1.Pod) {
+		p.Spec.RestartPolicy = corev1.RestartPolicyNever
+		p.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: "example.com/open"}}
+	})
 	p := w.phase("service", corev1.PodRunning)
 	if p.Status.PodIP == "" || p.Status.HostIP == "" || !p.Status.ContainerStatuses[0].Ready || p.Status.StartTime == nil {
 		t.Errorf("status %+v", p.Status)
@@ -141,6 +149,17 @@ func TestNodesAndPods(t *testing.T) {
 		}
 	}
 	w.phase("job", corev1.PodSucceeded)
+	w.phase("bare", corev1.PodRunning)
+	open := []byte(`{"status":{"conditions":[{"type":"example.com/open","status":"True"}]}}`)
+	if _, err := w.client.CoreV1().Pods("default").Patch(w.ctx, "bare", types.StrategicMergePatchType, open, metav1.PatchOptions{}, "status"); err != nil {
+		t.Fatal(err)
+	}
+	w.until("the pod whose gate was opened ready", func() bool {
+		p, err := w.client.CoreV1().Pods("default").Get(w.ctx, "bare", metav1.GetOptions{})
+		return err == nil && p.Status.Phase == corev1.PodRunning && slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+			return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+		})
+	})
 
 	// A new run takes the nodes and pods over; what was deleted meanwhile is ended then.
 	stop()

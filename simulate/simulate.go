@@ -6,8 +6,8 @@
 //	simulate.wheelhouse.dev/ready-seconds   they are ready this time after their start (default 0)
 //	simulate.wheelhouse.dev/ready: "false"  they never become ready
 //	simulate.wheelhouse.dev/start: "false"  they never start: the pod stays Pending
-//	simulate.wheelhouse.dev/run-seconds     they end after this time (default Options.RunTime with restartPolicy Never
-//	                                        and OnFailure, never with Always)
+//	simulate.wheelhouse.dev/run-seconds     they end after this time (default Options.RunTime for pods of a Job, and for
+//	                                        pods with an exit code that are not always restarted; others run on)
 //	simulate.wheelhouse.dev/exit-code       with this code (default 0)
 //	simulate.wheelhouse.dev/stop-seconds    a deleted pod needs this time to end, at most its grace (default 0)
 //	simulate.wheelhouse.dev/stop-heartbeat  on a Node, "true": the node is cut off: no lease, no status, and nothing
@@ -44,7 +44,7 @@ type Options struct {
 	Labels func(number int) map[string]string
 	// StartDelay from a pod's arrival to its containers' start.
 	StartDelay time.Duration
-	// RunTime of pods that end by themselves; 0 means one second.
+	// RunTime of pods that end by themselves and do not say when: those of a Job. 0 means one second.
 	RunTime time.Duration
 	// WritesMax bounds the pod writes in flight; 0 means 64.
 	WritesMax int

@@ -379,7 +379,7 @@ func TestUntil(t *testing.T) {
 			ctx := within(t)
 			clients, namespace, _ := connect(t, encoding)
 			pods := clients.CoreV1().Pods(namespace)
-			_, err := pods.Create(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "job"}, Spec: corev1.PodSpec{
+			_, err := pods.Create(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "job", Annotations: map[string]string{"simulate.wheelhouse.dev/run-seconds": "1"}}, Spec: corev1.PodSpec{
 				RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "c", Image: "job"}}}}, metav1.CreateOptions{})
 			if err != nil {
 				t.Fatal(err)
