@@ -8,7 +8,9 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"maps"
+	"regexp"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -30,18 +32,23 @@ const (
 	tokenPrefix                   = "bootstrap-token-"
 )
 
+// tokenID is what a token can have as its ID.
+var tokenID = regexp.MustCompile(`^[a-z0-9]{6}$`)
+
 // info is the one thing that is reconciled.
 var info = reconcile.Key{Namespace: metav1.NamespacePublic, Name: mapName}
 
 type controller struct {
 	maps    client.Client[*corev1.ConfigMap]
 	live    client.Live[*corev1.ConfigMap]
+	tokenOf client.Client[*corev1.Secret]
 	secrets client.Live[*corev1.Secret]
 }
 
 // New declares the signer.
 func New(t client.Transport) *reconcile.Controller {
-	c := &controller{maps: client.For[*corev1.ConfigMap](t), secrets: client.For[*corev1.Secret](t).Live()}
+	c := &controller{maps: client.For[*corev1.ConfigMap](t), tokenOf: client.For[*corev1.Secret](t)}
+	c.secrets = c.tokenOf.Live()
 	c.live = c.maps.Live()
 	configMaps, secrets := api.Of[*corev1.ConfigMap](), api.Of[*corev1.Secret]()
 	return &reconcile.Controller{
@@ -105,6 +112,25 @@ func plan(have map[string]string, tokens map[string][]byte) (map[string]string, 
 	return want, nil
 }
 
+// confirm fails unless each signature that would go is of a token that is proven to be gone, or seen to be none.
+func (c *controller) confirm(ctx context.Context, have, want map[string]string) error {
+	for key := range have {
+		id, signs := strings.CutPrefix(key, signaturePrefix)
+		if _, stays := want[key]; !signs || stays || !tokenID.MatchString(id) {
+			continue
+		}
+		if _, seen := c.secrets.Get(metav1.NamespaceSystem, tokenPrefix+id); seen {
+			continue
+		}
+		if gone, err := c.tokenOf.Look(ctx, metav1.NamespaceSystem, tokenPrefix+id, "").Gone(); err != nil {
+			return err
+		} else if !gone {
+			return fmt.Errorf("waiting to see the token %s", id)
+		}
+	}
+	return nil
+}
+
 // sign makes a JSON web signature (RFC 7515, HS256) without the content. A token's secret is shorter than what libraries
 // accept as a key today.
 func sign(text, id string, secret []byte) (string, error) {
@@ -127,6 +153,9 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 		return reconcile.Result{}, nil
 	}
 	want, err := plan(have.Data, c.tokens())
+	if err == nil {
+		err = c.confirm(ctx, have.Data, want)
+	}
 	if err != nil || maps.Equal(want, have.Data) {
 		return reconcile.Result{}, err
 	}

@@ -3,6 +3,7 @@ package clusterrole
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -72,6 +73,10 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	role, ok := c.live.Get("", key.Name)
 	if !ok || role.AggregationRule == nil {
 		return reconcile.Result{}, nil
+	}
+	if err := c.live.Whole(""); err != nil {
+		// A role that cannot be read would take its rules away from everybody who has them through this one.
+		return reconcile.Result{}, fmt.Errorf("roles may be missing: %w", err)
 	}
 	rules, err := aggregate(role, slices.Collect(c.live.All("")))
 	if err != nil || equality.Semantic.DeepEqual(rules, role.Rules) {

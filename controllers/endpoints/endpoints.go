@@ -94,9 +94,9 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	return reconcile.Result{}, c.write(ctx, s, want, exists)
 }
 
-// remove deletes the Endpoints of a Service that the server says is gone.
+// remove deletes the Endpoints of a Service that is proven to be gone.
 func (c *controller) remove(ctx context.Context, e *corev1.Endpoints) error {
-	if _, err := c.serving.Get(ctx, e.Namespace, e.Name); !apierrors.IsNotFound(err) {
+	if gone, err := c.serving.Look(ctx, e.Namespace, e.Name, "").Gone(); err != nil || !gone {
 		return err
 	}
 	uid := e.UID

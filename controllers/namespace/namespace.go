@@ -19,8 +19,12 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
 
-// again is when to look again after a deletion, if no change wakes the controller before.
-const again = 100 * time.Millisecond
+const (
+	// again is when to look again after a deletion, if no change wakes the controller before.
+	again = 100 * time.Millisecond
+	// sweepAgain is when to look again at what finalizers hold although its namespace is gone.
+	sweepAgain = 30 * time.Second
+)
 
 type controller struct {
 	transport  client.Transport
@@ -72,17 +76,26 @@ func (c *controller) contentChanged(d client.Delta, enqueue func(reconcile.Key))
 func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
 	ns, ok := c.live.Get("", key.Name)
 	if !ok {
-		return reconcile.Result{}, c.sweep(ctx, key.Name)
+		return c.sweep(ctx, key.Name)
 	}
 	if ns.DeletionTimestamp == nil || len(ns.Spec.Finalizers) == 0 {
 		return reconcile.Result{}, nil
 	}
 	left := c.look(ns.Name)
 	p := makePlan(left)
+	var failed error
 	if p.Done {
-		return reconcile.Result{}, c.finalize(ctx, ns)
+		empty, err := c.isEmpty(ctx, ns.Name)
+		switch {
+		case err == nil && empty:
+			return reconcile.Result{}, c.finalize(ctx, ns)
+		case err == nil: // the views are behind
+			return reconcile.Result{After: again}, nil
+		}
+		failed = err
+	} else {
+		failed = errors.Join(c.delete(ctx, ns.Name, p), unseen(left))
 	}
-	failed := c.delete(ctx, ns.Name, p)
 	if failed == nil && len(p.Delete) > 0 {
 		// What stays although it was told to go is judged at the next look.
 		return reconcile.Result{After: again}, nil
@@ -93,24 +106,91 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	return reconcile.Result{After: p.After}, nil
 }
 
-// sweep deletes what was let in while its namespace went away: nobody else would ever remove it. That the namespace is gone is
-// believed of the server alone, because the view may lag.
-func (c *controller) sweep(ctx context.Context, name string) error {
-	_, err := c.namespaces.Get(ctx, "", name)
-	if err == nil {
-		return nil
+// sweep deletes what was let in while its namespace went away: nobody else would ever remove it. That the namespace is gone
+// must be proven: the view may lag, or the namespace be one that cannot be read. Only what was seen before the proof goes, by its
+// uid: a namespace of the name may be made at any moment after it.
+func (c *controller) sweep(ctx context.Context, name string) (reconcile.Result, error) {
+	left := c.look(name)
+	if len(left) == 0 {
+		return reconcile.Result{}, nil
 	}
-	if !apierrors.IsNotFound(err) {
+	p := makePlan(left)
+	var doomed []condemned
+	for _, k := range p.Delete {
+		doomed = append(doomed, c.seen(k, name)...)
+	}
+	gone, err := c.namespaces.Look(ctx, "", name, "").Gone()
+	if err != nil || !gone {
+		return reconcile.Result{}, err
+	}
+	if err := errors.Join(c.deleteSeen(ctx, doomed), unseen(left)); err != nil {
+		return reconcile.Result{}, err
+	}
+	if len(doomed) == 0 {
+		return reconcile.Result{After: max(p.After, sweepAgain)}, nil
+	}
+	return reconcile.Result{After: p.After}, nil
+}
+
+// condemned is an object that was seen in a namespace.
+type condemned struct {
+	kind *kind.Info
+	kind.Object
+}
+
+// seen are a namespace's objects of a kind that nobody has asked to delete yet.
+func (c *controller) seen(k *kind.Info, namespace string) []condemned {
+	var found []condemned
+	for o := range c.transport.View(k).All(namespace) {
+		if o.GetDeletionTimestamp() == nil {
+			found = append(found, condemned{k, o})
+		}
+	}
+	return found
+}
+
+// deleteSeen deletes these very objects.
+func (c *controller) deleteSeen(ctx context.Context, all []condemned) error {
+	background := metav1.DeletePropagationBackground
+	_, err := reconcile.Batch(ctx, len(all), func(ctx context.Context, i int) error {
+		uid := all[i].GetUID()
+		options := metav1.DeleteOptions{PropagationPolicy: &background, Preconditions: &metav1.Preconditions{UID: &uid}}
+		_, err := c.transport.Do(ctx, client.Request{Verb: client.Delete, Kind: all[i].kind, Namespace: all[i].GetNamespace(), Name: all[i].GetName(), Delete: options})
+		if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+			return nil
+		}
 		return err
+	})
+	return err
+}
+
+// isEmpty asks the server whether nothing of any kind is left in a namespace, in any form.
+func (c *controller) isEmpty(ctx context.Context, namespace string) (bool, error) {
+	full := make([]bool, len(c.kinds))
+	_, err := reconcile.Batch(ctx, len(c.kinds), func(ctx context.Context, i int) error {
+		empty, err := client.LookEmpty(ctx, c.transport, c.kinds[i], namespace)
+		full[i] = !empty
+		return err
+	})
+	return !slices.Contains(full, true), err
+}
+
+// unseen tells of content that cannot be read.
+func unseen(left []content) error {
+	var failed []error
+	for _, found := range left {
+		if found.hidden != nil {
+			failed = append(failed, fmt.Errorf("deleting %s: %w", resourceName(found.kind), found.hidden))
+		}
 	}
-	return c.delete(ctx, name, makePlan(c.look(name)))
+	return errors.Join(failed...)
 }
 
 // look counts what is left in a namespace.
 func (c *controller) look(namespace string) []content {
 	var left []content
 	for _, k := range c.kinds {
-		found := content{kind: k, finalizers: map[string]int{}}
+		found := content{kind: k, finalizers: map[string]int{}, hidden: c.transport.View(k).Whole(namespace)}
 		for o := range c.transport.View(k).All(namespace) {
 			found.count++
 			if o.GetDeletionTimestamp() == nil {
@@ -123,7 +203,7 @@ func (c *controller) look(namespace string) []content {
 				found.grace = max(found.grace, podGrace(pod))
 			}
 		}
-		if found.count > 0 {
+		if found.count > 0 || found.hidden != nil {
 			left = append(left, found)
 		}
 	}
@@ -148,20 +228,7 @@ func (c *controller) deleteKind(ctx context.Context, k *kind.Info, namespace str
 		_, err := c.transport.Do(ctx, client.Request{Verb: client.DeleteCollection, Kind: k, Namespace: namespace, Delete: options})
 		return err
 	}
-	var objects []kind.Object
-	for o := range c.transport.View(k).All(namespace) {
-		if o.GetDeletionTimestamp() == nil {
-			objects = append(objects, o)
-		}
-	}
-	_, err := reconcile.Batch(ctx, len(objects), func(ctx context.Context, i int) error {
-		_, err := c.transport.Do(ctx, client.Request{Verb: client.Delete, Kind: k, Namespace: namespace, Name: objects[i].GetName(), Delete: options})
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		return err
-	})
-	return err
+	return c.deleteSeen(ctx, c.seen(k, namespace))
 }
 
 func (c *controller) writeStatus(ctx context.Context, ns *corev1.Namespace, left []content, failed error) error {

@@ -20,6 +20,8 @@ type content struct {
 	count, fresh int
 	// finalizers that hold objects back, with the number of objects that each holds.
 	finalizers map[string]int
+	// hidden is set while there may be objects that cannot be read: they are left, and nobody knows what they need.
+	hidden error
 	// grace is the longest time that objects may still take to stop.
 	grace time.Duration
 }
@@ -38,9 +40,12 @@ type plan struct {
 func makePlan(left []content) plan {
 	var p plan
 	total, grace := 0, time.Duration(0)
-	podsLeft := slices.ContainsFunc(left, func(c content) bool { return isPod(c.kind) && c.count > 0 })
+	podsLeft := slices.ContainsFunc(left, func(c content) bool { return isPod(c.kind) && (c.count > 0 || c.hidden != nil) })
 	for _, c := range left {
 		total += c.count
+		if c.hidden != nil {
+			total++
+		}
 		grace = max(grace, c.grace)
 		if c.fresh > 0 && (!podsLeft || isPod(c.kind)) {
 			p.Delete = append(p.Delete, c.kind)

@@ -26,6 +26,8 @@ func TestPlan(t *testing.T) {
 		{name: "pods first", left: []content{{kind: maps, count: 2, fresh: 2}, {kind: pods, count: 3, fresh: 1}}, remove: "pods", after: time.Second},
 		{name: "others wait for pods that stop", left: []content{{kind: maps, count: 2, fresh: 2}, {kind: pods, count: 1, grace: 30 * time.Second}}, after: 16 * time.Second},
 		{name: "then the rest", left: []content{{kind: maps, count: 2, fresh: 2}}, remove: "configmaps", after: time.Second},
+		{name: "unreadable content stays", left: []content{{kind: maps, hidden: errors.New("odd")}}, after: time.Second},
+		{name: "and so does what unreadable pods may need", left: []content{{kind: maps, count: 1, fresh: 1}, {kind: pods, hidden: errors.New("odd")}}, after: time.Second},
 		{name: "told already", left: []content{{kind: maps, count: 1}}, after: time.Second},
 	} {
 		p := makePlan(c.left)

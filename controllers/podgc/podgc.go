@@ -60,6 +60,9 @@ func New(t client.Transport, terminatedThreshold int) *reconcile.Controller {
 	}
 }
 
+// nodeGone is the one sentence that rests on something that is not there.
+const nodeGone = "PodGC: node no longer exists"
+
 // sentence is why a pod is to go.
 type sentence struct {
 	uid types.UID
@@ -80,7 +83,7 @@ func plan(pods []*corev1.Pod, node func(string) *corev1.Node, missing map[string
 				condemned[p] = ""
 			}
 		case n == nil && isMissing && now.Sub(since) >= quarantine:
-			condemned[p] = "PodGC: node no longer exists"
+			condemned[p] = nodeGone
 		case n != nil && p.DeletionTimestamp != nil && outOfService(n):
 			condemned[p] = "PodGC: node is out of service"
 		}
@@ -182,29 +185,16 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	if !ok || !exists || pod.UID != s.uid {
 		return reconcile.Result{}, nil
 	}
-	if gone, err := c.confirm(ctx, pod); err != nil || !gone {
-		return reconcile.Result{}, err
+	if s.message == nodeGone {
+		if gone, err := c.nodes.Look(ctx, "", pod.Spec.NodeName, "").Gone(); err != nil || !gone {
+			return reconcile.Result{}, err
+		}
 	}
 	err := c.remove(ctx, pod, s.message)
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return reconcile.Result{}, nil
 	}
 	return reconcile.Result{}, err
-}
-
-// confirm asks the server itself whether a pod's missing node is really gone.
-func (c *controller) confirm(ctx context.Context, pod *corev1.Pod) (bool, error) {
-	if pod.Spec.NodeName == "" {
-		return true, nil
-	}
-	if _, ok := c.nodes.Live().Get("", pod.Spec.NodeName); ok {
-		return true, nil
-	}
-	_, err := c.nodes.Get(ctx, "", pod.Spec.NodeName)
-	if apierrors.IsNotFound(err) {
-		return true, nil
-	}
-	return false, err
 }
 
 // remove marks a pod failed that has not finished, and deletes it at once.
