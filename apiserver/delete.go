@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/admission"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
@@ -113,9 +114,14 @@ func (c *call) delete(ctx context.Context) (*Response, error) {
 	return resp, nil
 }
 
+// force tells that the options ask for the deletion of what cannot be read.
+func force(o *metav1.DeleteOptions) bool {
+	return o.IgnoreStoreReadErrorWithClusterBreakingPotential != nil && *o.IgnoreStoreReadErrorWithClusterBreakingPotential
+}
+
 // authorizeUnsafe: who deletes what cannot be read, past finalizers and admission, needs a verb of its own.
 func (c *call) authorizeUnsafe(ctx context.Context) error {
-	if unsafe := c.DeleteOptions.IgnoreStoreReadErrorWithClusterBreakingPotential; unsafe == nil || !*unsafe {
+	if !force(&c.DeleteOptions) {
 		return nil
 	}
 	a := c.s.attributesOf(c.Request)
@@ -127,6 +133,10 @@ func (c *call) deleteCollection(ctx context.Context) (*Response, error) {
 	l, err := c.listOptions()
 	if err != nil {
 		return nil, err
+	}
+	if force(&c.DeleteOptions) {
+		return nil, invalidOptions("DeleteOptions", field.ErrorList{field.Invalid(field.NewPath("ignoreStoreReadErrorWithClusterBreakingPotential"), true,
+			"must not be set to delete a collection: delete the objects that cannot be read one by one")})
 	}
 	o, err := c.deleteOptions()
 	if err != nil {

@@ -229,6 +229,11 @@ func (r *Registry) Sealed() map[schema.GroupResource]int {
 	return counts
 }
 
+// Legible fails if there is a value under an object's name that cannot be read.
+func (r *Resource) Legible(namespace, name string) error {
+	return r.table.legible(r.key(namespace, name))
+}
+
 // Whole fails if values of a namespace ("" for all) cannot be read: who looks at the mirror does not see their objects, or
 // sees what they were.
 func (r *Resource) Whole(namespace string) error {

@@ -67,6 +67,11 @@ func (p *namespaceLifecycle) Admit(ctx context.Context, a admission.Attributes, 
 		}
 	}
 	found, ok := await[*corev1.Namespace](ctx, p.registry, p.namespaces, "", namespace)
+	if !ok && p.namespaces != nil {
+		if err := p.namespaces.Legible("", namespace); err != nil {
+			return err // whether it exists and is not terminating cannot be told
+		}
+	}
 	if !ok {
 		return apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, namespace)
 	}
