@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
-// falsify changes the value of a key in the database of a member that is stopped.
+// falsify changes the value of a key in the database of a member that is stopped, which its ledger would tell.
 func (g *group) falsify(i int, key string) {
 	g.t.Helper()
 	database, err := bolt.Open(g.options[i].databaseFile(), 0o600, nil)
@@ -41,6 +42,7 @@ func (g *group) falsify(i int, key string) {
 		g.t.Fatalf("%s is not in the database", key)
 	}
 	g.must(database.Close())
+	g.must(os.Remove(ledgerFile(g.options[i].Dir)))
 }
 
 // A member whose copy was changed is refused at its start.

@@ -6,19 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"time"
 
-	bolt "go.etcd.io/bbolt"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.uber.org/zap"
 )
-
-// databaseWait bounds the wait for a database that another process holds.
-const databaseWait = 2 * time.Second
 
 // startEtcd starts etcd. It panics where it meets damaged files; that becomes an error here.
 func startEtcd(o Options, config *embed.Config) (member *embed.Etcd, err error) {
@@ -30,54 +24,69 @@ func startEtcd(o Options, config *embed.Config) (member *embed.Etcd, err error) 
 	return embed.StartEtcd(config)
 }
 
-func damaged(file string, err error) error {
-	return fmt.Errorf("%s is damaged (%w): move the data folder away and restore a backup", file, err)
+// ErrDamaged is in every error about files of a member that are not as it wrote them.
+var ErrDamaged = errors.New("damaged")
+
+type damageError struct {
+	file string
+	err  error
 }
+
+func damaged(file string, err error) error { return &damageError{file, err} }
+
+func (d *damageError) Error() string {
+	return fmt.Sprintf("%s is damaged (%v): move the data folder away and restore a backup, or, if there are other masters, remove this one there and let it join anew", d.file, d.err)
+}
+
+func (d *damageError) Unwrap() []error { return []error{ErrDamaged, d.err} }
 
 // inDatabase is what the database says of the membership.
 type inDatabase struct {
 	members []membership.Member
-	// index of the newest entry of the log that is in the database.
-	index uint64
+	// index of the newest entry of the log that is in the database, and its newest revision.
+	index  uint64
+	newest int64
 }
 
-// These are etcd's: members stand in JSON under their hexadecimal numbers, the index in eight bytes.
-var membersBucket, metaBucket, indexKey = []byte("members"), []byte("meta"), []byte("consistent_index")
-
-// readMembership opens the database, if there is one. Etcd panics where it meets a damaged one, on a goroutine of its own, so
-// that it is looked at beforehand.
+// readMembership reads the database, if there is one, as far as the membership goes.
 func readMembership(file string) (found inDatabase, err error) {
-	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+	b, err := openBolt(file)
+	if errors.Is(err, fs.ErrNotExist) {
 		return found, nil
 	}
-	database, err := bolt.Open(file, 0o600, &bolt.Options{ReadOnly: true, Timeout: databaseWait})
 	if err != nil {
 		return found, damaged(file, err)
 	}
-	defer database.Close()
-	err = database.View(func(tx *bolt.Tx) error {
-		b := tx.Bucket(membersBucket)
-		if b == nil {
-			return nil
-		}
-		if meta := tx.Bucket(metaBucket); meta != nil {
-			if index := meta.Get(indexKey); len(index) == 8 {
-				found.index = binary.BigEndian.Uint64(index)
-			}
-		}
-		return b.ForEach(func(_, value []byte) error {
-			var m membership.Member
-			if err := json.Unmarshal(value, &m); err != nil {
-				return err
-			}
+	defer b.close()
+	var c contents
+	for bucket, visit := range map[string]func(key, value []byte) error{
+		"meta": func(key, value []byte) error { return c.takeMeta(string(key), value) },
+		"members": func(key, value []byte) error {
+			m, err := readMember(key, value)
 			found.members = append(found.members, m)
-			return nil
-		})
-	})
+			return err
+		},
+	} {
+		if err := b.walkOne(bucket, visit); err != nil {
+			return found, damaged(file, err)
+		}
+	}
+	last, err := b.lastKey("key")
+	if err == nil && len(last) >= 8 {
+		c.newest = int64(binary.BigEndian.Uint64(last))
+	}
 	if err != nil {
 		return found, damaged(file, err)
 	}
+	found.index, found.newest = c.index, max(c.newest, c.compacted, 1)
 	return found, nil
+}
+
+func readMember(key, value []byte) (m membership.Member, err error) {
+	if err := json.Unmarshal(value, &m); err != nil || m.ID.String() != string(key) {
+		return m, shape("the member %q cannot be read", key)
+	}
+	return m, nil
 }
 
 // whyPanic reads the log, the likeliest cause, to tell more than a panic does.

@@ -72,6 +72,7 @@ type Embedded struct {
 	care      sync.Mutex
 	hurry     sync.Once
 	snapshots snapshots
+	ledger    *keeper
 	told      map[string]time.Time // when the operator was last told of what lasts; only maintain uses it
 	done      chan struct{}        // closed when maintenance has ended
 }
@@ -84,14 +85,43 @@ func Open(ctx context.Context, o Options) (*Embedded, error) {
 	}
 	e := &Embedded{o: o, peers: newPeerStates(), gate: newGate(), told: map[string]time.Time{}, done: make(chan struct{})}
 	e.gate.outage = func() string { q := e.Quorum(); return q.String() }
+	examined, err := Examine(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if examined.Remark != "" {
+		o.Warn(examined.Remark)
+	}
 	member, err := e.open(ctx)
 	if err != nil {
 		return nil, err
 	}
 	e.keyspace = newKeyspace(e.gate, localWatches{newStream: e.gate.newStream, ended: e.gate.ended, call: e.gate}, names{})
 	e.adopt(member)
+	if err := e.whole(ctx, examined, member); err != nil {
+		e.gate.shut(0)
+		member.leave()
+		return nil, err
+	}
+	e.ledger = e.keepLedger(examined)
 	go e.maintain()
 	return e, nil
+}
+
+// whole compares what the member holds, its log included, with what it had acknowledged: a log whose end is damaged looks like one that
+// ends there. A member of a group gets what it lacks from the others.
+func (e *Embedded) whole(ctx context.Context, x *Examination, m *running) error {
+	if !x.Ledger || m.grouped {
+		return nil
+	}
+	revision, err := e.Revision(ctx)
+	if err != nil {
+		return err
+	}
+	if revision < x.LedgerRevision {
+		return damaged(e.o.walDir(), fmt.Errorf("with it the data end at revision %d, and revision %d was written", revision, x.LedgerRevision))
+	}
+	return nil
 }
 
 func (o *Options) complete() {
@@ -237,7 +267,15 @@ func (e *Embedded) Close() error {
 	cancel()
 	e.gate.shut(closeWait)
 	e.snapshots.end(store.ErrClosed)
-	e.gate.member().leave()
+	member := e.gate.member()
+	if !member.failed() {
+		e.ledger.await(member.server.KV().Rev())
+	}
+	e.ledger.end()
+	member.leave()
+	if found, err := readMembership(e.o.databaseFile()); err == nil {
+		e.ledger.seal(found.newest, found.index)
+	}
 	return nil
 }
 

@@ -72,19 +72,26 @@ func openLog(dir string) (log *wal.WAL, self uint64, state *raftpb.HardState, la
 		}
 		metadata, state, entries, err := log.ReadAll()
 		if err == nil {
-			var of etcdserverpb.Metadata
-			if err := proto.Unmarshal(metadata, &of); err != nil {
+			self, _, err := owner(metadata)
+			if err != nil {
 				return nil, 0, nil, 0, errors.Join(err, log.Close())
 			}
 			last := at.GetIndex()
 			if len(entries) > 0 {
 				last = entries[len(entries)-1].GetIndex()
 			}
-			return log, of.GetNodeID(), state, last, nil
+			return log, self, state, last, nil
 		}
 		log.Close()
 		if repaired || !errors.Is(err, io.ErrUnexpectedEOF) || !wal.Repair(zap.NewNop(), dir) { // a crash may leave half an entry
 			return nil, 0, nil, 0, err
 		}
 	}
+}
+
+// owner reads whose log it is.
+func owner(metadata []byte) (member, cluster uint64, err error) {
+	var of etcdserverpb.Metadata
+	err = proto.Unmarshal(metadata, &of)
+	return of.GetNodeID(), of.GetClusterID(), err
 }

@@ -2,6 +2,7 @@
 package command
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -244,6 +245,8 @@ func TestCorrupt(t *testing.T) {
 		name, file, text, want string
 	}{
 		{"database", "etcd/member/snap/db", garbage, `snap/db is damaged`},
+		{"database that is cut off", "etcd/member/snap/db", "CUT", `snap/db is damaged .*restore a backup`},
+		{"value in the database", "etcd/member/snap/db", "FLIPPED", `snap/db is damaged .*restore a backup`},
 		{"log", "etcd/member/wal/*.wal", garbage, `wal is damaged`},
 		{"authority", "pki/ca.crt", "garbage", `ca.crt`},
 		{"key of the authority", "pki/ca.key", "garbage", `ca.key`},
@@ -261,7 +264,11 @@ func TestCorrupt(t *testing.T) {
 				t.Fatalf("%s: no such file (%v)", test.file, err)
 			}
 			for _, file := range files {
-				write(t, file, test.text)
+				text := test.text
+				if text == "CUT" || text == "FLIPPED" {
+					text = change(t, file, text)
+				}
+				write(t, file, text)
 			}
 			r, err := process.Run(binary, patience, "server", "--data-dir", dir, "--bind-address", "127.0.0.1", "--secure-port", "0")
 			if err != nil {
@@ -273,6 +280,24 @@ func TestCorrupt(t *testing.T) {
 			checkLine(t, r.Stderr, test.want)
 		})
 	}
+}
+
+// change gives the text of a database with its end missing, or with a bit of a stored value flipped.
+func change(t *testing.T, file, how string) string {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if how == "CUT" {
+		return string(data[:16<<10])
+	}
+	at := bytes.Index(data, []byte("kube-node-lease\x12\x00"))
+	if at < 0 {
+		t.Fatal("the namespace is not in the database")
+	}
+	data[at] ^= 2
+	return string(data)
 }
 
 // TestHelp holds the help to what a reader at a terminal needs.
