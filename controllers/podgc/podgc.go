@@ -40,13 +40,18 @@ type controller struct {
 	sentenced map[reconcile.Key]sentence // guarded by mu
 }
 
-// New declares the pod garbage collector; terminatedThreshold is how many finished pods may stay (0: all).
-func New(t client.Transport, terminatedThreshold int) *reconcile.Controller {
+func newController(t client.Transport, terminatedThreshold int) *controller {
 	c := &controller{
 		pods: client.For[*corev1.Pod](t), nodes: client.For[*corev1.Node](t), threshold: terminatedThreshold, now: time.Now,
 		missing: map[string]time.Time{}, sentenced: map[reconcile.Key]sentence{},
 	}
 	c.livePod = c.pods.Live()
+	return c
+}
+
+// New declares the pod garbage collector; terminatedThreshold is how many finished pods may stay (0: all).
+func New(t client.Transport, terminatedThreshold int) *reconcile.Controller {
+	c := newController(t, terminatedThreshold)
 	nodes, pods := api.Of[*corev1.Node](), api.Of[*corev1.Pod]()
 	return &reconcile.Controller{
 		Name: "pod_garbage_collector", Workers: 8,
