@@ -19,6 +19,15 @@ import (
 type Client struct {
 	base string
 	http *http.Client
+	// header is sent as shown with each call; seen gets what the answer has there.
+	header, shown string
+	seen          func(string)
+}
+
+// Introduce has the client send a header with each call, and tell what the answers have there.
+func (c *Client) Introduce(header, shown string, seen func(string)) *Client {
+	c.header, c.shown, c.seen = header, shown, seen
+	return c
 }
 
 // NewClient makes a client with the credentials of a client configuration.
@@ -73,9 +82,15 @@ func (c *Client) Open(ctx context.Context, method, path string, in any) (io.Read
 		return nil, err
 	}
 	request.Header.Set("Accept", "application/json")
+	if c.shown != "" {
+		request.Header.Set(c.header, c.shown)
+	}
 	response, err := c.http.Do(request)
 	if err != nil {
 		return nil, err
+	}
+	if c.seen != nil {
+		c.seen(response.Header.Get(c.header))
 	}
 	if response.StatusCode < 300 {
 		return response.Body, nil

@@ -19,7 +19,7 @@ func (m *Master) commands() []control.Command {
 // commandPaths serve the commands, each that takes its time at a path of its own.
 func (m *Master) commandPaths() []apiserver.Path {
 	commands := m.commands()
-	mux := control.Mux(commands)
+	mux := m.introduce(control.Mux(commands))
 	paths := []apiserver.Path{{Pattern: control.Root, Handler: mux}}
 	for _, c := range commands {
 		if c.Long {

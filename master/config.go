@@ -52,6 +52,9 @@ type Config struct {
 	PeerPort int
 	// RecoverQuorum makes this the only master, after ForgetOthers has confirmed it.
 	RecoverQuorum, ForgetOthers bool
+	// NewCluster begins a new, empty cluster on a folder whose store is lost, once. Replace, with Join, moves a folder's data
+	// aside if they are not those of the cluster to join.
+	NewCluster, Replace bool
 
 	// BindAddress and SecurePort are where HTTPS is served; port 0 takes a free one.
 	BindAddress string

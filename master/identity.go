@@ -11,6 +11,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/uuid"
 )
 
+// identityFile holds a master's name.
+const identityFile = "identity"
+
 // identify gives this master's name among all: the host's with a part made at the first start, so that a master that
 // comes back takes its own leases over at once.
 func identify(dataDir string) (string, error) {
@@ -21,7 +24,7 @@ func identify(dataDir string) (string, error) {
 	if dataDir == "" {
 		return host + "_" + string(uuid.NewUUID()), nil
 	}
-	file := filepath.Join(dataDir, "identity")
+	file := filepath.Join(dataDir, identityFile)
 	data, err := os.ReadFile(file)
 	switch {
 	case err == nil && len(data) > 0:

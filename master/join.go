@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -32,6 +33,8 @@ type joining struct {
 	joiner *membership.Joiner
 	mark   *membership.Mark
 	grant  *membership.Grant
+	// aside is where the folder's former data are; empty if there were none.
+	aside string
 }
 
 // checkJoin finds flags that do not go together.
@@ -41,6 +44,12 @@ func (c *Config) checkJoin() error {
 	}
 	if c.RecoverQuorum && len(c.Join) > 0 {
 		return errors.New("--recover-quorum and --join exclude each other: the first goes on with this master's data, the second takes another's")
+	}
+	if c.Replace && len(c.Join) == 0 {
+		return errors.New("--replace says what to do with old data when this master joins others: it goes with --join")
+	}
+	if c.NewCluster && (len(c.Join) > 0 || c.RecoverQuorum) {
+		return errors.New("--new-cluster begins an empty cluster: it goes neither with --join nor with --recover-quorum")
 	}
 	if c.ForgetOthers && !c.RecoverQuorum {
 		return errors.New("--yes-forget-other-masters is only for --recover-quorum")
@@ -84,7 +93,7 @@ func (m *Master) prepareJoin() error {
 	}
 	if len(c.Join) == 0 {
 		if mark != nil {
-			return fmt.Errorf("the data folder %s belongs to a master whose joining was cut off: start it with --join again, or empty the folder", c.DataDir)
+			return fmt.Errorf("the data folder %s belongs to a master whose joining was cut off: start it with --join again", c.DataDir)
 		}
 		return nil
 	}
@@ -92,13 +101,16 @@ func (m *Master) prepareJoin() error {
 	if folder.Authority, err = os.ReadFile(filepath.Join(c.PKIDir, "ca.crt")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("the authority cannot be read: %w", err)
 	}
-	join, err := folder.Decide(c.DataDir, c.AuthorityHashes, c.external())
+	plan, err := folder.Decide(c.DataDir, c.AuthorityHashes, c.external(), c.Replace)
 	if err != nil {
 		return err
 	}
-	if !join {
+	switch plan {
+	case membership.Start:
 		c.Log("--join is left aside: this is a master of that cluster already")
 		return nil
+	case membership.AskFirst, membership.Replace:
+		return m.prepareAsking(plan)
 	}
 	if mark != nil {
 		c.Log("an earlier attempt to join was cut off: beginning anew")
@@ -201,7 +213,7 @@ func (m *Master) undoJoin(ctx context.Context) error {
 	if j.mark != nil {
 		err = errors.Join(err, j.mark.Undo())
 	}
-	return err
+	return errors.Join(err, j.putBack(m.config.DataDir))
 }
 
 // joined ends the join: from here on the master is one like any other, and starts without --join.
@@ -272,7 +284,7 @@ func (m *Master) etcdPeer() (*etcd.Peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &etcd.Peer{URL: address, Listen: listen, ServerTLS: m.authority.PeerTLS()}
+	p := &etcd.Peer{URL: address, Listen: listen, ServerTLS: m.authority.PeerTLS(), Extra: http.HandlerFunc(m.answerPeer)}
 	p.CertFile, p.KeyFile, p.CAFile = m.authority.PeerFiles()
 	return p, nil
 }

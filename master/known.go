@@ -111,6 +111,7 @@ func (m *Master) startStatus(member *etcd.Embedded, reason string) membership.St
 			s.Masters = append(s.Masters, one)
 		}
 	}
+	m.identifyStatus(&s)
 	s.Judge()
 	s.Healthy, s.Problems = false, append([]string{m.identity + " starts and does not serve yet: " + reason}, s.Problems...)
 	return s

@@ -46,7 +46,7 @@ func (m *Master) serveLocal(ctx context.Context) {
 		m.config.Log("commands without a certificate are not served: %v", err)
 		return
 	}
-	commands := control.Mux(m.commands())
+	commands := m.introduce(control.Mux(m.commands()))
 	server := &http.Server{
 		ReadHeaderTimeout: localHeaderWait,
 		ErrorLog:          slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug),

@@ -15,10 +15,12 @@ import (
 )
 
 // ours are the entries of a data folder that masters write.
-var ours = map[string]bool{"etcd": true, "pki": true, "lock": true, "identity": true, encryptionFile: true, "admin.kubeconfig": true, "backups": true, OperatorEncryptionFile: true, "joining": true, membership.KeyName: true, socketName: true, "peer-port": true, "recovered": true, externalName: true, "lost+found": true}
+var ours = map[string]bool{"etcd": true, "pki": true, "lock": true, identityFile: true, encryptionFile: true, "admin.kubeconfig": true, "backups": true, OperatorEncryptionFile: true,
+	membership.MarkName: true, membership.KeyName: true, socketName: true, peerPortFile: true, recoveredFile: true, externalName: true, "lost+found": true,
+	storeFile: true, firstStartFile: true, newClusterFile: true, recoveringFile: true}
 
 // proofs are entries that are there since the first start of a master on a folder.
-var proofs = []string{"identity", "etcd", externalName, encryptionFile}
+var proofs = []string{identityFile, storeFile, "etcd", externalName, encryptionFile}
 
 // lock takes the data folder for this process. It is released when the returned file is closed, or by the kernel
 // when the process ends in any way.

@@ -3,6 +3,7 @@
 package master
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,11 +44,17 @@ type Master struct {
 	// joining is nil unless this start is one that joins; recovering is true if it makes this the only master.
 	joining    *joining
 	recovering bool
+	// asking is not nil while it is open whether the folder belongs to the cluster that --join names; began tells that the store
+	// is made by this start.
+	asking *asking
+	began  bool
+	ids    *identityState
 
 	starting starting
 
 	// Set in the course of Run.
 	store          store.Store
+	opened         atomic.Pointer[store.Store]
 	raw            store.Store       // the same without what is wrapped around it: values as they are kept
 	member         *etcd.Embedded    // nil unless the store is a member in this process
 	remote         *etcd.Remote      // nil unless the store is an etcd that runs by itself
@@ -89,7 +96,7 @@ func New(c Config) (*Master, error) {
 		return nil, err
 	}
 	c.warnOfSuites()
-	m := &Master{config: c, ready: make(chan struct{}), stopping: make(chan struct{})}
+	m := &Master{config: c, ready: make(chan struct{}), stopping: make(chan struct{}), ids: newIdentityState()}
 	if err := m.take(); err != nil {
 		m.Close()
 		return nil, err
@@ -110,6 +117,9 @@ func (m *Master) take() (err error) {
 			c.Kubeconfig = DefaultKubeconfig(c.DataDir)
 		}
 	}
+	if err := m.examine(); err != nil {
+		return err
+	}
 	if m.identity, err = identify(c.DataDir); err != nil {
 		return err
 	}
@@ -124,7 +134,7 @@ func (m *Master) take() (err error) {
 		return fmt.Errorf("cannot serve on %s: %w: is another server running? choose another --secure-port or --bind-address", address, err)
 	}
 	m.advertise = advertised(c)
-	if m.joining != nil {
+	if m.joining != nil || m.asking != nil {
 		return nil // the authority is still to come
 	}
 	return m.certify()
@@ -181,13 +191,8 @@ func (m *Master) Run(ctx context.Context) error {
 }
 
 func (m *Master) run(ctx context.Context) error {
-	if m.joining != nil {
-		if err := m.join(ctx); err != nil {
-			return err
-		}
-		if err := m.certify(); err != nil {
-			return err
-		}
+	if err := m.enrol(ctx); err != nil {
+		return err
 	}
 	serveAnswers := sync.OnceFunc(m.answerStart())
 	defer serveAnswers()
@@ -198,6 +203,11 @@ func (m *Master) run(ctx context.Context) error {
 	defer func() { endStop() }()
 	defer m.store.Close()
 	m.raw = m.store
+	opened := m.store
+	m.opened.Store(&opened)
+	if err := m.patiently(ctx, "the identity of the store", m.establish); err != nil {
+		return ended(err)
+	}
 	if err := m.patiently(ctx, "the authority and keys that all masters share", m.share); err != nil {
 		return ended(err)
 	}
@@ -220,6 +230,25 @@ func stopped(ctx context.Context, err error) error {
 		return nil
 	}
 	return err
+}
+
+// enrol finds out whose master this is, and gets what it has of others.
+func (m *Master) enrol(ctx context.Context) error {
+	certified := m.joining == nil && m.asking == nil
+	if m.asking != nil {
+		if err := m.askFirst(ctx); err != nil {
+			return err
+		}
+	}
+	if m.joining != nil {
+		if err := m.join(ctx); err != nil {
+			return err
+		}
+	}
+	if certified {
+		return nil
+	}
+	return m.certify()
 }
 
 // work runs what was built. What serves requests outlives what makes requests: controllers, scheduler and simulated nodes
@@ -266,6 +295,7 @@ func (m *Master) work(ctx context.Context, begun, ending func()) error {
 		"the list of masters":           func(ctx context.Context) error { m.live(ctx, entered); return nil },
 		"the controllers and scheduler": m.lead,
 		"the members of the store":      m.watchMembership,
+		"the identity of the store":     func(ctx context.Context) error { m.watchIdentity(ctx); return nil },
 		"the shared files":              func(ctx context.Context) error { m.shares.Follow(ctx); return nil },
 		"the simulated nodes":           m.simulate,
 	} {
@@ -296,7 +326,11 @@ func (m *Master) begin(ctx context.Context) (entered int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	return entered, m.patiently(ctx, "the objects that every cluster has", m.prepare)
+	if err := m.patiently(ctx, "the objects that every cluster has", m.prepare); err != nil {
+		return entered, err
+	}
+	m.showSystem()
+	return entered, nil
 }
 
 // ended drops the error of a context that was ended on purpose.
@@ -318,32 +352,32 @@ func (m *Master) openStore(ctx context.Context) error {
 		}
 		return nil
 	}
-	if m.recovering {
-		if err := m.beginRecovery(); err != nil {
-			return err
-		}
-	}
 	o := etcd.Options{
 		Dir: filepath.Join(c.DataDir, "etcd"), Name: m.identity, Quota: c.Quota, CompactionInterval: c.CompactionInterval,
-		Log: etcdLog(), Warn: func(message string) { c.Log("store: %s", message) }, ForceNew: m.recovering,
-		Running: m.starting.member.Store,
+		Log: etcdLog(), Warn: func(message string) { c.Log("store: %s", message) }, Running: m.starting.member.Store,
+	}
+	if m.recovering {
+		if err := m.recoverStore(ctx, o); err != nil {
+			return err
+		}
 	}
 	if err := m.memberOptions(&o); err != nil {
 		return err
 	}
+	if err := m.askMembers(ctx, &o); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(m.ids.over, stop)()
 	opened, err := etcd.Open(ctx, o)
 	if err != nil {
-		return err
+		return cmp.Or(m.whySuperseded(), err)
 	}
 	m.store, m.member = opened, opened
 	if c.RecoverQuorum { // what the others knew of the tokens' use is lost
 		m.raw = opened
-		if err := m.invitations().Forget(ctx); err != nil {
-			return err
-		}
-	}
-	if m.recovering {
-		return m.endRecovery()
+		return m.invitations().Forget(ctx)
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ func (m *Master) membershipCommands() []control.Command {
 		{Method: http.MethodPost, Path: membership.JoinPath, Handler: control.Handle(m.answerJoin)},
 		{Method: http.MethodPost, Path: membership.FilesPath, Handler: control.Handle(m.answerFiles)},
 		{Method: http.MethodDelete, Path: membership.JoinPath + "/{id}", Handler: control.HandleRequest(m.answerAbandon)},
+		{Method: http.MethodGet, Path: membership.IdentityPath, Handler: control.Handle(m.belonging)},
 		{Method: http.MethodGet, Path: "members", Handler: control.Handle(m.listMembers)},
 		{Method: http.MethodDelete, Path: "members/{name}", Handler: control.HandleRequest(m.removeMember)},
 		{Method: http.MethodPost, Path: "members/{name}/promote", Handler: control.HandleRequest(m.promoteMember)},
@@ -44,7 +45,7 @@ func (m *Master) assemble() {
 	c := &m.config
 	m.group = &membership.Group{
 		Self: m.identity, Masters: m.masters, Settings: c.sharedSettings(), Files: m.shares.Files,
-		Invitations: m.invitations(), Log: c.Log,
+		Invitations: m.invitations(), Log: c.Log, Card: m.card,
 	}
 	if m.member != nil {
 		m.group.Members, m.group.Open, m.group.HandOver = m.member, m.openGroup, m.handOver
@@ -100,7 +101,11 @@ func (m *Master) to(url string) (*control.Client, error) {
 	config.Host = url
 	// A master with a serving certificate of its operator's shows the authority's to other masters.
 	config.TLSClientConfig.NextProtos = []string{"http/1.1", membership.AuthorityProtocol}
-	return control.NewClient(config)
+	c, err := control.NewClient(config)
+	if err != nil {
+		return nil, err
+	}
+	return m.introduced(c), nil
 }
 
 // ask calls a command of another master without a body.
@@ -228,6 +233,8 @@ func (m *Master) watchMembership(ctx context.Context) error {
 	select {
 	case <-m.member.Removed():
 		return fmt.Errorf("%w (%s)", errRemoved, m.config.DataDir)
+	case <-m.ids.over.Done():
+		return m.ids.why
 	case <-ctx.Done():
 		return nil
 	}

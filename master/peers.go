@@ -21,7 +21,7 @@ func (m *Master) peersChanged() <-chan struct{} { return m.roll.next() }
 
 // peer is what others know of this master.
 func (m *Master) peer() Peer {
-	p := Peer{Name: m.identity, URL: m.URL(), Version: health.Version().GitVersion}
+	p := Peer{Name: m.identity, URL: m.URL(), Version: health.Version().GitVersion, store: m.storeID()}
 	if !m.advertise.IsLoopback() { // no pod reaches the service default/kubernetes there
 		p.Address = m.advertise
 	}
@@ -58,6 +58,7 @@ func (m *Master) live(ctx context.Context, revision int64) {
 	running.Go(func() { m.roll.keep(ctx) })
 	for ctx.Err() == nil {
 		changed, again := m.roll.next(), endpointsCheck
+		m.meetRoll()
 		if err := bootstrap.Endpoints(ctx, m.registry, m.roll.endpoints()); err != nil && ctx.Err() == nil {
 			slog.Warn("the endpoints of the service default/kubernetes could not be brought up to date, will retry", "error", err)
 			again = endpointsRetry

@@ -20,6 +20,7 @@ const (
 	annotationURL     = "wheelhouse.dev/url"
 	annotationVersion = "wheelhouse.dev/version"
 	annotationLeases  = "wheelhouse.dev/leases"
+	annotationStore   = "wheelhouse.dev/store"
 )
 
 // Peer is a live master.
@@ -33,6 +34,8 @@ type Peer struct {
 	Address net.IP
 	// leases that it stands for.
 	leases []string
+	// store is the identity of the store that it belongs to; empty with a version that tells none.
+	store string
 }
 
 // port of the URL; 0 if it has none.
@@ -67,6 +70,9 @@ func (r *record) encode() ([]byte, error) {
 	}
 	o.Annotations[annotationName], o.Annotations[annotationURL] = r.Name, r.URL
 	o.Annotations[annotationVersion], o.Annotations[annotationLeases] = r.Version, strings.Join(r.leases, ",")
+	if r.store != "" {
+		o.Annotations[annotationStore] = r.store
+	}
 	if r.Address != nil {
 		o.Subsets = []corev1.EndpointSubset{{Addresses: []corev1.EndpointAddress{{IP: r.Address.String()}}}}
 	}
@@ -101,7 +107,7 @@ func decodeRecord(value []byte) (record, error) {
 	}
 	a := o.Annotations
 	r := record{
-		Peer:       Peer{Name: a[annotationName], URL: a[annotationURL], Version: a[annotationVersion]},
+		Peer:       Peer{Name: a[annotationName], URL: a[annotationURL], Version: a[annotationVersion], store: a[annotationStore]},
 		generation: o.Generation, annotations: a,
 	}
 	if leases := a[annotationLeases]; leases != "" {

@@ -1,6 +1,8 @@
 package master
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +16,10 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+	"k8s.io/apimachinery/pkg/util/uuid"
+
+	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
 )
 
@@ -33,6 +39,11 @@ func (m *Master) prepareRecovery() error {
 		return nil
 	}
 	file := filepath.Join(c.DataDir, recoveredFile)
+	if _, err := os.Lstat(filepath.Join(c.DataDir, recoveringFile)); err == nil {
+		c.Log("a recovery from a lost quorum was cut off: going on with it")
+		m.recovering = true
+		return nil
+	}
 	if !c.RecoverQuorum {
 		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("the data folder cannot be written: %w", err)
@@ -98,26 +109,165 @@ func answering(members []etcd.Member, self string) []string {
 	return slices.DeleteFunc(found, func(s string) bool { return s == "" })
 }
 
-// beginRecovery keeps a copy of the store as it is.
-func (m *Master) beginRecovery() error {
-	c := &m.config
-	aside := filepath.Join(c.DataDir, asidePrefix+time.Now().UTC().Format("20060102T150405Z"))
-	if err := copyFolder(filepath.Join(c.DataDir, "etcd"), aside); err != nil {
-		return errors.Join(fmt.Errorf("--recover-quorum: the store cannot be copied aside, and nothing was changed: %w", err), os.RemoveAll(aside))
+// recoveringFile is there while a recovery is under way. It holds what the recovery has decided, so that one that was cut off is
+// gone on with.
+const recoveringFile = "recovering"
+
+// recovery is a recovery under way.
+type recovery struct {
+	// Aside is the copy of the store as it was, and Former are the members that are forgotten.
+	Aside  string              `json:"aside"`
+	Former []membership.Former `json:"former"`
+	// Cluster is the identity that etcd had.
+	Cluster string `json:"cluster"`
+}
+
+// recoverStore makes this master's store one of its own: etcd's own way of going on alone first, then a member of new identity from
+// what it gave, as at a restore. So the others' messages are not taken for those of members, and what clients saw of writes that are
+// lost is of the past.
+func (m *Master) recoverStore(ctx context.Context, o etcd.Options) error {
+	r, err := m.beginRecovery()
+	if err != nil {
+		return err
 	}
-	c.Log("recovering: a copy of the store is in %s; remove it when all is well", aside)
+	dir := o.Dir
+	self, err := etcd.ReadSelf(dir)
+	if err != nil {
+		return err
+	}
+	kept, err := readStoreFile(m.config.DataDir)
+	if err != nil {
+		return err
+	}
+	if kept == nil || !kept.Pending || kept.Member != membership.FormatID(self.Member) { // else all but the last step was done
+		if err := m.renewStore(ctx, o, r, kept); err != nil {
+			return fmt.Errorf("--recover-quorum: %w: the store as it was is in %s; the next start tries again", err, r.Aside)
+		}
+	}
+	text := time.Now().UTC().Format(time.RFC3339) + "\n"
+	if err := replaceFile(filepath.Join(m.config.DataDir, recoveredFile), []byte(text)); err != nil {
+		return err
+	}
+	if err := removeFile(m.config.DataDir, recoveringFile); err != nil {
+		return err
+	}
+	m.recovering = false
+	m.config.Log("recovered: this is the only master now; let others join with --replace, or with empty data folders, and leave --recover-quorum out")
 	return nil
 }
 
-// endRecovery notes that it has happened.
-func (m *Master) endRecovery() error {
-	m.recovering = false
-	text := time.Now().UTC().Format(time.RFC3339) + "\n"
-	if err := os.WriteFile(filepath.Join(m.config.DataDir, recoveredFile), []byte(text), 0o600); err != nil {
-		return fmt.Errorf("the data folder cannot be written: %w", err)
+// beginRecovery keeps a copy of the store as it is, and notes what was decided, unless an earlier start has.
+func (m *Master) beginRecovery() (*recovery, error) {
+	c := &m.config
+	file := filepath.Join(c.DataDir, recoveringFile)
+	data, err := os.ReadFile(file)
+	if err == nil {
+		r := &recovery{}
+		if err := json.Unmarshal(data, r); err != nil {
+			return nil, fmt.Errorf("%s cannot be read: %w", file, err)
+		}
+		return r, nil
 	}
-	m.config.Log("recovered: this is the only master now; let others join with empty data folders, and leave --recover-quorum out")
-	return nil
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the data folder cannot be read: %w", err)
+	}
+	self, err := etcd.ReadSelf(filepath.Join(c.DataDir, "etcd"))
+	if err != nil {
+		return nil, err
+	}
+	r := &recovery{Aside: filepath.Join(c.DataDir, asidePrefix+time.Now().UTC().Format("20060102T150405Z")), Cluster: membership.FormatID(self.Cluster)}
+	r.Former = formerOf(self.Members, self.Member)
+	if err := copyFolder(filepath.Join(c.DataDir, "etcd"), r.Aside); err != nil {
+		return nil, errors.Join(fmt.Errorf("--recover-quorum: the store cannot be copied aside, and nothing was changed: %w", err), os.RemoveAll(r.Aside))
+	}
+	if data, err = json.Marshal(r); err != nil {
+		return nil, err
+	}
+	if err := replaceFile(file, append(data, '\n')); err != nil {
+		return nil, err
+	}
+	c.Log("recovering: a copy of the store is in %s; remove it when all is well", r.Aside)
+	return r, nil
+}
+
+// formerOf are the members but one that others can reach.
+func formerOf(members []etcd.Member, self uint64) []membership.Former {
+	var all []membership.Former
+	for _, one := range members {
+		if one.ID != self && strings.HasPrefix(one.PeerURL, "https://") {
+			all = append(all, membership.Former{Name: one.Name, PeerURL: one.PeerURL})
+		}
+	}
+	return all
+}
+
+// renewStore makes a member of new identity from the one that is there, and puts it into its place.
+func (m *Master) renewStore(ctx context.Context, o etcd.Options, r *recovery, kept *keptStore) error {
+	alone := o
+	alone.ForceNew, alone.Peer, alone.Running = true, nil, nil
+	opened, err := etcd.Open(ctx, alone)
+	if err != nil {
+		return err
+	}
+	_, err = opened.Revision(ctx) // all that is in the log is in the database now
+	if err := errors.Join(err, opened.Close()); err != nil {
+		return err
+	}
+	var before membership.Store
+	if kept != nil {
+		before = kept.Store
+	}
+	next := filepath.Join(o.Dir, renewedName)
+	if err := os.RemoveAll(next); err != nil {
+		return err
+	}
+	_, err = etcd.Restore(etcd.RestoreOptions{
+		Snapshot: filepath.Join(o.Dir, "member", "snap", "db"), Checked: true, Dir: next, Name: m.identity, Token: string(uuid.NewUUID()),
+		Bump: revisionBump, Drop: func(key, value []byte) bool {
+			if string(key) == storeKey {
+				noteStore(&before, value)
+				return true
+			}
+			return strings.HasPrefix(string(key), recordsPrefix) || strings.HasPrefix(string(key), invitationsPrefix)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	fresh, err := keptFor(next, before.Next(membership.OriginRecovered, r.Cluster, r.Former, m.now()))
+	if err != nil {
+		return err
+	}
+	if err := syncTree(next); err != nil {
+		return err
+	}
+	if err := fresh.write(m.config.DataDir); err != nil {
+		return err
+	}
+	if err := unix.Renameat2(unix.AT_FDCWD, filepath.Join(next, "member"), unix.AT_FDCWD, filepath.Join(o.Dir, "member"), unix.RENAME_EXCHANGE); err != nil {
+		return fmt.Errorf("the new store cannot take the place of the old one: %w", err)
+	}
+	return errors.Join(syncFolder(o.Dir), os.RemoveAll(next))
+}
+
+// renewedName is where a member of new identity is made, beside the old one: the folder may be a file system of its own.
+const renewedName = ".renewed"
+
+// noteStore takes the identity that a store had. The last that is shown is the one.
+func noteStore(s *membership.Store, value []byte) {
+	var had membership.Store
+	if json.Unmarshal(value, &had) == nil && had.ID != "" {
+		*s = had
+	}
+}
+
+// keptFor is what a data folder is to remember of a store that was just made in an etcd folder.
+func keptFor(etcdDir string, s membership.Store) (*keptStore, error) {
+	self, err := etcd.ReadSelf(etcdDir)
+	if err != nil {
+		return nil, err
+	}
+	return &keptStore{Store: s, Cluster: membership.FormatID(self.Cluster), Member: membership.FormatID(self.Member), Pending: true}, nil
 }
 
 // copyFolder copies files and folders; file systems that can share the blocks of both copies do.

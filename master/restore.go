@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/uuid"
 
 	"github.com/wheelhouse-k8s/wheelhouse/election"
+	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
 	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
 )
@@ -102,11 +103,16 @@ func fill(dir string, o *RestoreOptions) (revision int64, err error) {
 		return 0, err
 	}
 	o.Tell("the store is made from the snapshot")
+	var before membership.Store
 	sealed, some := false, false
 	revision, err = etcd.Restore(etcd.RestoreOptions{
 		Snapshot: o.Snapshot, Unhashed: o.Unhashed, Checked: o.Checked, Dir: filepath.Join(dir, "etcd"), Name: name, Token: string(uuid.NewUUID()),
 		Bump: revisionBump,
 		Drop: func(key, value []byte) bool {
+			if string(key) == storeKey {
+				noteStore(&before, value)
+				return true
+			}
 			some = some || bytes.HasPrefix(key, rootBytes)
 			sealed = sealed || bytes.HasPrefix(value, encryptedValue)
 			return ofThePast(key)
@@ -121,7 +127,20 @@ func fill(dir string, o *RestoreOptions) (revision int64, err error) {
 	if sealed && o.Keys[encryptionFile] == nil && o.Keys[OperatorEncryptionFile] == nil {
 		return 0, errors.New("the snapshot holds encrypted objects, and there is no encryption configuration to read them with: restore a backup with its keys, or give --encryption-provider-config")
 	}
-	return revision, nil
+	return revision, identifyRestored(dir, o.Snapshot, before)
+}
+
+// identifyRestored gives what was restored an identity of its own, and notes who may still have what it was made from.
+func identifyRestored(dir, snapshot string, before membership.Store) error {
+	members, err := etcd.MembersIn(snapshot)
+	if err != nil {
+		return err
+	}
+	kept, err := keptFor(filepath.Join(dir, "etcd"), before.Next(membership.OriginRestored, "", formerOf(members, 0), time.Now()))
+	if err != nil {
+		return err
+	}
+	return kept.write(dir)
 }
 
 var rootBytes = []byte(registry.Root)

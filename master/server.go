@@ -30,7 +30,7 @@ func (m *Master) build() (err error) {
 	m.metrics = metrics.New(metrics.Options{
 		Kinds: kinds(), Version: health.Version(), StoreID: "etcd-0",
 		StoreSize: func() int64 { total, _, _ := m.store.Size(context.Background()); return total },
-		Objects:   m.objects, Certificates: m.expirations,
+		Objects:   m.objects, Certificates: m.expirations, Foreign: m.foreignCount,
 		InFlight: func() (readOnly, mutating int64) { return m.server.InFlight() },
 	})
 	m.store = measure(m.store, m.metrics, kinds())

@@ -18,6 +18,7 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/health"
 	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
 )
@@ -103,6 +104,7 @@ func (s *starting) handler() http.Handler {
 	mux.Handle("GET /version", health.VersionHandler(health.Version()))
 	mux.HandleFunc("GET "+control.Root+"status", s.status)
 	mux.HandleFunc("GET "+control.Root+"status/own", s.status)
+	mux.Handle("GET "+control.Root+membership.IdentityPath, s.m.introduce(http.HandlerFunc(s.identity)))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Retry-After", fmt.Sprint(startRetry))
 		control.WriteError(w, &apierrors.StatusError{ErrStatus: metav1.Status{
@@ -148,6 +150,18 @@ func (s *starting) quorum() (q etcd.Quorum, lost bool) {
 		return q, q.Lost()
 	}
 	return q, false
+}
+
+// identity tells who joins whose store this is, which is known before it serves.
+func (s *starting) identity(w http.ResponseWriter, r *http.Request) {
+	card := s.m.card()
+	if !s.administers(r) || card.Store.ID == "" && card.Cluster == "" {
+		control.WriteError(w, apierrors.NewServiceUnavailable("this master starts and cannot tell yet whose store it has"))
+		return
+	}
+	card.Store.Former = nil
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(membership.Belonging{Card: card}) // the members are known later; the caller may have gone
 }
 
 // status is what this master knows of the cluster by itself.

@@ -34,6 +34,8 @@ func (m *Master) statusOf(member *etcd.Embedded, generation int64) membership.Ma
 	s := membership.MasterStatus{
 		Name: m.identity, URL: m.peer().URL, Version: health.Version().GitVersion, Live: true, Generation: generation,
 	}
+	card := m.card()
+	s.StoreID, s.System = card.Store.ID, card.System
 	for _, c := range m.authority.List() {
 		s.Certificates = append(s.Certificates, membership.Certificate{
 			Name: c.Name, Expires: c.NotAfter, Days: int(c.Left(m.authority.Now()) / (24 * time.Hour)),
@@ -96,6 +98,7 @@ func (m *Master) clusterStatus(ctx context.Context, _ struct{}) (membership.Stat
 	}
 	s.LastBackup = m.knownBackup(ctx)
 	s.Unreadable = m.unreadableValues()
+	m.identifyStatus(&s) // after all others were asked
 	s.Judge()
 	return s, nil
 }

@@ -19,19 +19,37 @@ type Folder struct {
 	Unfinished bool
 }
 
-// Decide whether to join. A folder of the same cluster needs no joining; one of another is refused.
-func (f Folder) Decide(dir string, hashes []string, external bool) (join bool, err error) {
+// Plan is what a master that is told to join does.
+type Plan int
+
+// Plans. AskFirst asks the cluster that is named whether the folder is part of it; Replace asks it whether it is there, and
+// then moves aside what is in the folder.
+const (
+	Start Plan = iota
+	Join
+	AskFirst
+	Replace
+)
+
+// Decide what to do. A folder of the same cluster needs no joining, if it still belongs to it; one of another is refused, unless
+// it may be replaced.
+func (f Folder) Decide(dir string, hashes []string, external, replace bool) (Plan, error) {
+	const how = "choose another with --data-dir, or add --replace to move what is in it aside and join as a new master; nothing was changed"
 	switch ours := Pinned(f.Authority, hashes); {
 	case f.Unfinished:
-		return true, nil
+		return Join, nil
+	case !ours && (f.Member || f.Authority != nil) && replace:
+		return Replace, nil
 	case f.Member && !ours:
-		return false, fmt.Errorf("the data folder %s holds a master of another cluster: choose an empty one with --data-dir, or empty it; nothing was changed", dir)
+		return Start, fmt.Errorf("the data folder %s holds a master of another cluster: %s", dir, how)
 	case f.Authority != nil && !ours:
-		return false, fmt.Errorf("the data folder %s holds the authority of another cluster, or --discovery-token-ca-cert-hash is wrong: choose an empty folder with --data-dir; nothing was changed", dir)
-	case f.Member, ours && external:
-		return false, nil
+		return Start, fmt.Errorf("the data folder %s holds the authority of another cluster, or --discovery-token-ca-cert-hash is wrong: %s", dir, how)
+	case f.Member:
+		return AskFirst, nil
+	case ours && external:
+		return Start, nil
 	}
-	return true, nil
+	return Join, nil
 }
 
 // MarkName is the file in the data folder that is there while a master joins.

@@ -53,6 +53,8 @@ type Group struct {
 	Settings map[string]string
 	// HandOver makes a member the leader; only the present leader can, wherever it is.
 	HandOver func(ctx context.Context, to uint64) error
+	// Card of this master's store; nil shows none.
+	Card func() Card
 	// Files that all masters share.
 	Files func() (map[string][]byte, error)
 	// Invitations are the tokens with which masters join.
@@ -188,7 +190,11 @@ func (g *Group) grant(token Token, r *Request) (*Grant, error) {
 	if err != nil {
 		return nil, conflict("%v", err)
 	}
-	return &Grant{Master: g.Self, Key: own.public(), Sealed: sealed}, nil
+	grant := &Grant{Master: g.Self, Key: own.public(), Sealed: sealed}
+	if g.Card != nil {
+		grant.Card = g.Card()
+	}
+	return grant, nil
 }
 
 // add makes the newcomer a learner.

@@ -3,6 +3,7 @@ package membership
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -60,6 +61,8 @@ type Grant struct {
 	// Member is the newcomer's ID, and Cluster the members' addresses by name, the newcomer's included.
 	Member  uint64
 	Cluster map[string]string
+	// Card of the master's store.
+	Card Card
 	// Key of the exchange, and the Files sealed with it.
 	Key, Sealed []byte
 
@@ -189,15 +192,22 @@ func (j *Joiner) Abandon(ctx context.Context, grant *Grant) error {
 }
 
 // client verifies the server by the authority's hash before it sends the token.
-func (j *Joiner) client(server string) (*control.Client, error) {
+func (j *Joiner) client(server string) (*control.Client, error) { return j.clientWith(server, nil) }
+
+// clientWith is client with a certificate instead of the token, if there is one.
+func (j *Joiner) clientWith(server string, pair *tls.Certificate) (*control.Client, error) {
 	u, err := url.Parse(server)
 	if err != nil {
 		return nil, refusal{err.Error()}
 	}
+	token, config := j.Token.String(), pinnedTLS(u.Hostname(), j.Hashes, j.Now)
+	if pair != nil {
+		token, config.Certificates = "", []tls.Certificate{*pair}
+	}
 	return control.NewClient(&rest.Config{
-		Host: server, BearerToken: j.Token.String(),
+		Host: server, BearerToken: token,
 		Transport: &http.Transport{
-			TLSClientConfig:   pinnedTLS(u.Hostname(), j.Hashes, j.Now),
+			TLSClientConfig:   config,
 			DialContext:       (&net.Dialer{Timeout: dialTimeout}).DialContext,
 			DisableKeepAlives: true,
 		},

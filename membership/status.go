@@ -43,6 +43,9 @@ type MasterStatus struct {
 
 	Alarms       []string      `json:"alarms,omitempty"`
 	Certificates []Certificate `json:"certificates,omitempty"`
+	// StoreID is the identity of its store, and System the uid of kube-system there.
+	StoreID string `json:"storeID,omitempty"`
+	System  string `json:"kubeSystemUID,omitempty"`
 	// Generation of the shared files that it uses.
 	Generation int64 `json:"sharedGeneration"`
 }
@@ -71,8 +74,13 @@ type Status struct {
 	Store   string `json:"store"`
 	Cluster string `json:"cluster,omitempty"`
 	// Quorum of the embedded store as the master that was asked sees it; nil if there is but one member.
-	Quorum  *Quorum        `json:"quorum,omitempty"`
-	Masters []MasterStatus `json:"masters"`
+	Quorum *Quorum `json:"quorum,omitempty"`
+	// Identity of the store, and System, the uid of kube-system.
+	Identity *Store         `json:"identity,omitempty"`
+	System   string         `json:"kubeSystemUID,omitempty"`
+	Masters  []MasterStatus `json:"masters"`
+	// Foreign are masters of the same authority that were met lately and belong to other stores.
+	Foreign []Met `json:"foreign,omitempty"`
 	// Servers of an external etcd.
 	Servers []ServerStatus `json:"servers,omitempty"`
 	// Leaders of controllers and scheduler, by Lease.
@@ -120,6 +128,11 @@ func (s *Status) Judge() {
 		}
 		if m.Live && m.Generation != s.newest() {
 			s.problem("%s uses an old generation of the shared authority and keys", m.Name)
+		}
+	}
+	for i := range s.Foreign {
+		if met := &s.Foreign[i]; !met.Superseded {
+			s.problem("%s", met.Problem())
 		}
 	}
 	s.judgeServers()

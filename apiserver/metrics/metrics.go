@@ -31,6 +31,8 @@ type Options struct {
 	StoreID   string
 	// Certificates are the ends of validity of the master's certificates, by name.
 	Certificates func() map[string]time.Time
+	// Foreign counts the masters of other stores that were met lately, and among them apart those whose store was given up.
+	Foreign func() (split, superseded int)
 }
 
 // Objects counts one stored resource.
@@ -96,7 +98,7 @@ func New(o Options) *Metrics {
 	m.Backups = newBackups()
 	collectors := append(m.requests.collectors(), m.schedulers.collectors()...)
 	collectors = append(collectors, m.watchEvents, m.watchSizes, m.storeDuration, m.storeRequests, m.storeErrors,
-		m.health, m.healthTotal, m.leader, m.slowRenewals, m.terms, m.tlsErrors, m.rejected, m.certificates, buildInfo(o.Version), &pulled{o}, m.Backups)
+		m.health, m.healthTotal, m.leader, m.slowRenewals, m.terms, m.tlsErrors, m.rejected, m.certificates, buildInfo(o.Version), &pulled{o}, m.Backups, foreign{o.Foreign})
 	m.registry.MustRegister(collectors...)
 	m.slis.MustRegister(m.health, m.healthTotal)
 	return m

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/spf13/pflag"
 	"k8s.io/client-go/kubernetes"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/control"
 	"github.com/wheelhouse-k8s/wheelhouse/master"
+	"github.com/wheelhouse-k8s/wheelhouse/membership"
 )
 
 // controlFlags say which master a command speaks to.
@@ -24,11 +27,8 @@ func (f *controlFlags) add(s *pflag.FlagSet) {
 	s.StringVar(&f.server, "server", "", "URL of the master to speak to (default: the kubeconfig's), or unix:///DATA-FOLDER/control.sock: the master's own commands, without a kubeconfig, for root or the user that it runs as.")
 }
 
-// config of a client of the master.
-func (f *controlFlags) config() (*rest.Config, error) {
-	if strings.HasPrefix(f.server, "unix://") {
-		return nil, usageError{fmt.Errorf("--server %s: this command speaks to the API, which needs a kubeconfig and an https URL", f.server)}
-	}
+// file is the kubeconfig that is used.
+func (f *controlFlags) file() string {
 	file := f.kubeconfig
 	if file == "" {
 		file = os.Getenv(clientcmd.RecommendedConfigPathEnvVar)
@@ -36,7 +36,15 @@ func (f *controlFlags) config() (*rest.Config, error) {
 	if file == "" {
 		file = master.DefaultKubeconfig(master.DefaultDataDir())
 	}
-	config, err := clientcmd.BuildConfigFromFlags(f.server, file)
+	return file
+}
+
+// config of a client of the master.
+func (f *controlFlags) config() (*rest.Config, error) {
+	if strings.HasPrefix(f.server, "unix://") {
+		return nil, usageError{fmt.Errorf("--server %s: this command speaks to the API, which needs a kubeconfig and an https URL", f.server)}
+	}
+	config, err := clientcmd.BuildConfigFromFlags(f.server, f.file())
 	if err != nil {
 		return nil, fmt.Errorf("no usable kubeconfig: %w: give the administrator's with --kubeconfig", err)
 	}
@@ -52,7 +60,30 @@ func (f *controlFlags) client() (*control.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return control.NewClient(config)
+	c, err := control.NewClient(config)
+	if err != nil {
+		return nil, err
+	}
+	return introduced(c, f.file(), config.Host), nil
+}
+
+// introduced has the client show to which store the data folder belongs whose kubeconfig it uses, and warns if the master that
+// answers belongs to another.
+func introduced(c *control.Client, kubeconfig, server string) *control.Client {
+	own := master.FolderCard(filepath.Dir(kubeconfig))
+	if own == nil {
+		return c
+	}
+	var once sync.Once
+	return c.Introduce(membership.CardHeader, own.Encode(), func(shown string) {
+		other := membership.ReadCard(shown)
+		if other == nil || own.Toward(other) <= membership.Same {
+			return
+		}
+		once.Do(func() {
+			fmt.Fprintf(os.Stderr, "wheelhouse: warning: %s belongs to %s, and %s lies beside the data of %s\n", server, other.Describe(), kubeconfig, own.Describe())
+		})
+	})
 }
 
 // localClient speaks to a master on this machine by its socket.

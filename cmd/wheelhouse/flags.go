@@ -56,6 +56,8 @@ func (f *serverFlags) masters(s *pflag.FlagSet) {
 	_ = s.SetAnnotation("token", "classified", []string{"true"}) // /flagz, which monitoring may read, leaves it out
 	s.StringSliceVar(&c.AuthorityHashes, "discovery-token-ca-cert-hash", nil, "sha256:HEX of the public key of the authority that the masters to join must have.")
 	s.IntVar(&c.PeerPort, "peer-port", c.PeerPort, "Port at which other masters reach this one's store, once there are others; 0 chooses a free one for good.")
+	s.BoolVar(&c.Replace, "replace", false, "With --join: if the data folder holds data that are not those of the cluster to join, move them aside, into a folder in it, and join as a new master.")
+	s.BoolVar(&c.NewCluster, "new-cluster", false, "When this master's store is lost: begin a new, empty cluster with the authority in its folder. Works once.")
 	s.BoolVar(&c.RecoverQuorum, "recover-quorum", false, "When most masters are lost for ever: make this the only one. Says what it would do, and does it with --yes-forget-other-masters.")
 	s.BoolVar(&c.ForgetOthers, "yes-forget-other-masters", false, "Confirms --recover-quorum.")
 }

@@ -74,6 +74,13 @@ func printStatus(to io.Writer, s *membership.Status, now time.Time) error {
 		fmt.Fprintf(to, " (cluster %s)", s.Cluster)
 	}
 	fmt.Fprintln(to)
+	if s.Identity != nil {
+		fmt.Fprintf(to, "identity: %s, kube-system %s\n", s.Identity.Describe(), dash(s.System))
+	}
+	for i := range s.Foreign {
+		met := &s.Foreign[i]
+		fmt.Fprintf(to, "met %s ago: %s: %s\n", now.Sub(met.Last).Round(time.Second), dash(met.Master), met.Describe())
+	}
 	for _, lease := range slices.Sorted(maps.Keys(s.Leaders)) {
 		fmt.Fprintf(to, "%s: %s\n", lease, dash(s.Leaders[lease]))
 	}

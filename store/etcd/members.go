@@ -70,11 +70,15 @@ func ReadMembers(dir string) ([]Member, error) {
 	if err != nil {
 		return nil, err
 	}
+	return listed(found), nil
+}
+
+func listed(found inDatabase) []Member {
 	list := make([]*membership.Member, len(found.members))
 	for i := range found.members {
 		list[i] = &found.members[i]
 	}
-	return listOf(list), nil
+	return listOf(list)
 }
 
 func listOf(found []*membership.Member) []Member {

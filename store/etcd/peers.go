@@ -8,10 +8,12 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/server/v3/etcdserver"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/etcdhttp"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
@@ -29,6 +31,21 @@ type Peer struct {
 	CertFile, KeyFile, CAFile string
 	// ServerTLS is for incoming connections; it must ask for and verify certificates.
 	ServerTLS *tls.Config
+	// Extra, if not nil, answers below ExtraPath, from the moment that the door is open: what masters ask each other though
+	// neither of them serves.
+	Extra http.Handler
+}
+
+// ExtraPath begins the paths at the door that are not etcd's.
+const ExtraPath = "/wheelhouse/"
+
+// Client calls other masters' doors.
+func (p *Peer) Client(dial time.Duration) (*http.Client, error) {
+	t, err := transport.NewTransport(peerTLS(p), dial)
+	if err != nil {
+		return nil, err
+	}
+	return &http.Client{Transport: t}, nil
 }
 
 // Join is the group that a new member joins.
@@ -41,6 +58,7 @@ type Join struct {
 type door struct {
 	listener net.Listener
 	http     *http.Server
+	extra    http.Handler
 	handler  atomic.Pointer[http.Handler] // nil until the member runs
 	done     chan struct{}
 }
@@ -55,7 +73,7 @@ func openDoor(p *Peer) (*door, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the address for the other masters cannot be listened on: %w", err)
 	}
-	d := &door{listener: tls.NewListener(impatient{l}, p.ServerTLS), done: make(chan struct{})}
+	d := &door{listener: tls.NewListener(impatient{l}, p.ServerTLS), extra: p.Extra, done: make(chan struct{})}
 	d.http = &http.Server{
 		Handler:     http.HandlerFunc(d.answer),
 		ReadTimeout: peerReadMax,
@@ -71,6 +89,10 @@ func openDoor(p *Peer) (*door, error) {
 }
 
 func (d *door) answer(w http.ResponseWriter, r *http.Request) {
+	if d.extra != nil && strings.HasPrefix(r.URL.Path, ExtraPath) {
+		d.extra.ServeHTTP(w, r)
+		return
+	}
 	if h := d.handler.Load(); h != nil {
 		(*h).ServeHTTP(w, r)
 		return

@@ -1,0 +1,240 @@
+package master
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/wheelhouse-k8s/wheelhouse/membership"
+	"github.com/wheelhouse-k8s/wheelhouse/pki"
+)
+
+// asking is a question to the cluster that --join names: does what is in the data folder belong to it?
+type asking struct {
+	plan   membership.Plan
+	joiner *membership.Joiner
+	own    membership.Card
+	// dead data must not be started, whatever the cluster says.
+	dead error
+}
+
+// prepareAsking reads what the question is about.
+func (m *Master) prepareAsking(plan membership.Plan) error {
+	c := &m.config
+	token, err := membership.ParseToken(c.Token)
+	if err != nil {
+		return fmt.Errorf("--token: %w", err)
+	}
+	f, err := readFolder(c)
+	if err != nil {
+		return err
+	}
+	a := &asking{plan: plan, own: f.card(), dead: f.dead(c)}
+	if a.dead != nil && !c.Replace {
+		return a.dead
+	}
+	a.joiner = &membership.Joiner{Servers: c.Join, Token: token, Hashes: c.AuthorityHashes, Log: c.Log}
+	m.asking = a
+	return nil
+}
+
+// askFirst decides on a start with --join on a folder that holds data: they are started, refused, or moved aside.
+func (m *Master) askFirst(ctx context.Context) error {
+	a, c := m.asking, &m.config
+	answer, err := m.askNamed(ctx)
+	var disagree membership.Disagreement
+	switch {
+	case errors.As(err, &disagree):
+		return fmt.Errorf("%w; nothing was changed", err)
+	case err != nil && a.plan == membership.Replace:
+		return fmt.Errorf("--replace: the cluster to join cannot be asked, and nothing was changed: %w", err)
+	case err != nil && a.dead != nil:
+		return fmt.Errorf("%w; the cluster to join cannot be asked: %w", a.dead, err)
+	case err != nil:
+		c.Log("--join is left aside: this folder is that of a master of that authority, and whether it still belongs to the cluster cannot be asked yet: %v", err)
+		return nil
+	}
+	why := answer.Judge(&a.own, answer.Server)
+	switch {
+	case a.plan == membership.Replace:
+		why = errors.New("it holds the data of another authority")
+	case why == nil && a.dead != nil:
+		why = a.dead
+	}
+	if why == nil {
+		c.Log("--join is left aside: this is a master of that cluster already")
+		m.asking = nil
+		return nil
+	}
+	if !c.Replace {
+		return fmt.Errorf("the data folder %s does not belong to the cluster that --join names: %w: to move the old data aside and join as a new master add --replace, "+
+			"or, if the old data are those that count, stop the masters there first; nothing was changed", c.DataDir, why)
+	}
+	c.Log("--replace: moving the old data aside: %v", why)
+	return m.replaceFolder()
+}
+
+// askNamed asks with a certificate of the authority in the folder, or with the token.
+func (m *Master) askNamed(ctx context.Context) (*membership.Answer, error) {
+	a := m.asking
+	var pair *tls.Certificate
+	if a.plan == membership.AskFirst {
+		pair = m.memberPair()
+	}
+	answers := a.joiner.Ask(ctx, pair)
+	if pair != nil {
+		for i := range answers {
+			if err := answers[i].Err; apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) {
+				again := *a.joiner
+				again.Servers = []string{answers[i].Server}
+				answers[i] = again.Ask(ctx, nil)[0]
+			}
+		}
+	}
+	return membership.Agree(answers)
+}
+
+// memberPair is a certificate of the authority in the folder, whose files are not touched; nil without the authority's key.
+func (m *Master) memberPair() *tls.Certificate {
+	files := map[string][]byte{}
+	for _, name := range []string{"ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "sa.key", "sa.pub"} {
+		if data, err := os.ReadFile(filepath.Join(m.config.PKIDir, name)); err == nil {
+			files[name] = data
+		}
+	}
+	if files["ca.key"] == nil {
+		return nil
+	}
+	authority, err := pki.New(pki.Options{Now: m.now})
+	if err != nil || authority.Install(files) != nil {
+		return nil
+	}
+	pair, err := authority.Admin()
+	if err != nil {
+		return nil
+	}
+	return pair.TLS()
+}
+
+// askLaterEvery is how often a cluster that could not be asked is asked again.
+const askLaterEvery = 5 * time.Second
+
+// askLater asks until somebody has answered: a start that nobody could be asked about may have been that of data which the
+// cluster has given up.
+func (m *Master) askLater(ctx context.Context) {
+	for m.asking != nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(askLaterEvery):
+		}
+		answer, err := m.askNamed(ctx)
+		if err != nil {
+			continue
+		}
+		card := answer.Card
+		if card.URL == "" {
+			card.URL = answer.Server
+		}
+		m.meet(&card)
+		return
+	}
+}
+
+// card of a folder.
+func (f *folder) card() membership.Card {
+	c := membership.Card{Master: f.name}
+	if f.kept != nil {
+		c.Store, c.Cluster, c.Member = f.kept.Store, f.kept.Cluster, f.kept.Member
+	}
+	if f.self != nil {
+		c.Cluster, c.Member = membership.FormatID(f.self.Cluster), membership.FormatID(f.self.Member)
+	}
+	return c
+}
+
+// dead tells why a folder's data can never be served again; nil if they can.
+func (f *folder) dead(c *Config) error {
+	if f.kept != nil && f.kept.Successor != nil {
+		return givenUp(c, f.kept)
+	}
+	if text, err := os.ReadFile(filepath.Join(c.DataDir, "etcd", "removed")); err == nil {
+		return fmt.Errorf("this master was removed from its cluster: %s (or add --replace to --join)", strings.TrimSpace(string(text)))
+	}
+	return nil
+}
+
+// givenUp is the error of a master whose store was superseded.
+func givenUp(c *Config, kept *keptStore) error {
+	s := kept.Successor
+	return fmt.Errorf("the data in %s are those of %s, which was given up for store %s when %s went on from a lost quorum: they can never be served again; "+
+		"let this master join anew with wheelhouse server --join … --replace, which keeps them aside", c.DataDir, kept.Describe(), s.ID, s.Master)
+}
+
+// staleEntries are the entries of a data folder that a new member must not find. What is the operator's stays.
+var staleEntries = []string{"etcd", "pki", identityFile, storeFile, encryptionFile, "admin.kubeconfig", peerPortFile, recoveredFile, recoveringFile,
+	firstStartFile, newClusterFile, externalName, membership.MarkName}
+
+// replaceFolder moves the data aside, and makes this a master that joins.
+func (m *Master) replaceFolder() (err error) {
+	c := &m.config
+	inside := filepath.Clean(c.PKIDir) == filepath.Join(filepath.Clean(c.DataDir), "pki")
+	if !inside && m.asking.plan == membership.Replace {
+		return fmt.Errorf("--replace moves what is in %s, and the authority is in %s: move it away, or name another --pki-dir", c.DataDir, c.PKIDir)
+	}
+	aside := filepath.Join(c.DataDir, movedSuffix+moment())
+	m.asking, m.joining = nil, &joining{aside: aside}
+	for _, name := range staleEntries {
+		if err := moveAside(c.DataDir, name, aside); err != nil {
+			return errors.Join(err, m.joining.putBack(c.DataDir))
+		}
+	}
+	c.Log("the old data are in %s; remove them when all is well", aside)
+	m.began = false
+	m.identity, err = identify(c.DataDir)
+	return err
+}
+
+// putBack undoes replaceFolder.
+func (j *joining) putBack(dir string) error {
+	if j.aside == "" {
+		return nil
+	}
+	entries, err := os.ReadDir(j.aside)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var failed []error
+	for _, e := range entries {
+		failed = append(failed, os.Rename(filepath.Join(j.aside, e.Name()), filepath.Join(dir, e.Name())))
+	}
+	if err = errors.Join(append(failed, err)...); err != nil {
+		return fmt.Errorf("the old data cannot be put back from %s: %w", j.aside, err)
+	}
+	return os.Remove(j.aside)
+}
+
+// belonging answers who asks whether a folder is part of this master's cluster.
+func (m *Master) belonging(ctx context.Context, _ struct{}) (membership.Belonging, error) {
+	b := membership.Belonging{Card: m.card()}
+	b.Store.Former = nil
+	if m.member == nil {
+		return b, nil
+	}
+	members, err := m.member.Members(ctx)
+	if err != nil {
+		return b, err
+	}
+	for _, one := range members {
+		b.Members = append(b.Members, membership.BelongingMember{ID: membership.FormatID(one.ID), Name: one.Name})
+	}
+	return b, nil
+}
