@@ -24,8 +24,8 @@ func move(t *testing.T, from, to string) {
 	}
 }
 
-// status of a master's cluster.
-func (m *master) status() membership.Status {
+// clusterStatus of a master's cluster.
+func (m *master) clusterStatus() membership.Status {
 	m.t.Helper()
 	var s membership.Status
 	if err := json.Unmarshal([]byte(m.command("status", "-o", "json").Stdout), &s); err != nil {
@@ -37,7 +37,7 @@ func (m *master) status() membership.Status {
 // storeID of a master's cluster.
 func (m *master) storeID() string {
 	m.t.Helper()
-	s := m.status()
+	s := m.clusterStatus()
 	if s.Identity == nil || s.System == "" {
 		m.t.Fatalf("the status tells no identity: %+v", s)
 	}
@@ -134,7 +134,7 @@ func TestFirstStartAgain(t *testing.T) {
 	}
 	a := start(t, dir, 0)
 	a.write("well")
-	if s := a.status(); s.Identity.Origin != membership.OriginNew || s.Identity.Incarnation != 1 {
+	if s := a.clusterStatus(); s.Identity.Origin != membership.OriginNew || s.Identity.Incarnation != 1 {
 		t.Errorf("%+v", s.Identity)
 	}
 }
@@ -192,7 +192,7 @@ func TestJoinAfterRestore(t *testing.T) {
 	restore(a.dir)
 	a = a.again()
 	a.read("saved")
-	if s := a.status(); s.Identity.ID == old || s.Identity.Succeeds != old || s.Identity.Incarnation != 2 || s.Identity.Origin != membership.OriginRestored {
+	if s := a.clusterStatus(); s.Identity.ID == old || s.Identity.Succeeds != old || s.Identity.Incarnation != 2 || s.Identity.Origin != membership.OriginRestored {
 		t.Errorf("after the restore: %+v", s.Identity)
 	}
 	b = rejoins(t, b.dir, a, "does not belong to the cluster that --join names")
@@ -239,7 +239,7 @@ func TestJoinAfterRecovery(t *testing.T) {
 	a := all[0].again("--recover-quorum", "--yes-forget-other-masters")
 	a.read("kept")
 	a.write("after")
-	if s := a.status(); s.Identity.Succeeds != old || s.Identity.Incarnation != 2 || s.Identity.Origin != membership.OriginRecovered {
+	if s := a.clusterStatus(); s.Identity.Succeeds != old || s.Identity.Incarnation != 2 || s.Identity.Origin != membership.OriginRecovered {
 		t.Errorf("after the recovery: %+v", s.Identity)
 	}
 	// Told to join, and told nothing at all: an old majority asks first where this master was.
@@ -349,8 +349,8 @@ func TestSplitBrainIsSeen(t *testing.T) {
 	for _, pair := range [][2]*master{{other, a}, {other, b}, {a, other}} {
 		m, met := pair[0], pair[1]
 		eventually(t, "split brain is seen", func() bool {
-			for _, f := range m.status().Foreign {
-				if f.Master == met.name() && f.Store.ID == met.storeID() && f.System == met.status().System && f.Member == met.status().Masters[0].ID ||
+			for _, f := range m.clusterStatus().Foreign {
+				if f.Master == met.name() && f.Store.ID == met.storeID() && f.System == met.clusterStatus().System && f.Member == met.clusterStatus().Masters[0].ID ||
 					f.Master == met.name() && f.Store.ID == met.storeID() && f.Member != "" {
 					return true
 				}
@@ -382,7 +382,7 @@ func TestSplitBrainIsSeen(t *testing.T) {
 		t.Errorf("%v, exit code %d: %s", err, r.Code, r.Stderr)
 	}
 	eventually(t, "the client was seen", func() bool {
-		for _, f := range other.status().Foreign {
+		for _, f := range other.clusterStatus().Foreign {
 			if f.Master == "" && f.Store.ID == a.storeID() {
 				return true
 			}
