@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -80,6 +81,41 @@ func TestTaintedNodeReportsAgain(t *testing.T) {
 	now.Status.NodeInfo.KubeletVersion = "v1.37.0"
 	if _, err := kubelet.UpdateStatus(t.Context(), now, metav1.UpdateOptions{}); err != nil && !apierrors.IsConflict(err) {
 		t.Error("update of status:", err)
+	}
+}
+
+// A hardened master refuses what strangers do to each other, and runs workloads as any other.
+func TestHardened(t *testing.T) {
+	_, clients := start(t, Options{SimulateNodes: 1, Configure: func(c *master.Config) { c.Hardened = true }})
+	one := int32(1)
+	labels := map[string]string{"app": "a"}
+	template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "nginx:1", ImagePullPolicy: corev1.PullNever}}}}
+	if _, err := clients.AppsV1().Deployments("default").Create(t.Context(), &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Spec: appsv1.DeploymentSpec{
+		Replicas: &one, Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: template}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		pods, err := clients.CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(pods.Items) == 1 && pods.Items[0].Status.Phase == corev1.PodRunning {
+			if policy := pods.Items[0].Spec.Containers[0].ImagePullPolicy; policy != corev1.PullAlways {
+				t.Errorf("the image is pulled %s", policy)
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the deployment's pod does not run: %v", pods.Items)
+		}
+	}
+	host := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "host"}, Spec: corev1.PodSpec{HostPID: true, Containers: template.Spec.Containers}}
+	if _, err := clients.CoreV1().Pods("default").Create(t.Context(), host, metav1.CreateOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("a pod among its node's processes: %v", err)
+	}
+	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "s"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}, ExternalIPs: []string{"8.8.8.8"}}}
+	if _, err := clients.CoreV1().Services("default").Create(t.Context(), service, metav1.CreateOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("somebody else's address: %v", err)
 	}
 }
 

@@ -26,6 +26,11 @@ func lookUp(gvr schema.GroupVersionResource) (*kind.Info, bool) {
 // needsServer are the kinds whose objects are not complete without what the server gives them.
 var needsServer = map[string]bool{"core_Service": true}
 
+// deliberate are the recorded answers from which this server's differ on purpose.
+var deliberate = map[string]string{
+	"events_Event validation/regarding-namespace-other": "nobody tells of another namespace's objects",
+}
+
 // TestRecordedRequests replays recorded requests: defaults, refusals and warnings must be the same.
 func TestRecordedRequests(t *testing.T) {
 	cases, err := apitest.Read("testdata/cases")
@@ -46,7 +51,7 @@ func TestRecordedRequests(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if difference != "" {
+				if (difference != "") != (deliberate[name+" "+c.ID] != "") {
 					t.Errorf("%s: %s", c.ID, difference)
 				}
 			}

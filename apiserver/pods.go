@@ -44,8 +44,8 @@ func (c *call) bind(ctx context.Context, obj kind.Object) (*Response, error) {
 	if err := c.admitAction(ctx, b, corev1.SchemeGroupVersion.WithKind("Binding")); err != nil {
 		return nil, err
 	}
-	if err := core.ValidateBinding(b).ToAggregate(); err != nil {
-		return nil, err // a plain error, which the client sees as a 500, as upstream's
+	if errs := core.ValidateBinding(b); len(errs) > 0 {
+		return nil, apierrors.NewInvalid(schema.GroupKind{Kind: "Binding"}, b.Name, errs) // the client's mistake, not the server's
 	}
 	o := registry.UpdateOptions{DryRun: len(c.CreateOptions.DryRun) > 0, Trusted: true}
 	if b.UID != "" {

@@ -95,6 +95,10 @@ type Config struct {
 	MaxTokenExpiration    time.Duration
 	EnableAdmission       []string
 	DisableAdmission      []string
+	// AdmissionConfig is a file that says how admission plugins are set up. Hardened turns on what a cluster shared with
+	// strangers needs.
+	AdmissionConfig       string
+	Hardened              bool
 	NotReadyToleration    int64 // seconds
 	UnreachableToleration int64 // seconds
 	MaxRequestsInflight   int
@@ -224,7 +228,11 @@ func (c *Config) Check() error {
 	if err := errors.Join(c.checkTLS(), c.checkGoaway()); err != nil {
 		return err
 	}
-	if err := admission.CheckNames(c.EnableAdmission, c.DisableAdmission); err != nil {
+	plugins, err := c.admission()
+	if err != nil {
+		return err
+	}
+	if err := admission.Check(plugins); err != nil {
 		return err
 	}
 	if err := c.Backups.check(c.DataDir); err != nil {
@@ -295,4 +303,13 @@ func ParseRanges(text string) ([]netip.Prefix, error) {
 		ranges = append(ranges, p.Masked())
 	}
 	return ranges, nil
+}
+
+// admission is how the flags set up admission plugins.
+func (c *Config) admission() (admission.Options, error) {
+	configuration, err := admission.ReadConfiguration(c.AdmissionConfig)
+	return admission.Options{
+		Enable: c.EnableAdmission, Disable: c.DisableAdmission, Configuration: configuration, Hardened: c.Hardened,
+		NotReadySeconds: c.NotReadyToleration, UnreachableSeconds: c.UnreachableToleration,
+	}, err
 }

@@ -79,11 +79,12 @@ func (m *Master) buildServer() error {
 	if m.authorizer, err = auth.NewAuthorizer(m.registry); err != nil {
 		return err
 	}
-	chain, err := admission.New(admission.Options{
-		Registry: m.registry, Kinds: kinds(), Authorizer: m.authorizer,
-		Enable: c.EnableAdmission, Disable: c.DisableAdmission,
-		NotReadySeconds: c.NotReadyToleration, UnreachableSeconds: c.UnreachableToleration,
-	})
+	plugins, err := c.admission()
+	if err != nil {
+		return err
+	}
+	plugins.Registry, plugins.Kinds, plugins.Authorizer, plugins.Now = m.registry, kinds(), m.authorizer, c.Now
+	chain, err := admission.New(plugins)
 	if err != nil {
 		return err
 	}

@@ -89,10 +89,11 @@ func (r *Resource) judgeNew(ctx context.Context, obj kind.Object, o CreateOption
 		}
 	}
 	// What is no revision is as good as none.
-	if v, err := strconv.ParseUint(obj.GetResourceVersion(), 10, 64); err == nil && v != 0 {
+	if v, err := strconv.ParseInt(obj.GetResourceVersion(), 10, 64); err != nil || v <= 0 {
+		obj.SetResourceVersion("")
+	} else if !o.DryRun { // a dry run shows it again, as upstream's
 		return unspecified(errors.New("resourceVersion should not be set on objects to be created"))
 	}
-	obj.SetResourceVersion("")
 	return nil
 }
 
@@ -108,11 +109,15 @@ func (r *Resource) reserve(ctx context.Context, new, old kind.Object, dryRun boo
 // writeNew stores a new object under a key that must be free; if it is not, the error is a *store.Conflict.
 func (r *Resource) writeNew(ctx context.Context, obj kind.Object, dryRun bool) (*Item, error) {
 	key := r.key(obj.GetNamespace(), obj.GetName())
+	version := obj.GetResourceVersion()
 	i, err := r.item(key, obj)
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
 	if dryRun {
+		if v, err := strconv.ParseInt(version, 10, 64); err == nil {
+			i.settle(v)
+		}
 		return i, r.mustBeFree(ctx, key)
 	}
 	r.reg.claims.add(i)

@@ -26,7 +26,9 @@ func validateOldEvent(e *corev1.Event, controller string) field.ErrorList {
 	fits := about == e.Namespace
 	switch {
 	case !e.EventTime.IsZero():
-		fits = about != "" || e.Namespace == metav1.NamespaceDefault || e.Namespace == metav1.NamespaceSystem
+		// What belongs to no namespace has its events in one of these. Nobody tells of objects of other namespaces: those who look
+		// for an object's events would believe it.
+		fits = fits || about == "" && (e.Namespace == metav1.NamespaceDefault || e.Namespace == metav1.NamespaceSystem)
 		errs = validateEventTexts(e, controller)
 	case about == "":
 		fits = e.Namespace == metav1.NamespaceNone || e.Namespace == metav1.NamespaceDefault

@@ -189,11 +189,12 @@ func TestNewRefuses(t *testing.T) {
 	}{
 		"unknown":         {Options{Enable: []string{"Nope"}}, `--enable-admission-plugins: unknown plugin "Nope"`},
 		"unknown off":     {Options{Disable: []string{"Nope"}}, `--disable-admission-plugins: unknown plugin "Nope"`},
-		"not there":       {Options{Enable: []string{"AlwaysPullImages"}}, `does not have the plugin "AlwaysPullImages"`},
+		"not there":       {Options{Enable: []string{"ImagePolicyWebhook"}}, `does not have the plugin "ImagePolicyWebhook"`},
+		"no limits":       {Options{Enable: []string{"EventRateLimit"}}, `EventRateLimit has no limits`},
 		"both":            {Options{Enable: []string{"Priority"}, Disable: []string{"Priority"}}, `"Priority" is enabled and disabled`},
 		"no name of ours": {Options{Disable: []string{"RoleEscalation"}}, `unknown plugin "RoleEscalation"`},
 	} {
-		if _, err := New(c.o); err == nil || !strings.Contains(err.Error(), c.want) {
+		if err := Check(c.o); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -28,6 +28,10 @@ type Options struct {
 	Authorizer Authorizer
 	// Enable and Disable name plugins beyond, or of, those that are on by default.
 	Enable, Disable []string
+	// Configuration of plugins; nil for none.
+	Configuration *Configuration
+	// Hardened turns on what a cluster shared with strangers needs, and holds pods to the baseline standard.
+	Hardened bool
 	// NotReadySeconds and UnreachableSeconds are how long pods stay on a node that fails; 0 means 300.
 	NotReadySeconds, UnreachableSeconds int64
 	// Now is the clock; nil means time.Now.
@@ -63,14 +67,14 @@ var plugins = []plugin{
 	{name: "ServiceAccount", on: true, make: plain(newServiceAccount)},
 	{name: "NodeRestriction", on: true, make: plain(newNodeRestriction)},
 	{name: "TaintNodesByCondition", on: true, make: plain(newTaintNodes)},
-	{name: "AlwaysPullImages"},
+	{name: "AlwaysPullImages", make: plain(newAlwaysPullImages)},
 	{name: "ImagePolicyWebhook"},
 	{name: "PodSecurity", on: true, make: newPodSecurity},
 	{name: "PodNodeSelector"},
 	{name: "Priority", on: true, make: plain(newPriority)},
 	{name: "DefaultTolerationSeconds", on: true, make: plain(newDefaultTolerations)},
 	{name: "PodTolerationRestriction"},
-	{name: "EventRateLimit"},
+	{name: "EventRateLimit", make: newEventRateLimit},
 	{name: "ExtendedResourceToleration"},
 	{name: "DefaultStorageClass"},
 	{name: "StorageObjectInUseProtection"},
@@ -125,7 +129,7 @@ func New(o Options) (*Chain, error) {
 	}
 	c := &Chain{}
 	for _, p := range plugins {
-		if p.make == nil || !p.always && !(p.on && !slices.Contains(o.Disable, p.name)) && !slices.Contains(o.Enable, p.name) {
+		if !o.runs(p) {
 			continue
 		}
 		made, err := p.make(&o)
@@ -143,10 +147,25 @@ func New(o Options) (*Chain, error) {
 	return c, nil
 }
 
-// CheckNames finds names that New would refuse, before anything is started.
-func CheckNames(enable, disable []string) error {
-	o := Options{Enable: enable, Disable: disable}
-	return o.check()
+// Check finds what New would refuse, before anything is started.
+func Check(o Options) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	for _, p := range plugins {
+		var err error
+		switch {
+		case !o.runs(p):
+		case p.name == "EventRateLimit":
+			_, err = eventLimitsOf(&o)
+		case p.name == "PodSecurity":
+			_, err = podSecurityConfiguration(&o)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (o *Options) check() error {

@@ -10,12 +10,15 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/warning"
 	"k8s.io/component-base/metrics/legacyregistry"
 	podsecurity "k8s.io/pod-security-admission/admission"
 	podsecurityconfig "k8s.io/pod-security-admission/admission/api"
+	podsecurityload "k8s.io/pod-security-admission/admission/api/load"
+	podsecurityvalidation "k8s.io/pod-security-admission/admission/api/validation"
 	podsecurityapi "k8s.io/pod-security-admission/api"
 	podsecuritymetrics "k8s.io/pod-security-admission/metrics"
 	"k8s.io/pod-security-admission/policy"
@@ -30,6 +33,32 @@ type podSecurity struct {
 	operations
 	namespaces *registry.Resource
 	standards  *podsecurity.Admission
+	// everywhere: namespaces without labels are held to a standard too.
+	everywhere bool
+}
+
+// podSecurityConfiguration is the standard of namespaces without labels: upstream's default is none.
+func podSecurityConfiguration(o *Options) (*podsecurityconfig.PodSecurityConfiguration, error) {
+	if config := o.configuration("PodSecurity"); config != nil {
+		c, err := podsecurityload.LoadFromData(config)
+		if err != nil {
+			return nil, fmt.Errorf("configuration of PodSecurity: %w", err)
+		}
+		if err := podsecurityvalidation.ValidatePodSecurityConfiguration(c).ToAggregate(); err != nil {
+			return nil, fmt.Errorf("configuration of PodSecurity: %w", err)
+		}
+		return c, nil
+	}
+	enforce, tell := string(podsecurityapi.LevelPrivileged), string(podsecurityapi.LevelPrivileged)
+	c := &podsecurityconfig.PodSecurityConfiguration{}
+	if o.Hardened {
+		enforce, tell = string(podsecurityapi.LevelBaseline), string(podsecurityapi.LevelRestricted)
+		// What makes nodes work (networks, volumes) runs here, and needs what others may not have.
+		c.Exemptions.Namespaces = []string{metav1.NamespaceSystem}
+	}
+	latest := podsecurityapi.VersionLatest
+	c.Defaults = podsecurityconfig.PodSecurityDefaults{Enforce: enforce, EnforceVersion: latest, Audit: tell, AuditVersion: latest, Warn: tell, WarnVersion: latest}
+	return c, nil
 }
 
 // podSecurityMetrics are registered once in a process, which may run several masters.
@@ -46,12 +75,17 @@ func newPodSecurity(o *Options) (admission.Interface, error) {
 	}
 	r := reader{o.Registry}
 	p := &podSecurity{operations: onCreate | onUpdate, namespaces: r.resource("", "namespaces")}
-	latest, privileged := podsecurityapi.VersionLatest, string(podsecurityapi.LevelPrivileged)
+	configuration, err := podSecurityConfiguration(o)
+	if err != nil {
+		return nil, err
+	}
+	d := &configuration.Defaults
+	for _, level := range []string{d.Enforce, d.Audit, d.Warn} {
+		p.everywhere = p.everywhere || level != string(podsecurityapi.LevelPrivileged)
+	}
 	p.standards = &podsecurity.Admission{
-		Configuration: &podsecurityconfig.PodSecurityConfiguration{Defaults: podsecurityconfig.PodSecurityDefaults{
-			Enforce: privileged, EnforceVersion: latest, Audit: privileged, AuditVersion: latest, Warn: privileged, WarnVersion: latest,
-		}},
-		Evaluator: evaluator, Metrics: podSecurityMetrics(), PodSpecExtractor: podsecurity.DefaultPodSpecExtractor{},
+		Configuration: configuration,
+		Evaluator:     evaluator, Metrics: podSecurityMetrics(), PodSpecExtractor: podsecurity.DefaultPodSpecExtractor{},
 		NamespaceGetter: namespaceGetter{o.Registry, p.namespaces}, PodLister: podLister{r.resource("", "pods")},
 	}
 	if err := p.standards.CompleteConfiguration(); err != nil {
@@ -70,7 +104,7 @@ func (p *podSecurity) Validate(ctx context.Context, a admission.Attributes, _ ad
 		return nil
 	}
 	// Namespaces without these labels allow everything: most pods go no further.
-	if !isNamespace && !p.labelled(a.GetNamespace()) {
+	if !isNamespace && !p.everywhere && !p.labelled(a.GetNamespace()) {
 		return nil
 	}
 	result := p.standards.Validate(ctx, podSecurityAttributes{a})

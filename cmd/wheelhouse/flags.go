@@ -109,6 +109,8 @@ func (f *serverFlags) access(s *pflag.FlagSet) {
 	s.DurationVar(&c.MaxTokenExpiration, "service-account-max-token-expiration", 0, "Longest life of a service account token; 0 for no bound.")
 	s.StringSliceVar(&c.EnableAdmission, "enable-admission-plugins", nil, "Admission plugins to run besides those that are on by default.")
 	s.StringSliceVar(&c.DisableAdmission, "disable-admission-plugins", nil, "Admission plugins to leave out.")
+	s.StringVar(&c.AdmissionConfig, "admission-control-config-file", "", "AdmissionConfiguration of plugins that take one (EventRateLimit, PodSecurity).")
+	s.BoolVar(&c.Hardened, "hardened", false, "Turn on what a cluster shared with strangers needs: AlwaysPullImages, DenyServiceExternalIPs, EventRateLimit, OwnerReferencesPermissionEnforcement, and the baseline Pod Security Standard for every namespace but kube-system.")
 	s.Int64Var(&c.NotReadyToleration, "default-not-ready-toleration-seconds", c.NotReadyToleration, "Seconds for which pods tolerate a node that is not ready.")
 	s.Int64Var(&c.UnreachableToleration, "default-unreachable-toleration-seconds", c.UnreachableToleration, "Seconds for which pods tolerate a node that cannot be reached.")
 }

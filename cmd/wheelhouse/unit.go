@@ -121,7 +121,7 @@ var joinFlags = []string{"join", "token", "discovery-token-ca-cert-hash", "repla
 // pathFlags name files and folders; the service runs in another folder than the command that installs it.
 var pathFlags = []string{
 	"data-dir", "write-kubeconfig", "pki-dir", "tls-cert-file", "tls-private-key-file", "etcd-cafile", "etcd-certfile", "etcd-keyfile",
-	"encryption-provider-config", "backup-dir", "backup-s3-ca-file", "backup-s3-credentials-file", "backup-passphrase-file", "backup-key-file",
+	"admission-control-config-file", "encryption-provider-config", "backup-dir", "backup-s3-ca-file", "backup-s3-credentials-file", "backup-passphrase-file", "backup-key-file",
 }
 
 // givenFlags are the flags of a master that stand on the command line, as words: those for joining, and the others.
