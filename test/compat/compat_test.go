@@ -32,6 +32,7 @@ func TestAnswers(t *testing.T) {
 		Components: []master.Component{master.APIServer},
 		Configure: func(c *master.Config) {
 			c.ServiceRanges = []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")}
+			c.Profiling = true // as the recorded server had it
 		},
 	}, 0, func(c *Case) bool { return c.Dump == nil })
 }
