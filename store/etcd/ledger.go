@@ -27,7 +27,7 @@ import (
 
 const (
 	ledgerName   = "ledger"
-	ledgerHead   = "wheelhouse ledger 1 " // its salt follows in hexadecimal, and the end of the line
+	ledgerHead   = "wheelhouse ledger 2 " // its salt and a checksum of that follow in hexadecimal, and the end of the line
 	recordLength = 32
 	// rewriteFloor is how many records too many a ledger has before it is written anew.
 	rewriteFloor = 16 << 10
@@ -79,15 +79,22 @@ func newSalt() (s ledgerSalt) {
 	return s
 }
 
-func (s *ledgerSalt) head() []byte { return fmt.Appendf(nil, "%s%x\n", ledgerHead, s[:]) }
+func (s *ledgerSalt) head() []byte {
+	return fmt.Appendf(nil, "%s%x\n", ledgerHead, binary.LittleEndian.AppendUint32(s[:len(s):len(s)], crc32.Checksum(s[:], ledgerTable)))
+}
 
 func readHead(data []byte) (s ledgerSalt, rest []byte, err error) {
 	line, rest, ok := bytes.Cut(data, []byte{'\n'})
 	text, known := bytes.CutPrefix(line, []byte(ledgerHead))
-	if !ok || !known || len(text) != hex.EncodedLen(len(s)) {
+	var head [len(s) + crc32.Size]byte
+	if !ok || !known || len(text) != hex.EncodedLen(len(head)) {
 		return s, nil, errLedger
 	}
-	if _, err := hex.Decode(s[:], text); err != nil {
+	if _, err := hex.Decode(head[:], text); err != nil {
+		return s, nil, errLedger
+	}
+	copy(s[:], head[:])
+	if crc32.Checksum(s[:], ledgerTable) != binary.LittleEndian.Uint32(head[len(s):]) { // with another salt every key looks foreign
 		return s, nil, errLedger
 	}
 	return s, rest, nil
@@ -190,7 +197,8 @@ type contents struct {
 	keys              int // that exist
 }
 
-// check compares the database with the ledger. What came after the ledger's last mark cannot be judged; what came after the
+// check compares the database with the ledger. What came after the ledger's last mark cannot be judged: the process may have died, and a
+// start may have ended before it went on with the ledger, or a version that keeps none may have run since. What came after the
 // database's last commit is still in the log. name gives a key's name for its hash.
 func (l *ledger) check(c *contents, name func(uint64) string) error {
 	var wrong, foreign, missing []uint64
@@ -199,7 +207,8 @@ func (l *ledger) check(c *contents, name func(uint64) string) error {
 		switch {
 		case in.revision > l.revision:
 		case !known:
-			if in.kind != recordDelete {
+			// What is deleted leaves the ledger when that is written anew, and the database may still hold it then.
+			if in.kind != recordDelete && l.revision <= c.newest {
 				foreign = append(foreign, key)
 			}
 		case in.revision < should.revision:
@@ -229,7 +238,7 @@ func (l *ledger) check(c *contents, name func(uint64) string) error {
 		return fmt.Errorf("it holds %d keys that nobody wrote%s", len(foreign), first(foreign))
 	case len(missing) > 0:
 		return fmt.Errorf("%d of %d keys are lost", len(missing), len(l.latest))
-	case l.sealed && (c.newest < l.revision || c.index < l.index): // it may have been used since by a version that keeps no ledger
+	case l.sealed && (c.newest < l.revision || c.index < l.index || c.index == l.index && c.newest != l.revision):
 		return fmt.Errorf("it ends at revision %d and entry %d of the log, and was closed at %d and %d", c.newest, c.index, l.revision, l.index)
 	}
 	return nil
@@ -247,8 +256,12 @@ func writeLedger(file string, salt ledgerSalt, latest map[uint64]record, revisio
 	}
 	b = record{revision: revision, kind: recordMark}.appendTo(b)
 	next := file + ".new"
-	if err := os.WriteFile(next, b, 0o600); err != nil {
+	if err = os.WriteFile(next, b, 0o600); err == nil {
+		err = os.Rename(next, file)
+	}
+	if err != nil {
+		os.Remove(next) // where there is no room, it would take some
 		return 0, err
 	}
-	return records + 1, os.Rename(next, file)
+	return records + 1, nil
 }
