@@ -23,7 +23,8 @@ func TestSwap(t *testing.T) {
 			t.Errorf("%s holds %q: %v", path, data, err)
 		}
 	}
-	write(dir+"/identity", "old")
+	const old = "old_00000000-0000-4000-8000-000000000000"
+	write(dir+"/identity", old)
 	write(dir+"/backups/one", "backup")
 	write(dir+nextSuffix+"before/identity", "of a restore that was interrupted")
 	p := &placement{dir: dir}
@@ -45,7 +46,7 @@ func TestSwap(t *testing.T) {
 	}
 	holds(dir+"/identity", "new")
 	holds(dir+"/backups/one", "backup")
-	holds(moved+"/identity", "old")
+	holds(moved+"/identity", old)
 	// Whatever fails from here on, the old data stays.
 	if err := p.undo(); err != nil {
 		t.Fatal(err)
@@ -53,7 +54,7 @@ func TestSwap(t *testing.T) {
 	if err := (&placement{dir: dir, stamp: "later"}).begin(); err != nil {
 		t.Fatal(err)
 	}
-	holds(moved+"/identity", "old")
+	holds(moved+"/identity", old)
 }
 
 // TestSwapFails: when the backups cannot be kept in place, the old data is not removed with what a failed restore tidies up.
