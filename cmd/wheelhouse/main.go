@@ -44,7 +44,7 @@ Start a master with three simulated nodes, and use it from a second terminal:
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(serverCommand(), simulateCommand(), kubectlCommand(), encryptionCommand(), versionCommand(), certsCommand(), backupCommand(),
-		tokenCommand(), memberCommand(), statusCommand(), defragmentCommand(), installCommand(), uninstallCommand())
+		tokenCommand(), memberCommand(), statusCommand(), defragmentCommand(), installCommand(), uninstallCommand(), doctorCommand())
 	if err := root.ExecuteContext(context.Background()); err != nil {
 		fmt.Fprintf(os.Stderr, "wheelhouse: %s\n", oneLine(err))
 		os.Exit(exitCode(err))

@@ -116,7 +116,7 @@ func quoteForSystemd(s string) (string, error) {
 }
 
 // joinFlags are what only joining needs.
-var joinFlags = []string{"join", "token", "discovery-token-ca-cert-hash", "replace"}
+var joinFlags = []string{"join", "token", "discovery-token-ca-cert-hash", "replace", "new-cluster"}
 
 // pathFlags name files and folders; the service runs in another folder than the command that installs it.
 var pathFlags = []string{

@@ -228,7 +228,7 @@ func prepare(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("the data folder cannot be made: %w", err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, removedName)); err == nil {
+	if _, err := os.Stat(filepath.Join(dir, RemovedName)); err == nil {
 		return wasRemoved(dir)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("the data folder cannot be read: %w", err)

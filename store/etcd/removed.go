@@ -11,15 +11,15 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
-// removedName is the file that marks the folder of a member that its group has removed. It holds when and why.
-const removedName = "removed"
+// RemovedName is the file that marks the folder of a member that its group has removed. It holds when and why.
+const RemovedName = "removed"
 
 // errRemoved: etcd stopped because the group removed this member.
 var errRemoved = errors.New("this master was removed from its cluster")
 
 // wasRemoved is the error for a folder with a mark.
 func wasRemoved(dir string) error {
-	text, _ := os.ReadFile(filepath.Join(dir, removedName))
+	text, _ := os.ReadFile(filepath.Join(dir, RemovedName))
 	return fmt.Errorf("%w: %s", errRemoved, strings.TrimSpace(string(text)))
 }
 
@@ -27,7 +27,7 @@ func wasRemoved(dir string) error {
 func (e *Embedded) markRemoved(why string) error {
 	text := fmt.Sprintf("%s (%s). Its data in %s are out of date for good: to use this machine as a master again, "+
 		"delete its data folder and join it anew", why, time.Now().UTC().Format(time.RFC3339), e.o.Dir)
-	if err := os.WriteFile(filepath.Join(e.o.Dir, removedName), []byte(text+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(e.o.Dir, RemovedName), []byte(text+"\n"), 0o600); err != nil {
 		e.o.Warn(fmt.Sprintf("the data folder of a removed master could not be marked: %v", err))
 	}
 	return fmt.Errorf("%w: %s", errRemoved, text)
