@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"k8s.io/apiserver/pkg/authentication/authenticator"
@@ -106,12 +107,30 @@ func (m *Master) remoteStore(ctx context.Context) (string, error) {
 	return "", errors.New("no server of etcd answers")
 }
 
-// masterTokens lets who has a token for masters to the door at which masters ask to join, and nowhere else. The join itself looks
-// whether the token is still good.
+// masterTokens lets who has a token for masters to the door at which masters ask to join, and nowhere else: anywhere else nobody looks
+// whether the token is still good, as the join itself does.
 type masterTokens struct{ m *Master }
 
+// doorMark marks the context of requests that knock at that door.
+type doorMark struct{}
+
+// door marks those requests before it is asked whose they are.
+type door struct{ authenticator.Request }
+
+// AuthenticateRequest implements authenticator.Request.
+func (d door) AuthenticateRequest(r *http.Request) (*authenticator.Response, bool, error) {
+	const path = control.Root + membership.JoinPath
+	if rest, ok := strings.CutPrefix(r.URL.Path, path); ok && (rest == "" || rest[0] == '/') {
+		r = r.WithContext(context.WithValue(r.Context(), doorMark{}, true))
+	}
+	return d.Request.AuthenticateRequest(r)
+}
+
 // AuthenticateToken implements authenticator.Token.
-func (t masterTokens) AuthenticateToken(_ context.Context, text string) (*authenticator.Response, bool, error) {
+func (t masterTokens) AuthenticateToken(ctx context.Context, text string) (*authenticator.Response, bool, error) {
+	if ctx.Value(doorMark{}) == nil {
+		return nil, false, nil
+	}
 	token, err := membership.ParseToken(text)
 	if err != nil {
 		return nil, false, nil

@@ -93,7 +93,7 @@ func (m *Master) buildServer() error {
 	m.server = apiserver.New(apiserver.Options{
 		Registry:      m.registry,
 		Kinds:         kinds(),
-		Authenticator: m.authentication,
+		Authenticator: door{m.authentication},
 		Authorizer:    m.authorizer,
 		Admission:     chain,
 		Tracker:       tracker,

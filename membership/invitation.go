@@ -242,6 +242,21 @@ func (v *Invitations) find(ctx context.Context, t Token) (*found, error) {
 // claim uses a token for a master, known by the key that its files will be sealed for: that one may ask again, should it not have got
 // the answer, and nobody else. The function that it returns takes the claim back, for a master that was not let in after all.
 func (v *Invitations) claim(ctx context.Context, t Token, r *Request) (release func(context.Context) error, err error) {
+	for range claimTries {
+		release, err = v.claimOnce(ctx, t, r)
+		var lost *store.Conflict
+		if !errors.As(err, &lost) {
+			return release, err
+		}
+		// Somebody was faster, perhaps this very claim, whose answer was lost: the record says who.
+	}
+	return nil, busy("the token is being used by others at this moment: try again")
+}
+
+// claimTries bounds the tries of a claim against others that use the same token.
+const claimTries = 5
+
+func (v *Invitations) claimOnce(ctx context.Context, t Token, r *Request) (release func(context.Context) error, err error) {
 	f, err := v.find(ctx, t)
 	if err != nil {
 		return nil, err
@@ -269,11 +284,15 @@ func (v *Invitations) claim(ctx context.Context, t Token, r *Request) (release f
 	}
 	return func(ctx context.Context) error {
 		_, err := v.update(ctx, before, revision)
+		var lost *store.Conflict
+		if errors.As(err, &lost) { // it was taken back meanwhile, or is used anew by the same master
+			return nil
+		}
 		return err
 	}, nil
 }
 
-// update writes a record if nobody else has.
+// update writes a record if nobody else has; a *store.Conflict otherwise.
 func (v *Invitations) update(ctx context.Context, r invitation, revision int64) (int64, error) {
 	value, err := v.seal(r)
 	if err != nil {
@@ -283,12 +302,7 @@ func (v *Invitations) update(ctx context.Context, r invitation, revision int64) 
 	if left <= 0 {
 		return 0, unauthorized("the token has expired: make another with wheelhouse token create")
 	}
-	now, err := v.Store.Update(ctx, v.Prefix+r.ID, revision, value, left)
-	var lost *store.Conflict
-	if errors.As(err, &lost) {
-		return 0, usedAlready("another master", v.now())
-	}
-	return now, err
+	return v.Store.Update(ctx, v.Prefix+r.ID, revision, value, left)
 }
 
 func usedAlready(by string, at time.Time) error {

@@ -129,6 +129,62 @@ func TestInvitationRace(t *testing.T) {
 	}
 }
 
+// outrun is a store in which somebody is a moment faster.
+type outrun struct {
+	store.Store
+	before func()
+}
+
+func (o *outrun) Update(ctx context.Context, key string, expect int64, value []byte, ttl time.Duration) (int64, error) {
+	if f := o.before; f != nil {
+		o.before = nil
+		f()
+	}
+	return o.Store.Update(ctx, key, expect, value, ttl)
+}
+
+// TestInvitationOutrun: who loses hears who has won, and who has won without knowing it, since the answer was lost, has won.
+func TestInvitationOutrun(t *testing.T) {
+	v := newInviter(t)
+	slow := *v.Invitations
+	token := v.token()
+	claim := func(who string) error {
+		_, err := slow.claim(t.Context(), token, &Request{Name: who, PeerURL: "https://" + who, Key: []byte("key of " + who)})
+		return err
+	}
+	outrunBy := func(who string) *outrun {
+		return &outrun{v.Store, func() {
+			if err := v.use(token, who); err != nil {
+				t.Error(err)
+			}
+		}}
+	}
+	slow.Store = outrunBy("one")
+	if err := claim("one"); err != nil {
+		t.Errorf("the same master: %v", err)
+	}
+	token = v.token()
+	slow.Store = outrunBy("one")
+	if err := claim("two"); !apierrors.IsConflict(err) || !strings.Contains(err.Error(), "used already (by one") {
+		t.Errorf("another: %v", err)
+	}
+	// What was taken back meanwhile is not given back, and that is no failure.
+	token = v.token()
+	release, err := v.claim(t.Context(), token, &Request{Name: "one", Key: []byte("1")})
+	if err == nil {
+		err = v.Revoke(t.Context(), token.ID)
+	}
+	if err == nil {
+		err = release(t.Context())
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	if err := v.use(token, "two"); !apierrors.IsUnauthorized(err) {
+		t.Errorf("a revoked token: %v", err)
+	}
+}
+
 // TestInvitationForged: what no master of this cluster wrote for this store and this token, or what has had its time, is worth nothing.
 func TestInvitationForged(t *testing.T) {
 	for name, attack := range map[string]func(v *inviter, token Token) Token{

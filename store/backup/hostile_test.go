@@ -257,6 +257,88 @@ func TestTrust(t *testing.T) {
 	}
 }
 
+// TestLatestByPassphrase: what is sealed with another passphrase, and signed by nobody who is known, does not stand in the way of the
+// latest backup that the passphrase proves. One that the same masters have signed does: it is the latest, and the passphrase is the wrong one.
+func TestLatestByPassphrase(t *testing.T) {
+	v, err := NewFolder(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock := func(text string) *Lock {
+		t.Helper()
+		l, err := NewPassphrase(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, ok := l.recipients[0].(*age.ScryptRecipient); ok {
+			r.SetWorkFactor(4) // nobody guesses here
+		}
+		return l
+	}
+	c, ours, theirs := newCluster(t), lock("correct horse battery"), lock("wrong horse battery")
+	trust := &Trust{Lock: ours, SignerOf: func(map[string][]byte) (string, error) { return signerOf("one").Name(), nil }}
+	at := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	create := func(l *Lock) *Manifest {
+		t.Helper()
+		at = at.Add(time.Hour)
+		m, err := Create(t.Context(), c, v, CreateOptions{Lock: l, Reader: readWords, Now: func() time.Time { return at }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	latest := func(vault Vault) (*Backup, []Passed, error) {
+		return FindUsable(t.Context(), vault, "latest", func(b *Backup) error {
+			if err := b.Restorable(false); err != nil {
+				return err
+			}
+			return trust.Check(t.Context(), vault, b)
+		})
+	}
+	good, planted := create(ours), create(theirs)
+	(&attacker{t, v}).forge(*planted, signerOf("attacker"))
+	if b, passed, err := latest(v); err != nil || b.Name != good.Name || len(passed) != 1 || !errors.Is(passed[0].Why, ErrWrongKey) {
+		t.Errorf("with one planted: %+v, %v, %v", b, passed, err)
+	}
+	// A vault that fails for a moment is no reason to take an older one.
+	newest := create(ours)
+	if b, _, err := latest(failing{v, newest.Name}); err == nil {
+		t.Errorf("with a vault that fails %s was taken for the latest", b.Name)
+	}
+	create(theirs)
+	if b, _, err := latest(v); !errors.Is(err, ErrWrongKey) {
+		t.Errorf("with one of the same masters: %+v, %v", b, err)
+	}
+	if _, _, err := Latest([]Backup{{State: Good, Manifest: planted}}, func(*Backup) error { return ErrWrongKey }); !errors.Is(err, ErrWrongKey) {
+		t.Errorf("a wrong passphrase: %v", err)
+	}
+}
+
+// failing is a vault that does not give the keys of one backup.
+type failing struct {
+	Vault
+	name string
+}
+
+func (f failing) Open(ctx context.Context, name, file string) (io.ReadCloser, int64, error) {
+	if name == f.name && file == KeysFile {
+		return nil, 0, errors.New("connection reset by peer")
+	}
+	return f.Vault.Open(ctx, name, file)
+}
+
+// TestSignMeanwhile: a backup during which the masters' key was replaced says so.
+func TestSignMeanwhile(t *testing.T) {
+	m := Manifest{Format: format, Name: "n", Cluster: "one", Signer: signerOf("former").Name()}
+	data, err := m.plain()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := signerOf("present").Sign("one", data); err == nil || !strings.Contains(err.Error(), "try again") {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestBombs: sealed keys that promise more than they hold, or are many, do not fill the memory; nor do what is no file, or backups
 // without end.
 func TestBombs(t *testing.T) {

@@ -39,8 +39,10 @@ func (s *Signer) Sign(cluster string, manifest []byte) (signature string, err er
 	switch {
 	case err != nil:
 		return "", err
-	case m.Cluster != cluster || m.Signer != s.Name():
+	case m.Cluster != cluster:
 		return "", errors.New("the manifest is not one of this cluster's")
+	case m.Signer != s.Name():
+		return "", errors.New("the key of service account tokens, of which the one that signs backups is made, was replaced meanwhile: try again")
 	}
 	data, err := m.signed()
 	if err != nil {
@@ -161,6 +163,9 @@ func (t *Trust) Check(ctx context.Context, v Vault, b *Backup) error {
 		return nil
 	case t.Lock != nil && t.Lock.passphrase && m.HasKeys():
 		sealed, err := m.sealed(ctx, v)
+		if err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNotFound) {
+			return &unknownError{err}
+		}
 		if err != nil {
 			return err
 		}

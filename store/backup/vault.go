@@ -158,20 +158,48 @@ type Passed struct {
 	Why    error
 }
 
-// Latest chooses the newest backup that is usable, and tells which newer ones are not.
+// Latest chooses the newest backup that is usable, and tells which newer ones are not. A wrong key says nothing of a backup: if those
+// who signed the one that would be chosen have signed a newer one too, that is the latest, and the key is the wrong one. What nobody who is
+// known has signed stands in nobody's way.
 func Latest(all []Backup, usable func(*Backup) error) (b *Backup, passed []Passed, err error) {
+	closed := map[string]error{} // by signer, the newest that the key does not open
+	var wrong error
 	for i := len(all) - 1; i >= 0; i-- {
-		why := usable(&all[i])
-		if why == nil {
-			return &all[i], passed, nil
-		}
-		if errors.Is(why, ErrWrongKey) { // which says nothing of the backup
+		b, why := &all[i], usable(&all[i])
+		var unknown *unknownError
+		switch {
+		case why == nil && closed[b.signer()] != nil:
+			return nil, passed, closed[b.signer()]
+		case why == nil:
+			return b, passed, nil
+		case errors.As(why, &unknown): // it may well be the latest
 			return nil, passed, why
+		case errors.Is(why, ErrWrongKey) && closed[b.signer()] == nil:
+			closed[b.signer()] = why
+			if wrong == nil {
+				wrong = why
+			}
 		}
-		passed = append(passed, Passed{&all[i], why})
+		passed = append(passed, Passed{b, why})
+	}
+	if wrong != nil {
+		return nil, nil, wrong
 	}
 	return nil, passed, fmt.Errorf("no good backup: %w", ErrNotFound)
 }
+
+// signer of a backup, empty if nobody has signed it.
+func (b *Backup) signer() string {
+	if b.Manifest == nil {
+		return ""
+	}
+	return b.Manifest.Signer
+}
+
+// unknownError is that of a vault which does not say what is to be known of a backup.
+type unknownError struct{ error }
+
+func (e *unknownError) Unwrap() error { return e.error }
 
 // good is what is usable for those who take what the vault says.
 func (b *Backup) good() error { return b.Restorable(false) }

@@ -179,8 +179,6 @@ func (e *Embedded) AddLearner(ctx context.Context, address string) (Member, erro
 	if !e.Grouped() {
 		return Member{}, errors.New("this master is alone, and must be opened for others first")
 	}
-	now := time.Now()
-	m := membership.NewMemberAsLearner("", types.URLs{*u}, "", &now)
 	var place Member
 	err = e.configure(ctx, "no place was made for the new master",
 		func(list []Member) bool {
@@ -191,7 +189,12 @@ func (e *Embedded) AddLearner(ctx context.Context, address string) (Member, erro
 			return i >= 0
 		},
 		func(ctx context.Context, r *running) error {
+			now := time.Now() // whose second is a part of the ID
+			m := membership.NewMemberAsLearner("", types.URLs{*u}, "", &now)
 			_, err := r.server.AddMember(ctx, *m)
+			if errors.Is(err, membership.ErrIDRemoved) { // not as a final reason: the next second is another
+				return fmt.Errorf("a member with this address has left in this very second, and its ID %s can never be used again", m.ID)
+			}
 			if err == nil {
 				place = Member{ID: uint64(m.ID), PeerURL: address, Learner: true}
 			}

@@ -540,3 +540,22 @@ func save(t *testing.T, file string, first []byte, rest io.Reader) int64 {
 	}
 	return n
 }
+
+// A place that was given up can be made again at once: members' IDs are made of address and second, and those of members that have left
+// are no use any more.
+func TestSameAddressAgain(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t)
+	e := g.first(nil)
+	p := g.peer()
+	had := map[uint64]bool{}
+	for range 3 {
+		place, err := e.AddLearner(t.Context(), p.URL)
+		g.must(err)
+		if had[place.ID] {
+			t.Errorf("the ID %x was given again", place.ID)
+		}
+		had[place.ID] = true
+		g.must(e.Remove(t.Context(), place.ID))
+	}
+}

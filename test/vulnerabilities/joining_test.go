@@ -15,6 +15,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -188,7 +189,6 @@ func TestJoiningByToken(t *testing.T) {
 	if _, err := j.joiner(token, "e_5").Join(ctx); err == nil || !strings.Contains(err.Error(), "used already") {
 		t.Errorf("a used token: %v", err)
 	}
-	joiners[0].Request.PeerURL = "https://127.0.0.1:2"                                      // a member of the same second would have the ID of the one that has gone
 	if again, err := joiners[0].Join(ctx); err != nil || again.Files["pki/ca.key"] == nil { // its folder is as before, and its key the same
 		t.Errorf("the same master again: %v", err)
 	} else {
@@ -199,6 +199,35 @@ func TestJoiningByToken(t *testing.T) {
 	if _, err := j.joiner(revoked, "f_6").Join(ctx); err == nil {
 		t.Error("a revoked token lets a master in")
 	}
+}
+
+// TestMastersTokenOpensOneDoor: a token for masters is a user's nowhere but where masters ask to join, used, revoked or not.
+func TestMastersTokenOpensOneDoor(t *testing.T) {
+	j := newJoinable(t)
+	ctx := t.Context()
+	token := j.invited()
+	config := &rest.Config{Host: j.m.URL(), BearerToken: token.String(), TLSClientConfig: rest.TLSClientConfig{CAData: j.m.RESTConfig().CAData}}
+	bearer := kubernetes.NewForConfigOrDie(config)
+	closed := func(when string) {
+		t.Helper()
+		for _, path := range []string{"/api", "/apis", "/openapi/v2", "/wheelhouse/v1/members", "/wheelhouse/v1/joining", "/api/v1/secrets"} {
+			if err := bearer.RESTClient().Get().AbsPath(path).Do(ctx).Error(); !apierrors.IsUnauthorized(err) {
+				t.Errorf("%s: %s: %v", when, path, err)
+			}
+		}
+		review, err := j.admin.AuthenticationV1().TokenReviews().Create(ctx, &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token.String()}}, metav1.CreateOptions{})
+		j.must(err)
+		if review.Status.Authenticated {
+			t.Errorf("%s: a review takes it for %s", when, review.Status.User.Username)
+		}
+	}
+	closed("fresh")
+	if _, err := j.joiner(token, "a_1").Join(ctx); err != nil {
+		t.Fatal(err)
+	}
+	closed("used")
+	j.must(j.client(j.m.RESTConfig()).Do(ctx, http.MethodDelete, "tokens/"+token.ID, nil, nil))
+	closed("revoked")
 }
 
 // TestKeysByRole: no role gives the cluster's keys, nor a token, nor impersonation: only certificates of masters and administrators.
