@@ -207,9 +207,12 @@ func (j *Joiner) clientWith(server string, pair *tls.Certificate) (*control.Clie
 	return control.NewClient(&rest.Config{
 		Host: server, BearerToken: token,
 		Transport: &http.Transport{
-			TLSClientConfig:   config,
-			DialContext:       (&net.Dialer{Timeout: dialTimeout}).DialContext,
-			DisableKeepAlives: true,
+			TLSClientConfig: config,
+			DialContext:     (&net.Dialer{Timeout: dialTimeout}).DialContext,
+			// The line may name a master that was at this very address until now: who has taken the port, and does not serve yet,
+			// is the newcomer itself.
+			TLSHandshakeTimeout: dialTimeout,
+			DisableKeepAlives:   true,
 		},
 	})
 }
