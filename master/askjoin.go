@@ -59,7 +59,7 @@ func (m *Master) askFirst(ctx context.Context) error {
 	case err != nil && a.dead != nil:
 		return fmt.Errorf("%w; the cluster to join cannot be asked: %w", a.dead, err)
 	case err != nil:
-		c.Log("--join is left aside: this folder is that of a master of that authority, and whether it still belongs to the cluster cannot be asked yet: %v", err)
+		c.warn("--join is left aside: this folder is that of a master of that authority, and whether it still belongs to the cluster cannot be asked yet: %v", err)
 		return nil
 	}
 	why := answer.Judge(&a.own, answer.Server)

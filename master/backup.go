@@ -179,7 +179,7 @@ func (s *backupSource) Snapshot(ctx context.Context) (io.ReadCloser, int64, erro
 	_, err := s.raw.Revision(waiting)
 	cancel()
 	if err != nil && ctx.Err() == nil {
-		s.config.Log("the backup may lack the newest writes: the store does not say which they are: %v", err)
+		s.config.warn("the backup may lack the newest writes: the store does not say which they are: %v", err)
 	}
 	return from.Snapshot(ctx)
 }
@@ -270,7 +270,7 @@ func (m *Master) serveSnapshot(w http.ResponseWriter, r *http.Request) {
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 			return
 		case err != nil:
-			m.config.Log("a snapshot broke off: %v", err)
+			m.config.warn("a snapshot broke off: %v", err)
 			panic(http.ErrAbortHandler)
 		}
 	}

@@ -156,7 +156,7 @@ func (k *keeper) load(record *backup.Record, now time.Time) {
 		k.served = now
 		err := k.m.recordBackup(context.Background(), func(r *backup.Record) { r.Served = now.UTC() })
 		if err != nil {
-			k.m.config.Log("the backup schedule could not be noted: %v", err)
+			k.m.config.warn("the backup schedule could not be noted: %v", err)
 		}
 	}
 }
@@ -203,7 +203,7 @@ func (k *keeper) run(ctx context.Context, now time.Time) error {
 	} else {
 		outcome.Error = err.Error()
 		m.metrics.Backups.Failed()
-		m.config.Log("the scheduled backup failed: %v", err)
+		m.config.warn("the scheduled backup failed: %v", err)
 		k.event(corev1.EventTypeWarning, "BackupFailed", "The scheduled backup failed: "+err.Error())
 	}
 	noted := m.recordBackup(ctx, func(r *backup.Record) {
@@ -213,7 +213,7 @@ func (k *keeper) run(ctx context.Context, now time.Time) error {
 		}
 	})
 	if noted != nil {
-		m.config.Log("the outcome of a backup could not be noted: %v", noted)
+		m.config.warn("the outcome of a backup could not be noted: %v", noted)
 	}
 	return err
 }

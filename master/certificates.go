@@ -47,7 +47,7 @@ func (m *Master) certify() (err error) {
 		}
 	}
 	if m.authority.CA().Key == nil {
-		c.Log("the authority's key is not in %s: certificates are used as they are, and must be renewed where the key is", c.PKIDir)
+		c.warn("the authority's key is not in %s: certificates are used as they are, and must be renewed where the key is", c.PKIDir)
 	}
 	return m.renewAdmin()
 }
@@ -85,7 +85,7 @@ func (m *Master) givenAdmin() *pki.Pair {
 		if pair, err := m.authority.FromKubeconfig(m.config.Kubeconfig); err == nil {
 			return pair
 		}
-		m.config.Log("no administrator's kubeconfig can be made without the authority's key: put one at %s", m.config.Kubeconfig)
+		m.config.warn("no administrator's kubeconfig can be made without the authority's key: put one at %s", m.config.Kubeconfig)
 	}
 	return m.authority.KubeletClient()
 }
@@ -96,7 +96,7 @@ func (m *Master) tendCertificates(ctx context.Context) {
 	for {
 		changed := m.authority.Changed()
 		if err := m.followAuthority(ctx); err != nil && ctx.Err() == nil {
-			m.config.Log("what depends on the authority could not all be brought up to date, will retry: %v", err)
+			m.config.warn("what depends on the authority could not all be brought up to date, will retry: %v", err)
 		}
 		m.warnOfEnd(warned)
 		timer := time.NewTimer(min(certificatesLook, m.authority.CheckPeriod()))
@@ -117,7 +117,7 @@ func (m *Master) renewDue() {
 	renewed, err := m.authority.Renew()
 	if err != nil {
 		m.metrics.RenewalFailed()
-		m.config.Log("certificates could not be renewed, will retry in %v: %v", certificatesLook, err)
+		m.config.warn("certificates could not be renewed, will retry in %v: %v", certificatesLook, err)
 	}
 	if renewed {
 		m.config.Log("certificates were renewed")
@@ -151,7 +151,7 @@ func (m *Master) warnOfEnd(warned map[string]time.Time) {
 			continue
 		}
 		warned[d.Name+d.Serial] = now
-		m.config.Log("%s", warning(d, now))
+		m.config.warn("%s", warning(d, now))
 	}
 }
 

@@ -131,8 +131,17 @@ type Config struct {
 	// store that masters of one process share, instead of one in memory each; for tests.
 	store store.Store
 
-	// Log takes lines for the operator; nil drops them.
-	Log func(format string, args ...any)
+	// Log takes lines for the operator; nil drops them. Warn takes those that tell of what is not as it should be; nil gives them
+	// to Log.
+	Log, Warn func(format string, args ...any)
+}
+
+func (c *Config) warn(format string, args ...any) {
+	if c.Warn != nil {
+		c.Warn(format, args...)
+		return
+	}
+	c.Log(format, args...)
 }
 
 // Default is the configuration of a master whose operator said nothing.

@@ -79,7 +79,7 @@ func (m *Master) prepare(ctx context.Context) error {
 	if err == nil || ctx.Err() != nil || m.encryption == nil || !m.encryption.Failed() {
 		return err
 	}
-	m.config.Log("%v; trying again in the background", err)
+	m.config.warn("%v; trying again in the background", err)
 	m.unprepared = true
 	return m.authorizer.Sync(ctx)
 }
@@ -107,7 +107,7 @@ func (m *Master) tendEncryption(ctx context.Context) {
 	switch {
 	case m.encryption == nil:
 	case c.EncryptionReload:
-		m.encryption.Follow(ctx, encryption.FollowEvery, func(err error) { c.Log("%v; the former configuration stays in force", err) })
+		m.encryption.Follow(ctx, encryption.FollowEvery, func(err error) { c.warn("%v; the former configuration stays in force", err) })
 	case c.managesKeys() && m.encryption.StaleSeen():
 		if managed, err := encryption.ReadManaged(m.encryption.File()); err != nil || managed.Unfinished() != "" {
 			break // the command that began a change goes on with it

@@ -51,7 +51,7 @@ func (m *Master) externalOptions() etcd.External {
 	return etcd.External{
 		Servers: x.Servers, CAFile: x.CAFile, CertFile: x.CertFile, KeyFile: x.KeyFile,
 		Prefix: x.prefix(), Root: registry.Root, CompactionInterval: m.config.CompactionInterval,
-		Warn: func(message string) { m.config.Log("store: %s", message) },
+		Warn: func(message string) { m.config.warn("store: %s", message) },
 	}
 }
 

@@ -43,7 +43,7 @@ func (m *Master) serveLocal(ctx context.Context) {
 	}
 	listener, err := listenLocal(m.config.DataDir)
 	if err != nil {
-		m.config.Log("commands without a certificate are not served: %v", err)
+		m.config.warn("commands without a certificate are not served: %v", err)
 		return
 	}
 	commands := m.introduce(control.Mux(m.commands()))
@@ -60,7 +60,7 @@ func (m *Master) serveLocal(ctx context.Context) {
 	defer done()
 	defer os.Remove(filepath.Join(m.config.DataDir, socketName))
 	if err := server.Serve(listener); err != nil && ctx.Err() == nil {
-		m.config.Log("commands without a certificate are not served any more: %v", err)
+		m.config.warn("commands without a certificate are not served any more: %v", err)
 	}
 }
 

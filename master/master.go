@@ -354,7 +354,7 @@ func (m *Master) openStore(ctx context.Context) error {
 	}
 	o := etcd.Options{
 		Dir: filepath.Join(c.DataDir, "etcd"), Name: m.identity, Quota: c.Quota, CompactionInterval: c.CompactionInterval,
-		Log: etcdLog(), Warn: func(message string) { c.Log("store: %s", message) }, Running: m.starting.member.Store,
+		Log: etcdLog(), Warn: func(message string) { c.warn("store: %s", message) }, Running: m.starting.member.Store,
 	}
 	if m.recovering {
 		if err := m.recoverStore(ctx, o); err != nil {

@@ -158,7 +158,7 @@ func (m *Master) note(own, other *membership.Card) {
 	if !old {
 		return
 	}
-	m.config.Log("%s; this master belongs to %s", met.Problem(), own.Describe())
+	m.config.warn("%s; this master belongs to %s", met.Problem(), own.Describe())
 	select {
 	case s.news <- met:
 	default:
@@ -236,9 +236,9 @@ func (m *Master) beSuperseded(own membership.Card, by *membership.Card) {
 		kept.Successor = &membership.Successor{ID: by.Store.ID, Incarnation: by.Store.Incarnation, Master: by.Master, At: m.now().UTC()}
 		err := kept.write(m.config.DataDir)
 		m.ids.why = m.superseded(kept)
-		m.config.Log("stopping: %v", m.ids.why)
+		m.config.warn("stopping: %v", m.ids.why)
 		if err != nil {
-			m.config.Log("that cannot be noted: %v", err)
+			m.config.warn("that cannot be noted: %v", err)
 		}
 		go func() {
 			defer m.ids.end()
@@ -318,7 +318,7 @@ func (m *Master) seek(ctx context.Context) {
 	if m.card().Store.Origin == membership.OriginRecovered {
 		// Who comes back looks for this master where it was, and is told before it serves anything.
 		if err := m.openGroup(ctx); err != nil && ctx.Err() == nil {
-			m.config.Log("masters that were given up cannot ask this one: %v", err)
+			m.config.warn("masters that were given up cannot ask this one: %v", err)
 		}
 	}
 	for ctx.Err() == nil {

@@ -281,7 +281,7 @@ func (m *Master) settlePeer(ctx context.Context) {
 		}
 		if said != err.Error() {
 			said = err.Error()
-			m.config.Log("%v", err)
+			m.config.warn("%v", err)
 		}
 		select {
 		case <-ctx.Done():

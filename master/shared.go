@@ -55,7 +55,7 @@ func (m *Master) share(ctx context.Context) error {
 	if err := m.shares.CatchUp(ctx); errors.Is(err, store.ErrUnavailable) {
 		return err
 	} else if err != nil {
-		m.config.Log("%v", err)
+		m.config.warn("%v", err)
 	}
 	m.shares.Masters = m.masters
 	return nil

@@ -191,7 +191,7 @@ func (m *Master) patiently(ctx context.Context, what string, do func(context.Con
 		}
 		if now := time.Now(); !now.Before(next) {
 			next = now.Add(tellStart)
-			m.config.Log("the start waits for the store (%s): %v", what, err)
+			m.config.warn("the start waits for the store (%s): %v", what, err)
 		}
 		select {
 		case <-ctx.Done():

@@ -55,7 +55,7 @@ func (m *Master) announceStop() (end func()) {
 			case <-done:
 				return
 			case <-again.C:
-				m.config.Log("still stopping after %v; it waits for %s", time.Since(begun).Round(time.Second), m.waitsFor())
+				m.config.warn("still stopping after %v; it waits for %s", time.Since(begun).Round(time.Second), m.waitsFor())
 			}
 		}
 	}()

@@ -146,7 +146,7 @@ func (m *Master) settle(ctx context.Context, present *keptStore) (membership.Sto
 			return said, err
 		case revision != 0 && (present == nil || !present.Pending || present.ID == said.ID):
 			if present != nil && present.ID != said.ID {
-				m.config.Log("the data folder was that of %s, and what it has opened is %s", present.Describe(), said.Describe())
+				m.config.warn("the data folder was that of %s, and what it has opened is %s", present.Describe(), said.Describe())
 			}
 			return said, nil
 		}
@@ -258,7 +258,7 @@ func (m *Master) examine() error {
 		}
 	}
 	if f.self != nil && f.name == "" && f.self.Name != "" {
-		c.Log("the data folder had lost the file identity: it was made again from the store, for %s", f.self.Name)
+		c.warn("the data folder had lost the file identity: it was made again from the store, for %s", f.self.Name)
 		if err := replaceFile(filepath.Join(c.DataDir, identityFile), []byte(f.self.Name+"\n")); err != nil {
 			return err
 		}
@@ -281,7 +281,7 @@ func (m *Master) renewNewCluster(given bool) error {
 // beginAnew moves what is left of the store and of its identity aside.
 func (m *Master) beginAnew(why string) error {
 	c := &m.config
-	c.Log("--new-cluster: beginning a new, empty cluster, though %s", why)
+	c.warn("--new-cluster: beginning a new, empty cluster, though %s", why)
 	aside := filepath.Join(c.DataDir, movedSuffix+moment())
 	for _, name := range []string{"etcd", storeFile, identityFile} {
 		if err := moveAside(c.DataDir, name, aside); err != nil {

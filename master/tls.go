@@ -45,7 +45,7 @@ func (c *Config) checkTLS() error {
 func (c *Config) warnOfSuites() {
 	for _, name := range c.TLSCipherSuites {
 		if _, insecure := cliflag.InsecureTLSCiphers()[name]; insecure {
-			c.Log("--tls-cipher-suites: %s is insecure; leave it out as soon as no client needs it", name)
+			c.warn("--tls-cipher-suites: %s is insecure; leave it out as soon as no client needs it", name)
 		}
 	}
 }

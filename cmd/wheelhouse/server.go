@@ -59,6 +59,7 @@ func serve(ctx context.Context, config master.Config) error {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	config.Log = func(format string, args ...any) { slog.Info(fmt.Sprintf(format, args...)) }
+	config.Warn = func(format string, args ...any) { slog.Warn(fmt.Sprintf(format, args...)) }
 	go tendMemory(ctx)
 	m, err := master.New(config)
 	if err != nil {
