@@ -39,6 +39,9 @@ func (l Live[T]) Len() int { return l.View.Len() }
 // Whole fails while objects of a namespace ("" for all) may exist that the view does not show.
 func (l Live[T]) Whole(namespace string) error { return l.View.Whole(namespace) }
 
+// Legible fails while there may be something under an object's name that cannot be read.
+func (l Live[T]) Legible(namespace, name string) error { return l.View.Legible(namespace, name) }
+
 // Synced is closed when the view has been complete once.
 func (l Live[T]) Synced() <-chan struct{} { return l.View.Synced() }
 

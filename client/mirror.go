@@ -254,6 +254,15 @@ func (m *mirror) Whole(string) error {
 	return m.trouble
 }
 
+// Legible believes the server's error if it names all keys that it is about.
+func (m *mirror) Legible(namespace, name string) error {
+	err := m.Whole(namespace)
+	if err != nil && IsUnreadable(err) && !MayConcern(err, namespace, name) {
+		return nil
+	}
+	return err
+}
+
 // advance is called with mu held.
 func (m *mirror) advance(revision int64) {
 	m.trouble = nil

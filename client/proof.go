@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -83,7 +84,7 @@ func Look(ctx context.Context, t Transport, k *kind.Info, namespace, name string
 		return Finding{Presence: Absent}
 	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
 		return unproven(Forbidden, err)
-	case cannotRead(err):
+	case IsUnreadable(err):
 		return unproven(Unreadable, err)
 	default:
 		return unproven(Unknown, err)
@@ -139,8 +140,28 @@ func unexpected(d *metav1.StatusDetails) bool {
 	return slices.ContainsFunc(d.Causes, func(c metav1.StatusCause) bool { return c.Type == metav1.CauseTypeUnexpectedServerResponse })
 }
 
-// cannotRead tells of errors that name a key whose value the server cannot read.
-func cannotRead(err error) bool {
+// MayConcern tells whether an error of IsUnreadable may be about an object: it names the object's key, or not all keys.
+func MayConcern(err error, namespace, name string) bool {
+	end := "/" + name
+	if namespace != "" {
+		end = "/" + namespace + end
+	}
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Details == nil {
+		return true
+	}
+	named := 0
+	for _, c := range status.Status().Details.Causes {
+		if c.Field == "" || strings.HasSuffix(c.Field, end) {
+			return true
+		}
+		named++
+	}
+	return named == 0
+}
+
+// IsUnreadable tells of errors that name a key whose value the server cannot read.
+func IsUnreadable(err error) bool {
 	if apierrors.IsStoreReadError(err) {
 		return true
 	}

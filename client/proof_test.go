@@ -190,3 +190,31 @@ type answering struct {
 }
 
 func (a answering) Do(context.Context, client.Request) (runtime.Object, error) { return a.answer, nil }
+
+// TestMayConcern: an error about values that cannot be read is about the objects that it names, and about all if it does not name every one.
+func TestMayConcern(t *testing.T) {
+	failure := func(fields ...string) error {
+		d := &metav1.StatusDetails{}
+		for _, f := range fields {
+			d.Causes = append(d.Causes, metav1.StatusCause{Type: metav1.CauseTypeUnexpectedServerResponse, Field: f})
+		}
+		return fmt.Errorf("wrapped: %w", &apierrors.StatusError{ErrStatus: metav1.Status{Reason: metav1.StatusReasonStoreReadError, Details: d}})
+	}
+	for _, c := range []struct {
+		err             error
+		namespace, name string
+		want            bool
+	}{
+		{failure("/registry/leases/a/n", "/registry/leases/b/m"), "a", "n", true},
+		{failure("/registry/leases/a/n", "/registry/leases/b/m"), "b", "n", false},
+		{failure("/registry/leases/a/n", ""), "b", "n", true},
+		{failure("/registry/minions/n"), "", "n", true},
+		{failure("/registry/minions/other-n"), "", "n", false},
+		{failure(), "", "n", true},
+		{errors.New("no answer"), "", "n", true},
+	} {
+		if got := client.MayConcern(c.err, c.namespace, c.name); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+}

@@ -24,6 +24,8 @@ const (
 	backoffMax   = 30 * time.Second
 	watchTimeout = 5 * time.Minute // up to twice as long
 	listPage     = 500
+	// complainEvery is how often it is told that a kind cannot be loaded.
+	complainEvery = time.Minute
 )
 
 // errExpired tells that the server no longer has the history that a watch asked for.
@@ -40,6 +42,7 @@ type reflector struct {
 	client   *rest.RESTClient
 	revision string // "" means to list
 	noStream bool   // the server refused a streaming list
+	told     time.Time
 	// wanted are told by the listing that is under way.
 	wanted []chan struct{}
 }
@@ -77,13 +80,26 @@ func (r *reflector) run(ctx context.Context) {
 		if errors.Is(err, errExpired) || apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
 			r.revision = ""
 		}
-		if cannotRead(err) {
+		if IsUnreadable(err) {
 			r.mirror.fail(err)
 		}
-		slog.Debug("watch ended", "resource", r.mirror.info.Plural, "error", err)
+		r.complain(err)
 		pause(ctx, backoff/2+rand.N(backoff))
 		backoff = min(2*backoff, backoffMax)
 	}
+}
+
+// complain tells why a watch ended. That a kind cannot be loaded, or no longer be shown, is told aloud now and then: whoever needs
+// its view waits for it, perhaps for ever.
+func (r *reflector) complain(err error) {
+	why := r.mirror.Whole("")
+	now := time.Now()
+	if why == nil || now.Sub(r.told) < complainEvery {
+		slog.Debug("watch ended", "resource", r.mirror.info.GR().String(), "error", err)
+		return
+	}
+	r.told = now
+	slog.Warn("the server does not show all objects of a kind, will retry", "resource", r.mirror.info.GR().String(), "error", err)
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -76,6 +76,8 @@ type View interface {
 	// Whole fails while objects of a namespace ("" for all) may exist that the view does not show, or shows as they were, because
 	// what the server has stored of them cannot be read. Nobody may conclude from such a view that something is not there.
 	Whole(namespace string) error
+	// Legible is Whole for one object: it fails while there may be something under its name that cannot be read.
+	Legible(namespace, name string) error
 	// Subscribe waits until the view is complete and calls f with all objects (Old nil), even if there are none, then
 	// with each change in order, until ctx ends, and returns then. So what f builds is complete when it has returned for the
 	// first time. Calls do not overlap, and must not block for long; the view is at the change's revision or later.

@@ -137,7 +137,10 @@ func (v view) ByField(name, value string) iter.Seq[kind.Object] {
 }
 func (v view) Len() int                     { return v.resource.Len() }
 func (v view) Whole(namespace string) error { return v.resource.Whole(namespace) }
-func (v view) Synced() <-chan struct{}      { return v.ready }
+func (v view) Legible(namespace, name string) error {
+	return v.resource.Legible(namespace, name)
+}
+func (v view) Synced() <-chan struct{} { return v.ready }
 
 func (v view) Subscribe(ctx context.Context, f func([]client.Delta)) {
 	v.resource.Subscribe(ctx, func(deltas []registry.Delta) {

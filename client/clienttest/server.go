@@ -197,6 +197,13 @@ func (v *view) Whole(string) error {
 	return v.trouble
 }
 
+func (v *view) Legible(namespace, name string) error {
+	if err := v.Whole(namespace); err != nil && client.MayConcern(err, namespace, name) {
+		return err
+	}
+	return nil
+}
+
 func (v *view) Synced() <-chan struct{} { return v.synced }
 
 func (v *view) Subscribe(ctx context.Context, f func([]client.Delta)) {

@@ -32,6 +32,7 @@ type Settings struct {
 }
 
 type controller struct {
+	transport client.Transport
 	settings  Settings
 	nodes     client.Client[*corev1.Node]
 	pods      client.Client[*corev1.Pod]
@@ -56,7 +57,7 @@ type controller struct {
 // New declares the node lifecycle controller.
 func New(t client.Transport, events *client.Recorder, s Settings) *reconcile.Controller {
 	c := &controller{
-		settings: s, nodes: client.For[*corev1.Node](t), pods: client.For[*corev1.Pod](t), leases: client.For[*coordinationv1.Lease](t),
+		transport: t, settings: s, nodes: client.For[*corev1.Node](t), pods: client.For[*corev1.Pod](t), leases: client.For[*coordinationv1.Lease](t),
 		events: events, now: time.Now, health: map[string]health{}, zones: map[string]*zone{}, unmarked: map[string]map[types.UID]struct{}{},
 	}
 	c.live, c.livePod, c.liveLease = c.nodes.Live(), c.pods.Live(), c.leases.Live()
@@ -282,18 +283,15 @@ func (c *controller) silence(ctx context.Context, node *corev1.Node) (*corev1.No
 	if changed == nil {
 		return node, nil
 	}
-	// Before so grave a step, ask the server itself: the view may lag.
-	lease, err := c.leases.Get(ctx, corev1.NamespaceNodeLease, node.Name)
-	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err) {
+	lease, err := c.lastLease(ctx, node.Name)
+	if err != nil {
 		return nil, err
 	}
-	if err == nil {
-		if h = observe(h, node, lease, now); !h.silent(now, c.settings.NodeMonitorGracePeriod, c.settings.NodeStartupGracePeriod) {
-			c.mu.Lock()
-			c.health[node.Name] = h
-			c.mu.Unlock()
-			return node, nil
-		}
+	if h = observe(h, node, lease, now); !h.silent(now, c.settings.NodeMonitorGracePeriod, c.settings.NodeStartupGracePeriod) {
+		c.mu.Lock()
+		c.health[node.Name] = h
+		c.mu.Unlock()
+		return node, nil
 	}
 	wasReady := readyStatus(node) == corev1.ConditionTrue
 	stored, err := c.nodes.UpdateStatus(ctx, changed)
@@ -305,6 +303,20 @@ func (c *controller) silence(ctx context.Context, node *corev1.Node) (*corev1.No
 		c.mark(node.Name, nil)
 	}
 	return stored, nil
+}
+
+// lastLease is a node's Lease as the store has it, nil if there is none: before so grave a step as to silence a node the view,
+// which may lag, is not enough. The controller's role lets it see Leases through its view alone, so that is brought up to date; a Lease
+// that cannot be read does not tell that its node is silent.
+func (c *controller) lastLease(ctx context.Context, node string) (*coordinationv1.Lease, error) {
+	if err := c.transport.Fresh(ctx, c.leases.Kind()); err != nil {
+		return nil, err
+	}
+	if err := c.liveLease.Legible(corev1.NamespaceNodeLease, node); err != nil {
+		return nil, err
+	}
+	lease, _ := c.liveLease.Get(corev1.NamespaceNodeLease, node)
+	return lease, nil
 }
 
 // markPods makes pods of a node that is not ready not ready, because nobody else will.
