@@ -25,6 +25,10 @@ const (
 	// A key that fails is tried again after retryMin, doubling up to retryMax.
 	retryMin = 5 * time.Millisecond
 	retryMax = 1000 * time.Second
+	// unreadableMax is the longest delay after a failure whose cause is a stored value that cannot be read: no change need tell that
+	// it was mended or removed. unreadableEvery is how often a controller says that there are such keys.
+	unreadableMax   = 30 * time.Second
+	unreadableEvery = time.Minute
 	// freshMax is how long a worker waits for the store to tell what has become of a key's writes, and freshRetry how soon
 	// it asks again: it is about to answer, and nothing can be done before.
 	freshMax   = 15 * time.Second
@@ -47,23 +51,24 @@ type engine struct {
 	controller *Controller
 	transport  client.Transport
 	queue      workqueue.TypedRateLimitingInterface[Key]
+	limiter    workqueue.TypedRateLimiter[Key]
 	pace       *pacer
 
 	mu      sync.Mutex
 	written map[Key]int64        // guarded by mu; only keys whose last run wrote
 	sweepAt int                  // guarded by mu; the size of written at which what the views have reached is dropped
 	open    map[Key][]*kind.Info // guarded by mu
+	told    time.Time            // guarded by mu; when it was last said that values cannot be read
 }
 
 // Run runs a controller until ctx ends, and returns when its last worker has stopped. transport must be the one that the
 // controller was made with (see Guard). An error says that a part of it has failed, and the controller has stopped:
 // a Reconcile that fails, or panics, is only repeated.
 func Run(ctx context.Context, transport client.Transport, c *Controller) error {
+	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[Key](retryMin, retryMax)
 	e := &engine{
-		controller: c, transport: transport, written: map[Key]int64{}, open: map[Key][]*kind.Info{}, sweepAt: writtenSweep, pace: newPacer(c.Pace),
-		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
-			workqueue.NewTypedItemExponentialFailureRateLimiter[Key](retryMin, retryMax),
-			workqueue.TypedRateLimitingQueueConfig[Key]{Name: c.Name}),
+		limiter: limiter, controller: c, transport: transport, written: map[Key]int64{}, open: map[Key][]*kind.Info{}, sweepAt: writtenSweep, pace: newPacer(c.Pace),
+		queue: workqueue.NewTypedRateLimitingQueueWithConfig(limiter, workqueue.TypedRateLimitingQueueConfig[Key]{Name: c.Name}),
 	}
 	for _, r := range c.Reads {
 		select {
@@ -175,7 +180,7 @@ func (e *engine) next(ctx context.Context) bool {
 		return false
 	case err != nil:
 		e.complain(key, err)
-		e.queue.AddRateLimited(key)
+		e.retry(key, err)
 		return true
 	case result.Again:
 		e.queue.Add(key)
@@ -196,12 +201,40 @@ func (e *engine) reconcile(ctx context.Context, key Key) (result Result, err err
 	return e.controller.Reconcile(ctx, key)
 }
 
+// retry puts a key that failed back after a delay that doubles.
+func (e *engine) retry(key Key, err error) {
+	delay := e.limiter.When(key)
+	if client.IsUnreadable(err) {
+		delay = min(delay, unreadableMax)
+	}
+	e.queue.AddAfter(key, delay)
+}
+
 func (e *engine) complain(key Key, err error) {
+	if client.IsUnreadable(err) {
+		e.complainUnreadable(key, err)
+		return
+	}
 	level := slog.LevelError
 	if Transient(err) {
 		level = slog.LevelDebug
 	}
 	slog.Log(context.Background(), level, "reconcile failed, will retry", "controller", e.controller.Name, "key", key.String(), "error", err)
+}
+
+// complainUnreadable tells of one key for all: one value may be in the way of thousands.
+func (e *engine) complainUnreadable(key Key, err error) {
+	now := time.Now()
+	e.mu.Lock()
+	due := e.told.IsZero() || now.Sub(e.told) >= unreadableEvery
+	if due {
+		e.told = now
+	}
+	e.mu.Unlock()
+	if due {
+		slog.Warn("a stored value that cannot be read is in the way, will retry this key, and others like it",
+			"controller", e.controller.Name, "key", key.String(), "error", err)
+	}
 }
 
 // awaitWrites waits until the views show what the key's last run wrote, or may have written. An error says that this could not be

@@ -33,6 +33,9 @@ type Source func() (ca []byte, changed <-chan struct{})
 // Fixed is the source of certificates that never change.
 func Fixed(ca []byte) Source { return func() ([]byte, <-chan struct{}) { return ca, nil } }
 
+// recheck is how soon it is looked again where a view and the server do not agree.
+const recheck = 30 * time.Second
+
 type controller struct {
 	source     Source
 	maps       client.Client[*corev1.ConfigMap]
@@ -134,7 +137,11 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	} else {
 		_, err = c.maps.Update(ctx, want)
 	}
-	if apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err) || reconcile.NamespaceTerminating(err) {
+	if apierrors.IsAlreadyExists(err) {
+		// The view is behind, or what has the name cannot be read: nobody tells when that is removed.
+		return reconcile.Result{After: recheck}, nil
+	}
+	if apierrors.IsNotFound(err) || reconcile.NamespaceTerminating(err) {
 		return reconcile.Result{}, nil
 	}
 	return reconcile.Result{}, err

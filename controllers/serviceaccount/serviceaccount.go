@@ -3,6 +3,7 @@ package serviceaccount
 
 import (
 	"context"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -15,6 +16,9 @@ import (
 
 // name of the account that pods have when they ask for none.
 const name = "default"
+
+// recheck is how soon it is looked again where a view and the server do not agree.
+const recheck = 30 * time.Second
 
 type controller struct {
 	accounts   client.Client[*corev1.ServiceAccount]
@@ -64,7 +68,11 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 		return reconcile.Result{}, nil
 	}
 	_, err := c.accounts.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: key.Name}})
-	if apierrors.IsAlreadyExists(err) || reconcile.NamespaceTerminating(err) {
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		// The view is behind, or what has the name cannot be read: nobody tells when that is removed.
+		return reconcile.Result{After: recheck}, nil
+	case reconcile.NamespaceTerminating(err):
 		return reconcile.Result{}, nil
 	}
 	return reconcile.Result{}, err
