@@ -228,7 +228,7 @@ func (p *planner) recreate() {
 		}
 		return
 	}
-	if running(p.old) > 0 || p.oldPods(p.newest) {
+	if running(p.old) > 0 || p.oldPods(p.newest) || slices.ContainsFunc(p.old, stillMaking) {
 		return
 	}
 	p.syncRevision(true)
@@ -237,6 +237,10 @@ func (p *planner) recreate() {
 		p.cleanUp()
 	}
 }
+
+// stillMaking tells that pods of a ReplicaSet may be on their way that nobody sees yet: it was sized for none, but has not said since
+// that it knows.
+func stillMaking(rs *appsv1.ReplicaSet) bool { return rs.DeletionTimestamp == nil && !observed(rs) }
 
 // resize plans that a ReplicaSet gets a size, if it has another; true if it has.
 func (p *planner) resize(rs *appsv1.ReplicaSet, size int32) bool {
