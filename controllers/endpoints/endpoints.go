@@ -4,6 +4,7 @@ package endpoints
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,6 +20,9 @@ import (
 
 // leaderAnnotation marks Endpoints that old clients elect their leader by: they belong to no Service.
 const leaderAnnotation = "control-plane.alpha.kubernetes.io/leader"
+
+// recheck is when a Service is looked at again whose pods cannot be read.
+const recheck = 5 * time.Second
 
 type controller struct {
 	endpoints client.Client[*corev1.Endpoints]
@@ -81,6 +85,9 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 		return reconcile.Result{}, nil
 	}
 	pods := serving.Pods(c.pods, s)
+	if len(pods) == 0 && exists && anyHidden(have, serving.Hidden(c.pods, s.Namespace)) {
+		return reconcile.Result{After: recheck}, nil // they may still serve
+	}
 	changed := c.times.ComputeEndpointLastChangeTriggerTime(s.Namespace, s, pods)
 	want := makePlan(s, pods, have)
 	if want == nil {
@@ -92,6 +99,18 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 		want.Annotations[annotationModified] = changed.UTC().Format(time.RFC3339Nano)
 	}
 	return reconcile.Result{}, c.write(ctx, s, want, exists)
+}
+
+// anyHidden tells whether a pod that stands behind an address may be there and cannot be read.
+func anyHidden(e *corev1.Endpoints, hidden func(string) bool) bool {
+	for _, subset := range e.Subsets {
+		for _, a := range slices.Concat(subset.Addresses, subset.NotReadyAddresses) {
+			if a.TargetRef != nil && a.TargetRef.Kind == "Pod" && hidden(a.TargetRef.Name) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // remove deletes the Endpoints of a Service that is proven to be gone.

@@ -79,7 +79,7 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	if !serving.HasSelector(s) {
 		return reconcile.Result{}, nil
 	}
-	w := world{service: s, pods: serving.Pods(c.pods, s), slices: c.existing(s), max: c.max, node: func(name string) (*corev1.Node, bool) { return c.nodes.Get("", name) }}
+	w := world{service: s, pods: serving.Pods(c.pods, s), slices: c.existing(s), max: c.max, node: c.node, hidden: serving.Hidden(c.pods, s.Namespace)}
 	changed := c.times.ComputeEndpointLastChangeTriggerTime(s.Namespace, s, w.pods)
 	var failed []error
 	var result reconcile.Result
@@ -104,6 +104,11 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 		c.events.Eventf(s, corev1.EventTypeWarning, "FailedToUpdateEndpointSlices", "Error updating Endpoint Slices for Service %s/%s: %v", s.Namespace, s.Name, err)
 	}
 	return result, err
+}
+
+func (c *controller) node(name string) (n *corev1.Node, known bool) {
+	n, known = c.nodes.Get("", name)
+	return n, known || c.nodes.Legible("", name) != nil
 }
 
 func contains(families []discoveryv1.AddressType, f discoveryv1.AddressType) bool {

@@ -27,7 +27,10 @@ type world struct {
 	pods []*corev1.Pod
 	// slices are those that this controller made for a Service of this name.
 	slices []*discoveryv1.EndpointSlice
-	node   func(name string) (*corev1.Node, bool)
+	// node is nil and known if it is there and cannot be read.
+	node func(name string) (n *corev1.Node, known bool)
+	// hidden tells of pods that may be there and cannot be read.
+	hidden func(name string) bool
 	// max is how many endpoints one slice holds at most.
 	max int
 }
@@ -35,7 +38,7 @@ type world struct {
 // plan is what is to be written. Updated slices are copies.
 type plan struct {
 	create, update, remove, unchanged []*discoveryv1.EndpointSlice
-	// skipped is set when a pod was left out because its node is not known yet.
+	// skipped is set when a pod was left out because its node is not known yet, or stayed because it cannot be read.
 	skipped bool
 }
 
@@ -83,6 +86,9 @@ func makePlan(w world, family discoveryv1.AddressType) plan {
 		}
 		g := group(slice.Ports)
 		g.slices = append(g.slices, slice)
+		if hidden := w.hiddenIn(slice); len(hidden) > 0 {
+			g.endpoints, p.skipped = append(g.endpoints, hidden...), true
+		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(groups)) {
 		w.fill(&p, groups[key], family)
@@ -90,6 +96,19 @@ func makePlan(w world, family discoveryv1.AddressType) plan {
 	w.placeholder(&p, existing, family)
 	p.reuse(w.service)
 	return p
+}
+
+// hiddenIn are the endpoints of a slice whose pods nobody sees because they cannot be read: they stay, as nobody knows better.
+func (w world) hiddenIn(slice *discoveryv1.EndpointSlice) []discoveryv1.Endpoint {
+	var found []discoveryv1.Endpoint
+	for _, e := range slice.Endpoints {
+		if e.TargetRef == nil || e.TargetRef.Kind != "Pod" || !w.hidden(e.TargetRef.Name) ||
+			slices.ContainsFunc(w.pods, func(p *corev1.Pod) bool { return p.Name == e.TargetRef.Name }) {
+			continue
+		}
+		found = append(found, e)
+	}
+	return found
 }
 
 // fill distributes a group's endpoints: those that have a place keep it, new ones go first into slices that change anyway,

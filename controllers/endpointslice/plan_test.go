@@ -28,6 +28,7 @@ func newModel(max int) *model {
 		max: max,
 	}}
 	m.node = func(name string) (*corev1.Node, bool) { return &corev1.Node{}, name != "missing" }
+	m.hidden = func(string) bool { return false }
 	return m
 }
 

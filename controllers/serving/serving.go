@@ -96,6 +96,14 @@ func Pods(live client.Live[*corev1.Pod], s *corev1.Service) []*corev1.Pod {
 	return pods
 }
 
+// Hidden tells of pods of a namespace, by name, that may be there and cannot be read.
+func Hidden(live client.Live[*corev1.Pod], namespace string) func(name string) bool {
+	if live.Whole(namespace) == nil {
+		return func(string) bool { return false }
+	}
+	return func(name string) bool { return live.Legible(namespace, name) != nil }
+}
+
 // PodChanged maps a pod's change to the Services that it concerns. Pods that cannot be reached concern none: a burst of new
 // pods costs nothing until they have addresses.
 func PodChanged(services client.Live[*corev1.Service]) func(client.Delta, func(reconcile.Key)) {
