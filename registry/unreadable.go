@@ -11,7 +11,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
@@ -252,7 +254,8 @@ func (r *Resource) deleteUnreadable(ctx context.Context, namespace, name string,
 		case err != nil && e.Sealed == nil:
 			return storeError(err, r.gr(), "delete")
 		case e.Sealed == nil && r.decodes(&e):
-			return apierrors.NewConflict(r.gr(), name, errors.New("the object can be read: delete it without ignoreStoreReadErrorWithClusterBreakingPotential"))
+			return bounds.Invalid(schema.GroupKind{Group: r.gr().Group, Kind: r.gr().Resource}, name, field.ErrorList{field.Invalid( // so upstream names it
+				field.NewPath("ignoreStoreReadErrorWithClusterBreakingPotential"), true, "the object can be read: delete it without this option")})
 		case o.DryRun:
 			return nil
 		}

@@ -388,7 +388,7 @@ func TestWrongKey(t *testing.T) {
 	configuration(t, file, keyed("secretbox", "k1"))
 	c.eventually("the right key", func() bool { _, err := secrets.Get(ctx, "two", metav1.GetOptions{}); return err == nil })
 	c.readAll(1)
-	if err := secrets.Delete(ctx, "two", unsafe); !apierrors.IsConflict(err) {
+	if err := secrets.Delete(ctx, "two", unsafe); !apierrors.IsInvalid(err) {
 		t.Errorf("unsafe deletion of what can be read: %v", err)
 	}
 }
