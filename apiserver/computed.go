@@ -29,6 +29,9 @@ func (c *call) getComputed(ctx context.Context) (*Response, error) {
 }
 
 func (c *call) listComputed(ctx context.Context) (*Response, error) {
+	if err := checkSelectors(&c.ListOptions); err != nil {
+		return nil, err
+	}
 	label, err := labels.Parse(c.ListOptions.LabelSelector)
 	if err != nil {
 		return nil, apierrors.NewBadRequest(err.Error())

@@ -10,6 +10,8 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/klog/v2"
+
+	"github.com/wheelhouse-k8s/wheelhouse/apiserver/fairness"
 )
 
 // heavySize is from which on a request is heavy: the size of its body, or of the object that its patch changes.
@@ -18,9 +20,9 @@ const heavySize = 64 << 10
 // workshop is where heavy requests are computed. Computing cannot be interrupted, so the client of a heavy request is
 // answered when its time is up, or forgotten when it has gone, while what it asked for is still worked on; that is counted,
 // and it keeps its place in the workshop, of which there are fewer than cores: whatever clients ask for and leave behind, a
-// core is left for everybody else.
+// core is left for everybody else. Users have places in turn, so that nobody waits behind all that another has asked for.
 type workshop struct {
-	places chan struct{}
+	places *fairness.Turns
 	// tell is told how abandoned work goes on: see Options.Abandoned.
 	tell func(status string)
 }
@@ -37,7 +39,7 @@ func newWorkshop(tell func(string)) *workshop {
 	if tell == nil {
 		tell = func(string) {}
 	}
-	return &workshop{places: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), tell: tell}
+	return &workshop{places: fairness.NewTurns(max(1, runtime.GOMAXPROCS(0)/2)), tell: tell}
 }
 
 // compute calls f, in the workshop if the request is heavy. What f changes must not be looked at after an error of the
@@ -49,10 +51,8 @@ func (x *exchange) compute(s *Server, f func() error) error {
 	if x.size < heavySize || slices.Contains(x.user.GetGroups(), user.SystemPrivilegedGroup) {
 		return f()
 	}
-	select {
-	case s.workshop.places <- struct{}{}:
-	case <-x.ctx.Done():
-		return x.ctx.Err()
+	if err := s.workshop.places.Take(x.ctx, x.schema.Level, x.user.GetName()); err != nil {
+		return err
 	}
 	work := &work{shop: s.workshop, done: make(chan struct{}), what: x.r.Method + " " + x.target.path}
 	go work.run(f)
@@ -95,7 +95,7 @@ func (w *work) run(f func() error) {
 		if abandoned := w.finished.Swap(true); abandoned {
 			w.shop.tell(w.fate())
 		}
-		<-w.shop.places
+		w.shop.places.Leave()
 		close(w.done)
 	}()
 	w.err = f()

@@ -2,9 +2,11 @@ package apiserver_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -115,5 +117,66 @@ func TestAbandonedWork(t *testing.T) {
 	}
 	if code, err := create(t.Context(), "heavy-again", 100<<10); code != http.StatusCreated || err != nil {
 		t.Errorf("a heavy request afterwards: %d %v", code, err)
+	}
+}
+
+// waiting is an admission that notes whose object it has, and lets each go when it is told to.
+type waiting struct {
+	mu    sync.Mutex
+	order []string
+	next  chan struct{}
+}
+
+func (w *waiting) Handles(admission.Operation) bool { return true }
+
+func (w *waiting) Validate(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+	if a.GetResource().Resource != "configmaps" {
+		return nil
+	}
+	w.mu.Lock()
+	w.order = append(w.order, a.GetUserInfo().GetName())
+	w.mu.Unlock()
+	<-w.next
+	return nil
+}
+
+// TestHeavyTurns has one user ask for much heavy work: another's does not wait behind all of it.
+func TestHeavyTurns(t *testing.T) {
+	plugin := &waiting{next: make(chan struct{})}
+	release := sync.OnceFunc(func() { close(plugin.next) })
+	h := newHouse(t, func(o *apiserver.Options) {
+		o.Admission, o.Authorizer = plugin, authorizer.AuthorizerFunc(permit)
+	})
+	t.Cleanup(release)
+	var all sync.WaitGroup
+	create := func(who, name string) {
+		config := h.as(who)
+		client, err := rest.HTTPClientFor(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Go(func() {
+			defer client.CloseIdleConnections()
+			code, answer := h.send(client, http.MethodPost, base+"/configmaps", strings.NewReader(`{"metadata":{"name":"`+name+`"},"data":{"a":"`+strings.Repeat("x", 100<<10)+`"}}`))
+			if code != http.StatusCreated {
+				t.Errorf("%s: %d %s", name, code, answer)
+			}
+		})
+	}
+	places := max(1, runtime.GOMAXPROCS(0)/2)
+	many := places + 40
+	atWork := func(n int) func() bool {
+		return func() bool { _, writes := h.server.InFlight(); return int(writes) == n }
+	}
+	for n := range many {
+		create("somebody", fmt.Sprint("many-", n))
+	}
+	soon(t, "all of the first user's are there", atWork(many))
+	create("other", "one")
+	soon(t, "the second user's is there", atWork(many+1))
+	release()
+	all.Wait()
+	if at := slices.Index(plugin.order, "other"); at < 0 || at > many/2 {
+		t.Errorf("the other user's turn came after %d of the first user's %d", at, many)
 	}
 }

@@ -15,8 +15,8 @@ type filter struct {
 	by    int
 	value string
 	// label and field are nil if they select everything.
-	label labels.Selector
-	field fields.Selector
+	label labelMatcher
+	field fieldMatcher
 }
 
 func (r *Resource) filter(namespace string, label labels.Selector, field fields.Selector) *filter {
@@ -25,12 +25,12 @@ func (r *Resource) filter(namespace string, label labels.Selector, field fields.
 		f.namespace = namespace
 	}
 	if label != nil && !label.Empty() {
-		f.label = label
+		f.label = matchLabels(label)
 	}
 	if field == nil || field.Empty() {
 		return f
 	}
-	f.field = field
+	f.field = matchFields(field)
 	if ns, ok := field.RequiresExactMatch("metadata.namespace"); ok && f.namespace == "" && r.info.Namespaced {
 		if len(validation.ValidateNamespaceName(ns, false)) == 0 {
 			f.namespace = ns

@@ -141,7 +141,7 @@ func (r *Resource) read(ctx context.Context, l *listing) (*List, error) {
 			return nil, l.expired()
 		}
 		if s := t.snapshotAt(l.exact); s != nil {
-			return r.page(s, l.exact, l)
+			return r.page(ctx, s, l.exact, l)
 		}
 		return r.readPast(ctx, l)
 	}
@@ -150,38 +150,51 @@ func (r *Resource) read(ctx context.Context, l *listing) (*List, error) {
 	revision := t.revision()
 	t.mu.RUnlock()
 	if ok && l.limit == 0 && !l.continued {
-		return &List{Items: l.choose(items), Revision: revision}, nil
+		chosen, err := l.choose(ctx, items)
+		return &List{Items: chosen, Revision: revision}, err
 	}
 	s, revision := t.snapshot()
-	return r.page(s, revision, l)
+	return r.page(ctx, s, revision, l)
 }
 
 // choose keeps the items that match.
-func (l *listing) choose(items []*Item) []*Item {
+func (l *listing) choose(ctx context.Context, items []*Item) ([]*Item, error) {
 	chosen := items[:0]
-	for _, i := range items {
+	for n, i := range items {
+		if givenUp(ctx, n) {
+			return nil, ctx.Err()
+		}
 		if l.matches(i) {
 			chosen = append(chosen, i)
 		}
 	}
-	return chosen
+	return chosen, nil
 }
 
+// lookUp is after how many objects a list looks whether anybody still waits for it.
+const lookUp = 1000
+
+// givenUp tells whether the request is over; n counts the objects.
+func givenUp(ctx context.Context, n int) bool { return n%lookUp == lookUp-1 && ctx.Err() != nil }
+
 // page reads up to limit items of a snapshot.
-func (r *Resource) page(s *snapshot, revision int64, l *listing) (*List, error) {
+func (r *Resource) page(ctx context.Context, s *snapshot, revision int64, l *listing) (*List, error) {
 	list := &List{Revision: revision}
 	if key := l.single(); key != "" {
 		if e, ok := s.tree.Get(entry{key: key}); ok {
-			list.Items = l.choose([]*Item{e.item})
+			list.Items, _ = l.choose(ctx, []*Item{e.item}) // one is too few to be given up
 		}
 		return list, nil
 	}
 	if l.limit == 0 && !l.selects() && l.namespace == "" {
 		list.Items = make([]*Item, 0, s.tree.Len())
 	}
-	more := false
+	more, seen := false, 0
 	open := !l.selects()
 	s.ascend(l.scope(), l.from, func(i *Item) bool {
+		if seen++; givenUp(ctx, seen) {
+			return false
+		}
 		if l.limit > 0 && int64(len(list.Items)) >= l.limit {
 			more = true
 			return false
@@ -191,6 +204,9 @@ func (r *Resource) page(s *snapshot, revision int64, l *listing) (*List, error) 
 		}
 		return true
 	})
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	if more {
 		r.finish(list, s, l)
 	}

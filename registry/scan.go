@@ -154,18 +154,36 @@ func (l protoLabels) Lookup(label string) (string, bool) {
 		if n != fieldLabels {
 			continue
 		}
-		var key, value []byte
-		for n, v := range protoFields(pair) {
-			switch n {
-			case fieldMapKey:
-				key = v
-			case fieldMapValue:
-				value = v
-			}
-		}
+		key, value := labelPair(pair)
 		if string(key) == label {
 			return string(value), true
 		}
 	}
 	return "", false
+}
+
+// each calls f for each label, until f returns false, which it returns then.
+func (l protoLabels) each(f func(key, value string) bool) bool {
+	for n, pair := range protoFields(l.metadata) {
+		if n != fieldLabels {
+			continue
+		}
+		if key, value := labelPair(pair); !f(string(key), string(value)) {
+			return false
+		}
+	}
+	return true
+}
+
+// labelPair is an entry of the map of labels.
+func labelPair(pair []byte) (key, value []byte) {
+	for n, v := range protoFields(pair) {
+		switch n {
+		case fieldMapKey:
+			key = v
+		case fieldMapValue:
+			value = v
+		}
+	}
+	return key, value
 }
