@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
 
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
@@ -32,7 +35,21 @@ type damageError struct {
 	err  error
 }
 
-func damaged(file string, err error) error { return &damageError{file, err} }
+// damaged says so of a file, unless the error is one that passes and tells nothing of what is in it: to move data away for that would
+// be the only harm.
+func damaged(file string, err error) error {
+	if passesBy(err.Error()) {
+		return fmt.Errorf("%s cannot be used now, and is not damaged: %w", file, err)
+	}
+	return &damageError{file, err}
+}
+
+// passesBy tells of errors of the system's that say nothing about a file's contents. Etcd gives them as text, in its panics.
+func passesBy(text string) bool {
+	return slices.ContainsFunc([]syscall.Errno{
+		syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EACCES, syscall.EPERM, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM,
+	}, func(e syscall.Errno) bool { return strings.Contains(text, e.Error()) })
+}
 
 func (d *damageError) Error() string {
 	return fmt.Sprintf("%s is damaged (%v): move the data folder away and restore a backup, or, if there are other masters, remove this one there and let it join anew", d.file, d.err)
@@ -91,6 +108,9 @@ func readMember(key, value []byte) (m membership.Member, err error) {
 
 // whyPanic reads the log, the likeliest cause, to tell more than a panic does.
 func whyPanic(log string, p any) error {
+	if text := fmt.Sprint(p); passesBy(text) {
+		return damaged(filepath.Dir(log), errors.New(text))
+	}
 	entries, err := wal.ValidSnapshotEntries(zap.NewNop(), log)
 	if err == nil && len(entries) == 0 { // every log begins with one
 		err = errors.New("no entry can be read")

@@ -3,9 +3,12 @@ package etcd
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -42,5 +45,27 @@ func TestDamage(t *testing.T) {
 		} else if !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v", test.files, err)
 		}
+	}
+}
+
+// TestNotDamaged: what the system refuses says nothing about the data, and nobody must be told to move them away for it.
+func TestNotDamaged(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "etcd")
+	filled(t, dir)
+	for _, text := range []string{
+		"failed to commit tx: write " + dir + "/member/snap/db: no space left on device", "open x: too many open files",
+		"open x: permission denied", "write x: read-only file system", "write x: disk quota exceeded",
+	} {
+		if err := whyPanic(filepath.Join(dir, "member", "wal"), text); errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), text) ||
+			strings.Contains(err.Error(), "restore a backup") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if err := whyPanic(filepath.Join(dir, "member", "wal"), "a page is odd"); !errors.Is(err, ErrDamaged) {
+		t.Errorf("another panic: %v", err)
+	}
+	denied := &fs.PathError{Op: "open", Path: dir, Err: syscall.EACCES}
+	if err := damaged(dir, denied); errors.Is(err, ErrDamaged) || !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("files that may not be read: %v", err)
 	}
 }
