@@ -107,7 +107,14 @@ func (c *Config) checkDataDir() error {
 // openExternal connects to the etcd, and remembers that the data are there.
 func (m *Master) openExternal(ctx context.Context) error {
 	c := &m.config
-	remote, err := etcd.Dial(ctx, m.externalOptions())
+	options := m.externalOptions()
+	told := strings.Join(c.External.Servers, ",") + " " + c.External.prefix() + "\n"
+	if c.DataDir != "" {
+		before, err := os.ReadFile(filepath.Join(c.DataDir, externalName))
+		options.Known = err == nil && string(before) == told
+	}
+	m.starting.at("none of the etcd servers serves yet")
+	remote, err := etcd.Dial(ctx, options)
 	if err != nil {
 		return fmt.Errorf("--etcd-servers: %w", err)
 	}
@@ -115,7 +122,6 @@ func (m *Master) openExternal(ctx context.Context) error {
 	if c.DataDir == "" {
 		return nil
 	}
-	told := strings.Join(c.External.Servers, ",") + " " + c.External.prefix() + "\n"
 	if err := os.WriteFile(filepath.Join(c.DataDir, externalName), []byte(told), 0o600); err != nil {
 		remote.Close()
 		return fmt.Errorf("the data folder cannot be written: %w", err)

@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,13 +19,17 @@ import (
 )
 
 const (
-	// dialWait bounds the wait for an etcd that can be reached and has a leader, as upstream's API servers wait.
-	dialWait = 20 * time.Second
+	// dialWait bounds the wait for an etcd that can be reached and has a leader, as upstream's API servers wait, and serveWait
+	// one attempt at it.
+	dialWait  = 20 * time.Second
+	serveWait = 5 * time.Second
 	// probeEvery is how often all servers are asked until one answers.
 	probeEvery = 250 * time.Millisecond
 	// tellFirst and tellEvery are when and how often the operator is told what the start waits for.
 	tellFirst = time.Second
 	tellEvery = 5 * time.Second
+	// tellKnown takes tellEvery's place where the wait has no end.
+	tellKnown = time.Minute
 )
 
 // oldest is the first version whose reports of progress can be trusted: before it a watch could be told of a revision
@@ -53,39 +58,57 @@ func Dial(ctx context.Context, x External) (*Remote, error) {
 
 // whenServing waits for an answer that a majority of the servers stands behind.
 func (r *Remote) whenServing(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, dialWait)
-	defer cancel()
-	told := time.Now().Add(tellFirst - tellEvery)
+	waiting, every := ctx, tellKnown
+	if !r.x.Known {
+		every = tellEvery
+		var cancel context.CancelFunc
+		waiting, cancel = context.WithTimeout(ctx, dialWait)
+		defer cancel()
+	}
+	next := time.Now().Add(tellFirst)
 	var before error // what the last whole attempt met: one that the end of the wait cuts off tells less
 	for {
-		problem, hopeless := r.probe(ctx)
-		if problem == nil {
-			if _, problem = r.Revision(ctx); problem == nil {
-				return nil
-			}
-			if status.Code(problem) == codes.PermissionDenied {
-				return fmt.Errorf("etcd does not let this client in; give its user, the common name of its certificate, all rights on the keys that begin with %s: %w",
-					r.names.prefix, problem)
-			}
-			problem = fmt.Errorf("etcd is reached, but does not serve: %w", problem)
-		}
-		if hopeless {
+		problem, hopeless := r.serves(waiting)
+		switch {
+		case problem == nil:
+			return nil
+		case waiting.Err() != nil:
+			problem = cmp.Or(before, problem)
+		case hopeless:
 			return problem
 		}
-		if ctx.Err() != nil && before != nil {
-			problem = before
-		}
 		before = problem
-		if time.Since(told) >= tellEvery {
-			told = time.Now()
+		if now := time.Now(); !now.Before(next) {
+			next = now.Add(every)
 			r.x.Warn("the start waits: " + problem.Error())
 		}
 		select {
 		case <-time.After(probeEvery):
-		case <-ctx.Done():
+		case <-waiting.Done():
+			if ctx.Err() != nil {
+				return fmt.Errorf("%w (%w)", problem, ctx.Err())
+			}
 			return fmt.Errorf("%w (tried for %s)", problem, dialWait)
 		}
 	}
+}
+
+// serves tells what keeps etcd from serving, and whether waiting will not help.
+func (r *Remote) serves(ctx context.Context) (problem error, hopeless bool) {
+	if problem, hopeless = r.probe(ctx); problem != nil {
+		return problem, hopeless
+	}
+	ctx, cancel := context.WithTimeout(ctx, serveWait)
+	defer cancel()
+	_, problem = r.Revision(ctx)
+	switch {
+	case problem == nil:
+		return nil, false
+	case status.Code(problem) == codes.PermissionDenied:
+		return fmt.Errorf("etcd does not let this client in; give its user, the common name of its certificate, all rights on the keys that begin with %s: %w",
+			r.names.prefix, problem), true
+	}
+	return fmt.Errorf("etcd is reached, but does not serve: %w", problem), false
 }
 
 // probe asks every server for itself. It has no error if one answers; hopeless tells that waiting will not help.

@@ -27,6 +27,8 @@ type External struct {
 	Prefix, Root string
 	// CompactionInterval is how long history is kept; 0 leaves its end to others.
 	CompactionInterval time.Duration
+	// Known tells that this etcd has served before: a start then waits for it without an end, as nobody has mistaken its address.
+	Known bool
 	// Warn is told what the operator should know; nil ignores it.
 	Warn func(message string)
 }

@@ -205,7 +205,26 @@ func TestDialWaits(t *testing.T) {
 	if _, err := Dial(ctx, x); err == nil || !strings.Contains(err.Error(), "nothing listens there") || !strings.Contains(err.Error(), e.Servers[0]) {
 		t.Fatalf("error: %v", err)
 	}
-	done := make(chan error, 1)
+	ctx, cancel = context.WithCancel(t.Context())
+	defer cancel()
+	told, done := make(chan string, 100), make(chan error, 1)
+	// One that has served before is waited for without an end.
+	known := x
+	known.Known, known.Warn = true, func(message string) { told <- message }
+	go func() {
+		r, err := Dial(ctx, known)
+		if err == nil {
+			r.Close()
+		}
+		done <- err
+	}()
+	if message := <-told; !strings.Contains(message, "nothing listens there") {
+		t.Errorf("told: %s", message)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("a start that is stopped while it waits: %v", err)
+	}
 	go func() {
 		r, err := Dial(t.Context(), x)
 		if err == nil {
