@@ -58,8 +58,11 @@ type visitor struct {
 	begun, givenUp atomic.Int64
 }
 
-func (s *Server) newDoor(l net.Listener) *door {
-	most := s.MaxConnections
+// Bounded is a listener that bounds the connections it accepts as a server does, for one that only stands in for it.
+func Bounded(l net.Listener) net.Listener { return newDoor(l, 0) }
+
+// newDoor lets at most so many connections in; 0 goes by the files that the process may open.
+func newDoor(l net.Listener, most int) *door {
 	if most == 0 {
 		most = maxConnections
 		var files syscall.Rlimit

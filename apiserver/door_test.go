@@ -22,7 +22,7 @@ func callFrom(from string) caller {
 }
 
 func newTestDoor(most, strangers int) *door {
-	d := (&Server{Options: Options{MaxConnections: most}}).newDoor(nil)
+	d := newDoor(nil, most)
 	d.mostStrangers = strangers
 	return d
 }

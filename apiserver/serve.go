@@ -36,7 +36,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, config *tls.Config) 
 			MaxReceiveBufferPerConnection: 4 << 20,
 		},
 	}
-	door := s.newDoor(l)
+	door := newDoor(l, s.MaxConnections)
 	server.ConnContext = visitorContext
 	server.Protocols = new(http.Protocols)
 	server.Protocols.SetHTTP1(true)

@@ -16,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/wheelhouse-k8s/wheelhouse/apiserver"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/health"
 	"github.com/wheelhouse-k8s/wheelhouse/control"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
@@ -82,7 +83,7 @@ func (s *starting) serve(stop <-chan struct{}) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = server.ServeTLS(lent{l}, "", "")
+		_ = server.ServeTLS(apiserver.Bounded(lent{l}), "", "")
 	}()
 	<-stop
 	ctx, cancel := context.WithTimeout(context.Background(), answerAfter)
