@@ -77,6 +77,10 @@ func Diagnose(dir, pkiDir string, now time.Time) (*Diagnosis, error) {
 	if !known {
 		return nil, fmt.Errorf("%s is no data folder of a master", dir)
 	}
+	if _, err := os.Stat(filepath.Join(dir, firstStartFile)); err == nil {
+		d.remark("its first start did not come to its end: start it again")
+		return d, nil
+	}
 	d.whose(dir)
 	d.authority(pkiDir, dir, now)
 	d.secrets(dir)
