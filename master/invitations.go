@@ -96,7 +96,8 @@ func (m *Master) invitations() *membership.Invitations {
 	return v
 }
 
-// remoteStore names the etcd that runs by itself: one that was restored from a snapshot has another name. (A restore of a master's own
+// remoteStore names the etcd that runs by itself: one that was restored from a snapshot has another name if it has another token or
+// other addresses, which is for its operator to see to. (A restore of a master's own
 // store leaves the records out, as a recovery does.)
 func (m *Master) remoteStore(ctx context.Context) (string, error) {
 	for _, s := range m.remote.Servers(ctx) {

@@ -21,10 +21,10 @@ import (
 //
 // Half of a token's secret is a MAC of the other half, with a key that only masters have, so that any master can tell without the
 // store whether a master made it: who may write Secrets, or the store itself, cannot. What a token is still good for
-// stands in a record in the store, which is authenticated with the same key. A record that is missing, was changed, or is that
-// of another store (one restored from a backup in which the token was not used yet) is that of no token.
+// stands in a record in the store, which is authenticated with the same key. A record that is missing, was changed, was put back as it
+// had been before, or is that of another store (one restored from a backup in which the token was not used yet) is that of no token.
 type Invitations struct {
-	// Store holds the records below Prefix.
+	// Store holds the records below Prefix. One that others can write to is a historian.
 	Store  store.Store
 	Prefix string
 	// Key that only masters have.
@@ -33,6 +33,11 @@ type Invitations struct {
 	Scope func(ctx context.Context) (string, error)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+}
+
+// historian is a store that tells at which revision a key was made, and how often it was written since.
+type historian interface {
+	Written(ctx context.Context, key string) (e store.Entry, made, times int64, err error)
 }
 
 // InvitationMax bounds how long a token for masters may be good.
@@ -55,6 +60,9 @@ type invitation struct {
 	Name    string    `json:"name,omitempty"`
 	PeerURL string    `json:"peerURL,omitempty"`
 	Used    time.Time `json:"used,omitzero"`
+	// Made and Times are what a historian says of the record: who writes it anew, though it be as it was, makes them others.
+	Made  int64 `json:"made,omitempty"`
+	Times int64 `json:"times,omitempty"`
 	// MAC over the record without it.
 	MAC string `json:"mac"`
 }
@@ -177,17 +185,47 @@ func (v *Invitations) Make(ctx context.Context, ttl time.Duration, description s
 		if r.Token, err = v.hashOfToken(t); err != nil {
 			return t, r.Expires, err
 		}
-		value, err := v.seal(r)
-		if err != nil {
-			return t, r.Expires, err
-		}
 		var taken *store.Conflict
-		// The record ends by itself too: a clock that is set back does not give it a second life.
-		if _, err = v.Store.Create(ctx, v.Prefix+t.ID, value, ttl); !errors.As(err, &taken) {
+		if err = v.create(ctx, r, ttl); !errors.As(err, &taken) {
 			return t, r.Expires, err
 		}
 	}
 	return Token{}, time.Time{}, busy("no ID for the token is free: try again")
+}
+
+// create writes the record of a new token, for a historian twice: only then is it known when it was made.
+func (v *Invitations) create(ctx context.Context, r invitation, ttl time.Duration) error {
+	value, err := v.seal(r)
+	if err != nil {
+		return err
+	}
+	// The record ends by itself too: a clock that is set back does not give it a second life.
+	revision, err := v.Store.Create(ctx, v.Prefix+r.ID, value, ttl)
+	if _, ok := v.Store.(historian); !ok || err != nil {
+		return err
+	}
+	r.Made, r.Times = revision, 1
+	_, err = v.update(ctx, r, revision)
+	return err
+}
+
+// read the record of a token; false if there is none that a master has written.
+func (v *Invitations) read(ctx context.Context, id string) (r invitation, revision int64, ok bool, err error) {
+	var e store.Entry
+	var made, times int64
+	if h, traces := v.Store.(historian); traces {
+		e, made, times, err = h.Written(ctx, v.Prefix+id)
+	} else {
+		e, _, err = v.Store.Get(ctx, v.Prefix+id, 0)
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		return r, 0, false, nil
+	}
+	if err != nil {
+		return r, 0, false, err
+	}
+	r, ok, err = v.open(ctx, e.Value)
+	return r, e.Revision, ok && r.ID == id && r.Made == made && r.Times == times, err
 }
 
 // invent makes a token up.
@@ -218,14 +256,7 @@ func (v *Invitations) find(ctx context.Context, t Token) (*found, error) {
 	if !made {
 		return nil, wrong
 	}
-	e, _, err := v.Store.Get(ctx, v.Prefix+t.ID, 0)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, wrong
-	}
-	if err != nil {
-		return nil, err
-	}
-	r, ok, err := v.open(ctx, e.Value)
+	r, revision, ok, err := v.read(ctx, t.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -233,10 +264,10 @@ func (v *Invitations) find(ctx context.Context, t Token) (*found, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !ok || r.ID != t.ID || !hmac.Equal([]byte(hash), []byte(r.Token)) || !v.now().Before(r.Expires) {
+	if !ok || !hmac.Equal([]byte(hash), []byte(r.Token)) || !v.now().Before(r.Expires) {
 		return nil, wrong
 	}
-	return &found{r, e.Revision}, nil
+	return &found{r, revision}, nil
 }
 
 // claim uses a token for a master, known by the key that its files will be sealed for: that one may ask again, should it not have got
@@ -283,6 +314,9 @@ func (v *Invitations) claimOnce(ctx context.Context, t Token, r *Request) (relea
 		return nothing, nil
 	}
 	return func(ctx context.Context) error {
+		if before.Made != 0 {
+			before.Times++ // by the claim
+		}
 		_, err := v.update(ctx, before, revision)
 		var lost *store.Conflict
 		if errors.As(err, &lost) { // it was taken back meanwhile, or is used anew by the same master
@@ -294,6 +328,9 @@ func (v *Invitations) claimOnce(ctx context.Context, t Token, r *Request) (relea
 
 // update writes a record if nobody else has; a *store.Conflict otherwise.
 func (v *Invitations) update(ctx context.Context, r invitation, revision int64) (int64, error) {
+	if r.Made != 0 {
+		r.Times++
+	}
 	value, err := v.seal(r)
 	if err != nil {
 		return 0, err
@@ -318,11 +355,11 @@ func (v *Invitations) List(ctx context.Context) ([]Invitation, error) {
 	}
 	var all []Invitation
 	for _, e := range page.Entries {
-		r, ok, err := v.open(ctx, e.Value)
+		r, _, ok, err := v.read(ctx, strings.TrimPrefix(e.Key, v.Prefix))
 		if err != nil {
 			return nil, err
 		}
-		if ok && v.Prefix+r.ID == e.Key && v.now().Before(r.Expires) {
+		if ok && v.now().Before(r.Expires) {
 			all = append(all, Invitation{ID: r.ID, Description: r.Description, Expires: r.Expires, UsedBy: r.Name, Used: r.Used})
 		}
 	}

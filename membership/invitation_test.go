@@ -26,8 +26,13 @@ type inviter struct {
 }
 
 func newInviter(t *testing.T) *inviter {
+	return newInviterOf(t, memory.New())
+}
+
+// newInviterOf keeps the records in a store that it closes.
+func newInviterOf(t *testing.T, in store.Store) *inviter {
 	v := &inviter{t: t, now: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC), key: "the masters' key", scope: "store-1"}
-	v.Invitations = &Invitations{Store: memory.New(), Prefix: "/tokens/", Now: func() time.Time { return v.now },
+	v.Invitations = &Invitations{Store: in, Prefix: "/tokens/", Now: func() time.Time { return v.now },
 		Key: func() ([]byte, error) { return []byte(v.key), nil }, Scope: func(context.Context) (string, error) { return v.scope, nil }}
 	t.Cleanup(func() { v.Store.Close() })
 	return v
@@ -243,6 +248,68 @@ func TestInvitationForged(t *testing.T) {
 	v.now = v.now.Add(-2 * time.Hour)
 	if err := v.use(token, "late"); err == nil {
 		t.Error("a token was revived by a clock that was set back")
+	}
+}
+
+// TestInvitationPutBack: who has a token that was used, and may write to etcd, does not make it good by putting back the record as it was.
+func TestInvitationPutBack(t *testing.T) {
+	etcd, err := etcd.Open(t.Context(), etcd.Options{Dir: t.TempDir(), Name: "one", CompactionInterval: -1, Warn: func(string) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := newInviterOf(t, etcd)
+	for name, put := range map[string]func(key string, value []byte){
+		"over the other": v.put,
+		"anew": func(key string, value []byte) {
+			e, _, err := etcd.Get(t.Context(), key, 0)
+			if err == nil {
+				_, err = etcd.Delete(t.Context(), key, e.Revision)
+			}
+			if err == nil {
+				_, err = etcd.Create(t.Context(), key, value, 0)
+			}
+			if err == nil {
+				e, _, err = etcd.Get(t.Context(), key, 0)
+			}
+			if err == nil {
+				_, err = etcd.Update(t.Context(), key, e.Revision, value, 0)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		token := v.token()
+		before := v.value(token)
+		if err := v.use(token, "one"); err != nil {
+			t.Fatal(err)
+		}
+		put(before.Key, before.Value)
+		if err := v.use(token, "two"); !apierrors.IsUnauthorized(err) {
+			t.Errorf("put back %s: %v", name, err)
+		}
+		if list, err := v.List(t.Context()); err != nil || len(list) != 0 {
+			t.Errorf("put back %s: %+v, %v", name, list, err)
+		}
+	}
+	// What masters do themselves keeps it good: taking a claim back, and another address of the same master's.
+	token := v.token()
+	for range 2 {
+		release, err := v.claim(t.Context(), token, &Request{Name: "three", Key: []byte("3")})
+		if err == nil {
+			err = release(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, url := range []string{"https://a", "https://a", "https://b", "https://a"} {
+		if _, err := v.claim(t.Context(), token, &Request{Name: "four", PeerURL: url, Key: []byte("4")}); err != nil {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+	if list, err := v.List(t.Context()); err != nil || len(list) != 1 || list[0].UsedBy != "four" {
+		t.Errorf("%+v, %v", list, err)
 	}
 }
 

@@ -246,6 +246,14 @@ func TestTrust(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	// Who forgot the passphrase is asked for it first.
+	all, err := List(t.Context(), v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (&Trust{}).Check(t.Context(), v, &all[0]); err == nil || !strings.Contains(err.Error(), "--backup-passphrase-file") {
+		t.Errorf("without anything: %v", err)
+	}
 	// Signing is for this cluster's manifests.
 	m := Manifest{Format: format, Name: "n", Cluster: "two", Signer: ours}
 	data, err := m.plain()

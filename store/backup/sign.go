@@ -178,6 +178,10 @@ func (t *Trust) Check(ctx context.Context, v Vault, b *Backup) error {
 		}
 		return fmt.Errorf("%w: it is signed by %s, which does not belong to the keys in it", ErrUntrusted, m.Signer)
 	}
+	if t.Lock == nil && m.HasKeys() {
+		return fmt.Errorf("%w: it is signed by %s. The --backup-passphrase-file or --backup-key-file with which it was made proves it; or, if that is what wheelhouse backup create printed, give --trust %s; to restore it whoever wrote it, give --untrusted",
+			ErrUntrusted, m.Signer, m.Signer)
+	}
 	return fmt.Errorf("%w: it is signed by %s. If that is what wheelhouse backup create printed, give --trust %s; to restore it whoever wrote it, give --untrusted",
 		ErrUntrusted, m.Signer, m.Signer)
 }

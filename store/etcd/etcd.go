@@ -56,6 +56,19 @@ func (k *keyspace) Get(ctx context.Context, key string, revision int64) (store.E
 	return k.entryOf(r.Kvs[0]), r.Header.Revision, nil
 }
 
+// Written is Get, and tells at which revision the key was made, and how often it was written since then. Nobody who writes to
+// etcd can choose these: what was put back has others than what it was.
+func (k *keyspace) Written(ctx context.Context, key string) (e store.Entry, made, times int64, err error) {
+	r, err := k.call.Range(ctx, &pb.RangeRequest{Key: k.names.out(key)})
+	if err != nil {
+		return e, 0, 0, k.errorOf(ctx, err)
+	}
+	if len(r.Kvs) == 0 {
+		return e, 0, 0, store.ErrNotFound
+	}
+	return k.entryOf(r.Kvs[0]), r.Kvs[0].CreateRevision, r.Kvs[0].Version, nil
+}
+
 // List implements store.Store.
 func (k *keyspace) List(ctx context.Context, prefix string, o store.ListOptions) (store.Page, error) {
 	key := k.names.out(prefix)
