@@ -15,6 +15,9 @@ const (
 	bodiesPerWrite = 2
 	// largeBody is the size of a body from which on it takes one of the few seats for large ones.
 	largeBody = 256 << 10
+	// longSelector is the length of selectors from which on a watch takes one of those seats too: it keeps megabytes of them for as
+	// long as it lasts.
+	longSelector = 4 << 10
 	// writesPerLarge: one large body for so many writes.
 	writesPerLarge = 4
 	// maxLongRunning bounds watches and streams.
@@ -24,7 +27,8 @@ const (
 // limits are the pools of seats.
 type limits struct {
 	// reads and writes are at work. A body is on its way, before its request takes a seat: a client that sends slowly holds
-	// none. large is held from when a body turns out large until the answer. long are watches and streams.
+	// none. large is held from when a body turns out large until the answer, and by watches
+	// with long selectors. long are watches and streams.
 	reads, writes, bodies, large, long *fairness.Pool
 	// rejected is told of requests that found no seat; may be nil.
 	rejected func(schema, level string)

@@ -202,6 +202,36 @@ func TestWatchesCount(t *testing.T) {
 	done.Wait()
 }
 
+// TestLongWatches opens watches with long selectors, which are kept for as long as they last: there are only so many of them.
+func TestLongWatches(t *testing.T) {
+	h := newHouse(t, func(o *apiserver.Options) { o.Authorizer = authorizer.AuthorizerFunc(permit) })
+	client := h.protocols("reader")["h2"]
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	codes := map[int]int{}
+	for n := range 120 {
+		selector := "a"
+		if n < 60 {
+			selector = "a+in+(" + strings.Repeat("value,", 1000) + "b)"
+		}
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, h.config.Host+base+"/pods?watch=1&labelSelector="+selector, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		codes[resp.StatusCode]++
+	}
+	if codes[http.StatusOK] > 60+30 || codes[http.StatusOK] < 60+5 || codes[http.StatusOK]+codes[http.StatusTooManyRequests] != 120 {
+		t.Errorf("60 long and 60 short watches: %v", codes)
+	}
+	cancel()
+	soon(t, "the watches' end", func() bool { return free(h.server) })
+}
+
 // TestSeatsComeBack ends requests in all the ways there are, at random and many at once: no seat is lost, and none is given back twice.
 func TestSeatsComeBack(t *testing.T) {
 	var rejected atomic.Int64

@@ -30,6 +30,12 @@ func (s *Server) serveList(x *exchange, rt *route) {
 	r.Verb = "list"
 	if r.ListOptions.Watch {
 		r.Verb = "watch"
+		if len(r.ListOptions.LabelSelector)+len(r.ListOptions.FieldSelector) > longSelector {
+			if err := x.take(&x.large, x.limits.large); err != nil {
+				x.fail(err)
+				return
+			}
+		}
 		s.serveWatch(x, rt, r)
 		return
 	}

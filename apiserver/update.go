@@ -2,9 +2,11 @@ package apiserver
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apiserver/pkg/admission"
@@ -113,7 +115,10 @@ func (p *replacement) run(ctx context.Context, o registry.UpdateOptions, change 
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		return new, p.prepare(ctx, new, old)
+		if err := p.prepare(ctx, new, old); err != nil {
+			return nil, err
+		}
+		return new, boundManagers(new, old, p.Subresource)
 	}, o)
 	if err != nil {
 		return nil, err
@@ -124,6 +129,31 @@ func (p *replacement) run(ctx context.Context, o registry.UpdateOptions, change 
 		code = http.StatusCreated
 	}
 	return &Response{Code: code, Item: item}, nil
+}
+
+// maxManaged bounds what managers may add up to, in bytes: upstream's store bounds the object with them to half as much more.
+const maxManaged = 1 << 20
+
+// boundManagers refuses a change after which the managed fields take more, unless they took as much before. Each manager adds
+// as much as the object has fields, and every later change goes through all of it.
+func boundManagers(new, old kind.Object, subresource string) error {
+	size, most := managedSize(new), maxManaged
+	if subresource != "" {
+		most *= 2 // whoever writes to the object does not keep others from its status
+	}
+	if size <= most || old != nil && size <= managedSize(old) {
+		return nil
+	}
+	return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("the managers' fields would take %d bytes, and at most %d are kept: apply with fewer managers, or begin anew by setting metadata.managedFields to [{}]", size, most))
+}
+
+func managedSize(o kind.Object) (size int) {
+	for _, entry := range o.GetManagedFields() {
+		if entry.FieldsV1 != nil {
+			size += len(entry.FieldsV1.Raw)
+		}
+	}
+	return size
 }
 
 // prepare tracks the new object and lets admission change it; old is nil when it is created.
