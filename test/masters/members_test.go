@@ -1,10 +1,12 @@
 package masters
 
 import (
+	"encoding/json"
 	"net"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 )
@@ -120,6 +122,25 @@ func TestLast(t *testing.T) {
 	b.write("alone")
 }
 
+// aloneInStatus: right after a recovery, status names nobody who was forgotten.
+func (m *master) aloneInStatus() {
+	m.t.Helper()
+	begun := time.Now()
+	r := m.command("status", "-o", "json")
+	if took := time.Since(begun); took > statusMax {
+		m.t.Errorf("status took %v", took)
+	}
+	var s membership.Status
+	if err := json.Unmarshal([]byte(r.Stdout), &s); err != nil || len(s.Masters) != 1 || s.Masters[0].Name != m.name() || s.Quorum != nil && s.Quorum.Lost {
+		m.t.Errorf("status after the recovery: %v\n%s%s", err, r.Stdout, r.Stderr)
+	}
+	for lease, holder := range s.Leaders {
+		if holder != "" && holder != m.name() {
+			m.t.Errorf("%s is led by %s, which is forgotten", lease, holder)
+		}
+	}
+}
+
 // TestRecoverQuorum: one of three goes on alone, only if told to twice, and without those that it forgot.
 func TestRecoverQuorum(t *testing.T) {
 	a, b, c := three(t)
@@ -135,6 +156,7 @@ func TestRecoverQuorum(t *testing.T) {
 		t.Errorf("an unconfirmed recovery changed the folder:\n%s\nbefore:\n%s", after, before)
 	}
 	c = c.again("--recover-quorum", "--yes-forget-other-masters")
+	c.aloneInStatus()
 	c.read("kept")
 	c.write("after")
 	if roles := c.roles(); roles != "1 leader, 0 voter, 0 learner" {
