@@ -22,6 +22,8 @@ type asking struct {
 	plan   membership.Plan
 	joiner *membership.Joiner
 	own    membership.Card
+	// silent are the servers that have not answered yet; nil before any was asked.
+	silent []string
 	// dead data must not be started, whatever the cluster says.
 	dead error
 }
@@ -49,7 +51,7 @@ func (m *Master) prepareAsking(plan membership.Plan) error {
 // askFirst decides on a start with --join on a folder that holds data: they are started, refused, or moved aside.
 func (m *Master) askFirst(ctx context.Context) error {
 	a, c := m.asking, &m.config
-	answer, err := m.askNamed(ctx)
+	answer, err := membership.Agree(m.askNamed(ctx))
 	var disagree membership.Disagreement
 	switch {
 	case errors.As(err, &disagree):
@@ -71,25 +73,33 @@ func (m *Master) askFirst(ctx context.Context) error {
 	}
 	if why == nil {
 		c.Log("--join is left aside: this is a master of that cluster already")
-		m.asking = nil
 		return nil
 	}
 	if !c.Replace {
-		return fmt.Errorf("the data folder %s does not belong to the cluster that --join names: %w: to move the old data aside and join as a new master add --replace, "+
-			"or, if the old data are those that count, stop the masters there first; nothing was changed", c.DataDir, why)
+		return fmt.Errorf("%w; nothing was changed", elsewhere(c, why))
 	}
 	c.Log("--replace: moving the old data aside: %v", why)
 	return m.replaceFolder()
 }
 
+// elsewhere is the error of a master whose data are not those of the cluster that it was told to join.
+func elsewhere(c *Config, why error) error {
+	return fmt.Errorf("the data folder %s does not belong to the cluster that --join names: %w: to move the old data aside and join as a new master add --replace, "+
+		"or, if the old data are those that count, stop the masters there first", c.DataDir, why)
+}
+
 // askNamed asks with a certificate of the authority in the folder, or with the token.
-func (m *Master) askNamed(ctx context.Context) (*membership.Answer, error) {
+func (m *Master) askNamed(ctx context.Context) []membership.Answer {
 	a := m.asking
 	var pair *tls.Certificate
 	if a.plan == membership.AskFirst {
 		pair = m.memberPair()
 	}
-	answers := a.joiner.Ask(ctx, pair)
+	asked := *a.joiner
+	if a.silent != nil {
+		asked.Servers = a.silent
+	}
+	answers := asked.Ask(ctx, pair)
 	if pair != nil {
 		for i := range answers {
 			if err := answers[i].Err; apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) {
@@ -99,7 +109,13 @@ func (m *Master) askNamed(ctx context.Context) (*membership.Answer, error) {
 			}
 		}
 	}
-	return membership.Agree(answers)
+	a.silent = []string{}
+	for _, one := range answers {
+		if one.Err != nil {
+			a.silent = append(a.silent, one.Server)
+		}
+	}
+	return answers
 }
 
 // memberPair is a certificate of the authority in the folder, whose files are not touched; nil without the authority's key.
@@ -124,28 +140,43 @@ func (m *Master) memberPair() *tls.Certificate {
 	return pair.TLS()
 }
 
-// askLaterEvery is how often a cluster that could not be asked is asked again.
-const askLaterEvery = 5 * time.Second
+const (
+	// askLaterEvery is how often servers of --join that could not be asked are asked again.
+	askLaterEvery = 5 * time.Second
+	// askLaterFor is how long a master whose data turn out to be another history than the named cluster's ends for it. One that has
+	// served for longer has written what counts: it goes on, and tells of two clusters.
+	askLaterFor = 10 * time.Minute
+)
 
-// askLater asks until somebody has answered: a start that nobody could be asked about may have been that of data which the
-// cluster has given up.
+// askLater asks until all servers of --join have answered: a start that nobody could be asked about may have been that of data which
+// the cluster has given up, or which are another history than its own. Those end, as they would not have been started.
 func (m *Master) askLater(ctx context.Context) {
-	for m.asking != nil {
+	if m.asking == nil {
+		return
+	}
+	a, began := m.asking, time.Now()
+	for len(a.silent) > 0 {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(askLaterEvery):
 		}
-		answer, err := m.askNamed(ctx)
-		if err != nil {
-			continue
+		for _, answer := range m.askNamed(ctx) {
+			if answer.Err == nil {
+				m.answeredLater(&answer, began)
+			}
 		}
-		card := answer.Card
-		if card.URL == "" {
-			card.URL = answer.Server
-		}
-		m.meet(&card)
-		return
+	}
+}
+
+func (m *Master) answeredLater(answer *membership.Answer, began time.Time) {
+	card, own := answer.Card, m.card()
+	if card.URL == "" {
+		card.URL = answer.Server
+	}
+	m.meet(&card)
+	if own.Toward(&card) == membership.Foreign && time.Since(began) < askLaterFor && m.mustEnd(elsewhere(&m.config, answer.Judge(&own, answer.Server))) {
+		m.ids.end()
 	}
 }
 

@@ -183,7 +183,13 @@ func (m *Master) restConfig(client *pki.Pair) *rest.Config {
 // Run runs the master until ctx ends, or a part of it fails for good.
 func (m *Master) Run(ctx context.Context) error {
 	defer m.Close()
-	err := m.run(ctx)
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(m.ids.over, stop)() // wherever it is, a start that waits for the others included
+	err := m.run(running)
+	if why := m.whyOver(); why != nil {
+		err = why
+	}
 	if m.joining != nil { // it did not come to serve
 		err = errors.Join(err, m.undoJoin(ctx))
 	}
@@ -372,7 +378,7 @@ func (m *Master) openStore(ctx context.Context) error {
 	defer context.AfterFunc(m.ids.over, stop)()
 	opened, err := etcd.Open(ctx, o)
 	if err != nil {
-		return cmp.Or(m.whySuperseded(), err)
+		return cmp.Or(m.whyOver(), err)
 	}
 	m.store, m.member = opened, opened
 	if c.RecoverQuorum { // what the others knew of the tokens' use is lost

@@ -1,11 +1,8 @@
 package master
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -20,7 +17,6 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/control"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
-	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
 )
 
 const (
@@ -52,11 +48,12 @@ type identityState struct {
 	// former are the members that this master's store was made without; set before it serves.
 	former []membership.Former
 	meetings
-	// over ends when this master's store turns out to have been given up, once; why is set before.
-	once sync.Once
+	// over ends when this master must not go on with its data, once; why is set before.
 	over context.Context
 	end  context.CancelFunc
-	why  error
+	why  error // guarded by mu
+	// file is held while the data folder's memory of the store is written: what was noted of a successor stays.
+	file sync.Mutex
 }
 
 func newIdentityState() *identityState {
@@ -228,27 +225,39 @@ func (m *Master) tellMeetings(ctx context.Context) {
 // beSuperseded ends this master for good: its store was given up for another. The folder remembers it, and the store itself is
 // told, if it can be written, so that masters stop whom the other store does not meet.
 func (m *Master) beSuperseded(own membership.Card, by *membership.Card) {
-	m.ids.once.Do(func() {
-		kept := &keptStore{Store: own.Store, Cluster: own.Cluster, Member: own.Member}
-		if kept.ID == "" { // it had not got one yet
-			kept.Store = membership.NewStore(membership.OriginAdopted, m.now())
+	kept := &keptStore{Store: own.Store, Cluster: own.Cluster, Member: own.Member}
+	if kept.ID == "" { // it had not got one yet
+		kept.Store = membership.NewStore(membership.OriginAdopted, m.now())
+	}
+	kept.Successor = &membership.Successor{ID: by.Store.ID, Incarnation: by.Store.Incarnation, Master: by.Master, At: m.now().UTC()}
+	m.ids.file.Lock()
+	defer m.ids.file.Unlock()
+	if !m.mustEnd(m.superseded(kept)) {
+		return
+	}
+	if err := kept.write(m.config.DataDir); err != nil {
+		m.config.warn("that cannot be noted: %v", err)
+	}
+	go func() {
+		defer m.ids.end()
+		if opened := m.opened.Load(); opened != nil {
+			ctx, cancel := context.WithTimeout(context.Background(), passOnWait)
+			defer cancel()
+			passOn(ctx, *opened, kept.Successor)
 		}
-		kept.Successor = &membership.Successor{ID: by.Store.ID, Incarnation: by.Store.Incarnation, Master: by.Master, At: m.now().UTC()}
-		err := kept.write(m.config.DataDir)
-		m.ids.why = m.superseded(kept)
-		m.config.warn("stopping: %v", m.ids.why)
-		if err != nil {
-			m.config.warn("that cannot be noted: %v", err)
-		}
-		go func() {
-			defer m.ids.end()
-			if opened := m.opened.Load(); opened != nil {
-				ctx, cancel := context.WithTimeout(context.Background(), passOnWait)
-				defer cancel()
-				passOn(ctx, *opened, kept.Successor)
-			}
-		}()
-	})
+	}()
+}
+
+// mustEnd notes why this master must not go on with its data; false if there was a reason already. The caller ends it.
+func (m *Master) mustEnd(why error) bool {
+	m.ids.mu.Lock()
+	defer m.ids.mu.Unlock()
+	if m.ids.why != nil {
+		return false
+	}
+	m.ids.why = why
+	m.config.warn("stopping: %v", why)
+	return true
 }
 
 // superseded is the error of a master whose store was given up.
@@ -354,97 +363,11 @@ func (m *Master) seekOnce(ctx context.Context) {
 	m.askPeers(ctx, peer, addresses, seekWait)
 }
 
-// askPeers shows this master's card at the doors of other masters' stores, and looks at theirs.
-func (m *Master) askPeers(ctx context.Context, peer *etcd.Peer, addresses []string, wait time.Duration) {
-	http, err := peer.Client(wait)
-	if err != nil {
-		return
-	}
-	defer http.CloseIdleConnections()
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	var asking sync.WaitGroup
-	for _, address := range addresses {
-		asking.Go(func() {
-			if card, err := m.askPeer(ctx, http, address); err == nil {
-				m.meet(card)
-			}
-		})
-	}
-	asking.Wait()
-}
-
-// peerCardMax bounds what another master shows, in bytes.
-const peerCardMax = 16 << 10
-
-func (m *Master) askPeer(ctx context.Context, with *http.Client, address string) (*membership.Card, error) {
-	own := m.card()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address+peerStorePath, strings.NewReader(own.Encode()))
-	if err != nil {
-		return nil, err
-	}
-	response, err := with.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(response.Body, peerCardMax))
-	if err != nil || response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %s: %w", address, response.Status, err)
-	}
-	card := membership.ReadCard(string(bytes.TrimSpace(data)))
-	if card == nil {
-		return nil, fmt.Errorf("%s shows nothing that can be read", address)
-	}
-	return card, nil
-}
-
-// answerPeer answers a master of the same authority at the door of the store.
-func (m *Master) answerPeer(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path != peerStorePath || r.Method != http.MethodPost {
-		http.NotFound(w, r)
-		return
-	}
-	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, peerCardMax))
-	if err != nil {
-		http.Error(w, "too long", http.StatusBadRequest)
-		return
-	}
-	_, _ = io.WriteString(w, m.card().Encode()) // the caller has gone
-	m.meet(membership.ReadCard(string(data)))
-}
-
-// askMembers asks, before the store is opened, the other members that the folder knows: one of them may have given this store up.
-func (m *Master) askMembers(ctx context.Context, o *etcd.Options) error {
-	f, err := readFolder(&m.config)
-	if err != nil {
-		return err
-	}
-	card := f.card()
-	m.showCard(&card)
-	if o.Peer == nil || o.Join != nil {
-		return nil
-	}
-	members, err := etcd.ReadMembers(o.Dir)
-	if err != nil {
-		return err
-	}
-	var addresses []string
-	for _, one := range members {
-		if one.Name != m.identity && strings.HasPrefix(one.PeerURL, "https://") {
-			addresses = append(addresses, one.PeerURL)
-		}
-	}
-	m.askPeers(ctx, o.Peer, addresses, startAskWait)
-	return m.whySuperseded()
-}
-
-// whySuperseded is nil unless this master's store was given up.
-func (m *Master) whySuperseded() error {
-	if m.ids.over.Err() != nil {
-		return m.ids.why
-	}
-	return nil
+// whyOver is nil unless this master must not go on with its data.
+func (m *Master) whyOver() error {
+	m.ids.mu.Lock()
+	defer m.ids.mu.Unlock()
+	return m.ids.why
 }
 
 // introduce shows this master's card with each command, and looks at those of who calls one: of masters and administrators, by

@@ -234,7 +234,7 @@ func (m *Master) watchMembership(ctx context.Context) error {
 	case <-m.member.Removed():
 		return fmt.Errorf("%w (%s)", errRemoved, m.config.DataDir)
 	case <-m.ids.over.Done():
-		return m.ids.why
+		return m.whyOver()
 	case <-ctx.Done():
 		return nil
 	}

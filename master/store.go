@@ -119,6 +119,11 @@ func (m *Master) establish(ctx context.Context) error {
 
 // keep writes what the folder remembers, unless it does already.
 func (m *Master) keep(kept *keptStore) error {
+	m.ids.file.Lock()
+	defer m.ids.file.Unlock()
+	if why := m.whyOver(); why != nil {
+		return why
+	}
 	before, err := json.Marshal(kept)
 	if err != nil {
 		return err
@@ -347,10 +352,35 @@ func readFolder(c *Config) (*folder, error) {
 	case has(firstStartFile):
 	case has(encryptionFile):
 		f.proof = encryptionFile
-	case f.name != "" && has("pki/ca.crt"):
+	case f.name != "" && hasAuthority(c):
 		f.proof = identityFile + " and pki"
+	default: // a join with --replace that was cut off has left nothing else
+		f.proof = movedAway(c.DataDir)
 	}
 	return f, nil
+}
+
+func hasAuthority(c *Config) bool {
+	dir := c.PKIDir
+	if dir == "" {
+		dir = filepath.Join(c.DataDir, "pki")
+	}
+	_, err := os.Lstat(filepath.Join(dir, "ca.crt"))
+	return err == nil
+}
+
+// movedAway is a folder with data that were moved aside; empty without one.
+func movedAway(dir string) string {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return ""
+	}
+	for _, e := range entries {
+		if e.IsDir() && strings.HasPrefix(e.Name(), movedSuffix) {
+			return "the old data are in " + e.Name()
+		}
+	}
+	return ""
 }
 
 // FolderCard is what a master's data folder says of its store; nil if it says nothing.
