@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -34,6 +35,8 @@ type limits struct {
 	rejected func(schema, level string)
 	// slowBody is how long a body may take before a rate is demanded of it.
 	slowBody time.Duration
+	// wait is how long a request may wait for its seat.
+	wait time.Duration
 }
 
 func newLimits(reads, writes int) limits {
@@ -113,10 +116,20 @@ func (x *exchange) admit() error {
 	return x.enter()
 }
 
-// enter takes the request's seat: from now on it is at work.
+// enter takes the request's seat: from now on it is at work. It waits a while for one, as upstream lets it wait in a queue.
 func (x *exchange) enter() error {
-	x.body.Leave()
-	return x.take(&x.seat, x.work)
+	defer x.body.Leave() // the body is kept meanwhile
+	if x.seat.Held() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(x.r.Context(), x.limits.wait)
+	defer cancel()
+	seat, ok := x.work.Await(ctx, x.schema.Level, x.user.GetName())
+	if !ok {
+		return x.rejected()
+	}
+	x.seat = seat
+	return nil
 }
 
 func (x *exchange) take(into *fairness.Seat, from *fairness.Pool) error {
@@ -125,13 +138,17 @@ func (x *exchange) take(into *fairness.Seat, from *fairness.Pool) error {
 	}
 	seat, ok := from.Take(x.schema.Level, x.user.GetName())
 	if !ok {
-		if x.limits.rejected != nil {
-			x.limits.rejected(x.schema.Name, x.schema.Level.String())
-		}
-		return apierrors.NewTooManyRequests("the server is busy with other requests, please try again later", 1)
+		return x.rejected()
 	}
 	*into = seat
 	return nil
+}
+
+func (x *exchange) rejected() error {
+	if x.limits.rejected != nil {
+		x.limits.rejected(x.schema.Name, x.schema.Level.String())
+	}
+	return apierrors.NewTooManyRequests("the server is busy with other requests, please try again later", 1)
 }
 
 // hasBody tells whether the client sends, or will send, a body.

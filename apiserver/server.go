@@ -24,12 +24,14 @@ import (
 
 // The bounds of what a server takes on, upstream's defaults.
 const (
-	maxBodyBytes        = 3 << 20
-	defaultMaxReads     = 400
-	defaultMaxWrites    = 200
-	defaultTimeout      = 60 * time.Second
-	defaultMinWatch     = 30 * time.Minute
-	headerTimeout       = 32 * time.Second
+	maxBodyBytes     = 3 << 20
+	defaultMaxReads  = 400
+	defaultMaxWrites = 200
+	defaultTimeout   = 60 * time.Second
+	defaultMinWatch  = 30 * time.Minute
+	headerTimeout    = 32 * time.Second
+	// seatWaitDivisor: a request waits for its seat for a part of its time, as upstream's do.
+	seatWaitDivisor     = 4
 	idleTimeout         = 90 * time.Second
 	maxHeaderBytes      = 1 << 20
 	maxStreamsPerClient = 250
@@ -153,7 +155,7 @@ func New(o Options) *Server {
 	o.Timeout, o.MinWatch = orElse(o.Timeout, defaultTimeout), orElse(o.MinWatch, defaultMinWatch)
 	o.SlowBody = orElse(o.SlowBody, slowBody)
 	s := &Server{Options: o, limits: newLimits(o.MaxReads, o.MaxWrites)}
-	s.limits.rejected, s.limits.slowBody = o.Rejected, o.SlowBody
+	s.limits.rejected, s.limits.slowBody, s.limits.wait = o.Rejected, o.SlowBody, o.Timeout/seatWaitDivisor
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.mutates, _ = o.Admission.(admission.MutationInterface)
 	s.validates, _ = o.Admission.(admission.ValidationInterface)
