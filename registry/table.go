@@ -133,13 +133,13 @@ func (t *table) apply(updates []update, now time.Time) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.expire(now)
 	for _, u := range updates {
 		if c := t.change(u, now); c != nil {
 			t.window.add(c)
 			t.watchers.dispatch(t, c)
 		}
 	}
+	t.expire(now)
 }
 
 // applyPending makes the changes of the batch that is being applied so far. The caller is the mirror's goroutine.

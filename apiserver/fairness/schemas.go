@@ -2,7 +2,7 @@
 //
 // A request belongs to a priority level, which a list of flow schemas finds, and within it to the flow of its user. Levels,
 // schemas and shares are those that upstream's API server begins with; they are data here, and become objects once priority
-// and fairness is configurable. Nothing waits in a queue: who finds no seat is told to come back.
+// and fairness is configurable. Who finds no seat waits for a while, in bounded numbers, and is told to come back then.
 package fairness
 
 import (

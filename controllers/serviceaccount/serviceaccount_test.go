@@ -2,6 +2,7 @@ package serviceaccount
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,9 +24,10 @@ func TestUnreadableAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		accounts := api.Of[*corev1.ServiceAccount]()
 		s := &clienttest.Server{}
-		hidden := true
+		var hidden atomic.Bool
+		hidden.Store(true)
 		s.Answer = func(_ context.Context, r client.Request) (runtime.Object, error) {
-			if hidden {
+			if hidden.Load() {
 				return nil, apierrors.NewAlreadyExists(r.Kind.GR(), "default")
 			}
 			s.Put(accounts, r.Object.(*corev1.ServiceAccount))
@@ -38,7 +40,7 @@ func TestUnreadableAccount(t *testing.T) {
 		go func() { done <- reconcile.Run(ctx, guarded, New(guarded)) }()
 		time.Sleep(time.Hour + time.Second)
 		synctest.Wait()
-		hidden = false
+		hidden.Store(false)
 		time.Sleep(recheck)
 		synctest.Wait()
 		if _, ok := s.View(accounts).Get("a", "default"); !ok {
