@@ -20,7 +20,8 @@ func (r *Resource) Enter(o kind.Object, present *Item) error {
 	if present != nil {
 		old = present.Object()
 	}
-	return r.enter(o, old, false)
+	r.info.Default(o)
+	return r.settled(o, old)
 }
 
 // enter of an object that has entered before only fills in what the server's own changes (admission) left open.
@@ -29,6 +30,11 @@ func (r *Resource) enter(o, old kind.Object, entered bool) error {
 	if entered {
 		return nil
 	}
+	return r.settled(o, old)
+}
+
+// settled makes an object exact. Nothing that is exact is written to, so that it may share parts with one that is stored.
+func (r *Resource) settled(o, old kind.Object) error {
 	err := exact.Settle(o, exactly(r.table.info))
 	if err == nil || old != nil && exact.Settle(kind.Copy(old), exactly(r.table.info)) != nil {
 		return nil

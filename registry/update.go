@@ -35,7 +35,8 @@ type UpdateOptions struct {
 	// UID and ResourceVersion must match the present object if set.
 	UID             *types.UID
 	ResourceVersion *string
-	// Trusted skips preparation and validation: the server itself makes the change (binding).
+	// Trusted skips defaults, preparation and validation: the server itself makes the change (binding). What it leaves alone may
+	// be shared with the old object.
 	Trusted bool
 	// Admit is the validating admission; old is nil when the update creates.
 	Admit func(ctx context.Context, new, old kind.Object) error
@@ -197,7 +198,12 @@ func (u *updating) attempt(ctx context.Context, present *Item, certain bool) (i 
 	if new == old { // nothing to change; new is worked on, old is kept
 		new = kind.Copy(old)
 	}
-	if err := r.enter(new, old, u.o.Entered); err != nil {
+	if u.o.Trusted { // it shares parts with the old object, where defaults must not be written
+		err = r.settled(new, old)
+	} else {
+		err = r.enter(new, old, u.o.Entered)
+	}
+	if err != nil {
 		return nil, false, err
 	}
 	if err := u.checkRevision(new, old); err != nil {
