@@ -350,35 +350,3 @@ func TestStatusUpdateLeavesTheMirrorsSpecAlone(t *testing.T) {
 		t.Error("the mirror's object was written to")
 	}
 }
-
-// TestTrustedChangeLeavesTheMirrorsObjectAlone: a change of the server's own (a binding) shares what it leaves alone with the mirror's object, and
-// an object that was stored without some defaults, as by another version, gets none on the way.
-func TestTrustedChangeLeavesTheMirrorsObjectAlone(t *testing.T) {
-	b := start(t, Options{})
-	pods := b.resource(t, "pods")
-	p := pod("a", "x", "")
-	p.Annotations = map[string]string{"pod.alpha.kubernetes.io/init-containers": "[]"} // a default drops it
-	p.Spec.Containers = []corev1.Container{{Name: "c", Image: "i"}}
-	e := newEnvelope("v1", "Pod")
-	value, _, err := e.encode(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	revision := must(b.store.Create(bg, pods.key("a", "x"), value, 0))(t)
-	if err := b.WaitFor(bg, revision); err != nil {
-		t.Fatal(err)
-	}
-	old := pods.Peek("a", "x").Object().(*corev1.Pod)
-	before := kind.Copy(old)
-	bind := func(_ context.Context, old kind.Object) (kind.Object, error) {
-		bound := *old.(*corev1.Pod)
-		bound.Spec.NodeName = "n"
-		return &bound, nil
-	}
-	if _, _, err := pods.Update(bg, "a", "x", bind, UpdateOptions{Trusted: true}); err != nil {
-		t.Fatal(err)
-	}
-	if !reflect.DeepEqual(before, old) {
-		t.Error("the mirror's object was written to")
-	}
-}

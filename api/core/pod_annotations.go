@@ -35,7 +35,9 @@ func dropInitContainerAnnotations(annotations map[string]string) {
 		return
 	}
 	for _, key := range initContainerAnnotations {
-		delete(annotations, key)
+		if _, there := annotations[key]; there { // an object that others read must not be written to for nothing
+			delete(annotations, key)
+		}
 	}
 }
 
