@@ -1,0 +1,277 @@
+// How a restored data folder takes the place of an old one.
+
+package master
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// placement brings a new data folder into the place of an old one.
+type placement struct {
+	dir string
+	// next is where the new data is made: beside dir, or inside if dir is a file system of its own, which cannot be renamed.
+	next   string
+	inside bool
+	old    bool // there is data that must be moved aside
+	stamp  string
+}
+
+// Names of what a restore makes beside or in a data folder.
+const (
+	nextSuffix  = ".restore-"
+	movedSuffix = ".replaced-"
+)
+
+// take locks the data folder, if there is one, and checks that it may be replaced.
+func (p *placement) take(replace bool) (release func(), err error) {
+	p.mark(time.Now().UTC().Format("20060102T150405Z"))
+	release = func() {}
+	entries, err := os.ReadDir(p.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return release, os.MkdirAll(filepath.Dir(p.dir), 0o755)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the data folder %s cannot be read: %w", p.dir, err)
+	}
+	interrupted := false
+	for _, e := range entries {
+		interrupted = interrupted || e.Name() == restoring
+		p.old = p.old || !passive[e.Name()] && !strings.HasPrefix(e.Name(), movedSuffix) && !strings.HasPrefix(e.Name(), nextSuffix)
+	}
+	if p.old && !replace && !interrupted {
+		return nil, fmt.Errorf("the data folder %s is not empty: choose another with --data-dir, or give --replace, which moves what is in it aside", p.dir)
+	}
+	if p.old && !interrupted && !mastersOwn(p.dir) {
+		return nil, fmt.Errorf("the folder %s is none that a master made, and is not moved aside: choose another with --data-dir, or move it yourself", p.dir)
+	}
+	if p.inside, err = p.mounts(entries); err != nil {
+		return nil, err
+	}
+	// Not by lock: what is in the folder need not be ours, and an interrupted restore is no obstacle here.
+	f, err := os.OpenFile(filepath.Join(p.dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("the data folder %s cannot be written: %w", p.dir, err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("a master runs on the data folder %s: stop it first", p.dir)
+	}
+	return func() { f.Close() }, nil
+}
+
+// namePattern is that of a master's name.
+var namePattern = regexp.MustCompile(`^\S+_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\s*$`)
+
+// mastersOwn tells whether a master made a folder: its name is in it, or its member of the store beside its lock.
+func mastersOwn(dir string) bool {
+	if name, err := os.ReadFile(filepath.Join(dir, "identity")); err == nil && namePattern.Match(name) {
+		return true
+	}
+	_, noLock := os.Lstat(filepath.Join(dir, "lock"))
+	return noLock == nil && holdsMember(dir)
+}
+
+// mark names what this restore moves aside by a time, and by a number if there has been another in the same second.
+func (p *placement) mark(at string) {
+	p.stamp = at
+	for n := 2; ; n++ {
+		_, beside := os.Lstat(p.dir + movedSuffix + p.stamp)
+		_, inside := os.Lstat(filepath.Join(p.dir, movedSuffix+p.stamp))
+		if beside != nil && inside != nil {
+			return
+		}
+		p.stamp = fmt.Sprintf("%s-%d", at, n)
+	}
+}
+
+// passive are entries of a data folder that a restore leaves where they are; a folder with nothing else is empty.
+var passive = map[string]bool{"lock": true, "lost+found": true, "backups": true}
+
+// mounts tells whether what is in the data folder must be moved one by one, since the folder, or that of the backups in it, is a
+// file system of its own. Other data that is one cannot be moved aside, and would cover the new data when it is mounted again.
+func (p *placement) mounts(entries []fs.DirEntry) (inside bool, err error) {
+	if inside, err = mounted(p.dir); err != nil {
+		return false, err
+	}
+	for _, e := range entries {
+		if !e.IsDir() || e.Name() == "lost+found" {
+			continue
+		}
+		path := filepath.Join(p.dir, e.Name())
+		own, err := mounted(path)
+		switch {
+		case err != nil:
+			return false, err
+		case own && !passive[e.Name()]:
+			return false, fmt.Errorf("%s is a file system of its own, which a restore cannot move aside: unmount it first, or choose another --data-dir", path)
+		}
+		inside = inside || own
+	}
+	return inside, nil
+}
+
+// mounted tells whether a folder is the root of a file system.
+func mounted(dir string) (bool, error) {
+	var here, above unix.Stat_t
+	if err := errors.Join(unix.Stat(dir, &here), unix.Stat(filepath.Dir(dir), &above)); err != nil {
+		return false, err
+	}
+	return here.Dev != above.Dev, nil
+}
+
+// begin makes the folder for the new data, and removes those of restores that were interrupted.
+func (p *placement) begin() error {
+	prefix := p.dir + nextSuffix
+	if p.inside {
+		prefix = filepath.Join(p.dir, nextSuffix)
+	}
+	left, err := filepath.Glob(escape(prefix) + "*")
+	if err != nil {
+		return err
+	}
+	for _, name := range left {
+		if err := os.RemoveAll(name); err != nil {
+			return err
+		}
+	}
+	p.next = prefix + p.stamp
+	if err := os.Mkdir(p.next, 0o700); err != nil {
+		return fmt.Errorf("the data folder cannot be made: %w", err)
+	}
+	return nil
+}
+
+// escape makes a path a pattern that matches itself.
+func escape(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}
+
+// undo removes the new data, unless it is in place.
+func (p *placement) undo() error {
+	if p.next == "" {
+		return nil
+	}
+	return os.RemoveAll(p.next)
+}
+
+// swap puts the new data in place, durably.
+func (p *placement) swap() (moved string, err error) {
+	if err := syncTree(p.next); err != nil {
+		return "", err
+	}
+	if p.inside {
+		return p.swapInside()
+	}
+	parent := filepath.Dir(p.dir)
+	_, err = os.Stat(p.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", errors.Join(os.Rename(p.next, p.dir), syncFolder(parent))
+	}
+	if err != nil {
+		return "", err
+	}
+	// The new data gets the name that the old will have before the two change places: what an interrupted restore leaves under the
+	// name of p.next is removed, and must never be the old data.
+	moved = p.dir + movedSuffix + p.stamp
+	if err := os.Rename(p.next, moved); err != nil {
+		return "", err
+	}
+	p.next = moved
+	if err := syncFolder(parent); err != nil {
+		return "", err
+	}
+	// Both names change at once: at no time is there an empty place on which a master would start a new cluster.
+	if err := unix.Renameat2(unix.AT_FDCWD, moved, unix.AT_FDCWD, p.dir, unix.RENAME_EXCHANGE); err != nil {
+		return "", fmt.Errorf("the new data cannot take the place of %s: %w", p.dir, err)
+	}
+	p.next = "" // from here on it is the old data that is aside
+	err = errors.Join(syncFolder(parent), rename(filepath.Join(moved, "backups"), filepath.Join(p.dir, "backups")), syncFolder(p.dir))
+	if err != nil {
+		return moved, fmt.Errorf("the new data is in place and the old in %s, but: %w", moved, err)
+	}
+	if !p.old && os.Remove(filepath.Join(moved, "lock")) == nil && os.Remove(moved) == nil {
+		moved = ""
+	}
+	return moved, nil
+}
+
+// rename moves what there is.
+func rename(from, to string) error {
+	err := os.Rename(from, to)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// swapInside moves entries one by one; the mark keeps masters off until all are in place.
+func (p *placement) swapInside() (moved string, err error) {
+	mark := filepath.Join(p.dir, restoring)
+	if err := os.WriteFile(mark, []byte("A restore was interrupted here: run it again.\n"), 0o600); err != nil {
+		return "", err
+	}
+	if err := syncFolder(p.dir); err != nil {
+		return "", err
+	}
+	entries, err := os.ReadDir(p.dir)
+	if err != nil {
+		return "", err
+	}
+	aside := filepath.Join(p.dir, movedSuffix+p.stamp)
+	for _, e := range entries {
+		name := e.Name()
+		if passive[name] || name == restoring || strings.HasPrefix(name, movedSuffix) || strings.HasPrefix(name, nextSuffix) {
+			continue
+		}
+		if moved == "" {
+			if err := os.Mkdir(aside, 0o700); err != nil {
+				return "", err
+			}
+			moved = aside
+		}
+		if err := os.Rename(filepath.Join(p.dir, name), filepath.Join(aside, name)); err != nil {
+			return moved, err
+		}
+	}
+	if entries, err = os.ReadDir(p.next); err != nil {
+		return moved, err
+	}
+	for _, e := range entries {
+		if err := os.Rename(filepath.Join(p.next, e.Name()), filepath.Join(p.dir, e.Name())); err != nil {
+			return moved, err
+		}
+	}
+	if err := errors.Join(os.Remove(p.next), syncFolder(p.dir)); err != nil {
+		return moved, err
+	}
+	return moved, errors.Join(os.Remove(mark), syncFolder(p.dir))
+}
+
+// syncTree makes the folders durable; the files in them are already.
+func syncTree(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		return syncFolder(path)
+	})
+}
+
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
