@@ -31,7 +31,11 @@ func (x *exchange) decode(s *Server, into codec.Message, want schema.GroupVersio
 	if err != nil {
 		return err
 	}
-	err = x.compute(s, func() error { return decodeBody(format, body, into, want, fieldValidation, warn, also) })
+	if x.heavy() {
+		err = x.compute(s, func() error { return decodeBody(format, body, into, want, fieldValidation, warn, also) })
+	} else {
+		err = decodeBody(format, body, into, want, fieldValidation, warn, also)
+	}
 	if cap(body) <= bodyMax && x.ctx.Err() == nil { // else it may still be read
 		*p = body
 		bodies.Put(p)

@@ -94,17 +94,31 @@ func (x *exchange) request(rt *route) *Request {
 
 // run executes the request and writes the answer.
 func (x *exchange) run(s *Server, rt *route, r *Request, w *warnings) {
-	var resp *Response
-	err := x.compute(s, func() (err error) {
-		resp, err = s.executeWarning(x.ctx, rt, r, w)
-		return err
-	})
+	resp, err := x.execute(s, rt, r, w)
 	if err != nil {
 		x.warn(w.all())
 		x.fail(err)
 		return
 	}
 	x.reply(rt, resp)
+}
+
+func (x *exchange) execute(s *Server, rt *route, r *Request, w *warnings) (*Response, error) {
+	if err := x.ctx.Err(); err != nil {
+		return nil, err
+	}
+	if !x.heavy() {
+		return s.executeWarning(x.ctx, rt, r, w)
+	}
+	resp := new(*Response)
+	err := x.compute(s, func() (err error) {
+		*resp, err = s.executeWarning(x.ctx, rt, r, w)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return *resp, nil
 }
 
 // body is the request's object as one of the kind.

@@ -70,7 +70,7 @@ func (h *held) leave() {
 func (s *Server) limitInFlight(next handler) handler {
 	return func(x *exchange) {
 		t := &x.target
-		x.held = held{limits: &s.limits, work: s.limits.writes, schema: fairness.Classify(&fairness.Request{User: x.user, Verb: t.verb,
+		x.held = held{limits: &s.limits, work: s.limits.writes, schema: fairness.Classify(fairness.Request{User: x.user, Verb: t.verb,
 			Group: t.group, Resource: t.resource, Subresource: t.subresource, Path: t.path, AboutResource: t.resourceRequest})}
 		if t.readOnly() {
 			x.work = s.limits.reads
@@ -122,9 +122,12 @@ func (x *exchange) enter() error {
 	if x.seat.Held() {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(x.r.Context(), x.limits.wait)
-	defer cancel()
-	seat, ok := x.work.Await(ctx, x.schema.Level, x.user.GetName())
+	seat, ok := x.work.Take(x.schema.Level, x.user.GetName())
+	if !ok {
+		ctx, cancel := context.WithTimeout(x.r.Context(), x.limits.wait)
+		defer cancel()
+		seat, ok = x.work.Await(ctx, x.schema.Level, x.user.GetName())
+	}
 	if !ok {
 		return x.rejected()
 	}

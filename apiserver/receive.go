@@ -37,7 +37,8 @@ func (x *exchange) readBody(b []byte) ([]byte, error) {
 
 // receive reads the body into b. A body that is too large, too late or too slow is an error.
 func (x *exchange) receive(b []byte) ([]byte, error) {
-	a := x.awaitBody()
+	a := &arrival{x: x, begun: time.Now()}
+	a.await()
 	defer a.end()
 	known := x.r.ContentLength
 	if known > maxBodyBytes {
@@ -56,7 +57,7 @@ func (x *exchange) receive(b []byte) ([]byte, error) {
 		switch {
 		case len(b) > maxBodyBytes:
 			return nil, x.tooLarge()
-		case err == io.EOF:
+		case err == io.EOF || err == nil && int64(len(b)) == known: // another Read would only wake the connection's keeper
 			x.arrived = true
 			return b, nil
 		case err != nil && a.slow.Load():
@@ -108,12 +109,10 @@ type arrival struct {
 	over  bool
 }
 
-func (x *exchange) awaitBody() *arrival {
-	a := &arrival{x: x, begun: time.Now()}
+func (a *arrival) await() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.timer = time.AfterFunc(a.patience(x.limits.slowBody), a.look)
-	return a
+	a.timer = time.AfterFunc(a.patience(a.x.limits.slowBody), a.look)
 }
 
 // patience is d, or until the request's time is over.

@@ -42,14 +42,15 @@ func newWorkshop(tell func(string)) *workshop {
 	return &workshop{places: fairness.NewTurns(max(1, runtime.GOMAXPROCS(0)/2)), tell: tell}
 }
 
-// compute calls f, in the workshop if the request is heavy. What f changes must not be looked at after an error of the
-// context: f may still be at it.
+// heavy tells whether the request is computed in the workshop.
+func (x *exchange) heavy() bool {
+	return x.size >= heavySize && !slices.Contains(x.user.GetGroups(), user.SystemPrivilegedGroup)
+}
+
+// compute calls f in the workshop. What f changes must not be looked at after an error of the context: f may still be at it.
 func (x *exchange) compute(s *Server, f func() error) error {
 	if err := x.ctx.Err(); err != nil {
 		return err
-	}
-	if x.size < heavySize || slices.Contains(x.user.GetGroups(), user.SystemPrivilegedGroup) {
-		return f()
 	}
 	if err := s.workshop.places.Take(x.ctx, x.schema.Level, x.user.GetName()); err != nil {
 		return err

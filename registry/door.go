@@ -45,7 +45,14 @@ func (r *Resource) settled(o, old kind.Object) error {
 // exactly: what expires by itself tells of others, whose words may be no text. Better garbled than lost.
 func exactly(info *kind.Info) exact.Options { return exact.Options{ReplaceInvalid: info.TTL > 0} }
 
-// settle makes an object that is about to be stored exact once more: admission and the kind's preparations have changed it.
-// It has passed the door, or has been stored with what the door would refuse. Decoded objects are made exact too: an update
-// shares parts of the present object (the spec, when the status changes), and nothing may be written there.
+// settle makes an object exact that has been decoded: an update shares parts of the present object (the spec, when the status
+// changes), and nothing may be written there.
 func (s *shape) settle(o kind.Object) { _ = exact.Settle(o, exactly(s.info)) }
+
+// settleAgain makes an object exact once more that is about to be stored: admission and the kind's preparations have changed it.
+// It has passed the door, or has been stored with what the door would refuse.
+func (s *shape) settleAgain(o kind.Object) {
+	again := exactly(s.info)
+	again.Again = true
+	_ = exact.Settle(o, again)
+}

@@ -73,7 +73,7 @@ func (s *shape) write(key string, o kind.Object) (*Item, error) {
 	o.SetResourceVersion("")
 	o.SetSelfLink("")
 	o.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
-	s.settle(o)
+	s.settleAgain(o)
 	value, begin, err := s.encode(o)
 	if err != nil {
 		return nil, err

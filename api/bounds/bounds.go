@@ -32,6 +32,36 @@ const (
 	maxQuantity, maxExponent = 64, 99
 )
 
+// smallMessage and smallDocument are the sizes up to which a body cannot reach the bounds above but that of quantities and, as
+// JSON, that of depth: a value takes two bytes at least, and none takes more than two kilobytes beyond those of its parts.
+const smallMessage, smallDocument = 2 * MaxDepth, 4 << 10
+
+// plain tells that there is no quantity out of bounds in a body: it has no large exponent and no long number at all.
+func plain(body []byte) bool {
+	run, exponent := 0, -1 // the length of the number so far, and of the exponent; -1 outside of one
+	for i, c := range body {
+		switch {
+		case c >= '0' && c <= '9':
+			run++
+			if exponent >= 0 {
+				exponent++
+			}
+			if exponent > 2 || run > maxQuantity/2 {
+				return false
+			}
+		case c == 'e' || c == 'E':
+			run, exponent = 0, 0
+		case c == '.':
+			run++
+			exponent = -1
+		case (c == '+' || c == '-') && i > 0 && body[i-1]|0x20 == 'e':
+		default:
+			run, exponent = 0, -1
+		}
+	}
+	return true
+}
+
 // use is what has been seen of an object so far.
 type use struct {
 	values, memory, depth int

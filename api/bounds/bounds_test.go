@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -273,6 +275,36 @@ func TestErrorsAreCapped(t *testing.T) {
 	long := field.ErrorList{field.Invalid(field.NewPath("a"), strings.Repeat("ä", 1<<20), "is long"), field.Invalid(field.NewPath("b"), make([]metav1.OwnerReference, 10_000), "is large")}
 	if n := len(Invalid(schema.GroupKind{Kind: "Pod"}, "p", long).Status().Message); n > 16<<10 {
 		t.Errorf("the message shows %d bytes of the values", n)
+	}
+}
+
+// TestPlain: what is looked at briefly has no quantity that would be refused.
+func TestPlain(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	const alphabet = "00123456789999eeEE+-.. kM,\""
+	refused := 0
+	for range 500_000 {
+		text := make([]byte, r.IntN(12))
+		for i := range text {
+			text[i] = alphabet[r.IntN(len(alphabet))]
+		}
+		if _, err := resource.ParseQuantity(string(text)); err == nil && !saneQuantity(text) {
+			refused++
+			if plain(text) {
+				t.Fatalf("%q is plain", text)
+			}
+		}
+	}
+	if refused < 100 {
+		t.Errorf("only %d quantities out of bounds among the texts", refused)
+	}
+	if plain([]byte(strings.Repeat("1", maxQuantity+1))) {
+		t.Error("a long number is plain")
+	}
+	for _, text := range []string{`{"metadata":{"name":"web-7f9c5e12d-x2x9k"}}`, "1e99", "12E", "1.5e-12", "10.244.100.200"} {
+		if !plain([]byte(text)) {
+			t.Errorf("%q is not plain", text)
+		}
 	}
 }
 

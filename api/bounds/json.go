@@ -8,6 +8,9 @@ import (
 
 // JSON scans a document that is about to be decoded into a value of the type of into, or into maps if that is nil.
 func JSON(data []byte, into any) error {
+	if len(data) <= smallDocument && bytes.Count(data, []byte{'['})+bytes.Count(data, []byte{'{'}) <= MaxDepth && plain(data) {
+		return nil
+	}
 	s := scan{data: data}
 	s.any(shapeOf(reflect.TypeOf(into)), 0)
 	return s.err

@@ -4,6 +4,9 @@ import "reflect"
 
 // Protobuf scans a message that is about to be decoded into a value of the type of into.
 func Protobuf(data []byte, into any) error {
+	if len(data) <= smallMessage && plain(data) {
+		return nil
+	}
 	var u use
 	u.message(data, shapeOf(reflect.TypeOf(into)))
 	return u.err
@@ -78,11 +81,8 @@ func (u *use) message(b []byte, sh *shape) bool {
 		return false
 	}
 	defer u.leave()
-	var counts map[int]int
+	var counts [maxNumber + 1]int // of elements, by field
 	count := func(number, n int, element *shape) bool {
-		if counts == nil {
-			counts = map[int]int{}
-		}
 		counts[number] += n
 		return u.items(counts[number], element)
 	}
@@ -92,7 +92,7 @@ func (u *use) message(b []byte, sh *shape) bool {
 			return false
 		}
 		b = rest
-		f := sh.numbers[p.number]
+		f := sh.numbered(p.number)
 		switch {
 		case p.wire == wireGroup:
 			group++

@@ -1,6 +1,7 @@
 package bounds
 
 import (
+	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
@@ -34,13 +35,24 @@ type shape struct {
 	memory int
 	// fields by the name in JSON, and by the number in protobuf.
 	fields  map[string]*fieldShape
-	numbers map[int]*fieldShape
+	numbers []*fieldShape
 	// element of a list or map.
 	element *shape
 	// number: protobuf writes it as a number, so that a list of such may be packed.
 	number bool
 	// wrapped: a list that has a message of its own in protobuf, as the value of a map.
 	wrapped bool
+}
+
+// maxNumber bounds the numbers of fields in the API.
+const maxNumber = 63
+
+// numbered is the field of a number; nil if it has none.
+func (sh *shape) numbered(number int) *fieldShape {
+	if number < 0 || number >= len(sh.numbers) {
+		return nil
+	}
+	return sh.numbers[number]
 }
 
 // fieldShape is the shape of a field.
@@ -121,7 +133,7 @@ func build(t reflect.Type, known map[reflect.Type]*shape) *shape {
 	case reflect.Map:
 		s.form, s.element = dictionary, build(t.Elem(), known)
 	case reflect.Struct:
-		s.form, s.fields, s.numbers = record, map[string]*fieldShape{}, map[int]*fieldShape{}
+		s.form, s.fields, s.numbers = record, map[string]*fieldShape{}, nil
 		s.record(t, true, known)
 	}
 	return s
@@ -143,6 +155,12 @@ func (s *shape) record(t reflect.Type, numbered bool, known map[reflect.Type]*sh
 		if numbered {
 			if parts := strings.SplitN(f.Tag.Get("protobuf"), ",", 3); len(parts) == 3 {
 				if number, err := strconv.Atoi(parts[1]); err == nil {
+					if number > maxNumber {
+						panic(fmt.Sprintf("bounds: field %s of %s has the number %d", f.Name, t, number))
+					}
+					for len(s.numbers) <= number {
+						s.numbers = append(s.numbers, nil)
+					}
 					s.numbers[number] = plan
 				}
 			}

@@ -47,7 +47,7 @@ func TestClassify(t *testing.T) {
 	}
 	for _, c := range cases {
 		c.r.User = c.user
-		if s := Classify(&c.r); s.Name != c.schema || s.Level != c.level {
+		if s := Classify(c.r); s.Name != c.schema || s.Level != c.level {
 			t.Errorf("%s %s %s%s: %s %s instead of %s %s", c.user.GetName(), c.r.Verb, c.r.Resource, c.r.Path, s.Name, s.Level, c.schema, c.level)
 		}
 	}
@@ -71,12 +71,13 @@ func TestPromises(t *testing.T) {
 			}
 			level := Level(r.IntN(int(levelCount)))
 			name := fmt.Sprint("user-", r.IntN(1+r.IntN(20)))
-			held, reserve := p.flows[flow{level, name}], p.reserved[level]-p.taken[level]
+			_, holds := p.flows[flow{level, name}]
+			reserve := p.reserved[level] - p.taken[level]
 			seat, ok := p.Take(level, name)
 			if ok {
 				seats = append(seats, seat)
 			}
-			if !ok && (level == Exempt || held == 0 && reserve > 0) {
+			if !ok && (level == Exempt || !holds && reserve > 0) {
 				t.Fatalf("seed %d: %s gets no seat at %s, which has %d of its own", seed, name, level, reserve)
 			}
 			check(t, p, len(seats))

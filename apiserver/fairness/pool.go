@@ -18,7 +18,9 @@ type Pool struct {
 	mu sync.Mutex // guards all below
 	// taken counts the seats in use by level, flows by user within it; those without seats are absent.
 	taken [levelCount]int
-	flows map[flow]int
+	flows map[flow]*share
+	// spare is the share of a flow that has left, for the next that comes.
+	spare *share
 	// committed is the sum of what is taken or reserved, whichever is more, over all levels that are not exempt.
 	committed int
 	// waiting are the flows that wait for seats, in the order of their turns, each with its requests; queues finds them.
@@ -30,7 +32,7 @@ type Pool struct {
 // queue are the requests of one flow that wait.
 type queue struct {
 	flow  flow
-	turns list.List // of chan struct{}, each closed when the seat is its own
+	turns list.List // of chan Seat, each given the seat that is its own
 	at    *list.Element
 }
 
@@ -43,9 +45,15 @@ type flow struct {
 	user  string
 }
 
+// share is how many seats a flow holds.
+type share struct {
+	flow  flow
+	seats int
+}
+
 // NewPool makes a pool; without a bound when total is less than 1.
 func NewPool(total int) *Pool {
-	p := &Pool{total: max(total, 0), flows: map[flow]int{}, queues: map[flow]*queue{}}
+	p := &Pool{total: max(total, 0), flows: map[flow]*share{}, queues: map[flow]*queue{}}
 	shares := 0
 	for _, l := range levels {
 		shares += l.shares
@@ -59,8 +67,8 @@ func NewPool(total int) *Pool {
 
 // Seat is a place in a pool. The zero value holds none.
 type Seat struct {
-	pool *Pool
-	flow flow
+	pool  *Pool
+	share *share
 }
 
 // Take gives a seat, unless the level or the user has had all that it can have.
@@ -68,24 +76,32 @@ func (p *Pool) Take(level Level, user string) (Seat, bool) {
 	f := flow{level, user}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.queues[f] != nil || !p.mayTake(f) { // who waits already comes first
+	if len(p.queues) > 0 && p.queues[f] != nil { // who waits already comes first
 		return Seat{}, false
 	}
-	return p.take(f), true
+	return p.take(f)
 }
 
-func (p *Pool) mayTake(f flow) bool {
+// take gives a seat if the flow may have one more.
+func (p *Pool) take(f flow) (Seat, bool) {
+	sh := p.flows[f]
 	free := p.free(f.level)
-	return f.level == Exempt || p.total == 0 || free >= 1 && (p.flows[f] == 0 || p.flows[f] < free)
-}
-
-func (p *Pool) take(f flow) Seat {
+	if f.level != Exempt && p.total > 0 && (free < 1 || sh != nil && sh.seats >= free) {
+		return Seat{}, false
+	}
+	if sh == nil {
+		if sh = p.spare; sh == nil {
+			sh = &share{}
+		}
+		p.spare, sh.flow = nil, f
+		p.flows[f] = sh
+	}
+	sh.seats++
 	if f.level != Exempt && p.taken[f.level] >= p.reserved[f.level] {
 		p.committed++
 	}
 	p.taken[f.level]++
-	p.flows[f]++
-	return Seat{p, f}
+	return Seat{p, sh}, true
 }
 
 // Await is Take that waits: a seat that becomes free goes to the users who wait and may have it, in turn. It fails when the context
@@ -96,11 +112,13 @@ func (p *Pool) Await(ctx context.Context, level Level, user string) (Seat, bool)
 	}
 	f := flow{level, user}
 	p.mu.Lock()
-	if p.queues[f] == nil && p.mayTake(f) { // one has just become free
-		defer p.mu.Unlock()
-		return p.take(f), true
-	}
 	q := p.queues[f]
+	if q == nil {
+		if s, ok := p.take(f); ok { // one has just become free
+			p.mu.Unlock()
+			return s, true
+		}
+	}
 	if p.waiters >= waitersPerSeat*p.total || q != nil && q.turns.Len() >= max(waitersPerSeat*p.total/4, 1) {
 		p.mu.Unlock()
 		return Seat{}, false
@@ -110,20 +128,20 @@ func (p *Pool) Await(ctx context.Context, level Level, user string) (Seat, bool)
 		q.at = p.waiting.PushBack(q)
 		p.queues[f] = q
 	}
-	turn := make(chan struct{})
+	turn := make(chan Seat, 1)
 	at := q.turns.PushBack(turn)
 	p.waiters++
 	p.mu.Unlock()
 	select {
-	case <-turn:
-		return Seat{p, f}, true
+	case s := <-turn:
+		return s, true
 	case <-ctx.Done():
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	select {
-	case <-turn: // it came at the last moment, and its request may still be in time
-		return Seat{p, f}, true
+	case s := <-turn: // it came at the last moment, and its request may still be in time
+		return s, true
 	default:
 		q.turns.Remove(at)
 		p.waiters--
@@ -146,11 +164,11 @@ func (p *Pool) seatWaiting() {
 		for e, next := p.waiting.Front(), (*list.Element)(nil); e != nil; e = next {
 			next = e.Next()
 			q := e.Value.(*queue)
-			if !p.mayTake(q.flow) {
+			s, ok := p.take(q.flow)
+			if !ok {
 				continue
 			}
-			p.take(q.flow)
-			close(q.turns.Remove(q.turns.Front()).(chan struct{}))
+			q.turns.Remove(q.turns.Front()).(chan Seat) <- s
 			p.waiters--
 			p.waiting.MoveToBack(e)
 			p.forget(q)
@@ -174,16 +192,18 @@ func (s *Seat) Leave() {
 	if p == nil {
 		return
 	}
-	s.pool = nil
-	level := s.flow.level
+	sh := s.share
+	*s = Seat{}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	level := sh.flow.level
 	p.taken[level]--
 	if level != Exempt && p.taken[level] >= p.reserved[level] {
 		p.committed--
 	}
-	if p.flows[s.flow]--; p.flows[s.flow] == 0 {
-		delete(p.flows, s.flow)
+	if sh.seats--; sh.seats == 0 {
+		delete(p.flows, sh.flow)
+		p.spare = sh
 	}
 	if p.waiters > 0 {
 		p.seatWaiting()

@@ -62,7 +62,7 @@ type Schema struct {
 	Name  string
 	Level Level
 	// matches is asked after the groups have been looked at once.
-	matches func(*Request, *subjects) bool
+	matches func(Request, subjects) bool
 }
 
 const (
@@ -71,23 +71,23 @@ const (
 )
 
 var schemas = [...]Schema{
-	{"exempt", Exempt, func(_ *Request, s *subjects) bool { return s.masters }},
-	{"probes", Exempt, func(r *Request, s *subjects) bool { return s.everybody && r.probe() }},
-	{"system-leader-election", LeaderElection, func(r *Request, s *subjects) bool {
+	{"exempt", Exempt, func(_ Request, s subjects) bool { return s.masters }},
+	{"probes", Exempt, func(r Request, s subjects) bool { return s.everybody && r.probe() }},
+	{"system-leader-election", LeaderElection, func(r Request, s subjects) bool {
 		return (s.systemAccounts || component(r.User.GetName())) && r.lease() && (r.Verb == "get" || r.Verb == "create" || r.Verb == "update")
 	}},
-	{"system-node-high", NodeHigh, func(r *Request, s *subjects) bool { return s.nodes && (r.lease() || r.node()) }},
-	{"system-nodes", System, func(_ *Request, s *subjects) bool { return s.nodes }},
-	{"kube-controller-manager", WorkloadHigh, func(r *Request, _ *subjects) bool { return r.User.GetName() == user.KubeControllerManager }},
-	{"kube-scheduler", WorkloadHigh, func(r *Request, _ *subjects) bool { return r.User.GetName() == user.KubeScheduler }},
-	{"kube-system-service-accounts", WorkloadHigh, func(_ *Request, s *subjects) bool { return s.systemAccounts }},
-	{"service-accounts", WorkloadLow, func(_ *Request, s *subjects) bool { return s.serviceAccounts }},
-	{"global-default", GlobalDefault, func(_ *Request, s *subjects) bool { return s.everybody }},
-	{"catch-all", CatchAll, func(*Request, *subjects) bool { return true }},
+	{"system-node-high", NodeHigh, func(r Request, s subjects) bool { return s.nodes && (r.lease() || r.node()) }},
+	{"system-nodes", System, func(_ Request, s subjects) bool { return s.nodes }},
+	{"kube-controller-manager", WorkloadHigh, func(r Request, _ subjects) bool { return r.User.GetName() == user.KubeControllerManager }},
+	{"kube-scheduler", WorkloadHigh, func(r Request, _ subjects) bool { return r.User.GetName() == user.KubeScheduler }},
+	{"kube-system-service-accounts", WorkloadHigh, func(_ Request, s subjects) bool { return s.systemAccounts }},
+	{"service-accounts", WorkloadLow, func(_ Request, s subjects) bool { return s.serviceAccounts }},
+	{"global-default", GlobalDefault, func(_ Request, s subjects) bool { return s.everybody }},
+	{"catch-all", CatchAll, func(Request, subjects) bool { return true }},
 }
 
 // Classify finds the schema of a request.
-func Classify(r *Request) *Schema {
+func Classify(r Request) *Schema {
 	var s subjects
 	for _, g := range r.User.GetGroups() {
 		switch g {
@@ -104,7 +104,7 @@ func Classify(r *Request) *Schema {
 		}
 	}
 	for i := range schemas {
-		if schemas[i].matches(r, &s) {
+		if schemas[i].matches(r, s) {
 			return &schemas[i]
 		}
 	}
@@ -115,16 +115,16 @@ func component(name string) bool {
 	return name == user.KubeControllerManager || name == user.KubeScheduler
 }
 
-func (r *Request) lease() bool {
+func (r Request) lease() bool {
 	return r.AboutResource && r.Group == "coordination.k8s.io" && r.Resource == "leases" && r.Subresource == ""
 }
 
-func (r *Request) node() bool {
+func (r Request) node() bool {
 	return r.AboutResource && r.Group == "" && r.Resource == "nodes" && (r.Subresource == "" || r.Subresource == "status")
 }
 
 // probe tells whether the request asks for health, of the whole or of a part.
-func (r *Request) probe() bool {
+func (r Request) probe() bool {
 	if r.AboutResource || r.Verb != "get" {
 		return false
 	}

@@ -22,6 +22,9 @@ import (
 type Options struct {
 	// ReplaceInvalid replaces what is no UTF-8 in strings, as decoding JSON does, instead of refusing it.
 	ReplaceInvalid bool
+	// Again: texts and JSON have been looked at before. What is made of good ones in the process is good; only lists, times and
+	// quantities may have become inexact since.
+	Again bool
 }
 
 // Settle makes the struct that o points to exact. The error names the field that no encoded form can hold.
@@ -30,7 +33,7 @@ func Settle(o any, options Options) error {
 	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
 		return nil
 	}
-	w := walk{replace: options.ReplaceInvalid}
+	w := walk{replace: options.ReplaceInvalid, again: options.Again}
 	if plan := planOf(v.Type().Elem()); plan != nil {
 		plan(&w, v.UnsafePointer())
 	}
@@ -43,7 +46,7 @@ func Settle(o any, options Options) error {
 
 // walk is one call of Settle, or the part of one that works on a map's value.
 type walk struct {
-	replace, changed bool
+	replace, again, changed bool
 	// problem is the first one; path leads to it, from the inside out.
 	problem string
 	path    []string
@@ -229,7 +232,7 @@ func (pl *planner) slice(t reflect.Type) step {
 
 // mapping: a map's values cannot be changed where they stand, and those that did not change are not written.
 func (pl *planner) mapping(t reflect.Type) step {
-	elem := pl.plan(t.Elem())
+	elem, texts := pl.plan(t.Elem()), t.Elem().Kind() == reflect.String
 	if t.Elem().Kind() == reflect.Slice {
 		elem = valueSlice(t.Elem(), elem)
 	}
@@ -242,12 +245,15 @@ func (pl *planner) mapping(t reflect.Type) step {
 			}
 			return
 		}
+		if w.again && texts {
+			return
+		}
 		value := reflect.New(t.Elem())
 		for it := m.MapRange(); it.Next(); {
 			key := it.Key()
 			name := key.String()
 			value.Elem().Set(it.Value())
-			inner := walk{replace: w.replace}
+			inner := walk{replace: w.replace, again: w.again}
 			if elem != nil {
 				elem(&inner, value.UnsafePointer())
 			}

@@ -73,7 +73,7 @@ const replacement = string(utf8.RuneError)
 
 func text(w *walk, p unsafe.Pointer) {
 	s := (*string)(p)
-	if utf8.ValidString(*s) {
+	if w.again || utf8.ValidString(*s) {
 		return
 	}
 	if !w.replace {
@@ -203,6 +203,7 @@ func settleRaw(w *walk, r *runtime.RawExtension) {
 	case r.Raw == nil:
 	case len(r.Raw) == 0 || string(r.Raw) == "null":
 		r.Raw, w.changed = nil, true
+	case w.again:
 	case !json.Valid(r.Raw) || !utf8.Valid(r.Raw):
 		w.fail("it is no JSON")
 	}
@@ -213,6 +214,7 @@ func settleFields(w *walk, at **metav1.FieldsV1) {
 	switch {
 	case len(raw) == 0 || string(raw) == "null":
 		*at, w.changed = nil, true
+	case w.again:
 	case !objectjson.PlainFields(raw) && (!json.Valid(raw) || !utf8.Valid(raw)):
 		w.fail("it is no JSON")
 	}
@@ -222,6 +224,9 @@ func settleStrings(w *walk, at *map[string]string) {
 	m := *at
 	if len(m) == 0 {
 		*at, w.changed = nil, true
+		return
+	}
+	if w.again {
 		return
 	}
 	for k, v := range m {
