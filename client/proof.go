@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"reflect"
 	"slices"
 	"strings"
@@ -142,17 +143,20 @@ func unexpected(d *metav1.StatusDetails) bool {
 
 // MayConcern tells whether an error of IsUnreadable may be about an object: it names the object's key, or not all keys.
 func MayConcern(err error, namespace, name string) bool {
-	end := "/" + name
-	if namespace != "" {
-		end = "/" + namespace + end
-	}
+	return MayConcernAny(err, namespace, func(other string) bool { return other == name })
+}
+
+// MayConcernAny tells whether an error of IsUnreadable may be about an object of a namespace ("" for objects without one) whose
+// name matches.
+func MayConcernAny(err error, namespace string, matches func(name string) bool) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) || status.Status().Details == nil {
 		return true
 	}
 	named := 0
 	for _, c := range status.Status().Details.Causes {
-		if c.Field == "" || strings.HasSuffix(c.Field, end) {
+		place, name := path.Split(c.Field)
+		if c.Field == "" || (namespace == "" || strings.HasSuffix(place, "/"+namespace+"/")) && matches(name) {
 			return true
 		}
 		named++

@@ -210,11 +210,16 @@ func TestMayConcern(t *testing.T) {
 		{failure("/registry/leases/a/n", ""), "b", "n", true},
 		{failure("/registry/minions/n"), "", "n", true},
 		{failure("/registry/minions/other-n"), "", "n", false},
+		{failure("/registry/leases/b/n"), "a", "n", false},
 		{failure(), "", "n", true},
 		{errors.New("no answer"), "", "n", true},
 	} {
 		if got := client.MayConcern(c.err, c.namespace, c.name); got != c.want {
 			t.Errorf("%+v: %v", c, got)
 		}
+	}
+	begins := func(name string) bool { return strings.HasPrefix(name, "web-") }
+	if !client.MayConcernAny(failure("/registry/pods/a/other", "/registry/pods/a/web-1"), "a", begins) || client.MayConcernAny(failure("/registry/pods/a/other", "/registry/pods/b/web-1"), "a", begins) {
+		t.Error("names of the namespace that match are not told from others")
 	}
 }

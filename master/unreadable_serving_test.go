@@ -2,17 +2,20 @@ package master
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
+
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/store/memory"
-	coordinationv1 "k8s.io/api/coordination/v1"
 )
 
 // serve makes a Service with one pod on a node of its own, and waits until both forms of endpoints name it.
@@ -93,4 +96,67 @@ func TestUnreadableGoesOnServing(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.await("a pod that was removed by force is not served", func() bool { return d.served("hidden") == "0 0" })
+}
+
+// TestUnreadablePodsAreNotReplaced: a ReplicaSet makes no second pod beside one that cannot be read, after a restart too; other
+// ReplicaSets go on, and it does when the pod is gone.
+func TestUnreadablePodsAreNotReplaced(t *testing.T) {
+	t.Parallel()
+	d := &damagedCluster{T: t, store: memory.New()}
+	end := d.begin()
+	for _, name := range []string{"web", "web2"} {
+		d.replicas(name, 1)
+	}
+	hidden := d.pods("web-")[0]
+	end()
+	d.put("/registry/pods/default/"+hidden, garbage)
+	end = d.begin()
+	defer func() { end() }()
+	for _, name := range []string{"web", "web2"} {
+		two := []byte(`{"spec":{"replicas":2}}`)
+		if _, err := d.clients.AppsV1().ReplicaSets("default").Patch(t.Context(), name, types.MergePatchType, two, metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	condition := func() string {
+		rs, err := d.clients.AppsV1().ReplicaSets("default").Get(t.Context(), "web", metav1.GetOptions{})
+		if err != nil || len(rs.Status.Conditions) == 0 {
+			return ""
+		}
+		return rs.Status.Conditions[0].Message
+	}
+	d.await("the ReplicaSet says what is in the way", func() bool { return strings.Contains(condition(), hidden) })
+	d.await("another has its pods", func() bool { return len(d.pods("web2-")) == 2 })
+	if made := d.pods("web-"); len(made) > 0 {
+		t.Errorf("%v were made beside %s", made, hidden)
+	}
+	yes := true
+	if err := d.clients.CoreV1().Pods("default").Delete(t.Context(), hidden, metav1.DeleteOptions{IgnoreStoreReadErrorWithClusterBreakingPotential: &yes}); err != nil {
+		t.Fatal(err)
+	}
+	d.await("the ReplicaSet has its pods", func() bool { return len(d.pods("web-")) == 2 })
+}
+
+// replicas makes a ReplicaSet and waits for its pods.
+func (d *damagedCluster) replicas(name string, count int32) {
+	d.Helper()
+	labels := map[string]string{"app": name}
+	rs := &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: appsv1.ReplicaSetSpec{
+		Replicas: &count, Selector: &metav1.LabelSelector{MatchLabels: labels},
+		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}}},
+	}}
+	if _, err := d.clients.AppsV1().ReplicaSets("default").Create(d.Context(), rs, metav1.CreateOptions{}); err != nil {
+		d.Fatal(err)
+	}
+	d.await("the pods of "+name, func() bool { return len(d.pods(name+"-")) == int(count) })
+}
+
+// pods are the names of the pods that can be read and begin so.
+func (d *damagedCluster) pods(prefix string) (names []string) {
+	for p := range client.For[*corev1.Pod](d.master.as("system:serviceaccount:kube-system:replicaset-controller")).Live().All("default") {
+		if strings.HasPrefix(p.Name, prefix) {
+			names = append(names, p.Name)
+		}
+	}
+	return names
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,6 +26,9 @@ import (
 )
 
 var gvk = appsv1.SchemeGroupVersion.WithKind("ReplicaSet")
+
+// maxGenerated is how much of a prefix is left in the name that is made of it.
+const maxGenerated = 58
 
 // errOvertaken ends a batch of creations that a newer ReplicaSet no longer asks for.
 var errOvertaken = errors.New("the ReplicaSet has changed")
@@ -167,6 +171,9 @@ func (c *controller) related(rs *appsv1.ReplicaSet) []*corev1.Pod {
 
 func (c *controller) act(ctx context.Context, rs *appsv1.ReplicaSet, p plan) error {
 	if p.Create > 0 {
+		if err := c.unseen(rs); err != nil {
+			return err
+		}
 		template := podTemplate(rs)
 		_, err := reconcile.Batch(ctx, p.Create, func(ctx context.Context, _ int) error { return c.createPod(ctx, rs, template) })
 		if errors.Is(err, errOvertaken) || reconcile.NamespaceTerminating(err) {
@@ -178,6 +185,25 @@ func (c *controller) act(ctx context.Context, rs *appsv1.ReplicaSet, p plan) err
 		return c.deletePods(ctx, rs, p.Delete)
 	}
 	return nil
+}
+
+// unseen is an error if pods that cannot be read, and are not shown as they were, may be the ReplicaSet's by their names: they may be
+// running.
+func (c *controller) unseen(rs *appsv1.ReplicaSet) error {
+	err := c.livePod.Whole(rs.Namespace)
+	if err == nil {
+		return nil
+	}
+	prefix := podPrefix(rs)
+	prefix = prefix[:min(len(prefix), maxGenerated)]
+	mayBeOwn := func(name string) bool {
+		_, shown := c.livePod.Get(rs.Namespace, name)
+		return !shown && strings.HasPrefix(name, prefix)
+	}
+	if client.IsUnreadable(err) && !client.MayConcernAny(err, rs.Namespace, mayBeOwn) {
+		return nil
+	}
+	return fmt.Errorf("no pod is made while some that cannot be read may be the ReplicaSet's: %w", err)
 }
 
 func (c *controller) createPod(ctx context.Context, rs *appsv1.ReplicaSet, template *corev1.Pod) error {
@@ -199,17 +225,22 @@ func (c *controller) createPod(ctx context.Context, rs *appsv1.ReplicaSet, templ
 // podTemplate is the pod that each creation copies.
 func podTemplate(rs *appsv1.ReplicaSet) *corev1.Pod {
 	t := rs.Spec.Template.DeepCopy()
-	prefix := rs.Name + "-"
-	if len(validation.NameIsDNSSubdomain(prefix, true)) > 0 {
-		prefix = rs.Name
-	}
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: rs.Namespace, GenerateName: prefix, Labels: t.Labels, Annotations: t.Annotations, Finalizers: t.Finalizers,
+			Namespace: rs.Namespace, GenerateName: podPrefix(rs), Labels: t.Labels, Annotations: t.Annotations, Finalizers: t.Finalizers,
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(rs, gvk)},
 		},
 		Spec: t.Spec,
 	}
+}
+
+// podPrefix begins the names of a ReplicaSet's pods.
+func podPrefix(rs *appsv1.ReplicaSet) string {
+	prefix := rs.Name + "-"
+	if len(validation.NameIsDNSSubdomain(prefix, true)) > 0 {
+		return rs.Name
+	}
+	return prefix
 }
 
 // deletePods deletes all at once: unlike a creation, a deletion that fails does not foretell that the next one fails.
