@@ -12,25 +12,27 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/kms/pkg/service"
+	"google.golang.org/grpc"
+	kmsapi "k8s.io/kms/apis/v2"
 )
-
-// timeout of the plugin's connections.
-const timeout = 5 * time.Second
 
 // Plugin serves KMS v2 on a socket.
 type Plugin struct {
+	kmsapi.UnimplementedKeyManagementServiceServer
 	socket string
 
 	mu     sync.Mutex
-	key    string               // guarded by mu
-	server *service.GRPCService // nil while it is away; guarded by mu
+	key    string       // guarded by mu
+	server *grpc.Server // nil while it is away; guarded by mu
 }
 
 // Start runs a plugin until the test ends.
 func Start(t testing.TB, key string) *Plugin {
+	t.Helper()
 	p := &Plugin{socket: filepath.Join(t.TempDir(), "kms.sock"), key: key}
-	p.Return()
+	if err := p.serve(); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(p.Leave)
 	return p
 }
@@ -45,31 +47,37 @@ func (p *Plugin) UseKey(key string) {
 	p.key = key
 }
 
-// Leave stops answering.
+// Leave stops answering, after what is being answered.
 func (p *Plugin) Leave() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.server != nil {
-		p.server.Shutdown()
-		p.server.Close()
-		p.server = nil
+	server := p.server
+	p.server = nil
+	p.mu.Unlock() // what is being answered asks for the key
+	if server != nil {
+		server.GracefulStop()
 	}
 }
 
 // Return answers again.
 func (p *Plugin) Return() {
+	if err := p.serve(); err != nil {
+		panic(err) // the socket was there before
+	}
+}
+
+// serve opens the socket before it returns, so that whoever calls then is answered.
+func (p *Plugin) serve() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	server := service.NewGRPCService(p.socket, timeout, p)
-	p.server = server
-	go server.ListenAndServe() // it ends with an error when it is shut down
-	for {
-		if c, err := net.Dial("unix", p.socket); err == nil {
-			c.Close()
-			return
-		}
-		time.Sleep(time.Millisecond)
+	listener, err := net.Listen("unix", p.socket)
+	if err != nil {
+		return err
 	}
+	server := grpc.NewServer()
+	kmsapi.RegisterKeyManagementServiceServer(server, p)
+	p.server = server
+	go server.Serve(listener) // it ends, and removes the socket, when it is stopped
+	return nil
 }
 
 func (p *Plugin) now() string {
@@ -78,24 +86,24 @@ func (p *Plugin) now() string {
 	return p.key
 }
 
-// Status implements service.Service.
-func (p *Plugin) Status(context.Context) (*service.StatusResponse, error) {
-	return &service.StatusResponse{Version: "v2", Healthz: "ok", KeyID: p.now()}, nil
+// Status implements kmsapi.KeyManagementServiceServer.
+func (p *Plugin) Status(context.Context, *kmsapi.StatusRequest) (*kmsapi.StatusResponse, error) {
+	return &kmsapi.StatusResponse{Version: "v2", Healthz: "ok", KeyId: p.now()}, nil
 }
 
-// Encrypt implements service.Service.
-func (p *Plugin) Encrypt(_ context.Context, _ string, data []byte) (*service.EncryptResponse, error) {
+// Encrypt implements kmsapi.KeyManagementServiceServer.
+func (p *Plugin) Encrypt(_ context.Context, r *kmsapi.EncryptRequest) (*kmsapi.EncryptResponse, error) {
 	key := p.now()
-	return &service.EncryptResponse{Ciphertext: append([]byte(key+":"), mirror(data)...), KeyID: key}, nil
+	return &kmsapi.EncryptResponse{Ciphertext: append([]byte(key+":"), mirror(r.Plaintext)...), KeyId: key}, nil
 }
 
-// Decrypt implements service.Service.
-func (p *Plugin) Decrypt(_ context.Context, _ string, r *service.DecryptRequest) ([]byte, error) {
-	data, ok := bytes.CutPrefix(r.Ciphertext, []byte(r.KeyID+":"))
+// Decrypt implements kmsapi.KeyManagementServiceServer.
+func (p *Plugin) Decrypt(_ context.Context, r *kmsapi.DecryptRequest) (*kmsapi.DecryptResponse, error) {
+	data, ok := bytes.CutPrefix(r.Ciphertext, []byte(r.KeyId+":"))
 	if !ok {
 		return nil, errors.New("the key is another")
 	}
-	return mirror(data), nil
+	return &kmsapi.DecryptResponse{Plaintext: mirror(data)}, nil
 }
 
 // mirror is its own inverse.
