@@ -36,7 +36,11 @@ func (r *Resource) enter(o, old kind.Object, entered bool) error {
 // settled makes an object exact. Nothing that is exact is written to, so that it may share parts with one that is stored.
 func (r *Resource) settled(o, old kind.Object) error {
 	err := exact.Settle(o, exactly(r.table.info))
-	if err == nil || old != nil && exact.Settle(kind.Copy(old), exactly(r.table.info)) != nil {
+	if err == nil {
+		return nil
+	}
+	if old != nil && exact.Settle(kind.Copy(old), exactly(r.table.info)) != nil {
+		r.table.settleAgain(o) // all but what cannot be
 		return nil
 	}
 	return apierrors.NewBadRequest(fmt.Sprintf("%s %q cannot be encoded: %v", r.info.GVK.Kind, o.GetName(), err))
@@ -47,7 +51,11 @@ func exactly(info *kind.Info) exact.Options { return exact.Options{ReplaceInvali
 
 // settle makes an object exact that has been decoded: an update shares parts of the present object (the spec, when the status
 // changes), and nothing may be written there.
-func (s *shape) settle(o kind.Object) { _ = exact.Settle(o, exactly(s.info)) }
+func (s *shape) settle(o kind.Object) {
+	options := exactly(s.info)
+	options.Again = !options.ReplaceInvalid // what is no text must not keep the rest from becoming exact
+	_ = exact.Settle(o, options)
+}
 
 // settleAgain makes an object exact once more that is about to be stored: admission and the kind's preparations have changed it.
 // It has passed the door, or has been stored with what the door would refuse.

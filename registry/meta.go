@@ -3,6 +3,7 @@ package registry
 import (
 	"math/rand/v2"
 	"time"
+	"unicode/utf8"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validate/content"
@@ -25,8 +26,11 @@ const (
 )
 
 func generateName(prefix string) string {
-	if len(prefix) > generatedMax-generatedRandom {
-		prefix = prefix[:generatedMax-generatedRandom]
+	if end := generatedMax - generatedRandom; len(prefix) > end {
+		for end > 0 && !utf8.RuneStart(prefix[end]) { // half a letter is no text: nobody could name such an object
+			end--
+		}
+		prefix = prefix[:end]
 	}
 	b := make([]byte, 0, generatedMax)
 	b = append(b, prefix...)

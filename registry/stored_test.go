@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -348,4 +350,40 @@ func TestStatusUpdateLeavesTheMirrorsSpecAlone(t *testing.T) {
 	if !reflect.DeepEqual(before, old) {
 		t.Error("the mirror's object was written to")
 	}
+}
+
+// What others have stored with a text that is none is exact in all else, however it is read, and stays so when it is changed.
+func TestStoredTextsThatAreNone(t *testing.T) {
+	b := start(t, Options{})
+	pods := b.resource(t, "pods")
+	o := pod("a", "odd", "n")
+	started := metav1.NewTime(time.Unix(1700000000, 5))
+	o.Labels, o.Annotations, o.Status.StartTime = map[string]string{"a": "\xff"}, map[string]string{}, &started
+	value, _, err := pods.table.encode(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.store.Create(bg, "/registry/pods/a/odd", value, 0); err != nil {
+		t.Fatal(err)
+	}
+	exact := func(when string, o kind.Object) {
+		t.Helper()
+		if p := o.(*corev1.Pod); p.Labels["a"] != "\xff" || p.Annotations != nil || p.Status.StartTime.Nanosecond() != 0 {
+			t.Errorf("%s: %v %v %v", when, p.Labels, p.Annotations, p.Status.StartTime)
+		}
+	}
+	exact("read", must(pods.Get(bg, "a", "odd", ""))(t).Object())
+	later := metav1.NewTime(time.Unix(1700000001, 7))
+	item, _, err := pods.Update(bg, "a", "odd", func(_ context.Context, old kind.Object) (kind.Object, error) {
+		new := kind.Copy(old).(*corev1.Pod)
+		new.Annotations, new.Status.StartTime = map[string]string{}, &later
+		return new, nil
+	}, UpdateOptions{Trusted: true, Admit: func(_ context.Context, new, _ kind.Object) error {
+		exact("admitted", new)
+		return nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	exact("changed", item.Object())
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -203,6 +204,12 @@ func TestGeneratedNames(t *testing.T) {
 			t.Errorf("name %q", name)
 		}
 		seen[i.Name()] = true
+	}
+	// A long prefix is cut between letters.
+	for _, prefix := range []string{strings.Repeat("é", 60), "a" + strings.Repeat("é", 60), "ab" + strings.Repeat("日", 60), strings.Repeat("a", 58), "\xff"} {
+		if name := generateName(prefix); len(name) > generatedMax || !strings.HasPrefix(prefix, name[:len(name)-generatedRandom]) || utf8.ValidString(name) != utf8.ValidString(prefix) {
+			t.Errorf("the name %q of %q", name, prefix)
+		}
 	}
 	// Every name is taken: after eight attempts the client is told.
 	full := &fullStore{Store: memory.New()}

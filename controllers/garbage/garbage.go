@@ -181,12 +181,9 @@ func (c *controller) eachHeld(owner metav1.Object, f func(*kind.Info, kind.Objec
 func (c *controller) dependents(owner metav1.Object) []dependent {
 	var found []dependent
 	c.eachHeld(owner, func(_ *kind.Info, o kind.Object) {
-		for _, ref := range o.GetOwnerReferences() {
-			if ref.UID == owner.GetUID() {
-				found = append(found, dependent{object: o, blocks: blocks(ref)})
-				break
-			}
-		}
+		found = append(found, dependent{object: o, blocks: slices.ContainsFunc(o.GetOwnerReferences(), func(ref metav1.OwnerReference) bool {
+			return ref.UID == owner.GetUID() && blocks(ref) // one object may name an owner twice, in two versions
+		})})
 	})
 	return found
 }

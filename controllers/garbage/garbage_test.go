@@ -204,6 +204,19 @@ func TestForgedBlock(t *testing.T) {
 	}
 }
 
+// TestBlocksBySecondReference: a dependent that names its owner twice blocks if one of the references does.
+func TestBlocksBySecondReference(t *testing.T) {
+	d := newDesk()
+	owner := owned("ga", "owner")
+	owner.DeletionTimestamp, owner.Finalizers = ptr.To(metav1.Unix(1, 0)), []string{metav1.FinalizerDeleteDependents}
+	plain, blocking := ref("ConfigMap", "owner", owner.UID), ref("ConfigMap", "owner", owner.UID)
+	blocking.BlockOwnerDeletion = ptr.To(true)
+	d.put(owner, owned("ga", "child", plain, blocking))
+	if got, err := d.judge(t, owner); strings.Contains(got, "owner") || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 // TestUnblocked: a dependent that stops blocking wakes the owner that waits for it.
 func TestUnblocked(t *testing.T) {
 	d := newDesk()

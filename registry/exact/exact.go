@@ -22,8 +22,8 @@ import (
 type Options struct {
 	// ReplaceInvalid replaces what is no UTF-8 in strings, as decoding JSON does, instead of refusing it.
 	ReplaceInvalid bool
-	// Again: texts and JSON have been looked at before. What is made of good ones in the process is good; only lists, times and
-	// quantities may have become inexact since.
+	// Again: texts and JSON have been looked at before, or are what they are: they are left alone. What is made of good ones in the
+	// process is good; only lists, times and quantities may have become inexact since.
 	Again bool
 }
 
@@ -257,7 +257,7 @@ func (pl *planner) mapping(t reflect.Type) step {
 			if elem != nil {
 				elem(&inner, value.UnsafePointer())
 			}
-			if inner.problem == "" && !utf8.ValidString(name) {
+			if inner.problem == "" && !w.again && !utf8.ValidString(name) {
 				if !w.replace {
 					inner.fail("the key is no UTF-8")
 				}

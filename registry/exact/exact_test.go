@@ -45,6 +45,27 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
+// What stands as it is does not keep the rest from becoming exact.
+func TestAgainLeavesTextsAlone(t *testing.T) {
+	seen := metav1.NewTime(time.Unix(1, 5))
+	o := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"a": "\xff"}, Annotations: map[string]string{},
+		ManagedFields: []metav1.ManagedFieldsEntry{{FieldsV1: metav1.NewFieldsV1("{")}}},
+		Spec: corev1.NodeSpec{ProviderID: "\xff", Taints: []corev1.Taint{{TimeAdded: &seen}}},
+		Status: corev1.NodeStatus{Capacity: corev1.ResourceList{"\xff": resource.MustParse("1000m")}, Config: &corev1.NodeConfigStatus{Error: "\xff"},
+			Images: []corev1.ContainerImage{{Names: []string{}}}}}
+	if err := Settle(o, Options{Again: true}); err != nil {
+		t.Fatal(err)
+	}
+	cpu := o.Status.Capacity["\xff"]
+	if o.Spec.Taints[0].TimeAdded.Nanosecond() != 0 || o.Annotations != nil || o.Status.Images[0].Names != nil || cpu.String() != "1" || o.Labels["a"] != "\xff" {
+		t.Errorf("%+v", o)
+	}
+	s := &corev1.Secret{Data: map[string][]byte{"a\xff": nil}}
+	if err := Settle(s, Options{Again: true}); err != nil || s.Data["a\xff"] == nil {
+		t.Error(err, s.Data)
+	}
+}
+
 func TestReplaces(t *testing.T) {
 	e := &corev1.Event{Message: "a\xff", ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"k\xff": "v\xff"}}}
 	if err := Settle(e, Options{ReplaceInvalid: true}); err != nil {

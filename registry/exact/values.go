@@ -252,7 +252,7 @@ func settleResources(w *walk, at *corev1.ResourceList) {
 	for k, q := range m {
 		var inner walk
 		settleQuantity(&inner, &q)
-		if !utf8.ValidString(string(k)) {
+		if !w.again && !utf8.ValidString(string(k)) {
 			inner.fail("the key is no UTF-8")
 		}
 		if inner.problem != "" {
