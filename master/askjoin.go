@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -206,13 +205,22 @@ func (f *folder) dead(c *Config) error {
 // givenUp is the error of a master whose store was superseded.
 func givenUp(c *Config, kept *keptStore) error {
 	s := kept.Successor
-	return fmt.Errorf("the data in %s are those of %s, which was given up for store %s when %s went on from a lost quorum: they can never be served again; "+
-		"let this master join anew with wheelhouse server --join … --replace, which keeps them aside", c.DataDir, kept.Describe(), s.ID, s.Master)
+	how := "let this master join anew with wheelhouse server --join … --replace, which keeps them aside"
+	if c.RecoverQuorum {
+		how = fmt.Sprintf("if they are those that count after all, stop the masters of store %s, whose newer writes are lost then, and add --yes-forget-store %s", s.ID, s.ID)
+	}
+	return fmt.Errorf("the data in %s are those of %s, which was given up for store %s when %s went on from a lost quorum: they are not served again; %s",
+		c.DataDir, kept.Describe(), s.ID, s.Master, how)
+}
+
+// takesBack tells whether the operator goes on with data that were given up.
+func (c *Config) takesBack(from *membership.Successor) bool {
+	return c.RecoverQuorum && c.ForgetStore == from.ID
 }
 
 // staleEntries are the entries of a data folder that a new member must not find. What is the operator's stays.
 var staleEntries = []string{"etcd", "pki", identityFile, storeFile, encryptionFile, "admin.kubeconfig", peerPortFile, recoveredFile, recoveringFile,
-	firstStartFile, newClusterFile, externalName, membership.MarkName}
+	firstStartFile, newClusterFile, externalName}
 
 // replaceFolder moves the data aside, and makes this a master that joins.
 func (m *Master) replaceFolder() (err error) {
@@ -221,11 +229,23 @@ func (m *Master) replaceFolder() (err error) {
 	if !inside && m.asking.plan == membership.Replace {
 		return fmt.Errorf("--replace moves what is in %s, and the authority is in %s: move it away, or name another --pki-dir", c.DataDir, c.PKIDir)
 	}
-	aside := filepath.Join(c.DataDir, movedSuffix+moment())
-	m.asking, m.joining = nil, &joining{aside: aside}
+	aside, err := filepath.Abs(filepath.Join(c.DataDir, movedSuffix+moment())) // the next start may be in another folder
+	if err != nil {
+		return err
+	}
+	mark, err := membership.MarkMoving(c.DataDir, aside)
+	if err != nil {
+		return err
+	}
+	m.asking, m.joining = nil, &joining{mark: mark}
 	for _, name := range staleEntries {
 		if err := moveAside(c.DataDir, name, aside); err != nil {
-			return errors.Join(err, m.joining.putBack(c.DataDir))
+			return err
+		}
+	}
+	if _, err := os.Lstat(aside); err == nil {
+		if err := errors.Join(syncFolder(aside), syncFolder(c.DataDir)); err != nil {
+			return err
 		}
 	}
 	c.Log("the old data are in %s; remove them when all is well", aside)
@@ -234,23 +254,14 @@ func (m *Master) replaceFolder() (err error) {
 	return err
 }
 
-// putBack undoes replaceFolder.
-func (j *joining) putBack(dir string) error {
-	if j.aside == "" {
-		return nil
+// settleReplace puts back what a start with --replace was moving aside when it was cut off: nothing else had happened yet.
+func (m *Master) settleReplace() error {
+	mark, err := membership.ReadMark(m.config.DataDir)
+	if err != nil || mark == nil || !mark.Moving {
+		return err
 	}
-	entries, err := os.ReadDir(j.aside)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	var failed []error
-	for _, e := range entries {
-		failed = append(failed, os.Rename(filepath.Join(j.aside, e.Name()), filepath.Join(dir, e.Name())))
-	}
-	if err = errors.Join(append(failed, err)...); err != nil {
-		return fmt.Errorf("the old data cannot be put back from %s: %w", j.aside, err)
-	}
-	return os.Remove(j.aside)
+	m.config.Log("a join with --replace was cut off while the old data were moved: they are put back first")
+	return mark.Undo()
 }
 
 // belonging answers who asks whether a folder is part of this master's cluster.

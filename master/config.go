@@ -52,6 +52,8 @@ type Config struct {
 	PeerPort int
 	// RecoverQuorum makes this the only master, after ForgetOthers has confirmed it.
 	RecoverQuorum, ForgetOthers bool
+	// ForgetStore names the store for which this master's data were given up, when RecoverQuorum is to go on with them after all.
+	ForgetStore string
 	// NewCluster begins a new, empty cluster on a folder whose store is lost, once. Replace, with Join, moves a folder's data
 	// aside if they are not those of the cluster to join.
 	NewCluster, Replace bool

@@ -137,8 +137,10 @@ func (d *Diagnosis) whose(dir string) {
 	if text, err := os.ReadFile(filepath.Join(dir, externalName)); err == nil {
 		d.External = strings.TrimSpace(string(text))
 	}
-	if _, err := os.Stat(filepath.Join(dir, membership.MarkName)); err == nil {
-		d.problem("its joining was cut off: start it with --join again, or empty the folder")
+	if mark, err := membership.ReadMark(dir); err == nil && mark != nil && mark.Moving {
+		d.problem("a join with --replace was cut off while it moved the old data to %s: the next start puts them back", mark.Aside)
+	} else if err == nil && mark != nil {
+		d.problem("%v", cutOff(dir, mark))
 	}
 	if _, err := os.Stat(filepath.Join(dir, restoring)); err == nil {
 		d.problem("a restore into it was cut off: run wheelhouse backup restore again")

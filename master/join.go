@@ -33,8 +33,6 @@ type joining struct {
 	joiner *membership.Joiner
 	mark   *membership.Mark
 	grant  *membership.Grant
-	// aside is where the folder's former data are; empty if there were none.
-	aside string
 }
 
 // checkJoin finds flags that do not go together.
@@ -53,6 +51,9 @@ func (c *Config) checkJoin() error {
 	}
 	if c.ForgetOthers && !c.RecoverQuorum {
 		return errors.New("--yes-forget-other-masters is only for --recover-quorum")
+	}
+	if c.ForgetStore != "" && !c.RecoverQuorum {
+		return errors.New("--yes-forget-store is only for --recover-quorum")
 	}
 	if len(c.Join) == 0 {
 		if c.Token != "" || len(c.AuthorityHashes) > 0 {
@@ -93,7 +94,7 @@ func (m *Master) prepareJoin() error {
 	}
 	if len(c.Join) == 0 {
 		if mark != nil {
-			return fmt.Errorf("the data folder %s belongs to a master whose joining was cut off: start it with --join again", c.DataDir)
+			return cutOff(c.DataDir, mark)
 		}
 		return nil
 	}
@@ -114,12 +115,21 @@ func (m *Master) prepareJoin() error {
 	}
 	if mark != nil {
 		c.Log("an earlier attempt to join was cut off: beginning anew")
-		if err := mark.Undo(); err != nil {
+		if err := mark.Clear(); err != nil {
 			return err
 		}
 	}
-	m.joining = &joining{}
+	m.joining = &joining{mark: mark}
 	return nil
+}
+
+// cutOff is the error of a start that does not go on with the join that an earlier one had begun.
+func cutOff(dir string, mark *membership.Mark) error {
+	old := ""
+	if mark.Aside != "" {
+		old = fmt.Sprintf("; its former data are in %s, and are put back if the join is refused", mark.Aside)
+	}
+	return fmt.Errorf("the data folder %s belongs to a master whose joining was cut off: start it with --join again%s", dir, old)
 }
 
 // holdsMember tells whether there is data of a member of the store.
@@ -146,9 +156,15 @@ func (m *Master) join(ctx context.Context) (err error) {
 	}
 	j.joiner = &membership.Joiner{Servers: c.Join, Token: token, Hashes: c.AuthorityHashes, Request: request, Log: c.Log,
 		KeyFile: filepath.Join(c.DataDir, membership.KeyName)}
-	if j.mark, err = membership.NewMark(c.DataDir, c.PKIDir); err != nil {
+	aside := ""
+	if j.mark != nil {
+		aside = j.mark.Aside
+	}
+	mark, err := membership.NewMark(c.DataDir, aside, c.PKIDir)
+	if err != nil {
 		return err
 	}
+	j.mark = mark
 	if j.grant, err = j.joiner.Join(ctx); err != nil {
 		return fmt.Errorf("this master did not join: %w", err)
 	}
@@ -213,7 +229,7 @@ func (m *Master) undoJoin(ctx context.Context) error {
 	if j.mark != nil {
 		err = errors.Join(err, j.mark.Undo())
 	}
-	return errors.Join(err, j.putBack(m.config.DataDir))
+	return err
 }
 
 // joined ends the join: from here on the master is one like any other, and starts without --join.

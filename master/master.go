@@ -116,6 +116,9 @@ func (m *Master) take() (err error) {
 		if c.Kubeconfig == "" {
 			c.Kubeconfig = DefaultKubeconfig(c.DataDir)
 		}
+		if err := m.settleReplace(); err != nil {
+			return err
+		}
 	}
 	if err := m.examine(); err != nil {
 		return err

@@ -50,7 +50,12 @@ func (m *Master) prepareRecovery() error {
 		}
 		return nil
 	}
-	if at, err := os.ReadFile(file); err == nil {
+	kept, err := readStoreFile(c.DataDir)
+	if err != nil {
+		return err
+	}
+	back := kept != nil && kept.Successor != nil // examine has let only those through whose operator goes on with them after all
+	if at, err := os.ReadFile(file); err == nil && !back {
 		c.Log("--recover-quorum is left aside: this master has recovered already, at %s; leave the flag out from now on", strings.TrimSpace(string(at)))
 		return nil
 	}
@@ -67,7 +72,7 @@ func (m *Master) prepareRecovery() error {
 			others = append(others, fmt.Sprintf("%s (%s)", one.Name, one.PeerURL))
 		}
 	}
-	if len(others) == 0 {
+	if len(others) == 0 && !back {
 		c.Log("--recover-quorum is left aside: this is the only master, and needs nobody else")
 		return nil
 	}
@@ -120,6 +125,8 @@ type recovery struct {
 	Former []membership.Former `json:"former"`
 	// Cluster is the identity that etcd had.
 	Cluster string `json:"cluster"`
+	// Successor is the store for which this one had been given up, and which is given up in turn.
+	Successor *membership.Successor `json:"successor,omitempty"`
 }
 
 // recoverStore makes this master's store one of its own: etcd's own way of going on alone first, then a member of new identity from
@@ -143,6 +150,9 @@ func (m *Master) recoverStore(ctx context.Context, o etcd.Options) error {
 		if err := m.renewStore(ctx, o, r, kept); err != nil {
 			return fmt.Errorf("--recover-quorum: %w: the store as it was is in %s; the next start tries again", err, r.Aside)
 		}
+	}
+	if err := os.RemoveAll(filepath.Join(dir, renewedName)); err != nil { // the old member, if the exchange was the last that was done
+		return err
 	}
 	text := time.Now().UTC().Format(time.RFC3339) + "\n"
 	if err := replaceFile(filepath.Join(m.config.DataDir, recoveredFile), []byte(text)); err != nil {
@@ -175,10 +185,17 @@ func (m *Master) beginRecovery() (*recovery, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &recovery{Aside: filepath.Join(c.DataDir, asidePrefix+time.Now().UTC().Format("20060102T150405Z")), Cluster: membership.FormatID(self.Cluster)}
+	r := &recovery{Aside: filepath.Join(c.DataDir, asidePrefix+moment()), Cluster: membership.FormatID(self.Cluster)}
 	r.Former = formerOf(self.Members, self.Member)
-	if err := copyFolder(filepath.Join(c.DataDir, "etcd"), r.Aside); err != nil {
-		return nil, errors.Join(fmt.Errorf("--recover-quorum: the store cannot be copied aside, and nothing was changed: %w", err), os.RemoveAll(r.Aside))
+	kept, err := readStoreFile(c.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	if kept != nil {
+		r.Successor = kept.Successor
+	}
+	if err := copyAside(c.DataDir, r.Aside); err != nil {
+		return nil, fmt.Errorf("--recover-quorum: the store cannot be copied aside, and nothing was changed: %w", err)
 	}
 	if data, err = json.Marshal(r); err != nil {
 		return nil, err
@@ -234,7 +251,7 @@ func (m *Master) renewStore(ctx context.Context, o etcd.Options, r *recovery, ke
 	if err != nil {
 		return err
 	}
-	fresh, err := keptFor(next, before.Next(membership.OriginRecovered, r.Cluster, r.Former, m.now()))
+	fresh, err := keptFor(next, before.Next(membership.OriginRecovered, r.Cluster, r.Former, m.now()).Over(r.Successor))
 	if err != nil {
 		return err
 	}
@@ -268,6 +285,34 @@ func keptFor(etcdDir string, s membership.Store) (*keptStore, error) {
 		return nil, err
 	}
 	return &keptStore{Store: s, Cluster: membership.FormatID(self.Cluster), Member: membership.FormatID(self.Member), Pending: true}, nil
+}
+
+// copyingSuffix ends the name of a copy that is not whole yet.
+const copyingSuffix = ".copying"
+
+// copyAside keeps a copy of the store, which has its name when it is whole. What earlier tries have left is removed.
+func copyAside(dataDir, aside string) error {
+	left, err := filepath.Glob(filepath.Join(escape(dataDir), asidePrefix+"*"+copyingSuffix))
+	if err != nil {
+		return err
+	}
+	for _, name := range left {
+		if err := os.RemoveAll(name); err != nil {
+			return err
+		}
+	}
+	copying := aside + copyingSuffix
+	err = copyFolder(filepath.Join(dataDir, "etcd"), copying)
+	if err == nil {
+		err = syncTree(copying)
+	}
+	if err == nil {
+		err = os.Rename(copying, aside)
+	}
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(copying))
+	}
+	return syncFolder(dataDir)
 }
 
 // copyFolder copies files and folders; file systems that can share the blocks of both copies do.

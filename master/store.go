@@ -253,7 +253,7 @@ func (m *Master) examine() error {
 		}
 		f.name, f.self = "", nil
 	}
-	if f.kept != nil && f.kept.Successor != nil && len(c.Join) == 0 {
+	if f.kept != nil && f.kept.Successor != nil && len(c.Join) == 0 && !c.takesBack(f.kept.Successor) {
 		return givenUp(c, f.kept)
 	}
 	if f.self == nil && f.name == "" && len(c.Join) == 0 {

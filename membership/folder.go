@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/wheelhouse-k8s/wheelhouse/pki"
 )
 
 // Folder is what a master that is told to join finds in its data folder.
@@ -63,6 +65,10 @@ const KeyName = "join-key"
 type Mark struct {
 	// Folders that are written, and the Had paths in them.
 	Folders, Had []string
+	// Aside is where the folder's former data are, or are being moved while Moving; empty if there were none. They are put back if the
+	// join fails.
+	Aside  string `json:",omitempty"`
+	Moving bool   `json:",omitempty"`
 
 	file string
 }
@@ -70,9 +76,9 @@ type Mark struct {
 // kept are the entries of a data folder that have nothing to do with joining.
 var kept = map[string]bool{"lock": true, "identity": true, MarkName: true, KeyName: true, "lost+found": true}
 
-// NewMark writes the mark into a data folder; others are folders outside it that are written too.
-func NewMark(dir string, others ...string) (*Mark, error) {
-	m := &Mark{file: filepath.Join(dir, MarkName)}
+// NewMark writes the mark into a data folder, whose former data are aside; others are folders outside it that are written too.
+func NewMark(dir, aside string, others ...string) (*Mark, error) {
+	m := &Mark{Aside: aside, file: filepath.Join(dir, MarkName)}
 	for _, folder := range append([]string{dir}, others...) {
 		folder, err := filepath.Abs(folder) // the next start may be in another folder
 		if err != nil {
@@ -87,37 +93,106 @@ func NewMark(dir string, others ...string) (*Mark, error) {
 			return nil, err
 		}
 	}
+	return m, m.write()
+}
+
+// MarkMoving writes the mark of a data folder whose data are about to be moved aside.
+func MarkMoving(dir, aside string) (*Mark, error) {
+	m := &Mark{Aside: aside, Moving: true, file: filepath.Join(dir, MarkName)}
+	return m, m.write()
+}
+
+// write the mark, which is whole or as it was before at any time: it knows where the old data are.
+func (m *Mark) write() error {
 	data, err := json.Marshal(m)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := os.WriteFile(m.file, data, 0o600); err != nil {
-		return nil, fmt.Errorf("the data folder cannot be written: %w", err)
+	f, err := os.CreateTemp(filepath.Dir(m.file), pki.TemporaryPrefix+"*")
+	if err == nil {
+		_, err = f.Write(data)
+		if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+			err = os.Rename(f.Name(), m.file)
+		}
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		} else {
+			err = syncFolder(filepath.Dir(m.file))
+		}
 	}
-	return m, nil
+	if err != nil {
+		return fmt.Errorf("the data folder cannot be written: %w", err)
+	}
+	return nil
+}
+
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // ReadMark of a data folder; nil if there is none.
 func ReadMark(dir string) (*Mark, error) {
-	m := &Mark{file: filepath.Join(dir, MarkName)}
-	data, err := os.ReadFile(m.file)
+	m := &Mark{}
+	file := filepath.Join(dir, MarkName)
+	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the data folder cannot be read: %w", err)
 	}
-	if json.Unmarshal(data, m) != nil { // cut off before anything else was written
-		m.Folders = nil
+	if json.Unmarshal(data, m) != nil { // an older version's, cut off before anything else was written
+		m = &Mark{}
 	}
+	m.file = file
 	return m, nil
 }
 
 // Done removes the mark: the master has joined.
 func (m *Mark) Done() error { return os.Remove(m.file) }
 
-// Undo removes what was written since the mark, and then the mark.
+// Undo removes what was written since the mark, puts back what was moved aside, and then removes the mark. What is cut off is
+// gone on with by the next Undo.
 func (m *Mark) Undo() error {
+	if err := m.Clear(); err != nil {
+		return err
+	}
+	if m.Aside != "" {
+		if !m.Moving {
+			m.Folders, m.Had, m.Moving = nil, nil, true
+			if err := m.write(); err != nil {
+				return err
+			}
+		}
+		if err := m.putBack(); err != nil {
+			return fmt.Errorf("the old data cannot be put back from %s: %w", m.Aside, err)
+		}
+	}
+	return os.Remove(m.file)
+}
+
+func (m *Mark) putBack() error {
+	dir := filepath.Dir(m.file)
+	entries, err := os.ReadDir(m.Aside)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var failed []error
+	for _, e := range entries {
+		failed = append(failed, os.Rename(filepath.Join(m.Aside, e.Name()), filepath.Join(dir, e.Name())))
+	}
+	if err := errors.Join(append(failed, err)...); err != nil {
+		return err
+	}
+	return errors.Join(os.Remove(m.Aside), syncFolder(dir))
+}
+
+// Clear removes what was written since the mark.
+func (m *Mark) Clear() error {
 	had := map[string]bool{}
 	for _, path := range m.Had {
 		had[path] = true
@@ -143,7 +218,7 @@ func (m *Mark) Undo() error {
 	if err := errors.Join(failed...); err != nil {
 		return fmt.Errorf("what an attempt to join has written cannot be removed: %w", err)
 	}
-	return os.Remove(m.file)
+	return nil
 }
 
 // walk all below a folder but what is kept.

@@ -85,6 +85,15 @@ func (s Store) Next(origin, cluster string, former []Former, now time.Time) Stor
 	return next
 }
 
+// Over makes s supersede the store for which the data that it was made from were given up, too: their operator has come back to them.
+func (s Store) Over(by *Successor) Store {
+	if by != nil {
+		s.Supersedes = append(slices.Clone(s.Supersedes), by.ID)
+		s.Incarnation = max(s.Incarnation, by.Incarnation+1)
+	}
+	return s
+}
+
 // etcdPrefix begins the identity of an etcd among those of stores.
 const etcdPrefix = "etcd:"
 

@@ -33,8 +33,8 @@ func (e *ensurer) joining(ctx context.Context, o *Options) {
 	}
 	put(ctx, e, "clusterroles.rbac.authorization.k8s.io", &rbacv1.ClusterRole{
 		ObjectMeta: metav1.ObjectMeta{Name: joiningName},
-		Rules:      []rbacv1.PolicyRule{{Verbs: []string{"post", "delete"}, NonResourceURLs: o.Joining.Paths}},
-	}, keep)
+		Rules:      []rbacv1.PolicyRule{{Verbs: []string{"get", "post", "delete"}, NonResourceURLs: o.Joining.Paths}},
+	}, reconcileClusterRole)
 	put(ctx, e, "clusterrolebindings.rbac.authorization.k8s.io", &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: joiningName},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: joiningName},

@@ -60,6 +60,7 @@ func (f *serverFlags) masters(s *pflag.FlagSet) {
 	s.BoolVar(&c.NewCluster, "new-cluster", false, "When this master's store is lost: begin a new, empty cluster with the authority in its folder. Works once.")
 	s.BoolVar(&c.RecoverQuorum, "recover-quorum", false, "When most masters are lost for ever: make this the only one. Says what it would do, and does it with --yes-forget-other-masters.")
 	s.BoolVar(&c.ForgetOthers, "yes-forget-other-masters", false, "Confirms --recover-quorum.")
+	s.StringVar(&c.ForgetStore, "yes-forget-store", "", "Confirms --recover-quorum with data that were given up: the ID of the store that another master went on with, which is given up in turn.")
 }
 
 func (f *serverFlags) serving(s *pflag.FlagSet) {

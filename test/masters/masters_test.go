@@ -13,6 +13,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -162,6 +163,24 @@ func (m *master) write(name string) {
 	if _, err := m.client().CoreV1().Secrets("default").Create(m.t.Context(), secret, metav1.CreateOptions{}); err != nil {
 		m.t.Fatalf("write of %s through %s: %v", name, m.dir, err)
 	}
+}
+
+// tryWrite makes a Secret that may not be there yet, or tells that it cannot.
+func (m *master) tryWrite(name string) bool {
+	m.t.Helper()
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, StringData: map[string]string{"name": name}}
+	_, err := m.client().CoreV1().Secrets("default").Create(m.t.Context(), secret, metav1.CreateOptions{})
+	return err == nil || apierrors.IsAlreadyExists(err)
+}
+
+// has tells whether a master knows a Secret.
+func (m *master) has(name string) bool {
+	m.t.Helper()
+	_, err := m.client().CoreV1().Secrets("default").Get(m.t.Context(), name, metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		m.t.Fatal(err)
+	}
+	return err == nil
 }
 
 func (m *master) read(name string) {
