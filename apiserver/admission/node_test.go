@@ -70,6 +70,10 @@ func TestNodeRestrictionNodes(t *testing.T) {
 			q.old = c.old
 		}
 		expect(t, name, w.admit(q), c.want)
+		if c.operation == admission.Update {
+			q.subresource = "status" // which keeps labels and owners no less than the object itself
+			expect(t, name+", through its status", w.admit(q), c.want)
+		}
 	}
 	expect(t, "no name", w.admit(ask{obj: node(nil), user: &user.DefaultInfo{Name: "system:node:", Groups: []string{"system:nodes"}}}), "could not determine node from user")
 	expect(t, "no node", w.admit(ask{obj: node(label("node-role.kubernetes.io/x"))}), "")

@@ -24,10 +24,15 @@ type hints struct {
 	mu sync.Mutex
 	// stale: the nodes have changed since the cache was told of them.
 	stale bool // guarded by mu
+	// left are the zones of nodes that went: one that comes back registered anew may be elsewhere, with the pods that it runs.
+	left map[string]string // guarded by mu
 }
 
+// leftMax bounds the nodes that are remembered; beyond, a pod's next change tells its zone.
+const leftMax = 10000
+
 func newHints(nodes client.Live[*corev1.Node]) *hints {
-	return &hints{cache: topologycache.NewTopologyCache(), nodes: nodes, stale: true}
+	return &hints{cache: topologycache.NewTopologyCache(), nodes: nodes, stale: true, left: map[string]string{}}
 }
 
 func (h *hints) nodesChanged() {
@@ -40,7 +45,7 @@ func (h *hints) nodesChanged() {
 // another zone, and, if that changes what zones have, those that share endpoints out among zones.
 func (c *controller) nodeChanged(d client.Delta, enqueue func(reconcile.Key)) {
 	node := client.Typed[*corev1.Node](d)
-	moved := node.Old != nil && node.New != nil && zone(node.Old) != zone(node.New)
+	moved := c.hints.moved(node.Old, node.New)
 	if moved {
 		look := serving.PodChanged(c.services)
 		for pod := range c.pods.ByField("spec.nodeName", node.New.Name) {
@@ -56,6 +61,25 @@ func (c *controller) nodeChanged(d client.Delta, enqueue func(reconcile.Key)) {
 			enqueue(reconcile.KeyOf(s))
 		}
 	}
+}
+
+// moved tells that a node is in another zone than before, even if it had gone in between.
+func (h *hints) moved(old, new *corev1.Node) bool {
+	if old != nil && new != nil {
+		return zone(old) != zone(new)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if new == nil {
+		if len(h.left) >= leftMax {
+			clear(h.left)
+		}
+		h.left[old.Name] = zone(old)
+		return false
+	}
+	before, back := h.left[new.Name]
+	delete(h.left, new.Name)
+	return back && before != zone(new)
 }
 
 func zone(n *corev1.Node) string { return n.Labels[corev1.LabelTopologyZone] }

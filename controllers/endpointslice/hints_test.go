@@ -102,3 +102,34 @@ func TestNodeChanges(t *testing.T) {
 		}
 	}
 }
+
+// A node that registers anew in another zone has moved, with the pods that it still runs.
+func TestNodeComesBackElsewhere(t *testing.T) {
+	backend := pod(1, 80, true)
+	backend.Labels = map[string]string{"app": "s"}
+	c := New(still{objects: []kind.Object{newModel(1).service, backend}}, nil, 1, 100)
+	in := func(zone string) *corev1.Node {
+		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{corev1.LabelTopologyZone: zone}}}
+	}
+	for n, step := range []struct {
+		change client.Delta
+		want   string
+	}{
+		{client.Delta{New: in("a")}, ""},
+		{client.Delta{Old: in("a")}, ""},
+		{client.Delta{New: in("a")}, ""},
+		{client.Delta{Old: in("a")}, ""},
+		{client.Delta{New: in("b")}, " s"},
+		{client.Delta{Old: in("b"), New: in("b")}, ""},
+	} {
+		got := ""
+		for _, r := range c.Reads {
+			if _, ok := r.Kind.New().(*corev1.Node); ok {
+				r.Keys(step.change, func(k reconcile.Key) { got += " " + k.Name })
+			}
+		}
+		if got != step.want {
+			t.Errorf("step %d: looked at%s, expected%s", n, got, step.want)
+		}
+	}
+}
