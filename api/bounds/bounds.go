@@ -36,7 +36,8 @@ const (
 // JSON, that of depth: a value takes two bytes at least, and none takes more than two kilobytes beyond those of its parts.
 const smallMessage, smallDocument = 2 * MaxDepth, 4 << 10
 
-// plain tells that there is no quantity out of bounds in a body: it has no large exponent and no long number at all.
+// plain tells that there is no quantity out of bounds in a body: it has no large exponent and no long number at all, nor characters
+// in escapes, which may be parts of one.
 func plain(body []byte) bool {
 	run, exponent := 0, -1 // the length of the number so far, and of the exponent; -1 outside of one
 	for i, c := range body {
@@ -54,6 +55,11 @@ func plain(body []byte) bool {
 		case c == '.':
 			run++
 			exponent = -1
+		case c == '\\':
+			if i+1 < len(body) && body[i+1] == 'u' {
+				return false
+			}
+			run, exponent = 0, -1
 		case (c == '+' || c == '-') && i > 0 && body[i-1]|0x20 == 'e':
 		default:
 			run, exponent = 0, -1
@@ -135,6 +141,10 @@ func (u *use) quantity(text []byte) {
 func tooLarge(text string) error {
 	return apierrors.NewRequestEntityTooLargeError(text + ": split it into several, or write it more briefly")
 }
+
+// SaneQuantity tells whether a text is parsed as a quantity at little cost, whether it is one or not. It is for texts that are
+// parsed as quantities without being quantities in the API: parts of names.
+func SaneQuantity(text string) bool { return len(text) <= maxQuantity && saneQuantity([]byte(text)) }
 
 // saneQuantity tells whether a text, whether a quantity or not, is parsed as one at little cost.
 func saneQuantity(text []byte) bool {

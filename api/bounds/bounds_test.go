@@ -308,6 +308,21 @@ func TestPlain(t *testing.T) {
 	}
 }
 
+// TestQuantitiesInEscapes: whoever decodes a patch into maps parses as a quantity what stands there in escapes.
+func TestQuantitiesInEscapes(t *testing.T) {
+	for _, text := range []string{`1\u00659999999`, `\u0031E9999999`, `1e\u0039999999`, `\u00201e9999999`, strings.Repeat(`\u0039`, maxQuantity+1)} {
+		for _, space := range []int{0, smallDocument} {
+			body := `{"spec":{"overhead":{"cpu":"` + text + `"}}}` + strings.Repeat(" ", space)
+			if JSON([]byte(body), &corev1.Pod{}) == nil {
+				t.Errorf("%.60s passes with %d spaces", body, space)
+			}
+		}
+	}
+	if err := JSON([]byte(`{"metadata":{"name":"\u0065"},"spec":{"overhead":{"cpu":"\u0031e3"}}}`), &corev1.Pod{}); err != nil {
+		t.Error(err)
+	}
+}
+
 func BenchmarkPod(b *testing.B) {
 	body, err := json.Marshal(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", Labels: map[string]string{"app": "web"}},
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i", Env: make([]corev1.EnvVar, 5), Ports: make([]corev1.ContainerPort, 2)}}}})

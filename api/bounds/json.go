@@ -78,7 +78,7 @@ func (s *scan) any(sh *shape, extra int) bool {
 	case '"':
 		body, ok := s.string()
 		if ok && sh.form == quantity {
-			s.quantity(bytes.TrimSpace(body))
+			s.quantity(bytes.TrimSpace(unescaped(body)))
 		}
 		return ok && s.err == nil
 	case 0:
@@ -122,17 +122,23 @@ func (s *scan) string() ([]byte, bool) {
 	}
 }
 
+// unescaped is what a string stands for. What is malformed stays as it is.
+func unescaped(body []byte) []byte {
+	if bytes.IndexByte(body, '\\') < 0 {
+		return body
+	}
+	var plain string
+	if json.Unmarshal(append(append([]byte{'"'}, body...), '"'), &plain) != nil {
+		return body
+	}
+	return []byte(plain)
+}
+
 // member is the plan for a member of an object, and what an entry of the object takes.
 func (sh *shape) member(key []byte) (inner *shape, extra int) {
 	switch sh.form {
 	case record:
-		if bytes.IndexByte(key, '\\') >= 0 {
-			var plain string
-			if json.Unmarshal(append(append([]byte{'"'}, key...), '"'), &plain) == nil {
-				key = []byte(plain)
-			}
-		}
-		if f := sh.fields[string(key)]; f != nil {
+		if f := sh.fields[string(unescaped(key))]; f != nil {
 			return f.shape, f.extra
 		}
 		return unknown, 0

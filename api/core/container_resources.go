@@ -9,6 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	resourcehelper "k8s.io/component-helpers/resource"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
 )
 
 func isHugePages(name corev1.ResourceName) bool {
@@ -126,11 +128,23 @@ func (v *podValidator) amount(name corev1.ResourceName, q resource.Quantity, at 
 	v.add(nameRule(name, here))
 	v.quantity(name, q, here)
 	if isHugePages(name) {
-		page, err := resource.ParseQuantity(strings.TrimPrefix(string(name), corev1.ResourceHugePagesPrefix))
-		if err != nil || page.Sign() <= 0 || page.MilliValue()%1000 != 0 || q.Value()%page.Value() != 0 {
+		if size := pageSize(name); size <= 0 || q.Value()%size != 0 {
 			v.invalid(here, "", q.String(), fmt.Sprintf("must be a multiple of the page size of %s", name))
 		}
 	}
+}
+
+// pageSize is the size of the pages that a resource is named after; 0 if it is named after none. The name is any text.
+func pageSize(name corev1.ResourceName) int64 {
+	text := strings.TrimPrefix(string(name), corev1.ResourceHugePagesPrefix)
+	if !bounds.SaneQuantity(text) {
+		return 0
+	}
+	page, err := resource.ParseQuantity(text)
+	if err != nil || page.Sign() <= 0 || page.MilliValue()%1000 != 0 {
+		return 0
+	}
+	return page.Value()
 }
 
 // claimReferences are a container's uses of the pod's resource claims, or of single requests of them.

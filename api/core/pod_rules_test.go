@@ -286,3 +286,19 @@ func TestPodFields(t *testing.T) {
 		t.Errorf("age of a pod without a time: %v", cell)
 	}
 }
+
+// TestPageSizes: the name of a resource is any text.
+func TestPageSizes(t *testing.T) {
+	for name, want := range map[corev1.ResourceName]int64{"hugepages-2Mi": 2 << 20, "hugepages-1e3": 1000, "hugepages-": 0, "hugepages-0": 0,
+		"hugepages-1m": 0, "hugepages--1": 0, "hugepages-1e9999999": 0} {
+		if have := pageSize(name); have != want {
+			t.Errorf("%s: %d instead of %d", name, have, want)
+		}
+	}
+	for zeros := range 100 { // a large power of ten has 0 for its lowest bits
+		name := corev1.ResourceName(fmt.Sprintf("hugepages-1e%d", zeros))
+		validatePodCreate(testPod(func(p *corev1.Pod) {
+			p.Spec.Containers[0].Resources.Limits = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1"), name: resource.MustParse("1")}
+		}))
+	}
+}
