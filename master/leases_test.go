@@ -140,7 +140,10 @@ func TestRollRefreshes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	b.await(t, "b", "192.0.2.2:6443")
+	eventually(t, "the record that was lost is there again", func() error {
+		_, _, err := s.Get(t.Context(), a.key, 0)
+		return err
+	})
 	b.await(t, "a b", "192.0.2.1:6443 192.0.2.2:6443")
 }
 
