@@ -172,10 +172,33 @@ func TestStartWithoutQuorum(t *testing.T) {
 	})
 	stops(t, a)
 	a = a.begins()
-	for _, after := range []time.Duration{0, 300, 600, 900, 1200} { // in milliseconds, from the moment when a hears of b
+	waits := func() bool { // for others; false as well once it has come further in its start
+		_, body, err := a.fetch("/livez")
+		return err == nil && strings.Contains(body, "1 of 3 voting masters answer")
+	}
+	// b vanishes when a has come as far as this, again and again in the same start of a.
+	for _, far := range []struct {
+		what string
+		so   func(said string) bool
+	}{
+		{"b answers", func(string) bool { code, _, err := b.fetch("/livez"); return err == nil && code != 0 }},
+		{"a is connected with b", func(said string) bool { return strings.Contains(said, nameOfB+" is connected") || !waits() }},
+		{"a has a quorum", func(string) bool { return !waits() }},
+		{"a goes on with its start", func(string) bool {
+			code, body, err := a.fetch("/livez")
+			return err == nil && (code == http.StatusOK || strings.Contains(body, "the objects") || strings.Contains(body, "the list of masters"))
+		}},
+		{"a is ready", func(said string) bool { return strings.Contains(said, " ready after ") }},
+	} {
+		eventually(t, "a waits for others", waitsOrServes(a, waits))
+		before := len(a.Log.String())
 		b = b.begins()
-		eventually(t, "b answers", func() bool { code, _, err := b.fetch("/livez"); return err == nil && code != 0 })
-		time.Sleep(after * time.Millisecond)
+		eventually(t, far.what, func() bool {
+			if !a.lives() {
+				t.Fatalf("a master ended for want of a quorum:\n%s", a.Log)
+			}
+			return far.so(a.Log.String()[before:]) || strings.Contains(a.Log.String(), " ready after ")
+		})
 		b.Kill()
 		if !a.lives() {
 			t.Fatalf("a master ended for want of a quorum:\n%s", a.Log)
@@ -191,6 +214,12 @@ func TestStartWithoutQuorum(t *testing.T) {
 	eventually(t, "a is ready", func() bool { code, _, err := a.fetch("/readyz"); return err == nil && code == http.StatusOK })
 	c.again()
 	stops(t, a, b)
+}
+
+// waitsOrServes tells whether a master that waits for others has noticed that they are gone, or has come to serve: then it is as ready
+// for the next that happens.
+func waitsOrServes(a *master, waits func() bool) func() bool {
+	return func() bool { return waits() || strings.Contains(a.Log.String(), " ready after ") }
 }
 
 // lost is the error of a request while there is no quorum: it comes within the request's own time and says who answers.
