@@ -67,7 +67,7 @@ func TestDoctor(t *testing.T) {
 	harm(func(dir string) error {
 		return os.WriteFile(filepath.Join(dir, "encryption.yaml"), []byte("{}"), 0o600)
 	}, "encryption.yaml", "restore it from a backup")
-	harm(func(dir string) error { return os.WriteFile(filepath.Join(dir, "joining"), nil, 0o600) }, "its joining was cut off")
+	harm(func(dir string) error { return os.WriteFile(filepath.Join(dir, "joining"), nil, 0o600) }, "whose joining was cut off: start it with --join again")
 	harm(func(dir string) error { return os.WriteFile(filepath.Join(dir, "store-identity"), []byte("{"), 0o600) }, "store-identity cannot be read")
 	for _, name := range []string{"etcd/member/wal/*.wal"} {
 		harm(func(dir string) error {
