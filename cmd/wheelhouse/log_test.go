@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -95,5 +96,24 @@ func TestWrongLogFlags(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), strings.TrimLeft(strings.Split(args[0], "=")[0], "-")) {
 			t.Errorf("%v: error %v", args, err)
 		}
+	}
+}
+
+// TestJournalLevels: in systemd's journal each line begins with its level.
+func TestJournalLevels(t *testing.T) {
+	var b bytes.Buffer
+	l := newLines(&b, verbosity(4))
+	l.journal = true
+	log := slog.New(l).With("key", "value")
+	log.Error("one")
+	log.Warn("two")
+	log.Info("three")
+	log.Debug("four")
+	var got []string
+	for _, line := range strings.Split(strings.TrimSpace(b.String()), "\n") {
+		got = append(got, line[:3])
+	}
+	if want := []string{"<3>", "<4>", "<6>", "<7>"}; !slices.Equal(got, want) {
+		t.Errorf("levels %q, want %q", got, want)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,6 +47,9 @@ Start a master with three simulated nodes, and use it from a second terminal:
 	root.AddCommand(serverCommand(), simulateCommand(), kubectlCommand(), encryptionCommand(), versionCommand(), certsCommand(), backupCommand(),
 		tokenCommand(), memberCommand(), statusCommand(), defragmentCommand(), installCommand(), uninstallCommand(), doctorCommand())
 	if err := root.ExecuteContext(context.Background()); err != nil {
+		if journalled(os.Stderr) {
+			fmt.Fprint(os.Stderr, journalLevel(slog.LevelError))
+		}
 		fmt.Fprintf(os.Stderr, "wheelhouse: %s\n", oneLine(err))
 		os.Exit(exitCode(err))
 	}
