@@ -249,6 +249,11 @@ func lost(t *testing.T, a *master, what string, do func(context.Context, *kubern
 func TestQuorumGoes(t *testing.T) {
 	a, b, c := three(t)
 	a.write("before")
+	a.must("backup", "create", "--backup-dir", t.TempDir(), "--without-keys")
+	backup := a.status(0).LastBackup
+	if backup == nil || backup.Name == "" {
+		t.Fatalf("the last backup: %+v", backup)
+	}
 	watch, err := a.client().CoreV1().Secrets("default").Watch(t.Context(), metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -289,6 +294,9 @@ func TestQuorumGoes(t *testing.T) {
 		if one.Role == membership.RoleLeader || one.Live != (one.Name == a.name()) {
 			t.Errorf("status: %+v", one)
 		}
+	}
+	if s.LastBackup == nil || *s.LastBackup != *backup {
+		t.Errorf("the last backup: %+v, want %+v", s.LastBackup, backup)
 	}
 	for lease, holder := range s.Leaders {
 		if holder != "" && holder != a.name() {
