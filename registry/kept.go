@@ -17,16 +17,20 @@ const (
 	countsMax = 4096
 )
 
-// keep holds a snapshot for further pages and remembers how many objects are left from the key on. Only a list that begins
+// pageStart is where a page begins: a key, and the scope of the list that goes on there. Lists of one namespace and of all pause at
+// the same keys, and have not the same left.
+type pageStart struct{ scope, key string }
+
+// keep holds a snapshot for further pages and remembers how many objects are left from a place on. Only a list that begins
 // prolongs it: one that goes on has a token that ages, and would have to begin anew one day.
-func (t *table) keep(s *snapshot, key string, remaining int64, now time.Time, begins bool) {
+func (t *table) keep(s *snapshot, next pageStart, remaining int64, now time.Time, begins bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if remaining >= 0 {
 		if s.remaining == nil || len(s.remaining) >= countsMax {
-			s.remaining = map[string]int64{}
+			s.remaining = map[pageStart]int64{}
 		}
-		s.remaining[key] = remaining
+		s.remaining[next] = remaining
 	}
 	if !begins {
 		return
@@ -41,11 +45,11 @@ func (t *table) keep(s *snapshot, key string, remaining int64, now time.Time, be
 	s.until = now.Add(snapshotAge)
 }
 
-// left is the number of objects from a key on, if a former page counted them.
-func (t *table) left(s *snapshot, key string) (int64, bool) {
+// left is the number of objects from a place on, if a former page counted them.
+func (t *table) left(s *snapshot, at pageStart) (int64, bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	n, ok := s.remaining[key]
+	n, ok := s.remaining[at]
 	return n, ok
 }
 

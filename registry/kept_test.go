@@ -98,10 +98,35 @@ func TestKeptSnapshotsAreBounded(t *testing.T) {
 	// Counts of pages are bounded too.
 	s, _ := maps.table.snapshot()
 	for n := range countsMax + 10 {
-		maps.table.keep(s, fmt.Sprint(n), 1, b.clock.Now(), true)
+		maps.table.keep(s, pageStart{key: fmt.Sprint(n)}, 1, b.clock.Now(), true)
 	}
 	if len(s.remaining) > countsMax {
 		t.Errorf("%d counts", len(s.remaining))
+	}
+}
+
+// What is left of one namespace is told apart from what is left of all, though lists of both pause at the same object.
+func TestWhatIsLeftIsOfTheList(t *testing.T) {
+	b := start(t, Options{})
+	maps := b.resource(t, "configmaps")
+	for n := range 12 {
+		must(maps.Create(bg, configMap([]string{"a", "b"}[n/6], fmt.Sprintf("x%02d", n), nil), CreateOptions{}))(t)
+	}
+	b.settle(t)
+	for _, namespaces := range [][]string{{"", "a"}, {"a", ""}} {
+		maps.table.mu.Lock()
+		clear(maps.table.snapshotLocked().remaining)
+		maps.table.mu.Unlock()
+		tokens := map[string]string{}
+		for _, namespace := range namespaces {
+			tokens[namespace] = must(maps.List(bg, ListOptions{Namespace: namespace, Limit: 2}))(t).Continue
+		}
+		for namespace, want := range map[string]int64{"a": 1, "": 7} {
+			page := must(maps.List(bg, ListOptions{Namespace: namespace, Limit: 3, Continue: tokens[namespace]}))(t)
+			if page.Remaining == nil || *page.Remaining != want {
+				t.Errorf("lists of %q: in %q %v are left, not %d", namespaces, namespace, *page.Remaining, want)
+			}
+		}
 	}
 }
 

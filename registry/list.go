@@ -219,14 +219,14 @@ func (r *Resource) finish(list *List, s *snapshot, l *listing) {
 	list.Continue = encodeContinue(next, l.scope(), list.Revision)
 	remaining := int64(-1)
 	if !l.selects() {
-		left, ok := r.table.left(s, l.from)
+		left, ok := r.table.left(s, pageStart{l.scope(), l.from})
 		if !ok {
 			left = s.count(l.scope(), l.from)
 		}
 		remaining = left - int64(len(list.Items))
 		list.Remaining = &remaining
 	}
-	r.table.keep(s, next, remaining, r.reg.now(), !l.continued)
+	r.table.keep(s, pageStart{l.scope(), next}, remaining, r.reg.now(), !l.continued)
 }
 
 // ascend walks the items of a scope from a key on.

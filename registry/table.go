@@ -58,8 +58,8 @@ type snapshot struct {
 	// keep until; zero if nobody will come back. since is the table's superseded when it was first kept.
 	until time.Time
 	since int64
-	// remaining objects from a page's first key on, guarded by the table's lock.
-	remaining map[string]int64
+	// remaining objects from where a page begins, guarded by the table's lock.
+	remaining map[pageStart]int64
 }
 
 func newTable(info *kind.Info, applied func() int64) *table {
