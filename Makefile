@@ -10,7 +10,7 @@ OUT ?= wheelhouse
 
 .PHONY: run build fetch test test-race test-failures lint generate bench bench-masters clean
 
-# Build and run a master with three simulated nodes; its data stays in data/.
+# Build and run a master with three simulated nodes; the data stay (README says where).
 run: build
 	./wheelhouse server --simulate-nodes=3
 

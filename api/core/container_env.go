@@ -157,9 +157,9 @@ func (v *podValidator) fieldRef(r *corev1.ObjectFieldSelector, paths []string, a
 	if subscripted {
 		switch path {
 		case "metadata.annotations":
-			v.messages(at, "", key, validation.IsQualifiedName(strings.ToLower(key)))
+			v.messages(at, "", key, qualifiedName(strings.ToLower(key)))
 		case "metadata.labels":
-			v.messages(at, "", key, validation.IsQualifiedName(key))
+			v.messages(at, "", key, qualifiedName(key))
 		default:
 			v.invalid(at, "fieldPath", r.FieldPath, "only metadata.labels and metadata.annotations have keys")
 		}

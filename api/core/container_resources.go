@@ -6,7 +6,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	resourcehelper "k8s.io/component-helpers/resource"
 
@@ -28,7 +27,7 @@ func isExtended(name corev1.ResourceName) bool {
 		return false
 	}
 	// It must be usable in a quota, where it is prefixed.
-	return len(validation.IsQualifiedName(corev1.DefaultResourceRequestsPrefix+string(name))) == 0
+	return len(qualifiedName(corev1.DefaultResourceRequestsPrefix+string(name))) == 0
 }
 
 // overcommittable tells whether limits may exceed requests.
@@ -69,7 +68,7 @@ func validateContainerResourceName(name corev1.ResourceName, at *field.Path) fie
 		return nil
 	}
 	var p problems
-	p.messages(at, "", string(name), validation.IsQualifiedName(string(name)))
+	p.messages(at, "", string(name), qualifiedName(string(name)))
 	switch {
 	case len(p.list) > 0:
 	case isHugePages(name):
@@ -83,7 +82,7 @@ func validateContainerResourceName(name corev1.ResourceName, at *field.Path) fie
 
 func validatePodLevelResourceName(name corev1.ResourceName, at *field.Path) field.ErrorList {
 	var p problems
-	p.messages(at, "", string(name), validation.IsQualifiedName(string(name)))
+	p.messages(at, "", string(name), qualifiedName(string(name)))
 	if len(p.list) == 0 && !resourcehelper.IsSupportedPodLevelResource(name) {
 		p.list = append(p.list, field.NotSupported(at, name, []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, "hugepages-*"}))
 	}

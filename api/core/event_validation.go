@@ -62,7 +62,7 @@ func validateEventTexts(e *corev1.Event, controller string) field.ErrorList {
 	if e.ReportingController == "" {
 		errs = append(errs, field.Required(field.NewPath(controller), ""))
 	}
-	for _, msg := range validation.IsQualifiedName(e.ReportingController) {
+	for _, msg := range qualifiedName(e.ReportingController) {
 		errs = append(errs, field.Invalid(field.NewPath(controller), e.ReportingController, msg))
 	}
 	text := func(child, value string) {

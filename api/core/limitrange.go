@@ -9,7 +9,6 @@ import (
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/uuid"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
@@ -79,7 +78,7 @@ func validateLimitRange(l *corev1.LimitRange) field.ErrorList {
 
 func validateLimitType(t corev1.LimitType, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	for _, msg := range validation.IsQualifiedName(string(t)) {
+	for _, msg := range qualifiedName(string(t)) {
 		errs = append(errs, field.Invalid(path, t, msg))
 	}
 	switch t {

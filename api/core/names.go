@@ -1,6 +1,8 @@
 package core
 
 import (
+	"strings"
+
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
@@ -20,6 +22,29 @@ func dnsSubdomain(s string) []string {
 	}
 	return validation.IsDNS1123Subdomain(s)
 }
+
+// qualifiedName gives the complaints about a qualified name. Those about a long one depend on its first and last letter and on whether
+// all others are allowed, so that a short name with the same faults stands in for it: the regular expression that words the
+// complaints takes 0.1 s for 3 MB.
+func qualifiedName(s string) []string {
+	at := strings.LastIndexByte(s, '/') + 1
+	name := s[at:]
+	if len(name) <= 2*qualifiedNameMax {
+		return validation.IsQualifiedName(s)
+	}
+	inner := "a"
+	for i := 0; i < len(name) && inner == "a"; i++ {
+		switch c := name[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_', c == '.':
+		default:
+			inner = "!"
+		}
+	}
+	return validation.IsQualifiedName(s[:at] + name[:1] + strings.Repeat(inner, qualifiedNameMax) + name[len(name)-1:])
+}
+
+// qualifiedNameMax is how many letters a qualified name may have after its prefix.
+const qualifiedNameMax = 63
 
 // plainLabel accepts lower-case letters, digits and inner hyphens.
 func plainLabel(s string) bool {

@@ -59,7 +59,7 @@ func validatePodStatus(new, old *corev1.Pod) field.ErrorList {
 		switch t := new.Status.Conditions[i].Type; t {
 		case corev1.PodScheduled, corev1.PodReady, corev1.PodInitialized, corev1.ContainersReady, corev1.PodReadyToStartContainers:
 		default: // the paths are upstream's
-			ps.messages(metadataPath.Child("conditions").Index(i), "Type", string(t), validation.IsQualifiedName(string(t)))
+			ps.messages(metadataPath.Child("conditions").Index(i), "Type", string(t), qualifiedName(string(t)))
 		}
 	}
 	if name := new.Status.NominatedNodeName; name != "" && name != old.Status.NominatedNodeName {

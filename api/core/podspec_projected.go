@@ -164,7 +164,7 @@ func (v *podValidator) podCertificate(c *corev1.PodCertificateProjection, at *fi
 		}
 	}
 	for _, key := range sortedKeys(c.UserAnnotations) {
-		v.messages(at.Child("userAnnotations").Key(key), "", key, validation.IsQualifiedName(key))
+		v.messages(at.Child("userAnnotations").Key(key), "", key, qualifiedName(key))
 	}
 }
 

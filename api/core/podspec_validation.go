@@ -240,12 +240,12 @@ func (v *podValidator) hostAliases(at *field.Path) {
 // gates are what must be so before a pod is scheduled, and before it is ready.
 func (v *podValidator) gates(at *field.Path) {
 	for i, gate := range v.spec.ReadinessGates {
-		v.messages(at.Child("readinessGates").Index(i), "conditionType", string(gate.ConditionType), validation.IsQualifiedName(string(gate.ConditionType)))
+		v.messages(at.Child("readinessGates").Index(i), "conditionType", string(gate.ConditionType), qualifiedName(string(gate.ConditionType)))
 	}
 	var seen names
 	for i, gate := range v.spec.SchedulingGates {
 		here := at.Child("schedulingGates").Index(i)
-		v.messages(here, "", gate.Name, validation.IsQualifiedName(gate.Name))
+		v.messages(here, "", gate.Name, qualifiedName(gate.Name))
 		if !seen.add(gate.Name) {
 			v.duplicate(here, "", gate.Name)
 		}

@@ -5,7 +5,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -36,7 +35,7 @@ func isExtendedResource(name corev1.ResourceName) bool {
 	if isNativeResource(name) || strings.HasPrefix(string(name), corev1.DefaultResourceRequestsPrefix) {
 		return false
 	}
-	return len(validation.IsQualifiedName(corev1.DefaultResourceRequestsPrefix+string(name))) == 0
+	return len(qualifiedName(corev1.DefaultResourceRequestsPrefix+string(name))) == 0
 }
 
 // containerResources are those of nativeResources that a container can ask for.
@@ -62,7 +61,7 @@ func validateLimitedResource(of corev1.LimitType, name corev1.ResourceName, path
 // validateResourceName judges any resource name.
 func validateResourceName(name corev1.ResourceName, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	for _, msg := range validation.IsQualifiedName(string(name)) {
+	for _, msg := range qualifiedName(string(name)) {
 		errs = append(errs, field.Invalid(path, name, msg))
 	}
 	if len(errs) == 0 && !isQualifiedByDomain(string(name)) && !nativeResources.Has(string(name)) &&

@@ -187,7 +187,7 @@ func validatePortProtocol(p corev1.Protocol, path *field.Path) field.ErrorList {
 func validateAppProtocol(p *string, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if p != nil {
-		for _, msg := range validation.IsQualifiedName(*p) {
+		for _, msg := range qualifiedName(*p) {
 			errs = append(errs, field.Invalid(path, *p, msg))
 		}
 	}
@@ -256,7 +256,7 @@ func validateLoadBalancerFields(s, old *corev1.Service, path *field.Path) field.
 		at := path.Child("loadBalancerClass")
 		onlyBalanced(at)
 		if balanced {
-			for _, msg := range validation.IsQualifiedName(*spec.LoadBalancerClass) {
+			for _, msg := range qualifiedName(*spec.LoadBalancerClass) {
 				errs = append(errs, field.Invalid(at, *spec.LoadBalancerClass, msg))
 			}
 		}

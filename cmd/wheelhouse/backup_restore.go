@@ -119,8 +119,12 @@ type origin struct {
 // find gives the snapshot and the keys that go with it.
 func (f *restoreFlags) find(ctx context.Context, c *cobra.Command, name string, shown *progress) (*origin, error) {
 	if isFile(name) {
-		if _, err := os.Stat(name); err != nil {
+		info, err := os.Stat(name)
+		if err != nil {
 			return nil, err
+		}
+		if info.IsDir() {
+			return nil, usageError{fmt.Errorf("%s is a folder, not a FILE.db: a backup is named as backup list shows it: backup restore %s --backup-dir %s", name, filepath.Base(name), filepath.Dir(filepath.Clean(name)))}
 		}
 		if !f.untrusted {
 			return nil, usageError{fmt.Errorf("nothing proves who made %s: if you know where it comes from, give --untrusted", name)}

@@ -519,6 +519,7 @@ func TestWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.refuse("is no snapshot of etcd", "backup", "restore", file, "--data-dir", o.data, "--new-authority", "--untrusted")
+	o.refuse("--backup-dir "+filepath.Dir(filepath.Dir(file)), "backup", "restore", filepath.Dir(file), "--data-dir", o.data)
 	if entries, err := os.ReadDir(o.data); err == nil {
 		t.Errorf("refusals have made %v", entries)
 	}
