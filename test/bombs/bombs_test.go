@@ -165,7 +165,18 @@ func TestBombs(t *testing.T) {
 		if !strings.Contains(b.name, *only) || !*all && *only == "" && !sampled(b) {
 			continue
 		}
-		results = append(results, measure(t, c, u, b))
+		r := measure(t, c, u, b)
+		for range 2 { // a busy machine makes what is below the limits look dear, never the reverse
+			if r.CPU < mostCPU/2 && r.Peak < mostMemory/2 {
+				break
+			}
+			again := measure(t, c, u, b)
+			if again.code != r.code {
+				t.Errorf("%s: answered with %d, and when repeated with %d %.300s", b.name, r.code, again.code, again.answer)
+			}
+			r.CPU, r.Peak = min(r.CPU, again.CPU), min(r.Peak, again.Peak)
+		}
+		results = append(results, r)
 	}
 	slow := float64(unit()) / float64(usualUnit)
 	t.Logf("a unit of work takes %.2f of what is usual", slow)
