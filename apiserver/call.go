@@ -103,6 +103,7 @@ func (x *exchange) run(s *Server, rt *route, r *Request, w *warnings) {
 	x.reply(rt, resp)
 }
 
+// execute gives the answer to the request. Light ones are computed here and now, without the cost of a workshop's closure.
 func (x *exchange) execute(s *Server, rt *route, r *Request, w *warnings) (*Response, error) {
 	if err := x.ctx.Err(); err != nil {
 		return nil, err
