@@ -125,6 +125,13 @@ func TestEvictions(t *testing.T) {
 			s.Put(nodes, relabelled)
 			s.expect(20*time.Second, "40s deleted p")
 		},
+		"another in the place of a taint that is tolerated": func(s *stage) {
+			s.Put(nodes, tainted("a"))
+			s.run()
+			s.expect(10 * time.Second)
+			s.Put(nodes, tainted("b"))
+			s.expect(time.Second, "10s deleted p")
+		},
 		"seconds that are changed": func(s *stage) {
 			s.Put(nodes, tainted("a"))
 			s.run()
