@@ -342,6 +342,16 @@ func TestRotateTokenKey(t *testing.T) {
 	if err := commands.Post(t.Context(), "certificates/service-account-key", TokenKeyStep{DropOld: true}, &status); err == nil || !strings.Contains(err.Error(), "--yes-refuse-old-tokens") {
 		t.Errorf("dropping a key whose tokens are good: %v", err)
 	}
+	record, _, err := m.store.Get(t.Context(), tokenKeyRecord, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.store.Delete(t.Context(), tokenKeyRecord, record.Revision); err != nil { // as after a rotation by a version that wrote none
+		t.Fatal(err)
+	}
+	if err := commands.Post(t.Context(), "certificates/service-account-key", TokenKeyStep{DropOld: true}, &status); err == nil || !strings.Contains(err.Error(), "not known when") {
+		t.Errorf("dropping a key that was replaced nobody knows when: %v", err)
+	}
 	if !good(first) || keys() != 2 {
 		t.Error("a refusal changed something")
 	}

@@ -141,6 +141,11 @@ func TestRotation(t *testing.T) {
 			t.Fatalf("%q: %s", args, r.Stderr)
 		}
 	}
+	for _, step := range []string{"finish", "cancel"} {
+		if r := rotate("--step", step); r.Code != 1 || !strings.Contains(r.Stderr, "there is nothing to "+step) {
+			t.Errorf("%s where no rotation is under way: %+v", step, r)
+		}
+	}
 	oldConfig, err := second.Config()
 	if err != nil {
 		t.Fatal(err)
