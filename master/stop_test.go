@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // TestSaysWhatAStopWaitsFor: the operator of a master that does not end yet reads why, for as long as it lasts.
@@ -30,8 +31,13 @@ func TestSaysWhatAStopWaitsFor(t *testing.T) {
 	}()
 	<-begun
 	end := m.announceStop()
-	if text := <-said; !strings.Contains(text, "the long errand") {
-		t.Errorf("said %q", text)
+	select {
+	case text := <-said:
+		if !strings.Contains(text, "the long errand") {
+			t.Errorf("said %q", text)
+		}
+	case <-time.After(time.Minute):
+		t.Error("nothing was said")
 	}
 	end()
 	close(release)
