@@ -3,6 +3,7 @@ package wheelhouse
 import (
 	"context"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -74,13 +75,19 @@ func TestTaintedNodeReportsAgain(t *testing.T) {
 	if _, err := kubelet.Patch(t.Context(), "silent", types.StrategicMergePatchType, []byte(body), metav1.PatchOptions{}, "status"); err != nil {
 		t.Error("patch of status:", err)
 	}
-	now, err := kubelet.Get(t.Context(), "silent", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	now.Status.NodeInfo.KubeletVersion = "v1.37.0"
-	if _, err := kubelet.UpdateStatus(t.Context(), now, metav1.UpdateOptions{}); err != nil && !apierrors.IsConflict(err) {
-		t.Error("update of status:", err)
+	for {
+		now, err := kubelet.Get(t.Context(), "silent", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		taints := now.Spec.Taints
+		now.Status.NodeInfo.KubeletVersion = "v1.37.0"
+		if _, err = kubelet.UpdateStatus(t.Context(), now, metav1.UpdateOptions{}); err == nil {
+			break
+		}
+		if now, gone := kubelet.Get(t.Context(), "silent", metav1.GetOptions{}); gone != nil || !apierrors.IsConflict(err) && reflect.DeepEqual(now.Spec.Taints, taints) {
+			t.Fatalf("update of status: %v", err) // and not because the taints have just become others
+		}
 	}
 }
 
