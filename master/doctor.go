@@ -77,7 +77,7 @@ func Diagnose(dir, pkiDir string, now time.Time) (*Diagnosis, error) {
 	if !known {
 		return nil, fmt.Errorf("%s is no data folder of a master", dir)
 	}
-	if _, err := os.Stat(filepath.Join(dir, firstStartFile)); err == nil {
+	if cut, err := cutFirstStart(dir); cut && err == nil { // what is damaged is found below
 		d.remark("its first start did not come to its end: start it again")
 		return d, nil
 	}

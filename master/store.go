@@ -234,6 +234,9 @@ func (m *Master) examine() error {
 	if c.DataDir == "" {
 		return nil
 	}
+	if err := m.startOver(); err != nil {
+		return err
+	}
 	f, err := readFolder(c)
 	if err != nil || f.unfinished || f.recovering {
 		return err
@@ -270,6 +273,35 @@ func (m *Master) examine() error {
 	}
 	m.began = m.began || f.self == nil
 	return m.renewNewCluster(c.NewCluster)
+}
+
+// startOver removes what a first start that was cut off has made of the store: an etcd whose log was cut off before it names its one
+// member would wait for others forever.
+func (m *Master) startOver() error {
+	cut, err := cutFirstStart(m.config.DataDir)
+	if err != nil || !cut || !holdsMember(m.config.DataDir) {
+		return err
+	}
+	m.config.Log("the first start on this folder was cut off before anything was in its store: making the store anew")
+	if err := os.RemoveAll(filepath.Join(m.config.DataDir, "etcd", "member")); err != nil {
+		return fmt.Errorf("the data folder cannot be written: %w", err)
+	}
+	return nil
+}
+
+// cutFirstStart tells whether a folder is what a first start has left that was cut off. Nothing was acknowledged by it: the store serves
+// when the folder has its identity, and holds nothing else until then. An etcd that holds more was put there by someone.
+func cutFirstStart(dir string) (bool, error) {
+	for name, expected := range map[string]bool{firstStartFile: true, storeFile: false, membership.MarkName: false, recoveringFile: false} {
+		_, err := os.Lstat(filepath.Join(dir, name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, fmt.Errorf("the data folder cannot be read: %w", err)
+		}
+		if (err == nil) != expected {
+			return false, nil
+		}
+	}
+	return etcd.HoldsOnly(filepath.Join(dir, "etcd"), storeKey)
 }
 
 // renewNewCluster notes whether --new-cluster is given.

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.etcd.io/etcd/server/v3/storage/wal/walpb"
 	"google.golang.org/protobuf/proto"
@@ -50,6 +52,41 @@ func ReadSelf(dir string) (*Self, error) {
 		s.Name = s.Members[i].Name
 	}
 	return s, nil
+}
+
+// HoldsOnly tells whether the data of a member that nobody has open hold no key but this one, in any revision. What has no database
+// yet holds none.
+func HoldsOnly(dir, key string) (only bool, err error) {
+	file := (&Options{Dir: dir}).databaseFile()
+	info, err := os.Stat(file)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	b, err := openBolt(file)
+	if err != nil {
+		return false, damaged(file, err)
+	}
+	defer b.close()
+	err = b.walkOne("key", func(_, value []byte) error {
+		var kv mvccpb.KeyValue
+		if err := proto.Unmarshal(value, &kv); err != nil {
+			return shape("a value cannot be read: %v", err)
+		}
+		if string(kv.Key) != key {
+			return io.EOF
+		}
+		return nil
+	})
+	if errors.Is(err, io.EOF) {
+		return false, nil
+	}
+	if err != nil {
+		return false, damaged(file, err)
+	}
+	return true, nil
 }
 
 // frameMax bounds the records at the beginning of a log's file, in bytes.

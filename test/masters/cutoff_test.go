@@ -1,12 +1,20 @@
 package masters
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/server/v3/storage/wal"
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/wheelhouse-k8s/wheelhouse/test/process"
 )
 
 // killWhen kills a start on a folder as soon as something is so. It tells whether the process still ran: a start that is done before
@@ -144,5 +152,92 @@ func TestWrongOneRecovered(t *testing.T) {
 	wrong.read("precious")
 	if !isThere(wrong.dir, ".replaced-*", "etcd", "member", "snap", "db")() {
 		t.Error("what the first had written is gone")
+	}
+}
+
+// TestFirstStartKilled: a first start that is killed at any step is begun anew by the next start: nobody was told of anything in it. What
+// someone else has put into such a folder stays.
+func TestFirstStartKilled(t *testing.T) {
+	dir := t.TempDir()
+	made := start(t, filepath.Join(dir, "made"), 0)
+	made.write("precious")
+	made.stops()
+	put := func(path, data string) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(data), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	log := func(folder string, data []byte) {
+		t.Helper()
+		w, err := wal.Create(zap.NewNop(), filepath.Join(folder, "etcd", "member", "wal"), data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	whose, err := proto.Marshal(&etcdserverpb.Metadata{NodeID: new(uint64(7)), ClusterID: new(uint64(8))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, leave := range map[string]func(folder string){
+		"nothing": func(string) {},
+		"a log of no file": func(folder string) {
+			put(filepath.Join(folder, "etcd", "member", "wal", "x"), "")
+			if err := os.Remove(filepath.Join(folder, "etcd", "member", "wal", "x")); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"an empty log": func(folder string) {
+			put(filepath.Join(folder, "etcd", "member", "wal", "0000000000000000-0000000000000000.wal"), "")
+		},
+		"a log that names no member": func(folder string) { log(folder, whose) },
+		"an empty database": func(folder string) {
+			log(folder, whose)
+			put(filepath.Join(folder, "etcd", "member", "snap", "db"), "")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			folder := filepath.Join(t.TempDir(), "data")
+			copyDir(t, made.dir, folder)
+			for _, file := range []string{"etcd", "store-identity"} {
+				if err := os.RemoveAll(filepath.Join(folder, file)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			put(filepath.Join(folder, "first-start"), "")
+			leave(folder)
+			r, err := process.Run(binary, patience, "doctor", folder)
+			if err != nil || !strings.Contains(r.Stdout, "start it again") {
+				t.Errorf("doctor: %v\n%s%s", err, r.Stdout, r.Stderr)
+			}
+			m := start(t, folder, 0)
+			if m.has("precious") {
+				t.Error("the test begins with data")
+			}
+			m.write("new")
+			m.stops()
+			if isThere(folder, "first-start")() {
+				t.Error("it still takes its start for the first")
+			}
+			m = m.again()
+			m.read("new")
+		})
+	}
+	t.Run("another's data", func(t *testing.T) {
+		if err := os.Remove(filepath.Join(made.dir, "store-identity")); err != nil {
+			t.Fatal(err)
+		}
+		put(filepath.Join(made.dir, "first-start"), "")
+		made.again().read("precious")
+	})
+	for _, step := range [][]string{{"first-start"}, {"etcd", "member", "wal*"}, {"etcd", "member", "wal", "*.wal"}, {"etcd", "member", "snap", "db"}, {"store-identity"}} {
+		t.Run("killed at "+step[len(step)-1], func(t *testing.T) {
+			folder := filepath.Join(t.TempDir(), "data")
+			m := (&master{t: t, dir: folder, Server: made.Server}).killWhen(isThere(folder, step...))
+			start(t, m.dir, 0).write("new")
+		})
 	}
 }

@@ -232,6 +232,14 @@ func (m *master) ends() string {
 	return m.Log.String()
 }
 
+// stops asks the master to stop.
+func (m *master) stops() {
+	m.t.Helper()
+	if code, err := m.Stop(patience); code != 0 || err != nil {
+		m.t.Fatalf("it stopped with code %d: %v\n%s", code, err, m.Log)
+	}
+}
+
 // fails runs "wheelhouse server" on a folder, which must end by itself with code 1.
 func fails(t *testing.T, dir, want string, args ...string) {
 	t.Helper()
