@@ -219,13 +219,14 @@ func (l *lagging) disturb() {
 
 func (l *lagging) check() {
 	l.t.Helper()
-	asked, available := int32(0), int32(0)
+	asked, pods, available := int32(0), int32(0), int32(0)
 	for _, s := range l.sets {
 		asked += *s.rs.Spec.Replicas
+		pods += int32(len(s.pods))
 		available += s.available()
 	}
-	if limit := replicas(l.d) + maxSurge(l.d); asked > limit {
-		l.fail("%d pods are asked for; replicas and maxSurge allow %d", asked, limit)
+	if limit := replicas(l.d) + maxSurge(l.d); max(asked, pods) > limit {
+		l.fail("%d pods are asked for and %d there; replicas and maxSurge allow %d", asked, pods, limit)
 	}
 	if least := replicas(l.d) - maxUnavailable(l.d); available < least {
 		l.fail("%d pods are available; replicas and maxUnavailable demand %d", available, least)

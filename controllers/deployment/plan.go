@@ -165,7 +165,7 @@ func (p *planner) growNewest() bool {
 	case size == want:
 		return false
 	case size < want:
-		want = growTo(p.d, p.all(), p.newest)
+		want = growTo(p.d, p.old, p.newest)
 	}
 	return p.resize(p.newest, want)
 }

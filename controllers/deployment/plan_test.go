@@ -256,11 +256,12 @@ func (m *model) roll() string {
 		if line := strings.TrimSpace(sizes); len(out) == 0 || out[len(out)-1] != line {
 			out = append(out, line)
 		}
+		before := m.stay()
 		if m.step() == "" {
 			return strings.Join(out, "\n")
 		}
 		if m.d.Spec.Strategy.Type == appsv1.RollingUpdateDeploymentStrategyType {
-			m.checkBounds()
+			m.checkBounds(before)
 		}
 		m.pods(scenario.Args{"all"})
 	}
@@ -268,15 +269,21 @@ func (m *model) roll() string {
 	return ""
 }
 
-func (m *model) checkBounds() {
+// stay is how many of the available pods the sizes of their ReplicaSets leave.
+func (m *model) stay() (n int32) {
+	for _, rs := range m.sets {
+		n += min(*rs.Spec.Replicas, rs.Status.AvailableReplicas)
+	}
+	return n
+}
+
+// checkBounds fails when a step has broken the Deployment's bounds; before it so many pods stayed.
+func (m *model) checkBounds(before int32) {
 	if n := total(m.sets); n > replicas(m.d)+maxSurge(m.d) {
 		m.t.Fatalf("%d pods, more than replicas and maxSurge allow", n)
 	}
-	left := int32(0)
-	for _, rs := range m.sets {
-		left += min(*rs.Spec.Replicas, rs.Status.AvailableReplicas)
-	}
-	if before := available(m.sets); before >= replicas(m.d)-maxUnavailable(m.d) && left < replicas(m.d)-maxUnavailable(m.d) {
+	least := replicas(m.d) - maxUnavailable(m.d)
+	if left := m.stay(); before >= least && left < least {
 		m.t.Fatalf("%d pods stay available, fewer than replicas and maxUnavailable allow", left)
 	}
 }

@@ -61,6 +61,13 @@ func sure(rs *appsv1.ReplicaSet) int32 {
 	return min(rs.Status.AvailableReplicas, *rs.Spec.Replicas)
 }
 
+// most is how many pods a ReplicaSet may have: as many as it asks for, or those that its status still counts because they have not
+// been taken away yet. It is not known while the status was counted for another size: pods of a larger one may be on their way.
+func most(rs *appsv1.ReplicaSet) (n int32, known bool) {
+	resized := rs.Generation > 1
+	return max(*rs.Spec.Replicas, rs.Status.Replicas), observed(rs) || !resized || rs.DeletionTimestamp != nil
+}
+
 // byAge orders the older first.
 func byAge(a, b *appsv1.ReplicaSet) int {
 	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
@@ -98,17 +105,22 @@ func maxUnavailable(d *appsv1.Deployment) int32 {
 	return min(unavailable, replicas(d))
 }
 
-// growTo is the size that the newest ReplicaSet may have now, given all that exist.
-func growTo(d *appsv1.Deployment, all []*appsv1.ReplicaSet, newest *appsv1.ReplicaSet) int32 {
+// growTo is the size that the newest ReplicaSet may have now, given the others: pods that are still to go count, as maxSurge
+// promises, and a ReplicaSet of which that is not known is waited for.
+func growTo(d *appsv1.Deployment, old []*appsv1.ReplicaSet, newest *appsv1.ReplicaSet) int32 {
 	if d.Spec.Strategy.Type != appsv1.RollingUpdateDeploymentStrategyType {
 		return replicas(d)
 	}
-	room := replicas(d) + maxSurge(d) - total(all)
 	size := *newest.Spec.Replicas
-	if room <= 0 {
-		return size
+	room := replicas(d) + maxSurge(d)
+	for _, rs := range old {
+		n, known := most(rs)
+		if !known {
+			return size
+		}
+		room -= n
 	}
-	return size + min(room, replicas(d)-size)
+	return max(size, min(room, replicas(d)))
 }
 
 // scale sizes the ReplicaSets after spec.replicas changed, or while the Deployment is paused. With one ReplicaSet that
@@ -176,12 +188,29 @@ func (p *planner) scaleInProportion() {
 		sizes[i] = *rs.Spec.Replicas + share
 		added += share
 	}
+	if len(sets) > 0 {
+		sizes[0] = max(0, sizes[0]+add-added)
+	}
+	if add > 0 && !p.mayHave(allowed, sets, sizes) {
+		return // until the pods that are to go have gone
+	}
 	for i, rs := range sets {
-		if i == 0 {
-			sizes[i] = max(0, sizes[i]+add-added)
-		}
 		p.size(rs, sizes[i])
 	}
+}
+
+// mayHave tells that no more pods than a limit can exist once these ReplicaSets have these sizes, and all others that they have.
+func (p *planner) mayHave(limit int32, sets []*appsv1.ReplicaSet, sizes []int32) bool {
+	for _, rs := range p.all() {
+		n, known := most(rs)
+		if at := slices.Index(sets, rs); at >= 0 {
+			n = max(n, sizes[at])
+		}
+		if limit -= n; !known || limit < 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // share is a ReplicaSet's part of the pods to add (or, negative, to remove), of which some have been given out.
