@@ -11,10 +11,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/wheelhouse-k8s/wheelhouse/durable"
 )
 
 // Managed is the configuration that masters make and change by themselves: secrets under secretbox keys, or plain.
@@ -121,37 +122,12 @@ func (m *Managed) Bytes() []byte {
 	return b.Bytes()
 }
 
-// temporaryPrefix begins the name of a file that is being written; a start removes what a crash has left of them.
-const temporaryPrefix = ".new-"
-
 // WriteFile writes a file that only its owner can read, durably and as a whole.
-func WriteFile(file string, data []byte) (err error) {
-	dir := filepath.Dir(file)
-	f, err := os.CreateTemp(dir, temporaryPrefix+"*")
-	if err != nil {
-		return fmt.Errorf("the encryption configuration cannot be written: %w", err)
-	}
-	defer os.Remove(f.Name()) // without effect once it has its name
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(managedMode), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	if err == nil {
-		err = syncDir(dir)
-	}
-	if err != nil {
+func WriteFile(file string, data []byte) error {
+	if err := durable.Replace(file, data, managedMode); err != nil {
 		return fmt.Errorf("the encryption configuration cannot be written: %w", err)
 	}
 	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // addKey adds a new key as a reader. Its number is above that of any other, and above last.

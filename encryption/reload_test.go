@@ -12,6 +12,7 @@ import (
 
 	"k8s.io/component-base/metrics/legacyregistry"
 
+	"github.com/wheelhouse-k8s/wheelhouse/durable"
 	"github.com/wheelhouse-k8s/wheelhouse/encryption/plugintest"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 	"github.com/wheelhouse-k8s/wheelhouse/store/memory"
@@ -276,7 +277,7 @@ func TestInstall(t *testing.T) {
 	if sections := s.Sections(); sections[0].Forms[0].Key != "key2" {
 		t.Errorf("%v", sections)
 	}
-	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(s.File()), temporaryPrefix+"*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(s.File()), durable.TemporaryPrefix+"*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
 }

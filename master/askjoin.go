@@ -12,6 +12,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/wheelhouse-k8s/wheelhouse/durable"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
 )
@@ -244,7 +245,7 @@ func (m *Master) replaceFolder() (err error) {
 		}
 	}
 	if _, err := os.Lstat(aside); err == nil {
-		if err := errors.Join(syncFolder(aside), syncFolder(c.DataDir)); err != nil {
+		if err := errors.Join(durable.SyncFolder(aside), durable.SyncFolder(c.DataDir)); err != nil {
 			return err
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/health"
+	"github.com/wheelhouse-k8s/wheelhouse/durable"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
 	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
@@ -189,21 +190,11 @@ func (m *Master) takeFiles(files map[string][]byte) error {
 		if ext := filepath.Ext(name); ext == ".crt" || ext == ".pub" {
 			mode = 0o644
 		}
-		if err := writeDurably(path, data, mode); err != nil {
+		if err := durable.Replace(path, data, mode); err != nil {
 			return fmt.Errorf("the data folder cannot be written: %w", err)
 		}
 	}
 	return nil
-}
-
-// writeDurably returns when a power cut cannot take the file any more.
-func writeDurably(path string, data []byte, mode os.FileMode) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	return errors.Join(err, f.Sync(), f.Close(), syncFolder(filepath.Dir(path)))
 }
 
 // undoJoin leaves the cluster and the folder as they were.

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/wheelhouse-k8s/wheelhouse/durable"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
-	"github.com/wheelhouse-k8s/wheelhouse/pki"
 )
 
 // ours are the entries of a data folder that masters write.
@@ -48,7 +48,7 @@ func lock(dir string, log func(format string, args ...any)) (*os.File, error) {
 
 // clean removes the files that a crash has kept from getting their names. The caller holds the lock.
 func clean(dir string) error {
-	left, err := filepath.Glob(filepath.Join(escape(dir), pki.TemporaryPrefix+"*"))
+	left, err := filepath.Glob(filepath.Join(escape(dir), durable.TemporaryPrefix+"*"))
 	for _, name := range left {
 		if info, gone := os.Lstat(name); gone == nil && info.Mode().IsRegular() { // nothing else is ours
 			err = errors.Join(err, os.Remove(name))
@@ -91,7 +91,7 @@ func written(name string) bool {
 	if ours[name] {
 		return true
 	}
-	for _, prefix := range []string{pki.TemporaryPrefix, asidePrefix, movedSuffix, nextSuffix} {
+	for _, prefix := range []string{durable.TemporaryPrefix, asidePrefix, movedSuffix, nextSuffix} {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}

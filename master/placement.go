@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/wheelhouse-k8s/wheelhouse/durable"
 )
 
 // placement brings a new data folder into the place of an old one.
@@ -166,7 +168,7 @@ func (p *placement) undo() error {
 
 // swap puts the new data in place, durably.
 func (p *placement) swap() (moved string, err error) {
-	if err := syncTree(p.next); err != nil {
+	if err := durable.SyncTree(p.next); err != nil {
 		return "", err
 	}
 	if p.inside {
@@ -175,7 +177,7 @@ func (p *placement) swap() (moved string, err error) {
 	parent := filepath.Dir(p.dir)
 	_, err = os.Stat(p.dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", errors.Join(os.Rename(p.next, p.dir), syncFolder(parent))
+		return "", errors.Join(os.Rename(p.next, p.dir), durable.SyncFolder(parent))
 	}
 	if err != nil {
 		return "", err
@@ -187,7 +189,7 @@ func (p *placement) swap() (moved string, err error) {
 		return "", err
 	}
 	p.next = moved
-	if err := syncFolder(parent); err != nil {
+	if err := durable.SyncFolder(parent); err != nil {
 		return "", err
 	}
 	// Both names change at once: at no time is there an empty place on which a master would start a new cluster.
@@ -195,7 +197,7 @@ func (p *placement) swap() (moved string, err error) {
 		return "", fmt.Errorf("the new data cannot take the place of %s: %w", p.dir, err)
 	}
 	p.next = "" // from here on it is the old data that is aside
-	err = errors.Join(syncFolder(parent), rename(filepath.Join(moved, "backups"), filepath.Join(p.dir, "backups")), syncFolder(p.dir))
+	err = errors.Join(durable.SyncFolder(parent), rename(filepath.Join(moved, "backups"), filepath.Join(p.dir, "backups")), durable.SyncFolder(p.dir))
 	if err != nil {
 		return moved, fmt.Errorf("the new data is in place and the old in %s, but: %w", moved, err)
 	}
@@ -220,7 +222,7 @@ func (p *placement) swapInside() (moved string, err error) {
 	if err := os.WriteFile(mark, []byte("A restore was interrupted here: run it again.\n"), 0o600); err != nil {
 		return "", err
 	}
-	if err := syncFolder(p.dir); err != nil {
+	if err := durable.SyncFolder(p.dir); err != nil {
 		return "", err
 	}
 	entries, err := os.ReadDir(p.dir)
@@ -251,27 +253,8 @@ func (p *placement) swapInside() (moved string, err error) {
 			return moved, err
 		}
 	}
-	if err := errors.Join(os.Remove(p.next), syncFolder(p.dir)); err != nil {
+	if err := errors.Join(os.Remove(p.next), durable.SyncFolder(p.dir)); err != nil {
 		return moved, err
 	}
-	return moved, errors.Join(os.Remove(mark), syncFolder(p.dir))
-}
-
-// syncTree makes the folders durable; the files in them are already.
-func syncTree(dir string) error {
-	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.IsDir() {
-			return err
-		}
-		return syncFolder(path)
-	})
-}
-
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	return moved, errors.Join(os.Remove(mark), durable.SyncFolder(p.dir))
 }

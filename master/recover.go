@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/util/uuid"
 
+	"github.com/wheelhouse-k8s/wheelhouse/durable"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
 )
@@ -255,7 +256,7 @@ func (m *Master) renewStore(ctx context.Context, o etcd.Options, r *recovery, ke
 	if err != nil {
 		return err
 	}
-	if err := syncTree(next); err != nil {
+	if err := durable.SyncTree(next); err != nil {
 		return err
 	}
 	if err := fresh.write(m.config.DataDir); err != nil {
@@ -264,7 +265,7 @@ func (m *Master) renewStore(ctx context.Context, o etcd.Options, r *recovery, ke
 	if err := unix.Renameat2(unix.AT_FDCWD, filepath.Join(next, "member"), unix.AT_FDCWD, filepath.Join(o.Dir, "member"), unix.RENAME_EXCHANGE); err != nil {
 		return fmt.Errorf("the new store cannot take the place of the old one: %w", err)
 	}
-	return errors.Join(syncFolder(o.Dir), os.RemoveAll(next))
+	return errors.Join(durable.SyncFolder(o.Dir), os.RemoveAll(next))
 }
 
 // renewedName is where a member of new identity is made, beside the old one: the folder may be a file system of its own.
@@ -304,7 +305,7 @@ func copyAside(dataDir, aside string) error {
 	copying := aside + copyingSuffix
 	err = copyFolder(filepath.Join(dataDir, "etcd"), copying)
 	if err == nil {
-		err = syncTree(copying)
+		err = durable.SyncTree(copying)
 	}
 	if err == nil {
 		err = os.Rename(copying, aside)
@@ -312,7 +313,7 @@ func copyAside(dataDir, aside string) error {
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(copying))
 	}
-	return syncFolder(dataDir)
+	return durable.SyncFolder(dataDir)
 }
 
 // copyFolder copies files and folders; file systems that can share the blocks of both copies do.

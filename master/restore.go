@@ -14,6 +14,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/uuid"
 
+	"github.com/wheelhouse-k8s/wheelhouse/durable"
 	"github.com/wheelhouse-k8s/wheelhouse/election"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
@@ -178,12 +179,7 @@ func installKey(dir, name string, data []byte) error {
 	if strings.HasSuffix(name, ".crt") || strings.HasSuffix(name, ".pub") {
 		mode = 0o644
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	return errors.Join(err, f.Sync(), f.Close())
+	return durable.Create(path, data, mode)
 }
 
 // KeyPrefix begins a cluster's keys in the store of a master.

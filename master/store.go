@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/wheelhouse-k8s/wheelhouse/durable"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
-	"github.com/wheelhouse-k8s/wheelhouse/pki"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
@@ -68,20 +68,7 @@ func (k *keptStore) write(dir string) error {
 
 // replaceFile writes a file that is there whole or as it was before, whenever a power cut comes.
 func replaceFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), pki.TemporaryPrefix+"*")
-	if err == nil {
-		_, err = f.Write(data)
-		err = errors.Join(err, f.Sync(), f.Close())
-		if err == nil {
-			err = os.Rename(f.Name(), path)
-		}
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		} else {
-			err = syncFolder(filepath.Dir(path))
-		}
-	}
-	if err != nil {
+	if err := durable.Replace(path, data, 0o600); err != nil {
 		return fmt.Errorf("the data folder cannot be written: %w", err)
 	}
 	return nil

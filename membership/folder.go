@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/wheelhouse-k8s/wheelhouse/pki"
+	"github.com/wheelhouse-k8s/wheelhouse/durable"
 )
 
 // Folder is what a master that is told to join finds in its data folder.
@@ -108,30 +108,10 @@ func (m *Mark) write() error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(m.file), pki.TemporaryPrefix+"*")
-	if err == nil {
-		_, err = f.Write(data)
-		if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-			err = os.Rename(f.Name(), m.file)
-		}
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		} else {
-			err = syncFolder(filepath.Dir(m.file))
-		}
-	}
-	if err != nil {
+	if err := durable.Replace(m.file, data, 0o600); err != nil {
 		return fmt.Errorf("the data folder cannot be written: %w", err)
 	}
 	return nil
-}
-
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // ReadMark of a data folder; nil if there is none.
@@ -188,7 +168,7 @@ func (m *Mark) putBack() error {
 	if err := errors.Join(append(failed, err)...); err != nil {
 		return err
 	}
-	return errors.Join(os.Remove(m.Aside), syncFolder(dir))
+	return errors.Join(os.Remove(m.Aside), durable.SyncFolder(dir))
 }
 
 // Clear removes what was written since the mark.

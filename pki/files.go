@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/wheelhouse-k8s/wheelhouse/durable"
 )
 
 // file is one file to write; nil data removes it.
@@ -57,9 +60,6 @@ const journalName = ".pending"
 
 // journal is a write in its file; null removes.
 type journal map[string][]byte
-
-// TemporaryPrefix begins the names of files that are being written; a crash may leave them behind.
-const TemporaryPrefix = ".new-"
 
 // abandoned is the age from which on a temporary file is nobody's any more.
 const abandoned = time.Minute
@@ -297,7 +297,7 @@ func (d *folder) sync(dir string) error {
 	if d.fault != nil {
 		return nil
 	}
-	return syncDir(dir)
+	return durable.SyncFolder(dir)
 }
 
 // writeTemporary writes the file of that name beside its place.
@@ -305,12 +305,15 @@ func (d *folder) writeTemporary(name string, data []byte, mode os.FileMode) (str
 	if err := d.may("write " + name); err != nil {
 		return "", err
 	}
-	return writeTemporary(filepath.Dir(filepath.Join(d.dir, name)), data, mode, d.fault == nil)
+	return durable.Temporary(filepath.Dir(filepath.Join(d.dir, name)), mode, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
 }
 
 // clean removes what crashes have left behind.
 func (d *folder) clean() {
-	for _, pattern := range []string{TemporaryPrefix + "*", "etcd/" + TemporaryPrefix + "*"} {
+	for _, pattern := range []string{durable.TemporaryPrefix + "*", "etcd/" + durable.TemporaryPrefix + "*"} {
 		left, err := filepath.Glob(filepath.Join(d.dir, pattern))
 		if err != nil {
 			continue
@@ -321,52 +324,4 @@ func (d *folder) clean() {
 			}
 		}
 	}
-}
-
-// writeFile replaces one file atomically and durably.
-func writeFile(path string, data []byte, mode os.FileMode) error {
-	temporary, err := writeTemporary(filepath.Dir(path), data, mode, true)
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(temporary, path); err != nil {
-		os.Remove(temporary)
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func writeTemporary(dir string, data []byte, mode os.FileMode, durable bool) (name string, err error) {
-	f, err := os.CreateTemp(dir, TemporaryPrefix+"*")
-	if err != nil {
-		return "", err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-			name = ""
-		}
-	}()
-	if err = f.Chmod(mode); err != nil {
-		return "", err
-	}
-	if _, err = f.Write(data); err != nil {
-		return "", err
-	}
-	if durable {
-		if err = f.Sync(); err != nil {
-			return "", err
-		}
-	}
-	return f.Name(), f.Close()
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

@@ -11,6 +11,8 @@ import (
 
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/wheelhouse-k8s/wheelhouse/durable"
 )
 
 // ClusterName is the name of the cluster in kubeconfig files.
@@ -37,7 +39,7 @@ func WriteKubeconfig(path, server string, ca []byte, client *Pair) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("pki: %w", err)
 	}
-	if err := writeFile(path, data, 0o600); err != nil {
+	if err := durable.Replace(path, data, 0o600); err != nil {
 		return fmt.Errorf("pki: writing the kubeconfig: %w", err)
 	}
 	return nil

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"os/signal"
 	"syscall"
 	"text/tabwriter"
@@ -16,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/durable"
 	"github.com/wheelhouse-k8s/wheelhouse/master"
 	"github.com/wheelhouse-k8s/wheelhouse/store/backup"
 )
@@ -252,14 +252,8 @@ masters: it only seals.`,
 			if err != nil {
 				return err
 			}
-			w, err := os.OpenFile(args[0], os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-			if err != nil {
+			if err := durable.Create(args[0], data, 0o600); err != nil {
 				return fmt.Errorf("the key file cannot be made: %w", err)
-			}
-			_, err = w.Write(data)
-			if err := errors.Join(err, w.Sync(), w.Close()); err != nil {
-				os.Remove(args[0])
-				return err
 			}
 			fmt.Fprintln(c.OutOrStdout(), recipient)
 			return nil

@@ -20,6 +20,7 @@ import (
 
 	cliflag "k8s.io/component-base/cli/flag"
 
+	"github.com/wheelhouse-k8s/wheelhouse/durable"
 	"github.com/wheelhouse-k8s/wheelhouse/master"
 )
 
@@ -194,12 +195,12 @@ func (s *service) install(ctx context.Context, u *unit, join []string, start boo
 		if err := os.MkdirAll(s.settings, 0o755); err != nil {
 			return err
 		}
-		if err := replaceFile(s.joinFile(), strings.NewReader(flags), 0o600); err != nil {
-			return err
+		if err := durable.Replace(s.joinFile(), []byte(flags), 0o600); err != nil {
+			return fmt.Errorf("%s cannot be written: %w", s.joinFile(), err)
 		}
 	}
-	if err := replaceFile(s.unitFile(), strings.NewReader(text), 0o644); err != nil {
-		return err
+	if err := durable.Replace(s.unitFile(), []byte(text), 0o644); err != nil {
+		return fmt.Errorf("%s cannot be written: %w", s.unitFile(), err)
 	}
 	fmt.Fprintf(s.out, "%s was written\n", s.unitFile())
 	if err := systemctl(ctx, "daemon-reload"); err != nil {
@@ -236,25 +237,15 @@ func (s *service) copyProgram(to string) error {
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return err
 	}
-	if err := replaceFile(to, from, 0o755); err != nil {
+	err = durable.ReplaceWith(to, 0o755, func(w io.Writer) error {
+		_, err := io.Copy(w, from)
 		return err
+	})
+	if err != nil {
+		return fmt.Errorf("%s cannot be written: %w", to, err)
 	}
 	fmt.Fprintf(s.out, "%s was copied from %s\n", to, self)
 	return nil
-}
-
-// replaceFile writes a file whole or not at all.
-func replaceFile(name string, from io.Reader, mode fs.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = io.Copy(f, from)
-	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("%s cannot be written: %w", name, err)
-	}
-	return os.Rename(f.Name(), name)
 }
 
 // usable tells whether this machine's services are systemd's, and this user's to change.

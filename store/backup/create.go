@@ -11,6 +11,8 @@ import (
 	"maps"
 	"os"
 	"time"
+
+	"github.com/wheelhouse-k8s/wheelhouse/durable"
 )
 
 // Origin says what is backed up.
@@ -268,9 +270,6 @@ func (m *Manifest) content(ctx context.Context, v Vault, r Reader, temporary str
 	return contentOf(ctx, file, r, progress)
 }
 
-// temporaryPrefix begins the names of files that a crash may leave behind; in its data folder a master removes them at the start.
-const temporaryPrefix = ".new-"
-
 // fetch gives a path of the snapshot on this machine, whose hash has been checked: where it lies, or a copy that nobody who may write to
 // the vault can change any more.
 func (m *Manifest) fetch(ctx context.Context, v Vault, temporary string, own bool, progress Progress) (file string, release func(), err error) {
@@ -283,7 +282,7 @@ func (m *Manifest) fetch(ctx context.Context, v Vault, temporary string, own boo
 	release = func() {}
 	to := io.Discard
 	if file = v.Path(m.Name, SnapshotFile); file == "" || own {
-		f, err := os.CreateTemp(temporary, temporaryPrefix+"wheelhouse-snapshot-*")
+		f, err := os.CreateTemp(temporary, durable.TemporaryPrefix+"wheelhouse-snapshot-*") // in its data folder a master removes at the start what a crash leaves
 		if err != nil {
 			return "", nil, fmt.Errorf("the snapshot needs a place on this machine while it is read: %w", err)
 		}

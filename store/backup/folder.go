@@ -11,10 +11,9 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-)
 
-// partial begins the names of files that are being written.
-const partial = ".new-"
+	"github.com/wheelhouse-k8s/wheelhouse/durable"
+)
 
 // folder is a vault in a folder of this machine, or of a file system that it has mounted.
 type folder struct{ dir string }
@@ -80,7 +79,7 @@ func (f *folder) List(ctx context.Context) ([]Entry, error) {
 			if info.ModTime().After(e.Changed) {
 				e.Changed = info.ModTime()
 			}
-			if !strings.HasPrefix(file.Name(), partial) {
+			if !strings.HasPrefix(file.Name(), durable.TemporaryPrefix) {
 				e.Files[file.Name()] = info.Size()
 			}
 		}
@@ -112,35 +111,20 @@ func (f *folder) Open(_ context.Context, name, file string) (io.ReadCloser, int6
 	return r, info.Size(), nil
 }
 
-func (f *folder) Write(ctx context.Context, name, file string, from io.Reader, _ int64) (err error) {
+func (f *folder) Write(ctx context.Context, name, file string, from io.Reader, _ int64) error {
 	dir := filepath.Join(f.dir, name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("the backup folder cannot be written: %w", err)
 	}
-	w, err := os.CreateTemp(dir, partial+"*")
-	if err != nil {
-		return fmt.Errorf("the backup folder cannot be written: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			w.Close()
-			os.Remove(w.Name())
-		}
-	}()
-	// io.Copy must not find the file's ReadFrom: it would see neither the end of ctx nor a full buffer's worth at once.
-	if _, err = io.CopyBuffer(struct{ io.Writer }{w}, &bounded{ctx, from}, make([]byte, copyBuffer)); err != nil {
-		return fmt.Errorf("%s cannot be written: %w", f.Path(name, file), err)
-	}
-	if err = w.Sync(); err != nil {
-		return fmt.Errorf("%s cannot be written: %w", f.Path(name, file), err)
-	}
-	if err = w.Close(); err != nil {
-		return fmt.Errorf("%s cannot be written: %w", f.Path(name, file), err)
-	}
-	if err = os.Rename(w.Name(), f.Path(name, file)); err != nil {
+	err := durable.ReplaceWith(f.Path(name, file), 0o600, func(w io.Writer) error {
+		// io.Copy must not find the file's ReadFrom: it would see neither the end of ctx nor a full buffer's worth at once.
+		_, err := io.CopyBuffer(struct{ io.Writer }{w}, &bounded{ctx, from}, make([]byte, copyBuffer))
 		return err
+	})
+	if err != nil {
+		return fmt.Errorf("%s cannot be written: %w", f.Path(name, file), err)
 	}
-	return errors.Join(syncDir(dir), syncDir(f.dir))
+	return durable.SyncFolder(f.dir)
 }
 
 func (f *folder) Remove(_ context.Context, name, file string) error {
@@ -156,19 +140,10 @@ func (f *folder) Clear(ctx context.Context, name string) error {
 		return err
 	}
 	dir := filepath.Join(f.dir, name)
-	if err := syncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := durable.SyncFolder(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return os.RemoveAll(dir)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 // copyBuffer is how much is moved at once, in bytes.

@@ -16,6 +16,9 @@ type edge struct {
 var forbidden = []edge{
 	{From: "", To: "k8s.io/kubernetes", Why: "it is not meant as a library and breaks go install"},
 
+	{From: "durable", To: "github.com/", Why: "a file knows nothing of what is in it"},
+	{From: "durable", To: "k8s.io/", Why: "a file knows nothing of what is in it"},
+
 	{From: "store", To: "api", Why: "the store knows keys and bytes, not Kubernetes"},
 	{From: "store", To: "registry", Why: "imports go downward"},
 	{From: "store", To: "k8s.io/", Why: "the store knows keys and bytes, not Kubernetes"},
