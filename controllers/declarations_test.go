@@ -9,7 +9,7 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/bootstrap/policy"
-	"github.com/wheelhouse-k8s/wheelhouse/controllers/scenario"
+	"github.com/wheelhouse-k8s/wheelhouse/test/scenario"
 )
 
 var rewrite = scenario.Flag()

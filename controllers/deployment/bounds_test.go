@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
-	"github.com/wheelhouse-k8s/wheelhouse/controllers/scenario"
+	"github.com/wheelhouse-k8s/wheelhouse/test/scenario"
 )
 
 // lagging is a cluster of one Deployment in which everything that is told arrives late: the ReplicaSet controller's runs take

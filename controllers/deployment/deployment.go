@@ -17,7 +17,8 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
-	"github.com/wheelhouse-k8s/wheelhouse/controllers/ownership"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/ownership"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/podstate"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
 
@@ -85,7 +86,7 @@ func (c *controller) setChanged(d client.Delta, enqueue func(reconcile.Key)) {
 // podChanged wakes a Deployment that waits for its old pods to be gone before it makes new ones.
 func (c *controller) podChanged(d client.Delta, enqueue func(reconcile.Key)) {
 	pod := client.Typed[*corev1.Pod](d)
-	if pod.Old == nil || pod.New != nil && !(isFinished(pod.New) && !isFinished(pod.Old)) {
+	if pod.Old == nil || pod.New != nil && !(podstate.Finished(pod.New) && !podstate.Finished(pod.Old)) {
 		return
 	}
 	ref := metav1.GetControllerOfNoCopy(pod.Old)
@@ -102,10 +103,6 @@ func (c *controller) podChanged(d client.Delta, enqueue func(reconcile.Key)) {
 	if owner, ok := c.live.Get(rs.Namespace, ref.Name); ok && owner.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
 		enqueue(reconcile.KeyOf(owner))
 	}
-}
-
-func isFinished(p *corev1.Pod) bool {
-	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 }
 
 func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
@@ -159,7 +156,7 @@ func (c *controller) hasOldPods(sets []*appsv1.ReplicaSet, newest *appsv1.Replic
 			continue
 		}
 		for p := range c.livePod.OwnedBy(rs.UID) {
-			if !isFinished(p) {
+			if !podstate.Finished(p) {
 				return true
 			}
 		}
@@ -171,13 +168,11 @@ func (c *controller) hasOldPods(sets []*appsv1.ReplicaSet, newest *appsv1.Replic
 func (c *controller) availablePods(rs *appsv1.ReplicaSet, now time.Time) (n int32) {
 	minReady := time.Duration(rs.Spec.MinReadySeconds) * time.Second
 	for p := range c.livePod.OwnedBy(rs.UID) {
-		if p.DeletionTimestamp != nil || isFinished(p) || !metav1.IsControlledBy(p, rs) {
+		if p.DeletionTimestamp != nil || podstate.Finished(p) || !metav1.IsControlledBy(p, rs) {
 			continue
 		}
-		for i := range p.Status.Conditions {
-			if ready := &p.Status.Conditions[i]; ready.Type == corev1.PodReady && ready.Status == corev1.ConditionTrue && (minReady == 0 || now.Sub(ready.LastTransitionTime.Time) >= minReady) {
-				n++
-			}
+		if ready := podstate.Ready(p); ready != nil && (minReady == 0 || now.Sub(ready.LastTransitionTime.Time) >= minReady) {
+			n++
 		}
 	}
 	return n

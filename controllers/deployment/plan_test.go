@@ -16,7 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
-	"github.com/wheelhouse-k8s/wheelhouse/controllers/scenario"
+	"github.com/wheelhouse-k8s/wheelhouse/test/scenario"
 )
 
 var rewrite = scenario.Flag()

@@ -13,7 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
-	"github.com/wheelhouse-k8s/wheelhouse/controllers/serving"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/podstate"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/serving"
 )
 
 const (
@@ -148,7 +149,7 @@ func placeOf(s *corev1.Service, pod *corev1.Pod) (place, bool) {
 			IP: ip, Hostname: serving.Hostname(pod, s),
 			TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID},
 		},
-		ready: s.Spec.PublishNotReadyAddresses || serving.Ready(pod),
+		ready: s.Spec.PublishNotReadyAddresses || podstate.Ready(pod) != nil,
 	}
 	if pod.Spec.NodeName != "" {
 		p.address.NodeName = ptr.To(pod.Spec.NodeName)

@@ -15,7 +15,7 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
-	"github.com/wheelhouse-k8s/wheelhouse/controllers/serving"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/serving"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
 

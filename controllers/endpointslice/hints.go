@@ -11,7 +11,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/wheelhouse-k8s/wheelhouse/client"
-	"github.com/wheelhouse-k8s/wheelhouse/controllers/serving"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/serving"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
 

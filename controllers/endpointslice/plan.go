@@ -15,7 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
-	"github.com/wheelhouse-k8s/wheelhouse/controllers/serving"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/podstate"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/serving"
 )
 
 const managedBy = "endpointslice-controller.k8s.io"
@@ -299,7 +300,7 @@ func endpointKey(e *discoveryv1.Endpoint) string {
 }
 
 func endpointOf(pod *corev1.Pod, node *corev1.Node, s *corev1.Service, family discoveryv1.AddressType) discoveryv1.Endpoint {
-	serves := serving.Ready(pod)
+	serves := podstate.Ready(pod) != nil
 	terminating := pod.DeletionTimestamp != nil
 	e := discoveryv1.Endpoint{
 		Addresses: addressesOf(pod, family),

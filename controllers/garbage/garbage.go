@@ -22,7 +22,7 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
-	"github.com/wheelhouse-k8s/wheelhouse/controllers/ownership"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/ownership"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/podstate"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
 
@@ -92,7 +93,7 @@ func plan(pods []*corev1.Pod, node func(string) *corev1.Node, missing map[string
 		case n != nil && p.DeletionTimestamp != nil && outOfService(n):
 			condemned[p] = "PodGC: node is out of service"
 		}
-		if isFinished(p) {
+		if podstate.Finished(p) {
 			finished = append(finished, p)
 		}
 	}
@@ -109,10 +110,6 @@ func plan(pods []*corev1.Pod, node func(string) *corev1.Node, missing map[string
 		}
 	}
 	return condemned
-}
-
-func isFinished(p *corev1.Pod) bool {
-	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 }
 
 // evicted pods go before others: nobody looks for their result.
@@ -204,7 +201,7 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 
 // remove marks a pod failed that has not finished, and deletes it at once.
 func (c *controller) remove(ctx context.Context, pod *corev1.Pod, message string) error {
-	if !isFinished(pod) && message != "" {
+	if !podstate.Finished(pod) && message != "" {
 		patch, err := json.Marshal(map[string]any{
 			"metadata": map[string]any{"uid": pod.UID},
 			"status": map[string]any{"phase": corev1.PodFailed, "conditions": []corev1.PodCondition{{

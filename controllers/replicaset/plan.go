@@ -11,6 +11,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/podstate"
 )
 
 // burst bounds the pods that one run creates or deletes; a run that reaches it is followed by another at once.
@@ -44,35 +46,12 @@ func planReplicas(rs *appsv1.ReplicaSet, active []*corev1.Pod, related func() []
 	return p
 }
 
-// isActive tells of pods that count as replicas.
-func isActive(p *corev1.Pod) bool {
-	return !isFinished(p) && p.DeletionTimestamp == nil
-}
-
-// isTerminating tells of pods that are on their way out but not finished.
-func isTerminating(p *corev1.Pod) bool {
-	return !isFinished(p) && p.DeletionTimestamp != nil
-}
-
-func isFinished(p *corev1.Pod) bool {
-	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
-}
-
-func readyCondition(p *corev1.Pod) *corev1.PodCondition {
-	for i := range p.Status.Conditions {
-		if c := &p.Status.Conditions[i]; c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue {
-			return c
-		}
-	}
-	return nil
-}
-
 // leastWanted orders pods so that those to delete first come first: what has made the least progress and would be missed
 // the least.
 func leastWanted(pods, related []*corev1.Pod, now time.Time) []*corev1.Pod {
 	onNode := map[string]int{}
 	for _, p := range related {
-		if isActive(p) {
+		if podstate.Active(p) {
 			onNode[p.Spec.NodeName]++
 		}
 	}
@@ -81,7 +60,7 @@ func leastWanted(pods, related []*corev1.Pod, now time.Time) []*corev1.Pod {
 		return cmp.Or(
 			cmp.Compare(order(a.Spec.NodeName != ""), order(b.Spec.NodeName != "")),
 			cmp.Compare(phaseOrder(a), phaseOrder(b)),
-			cmp.Compare(order(readyCondition(a) != nil), order(readyCondition(b) != nil)),
+			cmp.Compare(order(podstate.Ready(a) != nil), order(podstate.Ready(b) != nil)),
 			cmp.Compare(deletionCost(a), deletionCost(b)),
 			-cmp.Compare(onNode[a.Spec.NodeName], onNode[b.Spec.NodeName]),
 			compareReadyTime(a, b, now),
@@ -123,7 +102,7 @@ func deletionCost(p *corev1.Pod) int64 {
 
 // compareReadyTime puts pods first that became ready later.
 func compareReadyTime(a, b *corev1.Pod, now time.Time) int {
-	readyA, readyB := readyCondition(a), readyCondition(b)
+	readyA, readyB := podstate.Ready(a), podstate.Ready(b)
 	if readyA == nil || readyB == nil {
 		return 0
 	}
@@ -185,7 +164,7 @@ func planStatus(rs *appsv1.ReplicaSet, active, terminating []*corev1.Pod, failed
 		if hasLabels(p, rs.Spec.Template.Labels) {
 			s.FullyLabeledReplicas++
 		}
-		ready := readyCondition(p)
+		ready := podstate.Ready(p)
 		if ready == nil {
 			continue
 		}

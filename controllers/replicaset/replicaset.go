@@ -21,7 +21,8 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
-	"github.com/wheelhouse-k8s/wheelhouse/controllers/ownership"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/ownership"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/podstate"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
 
@@ -99,7 +100,7 @@ func concerns(old, new *corev1.Pod) bool {
 	if old.UID != new.UID || old.Status.Phase != new.Status.Phase || (old.DeletionTimestamp == nil) != (new.DeletionTimestamp == nil) {
 		return true
 	}
-	ready, readyBefore := readyCondition(new), readyCondition(old)
+	ready, readyBefore := podstate.Ready(new), podstate.Ready(old)
 	if (ready == nil) != (readyBefore == nil) || ready != nil && !ready.LastTransitionTime.Equal(&readyBefore.LastTransitionTime) {
 		return true
 	}
@@ -120,9 +121,9 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	var candidates, terminating []*corev1.Pod
 	for _, p := range ownership.Candidates(c.livePod, &c.orphans, rs) {
 		switch {
-		case isActive(p):
+		case podstate.Active(p):
 			candidates = append(candidates, p)
-		case isTerminating(p) && metav1.IsControlledBy(p, rs):
+		case podstate.Terminating(p) && metav1.IsControlledBy(p, rs):
 			terminating = append(terminating, p)
 		}
 	}
@@ -133,7 +134,7 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	active := slices.DeleteFunc(owned, func(p *corev1.Pod) bool { return !isActive(p) }) // adopted in a state that was news
+	active := slices.DeleteFunc(owned, func(p *corev1.Pod) bool { return !podstate.Active(p) }) // adopted in a state that was news
 	p := planReplicas(rs, active, func() []*corev1.Pod { return c.related(rs) }, c.now())
 	failed := c.act(ctx, rs, p)
 	status, next := planStatus(rs, active, terminating, failed, p.Create > 0, c.now())

@@ -2,10 +2,7 @@ package placement_test
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,9 +14,10 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/wheelhouse-k8s/wheelhouse/scheduler/placement"
+	"github.com/wheelhouse-k8s/wheelhouse/test/scenario"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write what the scenarios give into their files")
+var rewrite = scenario.Flag()
 
 // A scenario is blocks of commands, each followed by ---- and what they give:
 //
@@ -33,52 +31,16 @@ var rewrite = flag.Bool("rewrite", false, "write what the scenarios give into th
 // A pod is cpu=1 memory=1Gi port=8080 label:app=web select:zone=a namespace=x image=nginx:1 owner=rs and, after " | ", more of its
 // spec as JSON or flow YAML.
 func TestScenarios(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no scenarios: %v", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := play(t, string(text))
-			if *rewrite {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			} else if got != string(text) {
-				t.Errorf("want:\n%s\ngot:\n%s\n(go test ./scheduler/placement -rewrite takes it over)", text, got)
-			}
-		})
-	}
+	scenario.Run(t, "testdata/*.txt", rewrite, func(t *testing.T) func(string, scenario.Args) string {
+		cluster := placement.NewCluster()
+		return func(verb string, words scenario.Args) string { return command(t, cluster, verb, words) }
+	})
 }
 
-func play(t *testing.T, text string) string {
+func command(t *testing.T, cluster *placement.Cluster, verb string, words scenario.Args) string {
 	t.Helper()
-	cluster := placement.NewCluster()
-	var out strings.Builder
-	for i, block := range strings.Split(strings.TrimRight(text, "\n"), "\n\n") {
-		if i > 0 {
-			out.WriteString("\n")
-		}
-		commands, _, _ := strings.Cut(block, "\n----")
-		out.WriteString(commands + "\n----\n")
-		for _, line := range strings.Split(commands, "\n") {
-			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
-				out.WriteString(command(t, cluster, line))
-			}
-		}
-	}
-	return out.String()
-}
-
-func command(t *testing.T, cluster *placement.Cluster, line string) string {
-	t.Helper()
-	line, more, _ := strings.Cut(line, " | ")
-	words := strings.Fields(line)
-	verb, name, args := words[0], words[1], words[2:]
+	words, more := words.Cut("|")
+	name, args := words[0], words[1:]
 	switch verb {
 	case "node":
 		cluster.SetNode(nodeOf(t, name, args))

@@ -100,6 +100,21 @@ func TestImports(t *testing.T) {
 	}
 }
 
+func TestImportsOfSiblings(t *testing.T) {
+	_, files := load(t)
+	for _, f := range files {
+		for _, i := range f.syntax.Imports {
+			path, _ := strconv.Unquote(i.Path.Value)
+			inner, _ := strings.CutPrefix(path, module)
+			for parent, why := range apart {
+				if !f.test() && strings.HasPrefix(f.dir, parent+"/") && strings.HasPrefix(inner, parent+"/") && !under(inner, f.dir) && !under(inner, parent+"/internal") {
+					t.Errorf("%s imports %s: %s", f.path, path, why)
+				}
+			}
+		}
+	}
+}
+
 func TestPackages(t *testing.T) {
 	_, files := load(t)
 	documented := map[string]bool{}

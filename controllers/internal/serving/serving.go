@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/podstate"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
 
@@ -37,14 +38,7 @@ func Selects(s *corev1.Service, labels map[string]string) bool {
 
 // Reachable tells of pods that have an address and have not finished.
 func Reachable(p *corev1.Pod) bool {
-	return p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed && (p.Status.PodIP != "" || len(p.Status.PodIPs) > 0)
-}
-
-// Ready tells whether a pod's Ready condition is True.
-func Ready(p *corev1.Pod) bool {
-	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-	})
+	return !podstate.Finished(p) && (p.Status.PodIP != "" || len(p.Status.PodIPs) > 0)
 }
 
 // Hostname is the name under which a pod is known inside a Service's domain, "" for none.
@@ -126,7 +120,7 @@ func PodChanged(services client.Live[*corev1.Service]) func(client.Delta, func(r
 }
 
 func concerns(old, new *corev1.Pod) bool {
-	return old.UID != new.UID || Ready(old) != Ready(new) || old.Status.PodIP != new.Status.PodIP ||
+	return old.UID != new.UID || (podstate.Ready(old) == nil) != (podstate.Ready(new) == nil) || old.Status.PodIP != new.Status.PodIP ||
 		(old.DeletionTimestamp == nil) != (new.DeletionTimestamp == nil) || old.Spec.NodeName != new.Spec.NodeName ||
 		!slices.Equal(old.Status.PodIPs, new.Status.PodIPs) || !equality.Semantic.DeepEqual(old.Labels, new.Labels)
 }

@@ -1,18 +1,19 @@
-// Package scenario runs tests that are text: a file of commands, each followed by what it answers.
+// Package scenario runs tests that are text: a file of commands, followed by what they answer.
 //
 //	# a comment
 //	scale replicas=5
 //	----
 //	update web-1: 3 -> 5
 //
-// A block is one command, "----", and the answer up to an empty line. With -rewrite the answers are written anew, for
-// a reader to judge in the diff.
+// A block is comments and commands, a line each, then "----", and their answers in order up to an empty line; a block of comments
+// alone has neither. With -rewrite the answers are written anew, for a reader to judge in the diff.
 package scenario
 
 import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -47,24 +48,21 @@ func runFile(t *testing.T, file string, rewrite bool, answer func(string, Args) 
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	blocks := strings.Split(strings.TrimRight(string(data), "\n"), "\n\n")
-	for _, block := range blocks {
-		head, want, asks := strings.Cut(block, "\n----")
-		if !asks {
-			out.WriteString(block + "\n\n") // comments only
+	for _, block := range strings.Split(strings.TrimRight(string(data), "\n"), "\n\n") {
+		head, want, _ := strings.Cut(block, "\n----")
+		got, asked := play(head, answer)
+		if !asked {
+			out.WriteString(block + "\n\n")
 			continue
 		}
-		lines := strings.Split(head, "\n")
-		fields := strings.Fields(lines[len(lines)-1])
-		got := strings.TrimSpace(answer(fields[0], parse(fields[1:])))
+		if want = strings.TrimSpace(want); got != want && !rewrite {
+			t.Fatalf("%s: %s\nanswers:\n%s\nwant:\n%s\n(-rewrite takes it over)", file, head, got, want)
+		}
 		out.WriteString(head + "\n----\n" + got)
 		if got != "" {
 			out.WriteString("\n")
 		}
 		out.WriteString("\n")
-		if want = strings.TrimSpace(want); got != want && !rewrite {
-			t.Fatalf("%s: %s\nanswers:\n%s\nwant:\n%s", file, lines[len(lines)-1], got, want)
-		}
 	}
 	if rewrite {
 		if err := os.WriteFile(file, []byte(strings.TrimRight(out.String(), "\n")+"\n"), 0o644); err != nil {
@@ -73,10 +71,24 @@ func runFile(t *testing.T, file string, rewrite bool, answer func(string, Args) 
 	}
 }
 
+// play gives the commands of a block; asked is false if there is none.
+func play(head string, answer func(string, Args) string) (answers string, asked bool) {
+	var out strings.Builder
+	for _, line := range strings.Split(head, "\n") {
+		words := strings.Fields(line)
+		if len(words) == 0 || strings.HasPrefix(words[0], "#") {
+			continue
+		}
+		asked = true
+		if got := strings.TrimSpace(answer(words[0], words[1:])); got != "" {
+			out.WriteString(got + "\n")
+		}
+	}
+	return strings.TrimSpace(out.String()), asked
+}
+
 // Args are a command's words: "name" and "key=value".
 type Args []string
-
-func parse(fields []string) Args { return fields }
 
 // Get is the value of a key; ok is false if it is not given.
 func (a Args) Get(key string) (value string, ok bool) {
@@ -100,4 +112,12 @@ func (a Args) Word(n int) string {
 		n--
 	}
 	return ""
+}
+
+// Cut gives the words before and after the first one that is the separator, as text; without it, all are before.
+func (a Args) Cut(separator string) (before Args, after string) {
+	if at := slices.Index(a, separator); at >= 0 {
+		return a[:at], strings.Join(a[at+1:], " ")
+	}
+	return a, ""
 }
