@@ -31,21 +31,19 @@ type action struct {
 }
 
 // actions are those that take a body. Those that open a stream are in connect.go.
-func actions() []action {
-	return []action{
-		{"", "pods", "binding", corev1.SchemeGroupVersion.WithKind("Binding"), nil, func() kind.Object { return &corev1.Binding{} }, (*call).bind},
-		{"", "bindings", "", corev1.SchemeGroupVersion.WithKind("Binding"), nil, func() kind.Object { return &corev1.Binding{} }, (*call).bind},
-		{"", "pods", "eviction", policyv1.SchemeGroupVersion.WithKind("Eviction"), []schema.GroupVersion{{Group: "policy", Version: "v1beta1"}},
-			func() kind.Object { return &policyv1.Eviction{} }, (*call).evict},
-		{"", "serviceaccounts", "token", authenticationv1.SchemeGroupVersion.WithKind("TokenRequest"), nil,
-			func() kind.Object { return &authenticationv1.TokenRequest{} }, (*call).issueToken},
-	}
+var actions = []action{
+	{"", "pods", "binding", corev1.SchemeGroupVersion.WithKind("Binding"), nil, func() kind.Object { return &corev1.Binding{} }, (*call).bind},
+	{"", "bindings", "", corev1.SchemeGroupVersion.WithKind("Binding"), nil, func() kind.Object { return &corev1.Binding{} }, (*call).bind},
+	{"", "pods", "eviction", policyv1.SchemeGroupVersion.WithKind("Eviction"), []schema.GroupVersion{{Group: "policy", Version: "v1beta1"}},
+		func() kind.Object { return &policyv1.Eviction{} }, (*call).evict},
+	{"", "serviceaccounts", "token", authenticationv1.SchemeGroupVersion.WithKind("TokenRequest"), nil,
+		func() kind.Object { return &authenticationv1.TokenRequest{} }, (*call).issueToken},
 }
 
 // actionFor finds the action of a subresource (or of a resource that is one), nil if there is none.
-func (s *Server) actionFor(info *kind.Info, subresource string) *action {
-	for i := range s.actions {
-		a := &s.actions[i]
+func actionFor(info *kind.Info, subresource string) *action {
+	for i := range actions {
+		a := &actions[i]
 		if a.group == info.GVK.Group && a.plural == info.Plural && a.name == subresource {
 			return a
 		}
@@ -53,40 +51,20 @@ func (s *Server) actionFor(info *kind.Info, subresource string) *action {
 	return nil
 }
 
-// serveAction answers the subresources that are no part of the object.
-func (s *Server) serveAction(x *exchange, rt *route) {
-	a := s.actionFor(rt.info, x.target.subresource)
-	if a == nil {
-		s.serveConnect(x, rt)
-		return
-	}
-	s.serveBody(x, rt, a)
-}
+func (a *action) row() endpoint { return endpoint{decode: a.read, do: a.do} }
 
-func (s *Server) serveBody(x *exchange, rt *route, a *action) {
-	r, w := x.request(rt), &warnings{}
-	if err := x.readCreateOptions(&r.CreateOptions); err != nil {
-		x.fail(err)
-		return
+// read decodes the action's body.
+func (a *action) read(x *exchange, c *call) error {
+	if err := x.readCreateOptions(&c.CreateOptions); err != nil {
+		return err
 	}
 	obj := a.new()
-	if err := x.decode(s, obj, a.gvk, r.CreateOptions.FieldValidation, w, a.also...); err != nil {
-		x.fail(err)
-		return
-	}
-	r.Object = obj
-	x.run(s, rt, r, w)
+	c.Object = obj
+	return x.decode(c.s, obj, a.gvk, c.CreateOptions.FieldValidation, c.warn, a.also...)
 }
 
-// act does what a subresource with a body of its own stands for.
-func (c *call) act(ctx context.Context) (*Response, error) {
-	if c.Subresource == "scale" && c.rt.info.Scale != nil {
-		return c.writeScale(ctx)
-	}
-	a := c.s.actionFor(c.rt.info, c.Subresource)
-	if a == nil || c.Verb != "create" {
-		return nil, methodNotAllowed()
-	}
+// do does what the action stands for.
+func (a *action) do(c *call, ctx context.Context) (*Response, error) {
 	obj, ok := c.Object.(kind.Object)
 	if !ok {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("the request has no %s", a.gvk.Kind))
@@ -100,15 +78,6 @@ func (c *call) act(ctx context.Context) (*Response, error) {
 
 // review answers a kind that is only created and never kept.
 func (c *call) review(ctx context.Context) (*Response, error) {
-	if c.Verb != "create" {
-		return nil, methodNotAllowed()
-	}
-	if a := c.s.actionFor(c.rt.info, ""); a != nil {
-		return c.act(ctx)
-	}
-	if c.s.Reviewer == nil {
-		return nil, methodNotAllowed()
-	}
 	obj, err := c.body()
 	if err != nil {
 		return nil, err
@@ -192,5 +161,5 @@ func (c *call) issueToken(ctx context.Context, obj kind.Object) (*Response, erro
 }
 
 // scaleKind is the kind of the scale subresource.
-var scaleKind = kind.Kind[*autoscalingv1.Scale]{Group: "autoscaling", Version: "v1", Kind: "Scale", Plural: "scales", Namespaced: true, Verbs: []string{},
+var scaleKind = kind.Kind[*autoscalingv1.Scale]{Group: "autoscaling", Version: "v1", Kind: "Scale", Plural: "scales", Namespaced: true, Verbs: []kind.Verb{},
 	New: func() *autoscalingv1.Scale { return &autoscalingv1.Scale{} }}.Info()

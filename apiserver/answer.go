@@ -265,7 +265,7 @@ func (x *exchange) wantsPretty() bool {
 // observation is what is told of the exchange.
 func (x *exchange) observation(took time.Duration) Observation {
 	t := &x.target
-	o := Observation{Verb: t.verb, Group: t.group, Version: t.version, Resource: t.resource, Subresource: t.subresource, Path: t.path,
+	o := Observation{Verb: string(t.verb), Group: t.group, Version: t.version, Resource: t.resource, Subresource: t.subresource, Path: t.path,
 		Code: x.code, Bytes: x.bytes, DryRun: x.dryRun, Duration: took, LongRunning: t.isLongRunning()}
 	switch {
 	case !t.resourceRequest:

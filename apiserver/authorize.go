@@ -26,10 +26,10 @@ func (s *Server) authorize(ctx context.Context, a *attributes) error {
 func (x *exchange) attributes() *attributes {
 	t := &x.target
 	a := &attributes{AttributesRecord: authorizer.AttributesRecord{
-		User: x.user, Verb: t.verb, Namespace: t.namespace, APIGroup: t.group, APIVersion: t.version, Resource: t.resource,
+		User: x.user, Verb: string(t.verb), Namespace: t.namespace, APIGroup: t.group, APIVersion: t.version, Resource: t.resource,
 		Subresource: t.subresource, Name: t.name, ResourceRequest: t.resourceRequest, Path: t.path,
 	}}
-	if t.resourceRequest && !t.watchPath && selects(t.verb) {
+	if t.resourceRequest && !t.watchPath && t.verb.Selects() {
 		if q := x.values(); q != nil {
 			a.field, a.label = q.Get("fieldSelector"), q.Get("labelSelector")
 		}
@@ -40,21 +40,16 @@ func (x *exchange) attributes() *attributes {
 // attributesOf are what a request from within the process asks to do.
 func (s *Server) attributesOf(r *Request) *attributes {
 	a := &attributes{AttributesRecord: authorizer.AttributesRecord{
-		User: r.User, Verb: r.Verb, Namespace: r.Namespace, APIGroup: r.Kind.GVK.Group, APIVersion: r.Kind.GVK.Version,
+		User: r.User, Verb: string(r.Verb), Namespace: r.Namespace, APIGroup: r.Kind.GVK.Group, APIVersion: r.Kind.GVK.Version,
 		Resource: r.Kind.Plural, Subresource: r.Subresource, Name: r.Name, ResourceRequest: true,
 	}}
-	if selects(r.Verb) {
+	if r.Verb.Selects() {
 		a.field, a.label = r.ListOptions.FieldSelector, r.ListOptions.LabelSelector
 	}
 	if r.Kind.Plural == "namespaces" && r.Kind.GVK.Group == "" {
 		a.Namespace = r.Name
 	}
 	return a
-}
-
-// selects tells whether the verb honours selectors.
-func selects(verb string) bool {
-	return verb == "list" || verb == "watch" || verb == "deletecollection"
 }
 
 // attributes tell an authorizer which objects are selected only when it asks: a node may list the pods that run on it, and for

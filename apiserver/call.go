@@ -21,62 +21,27 @@ type call struct {
 	*Request
 	s    *Server
 	rt   *route
+	row  *endpoint
 	warn *warnings
 }
 
 // execute calls the verb. The request has been authorized.
-func (s *Server) execute(ctx context.Context, rt *route, r *Request) (*Response, error) {
-	return s.executeWarning(ctx, rt, r, &warnings{})
-}
-
-// executeWarning is execute for a request that already gave warnings when it was decoded.
-func (s *Server) executeWarning(ctx context.Context, rt *route, r *Request, w *warnings) (*Response, error) {
-	c := &call{Request: r, s: s, rt: rt, warn: w}
-	if d := rt.info.Deprecation; d != "" {
-		w.add(d)
+func (c *call) execute(ctx context.Context) (*Response, error) {
+	if c.row.do == nil {
+		return nil, methodNotAllowed()
 	}
-	resp, err := c.answer(ctx)
+	if d := c.rt.info.Deprecation; d != "" {
+		c.warn.add(d)
+	}
+	if !c.Verb.Reads() {
+		ctx = warning.WithWarningRecorder(ctx, c.warn)
+	}
+	resp, err := c.row.do(c, ctx)
 	if err != nil {
 		return nil, err
 	}
-	resp.Warnings = w.all()
+	resp.Warnings = c.warn.all()
 	return resp, nil
-}
-
-func (c *call) answer(ctx context.Context) (*Response, error) {
-	switch c.Verb {
-	case "get":
-		return c.get(ctx)
-	case "list":
-		return c.list(ctx)
-	case "watch":
-		return c.watch(ctx)
-	}
-	return c.write(warning.WithWarningRecorder(ctx, c.warn))
-}
-
-func (c *call) write(ctx context.Context) (*Response, error) {
-	if c.Subresource != "" {
-		if _, ok := c.rt.info.Part(c.Subresource); !ok {
-			return c.act(ctx)
-		}
-	}
-	if c.rt.resource == nil {
-		return c.review(ctx)
-	}
-	switch c.Verb {
-	case "create":
-		return c.create(ctx)
-	case "update":
-		return c.update(ctx)
-	case "patch":
-		return c.patch(ctx)
-	case "delete":
-		return c.delete(ctx)
-	case "deletecollection":
-		return c.deleteCollection(ctx)
-	}
-	return nil, methodNotAllowed()
 }
 
 // request is what an HTTP request asks of a resource, options and body left out.
@@ -93,27 +58,27 @@ func (x *exchange) request(rt *route) *Request {
 }
 
 // run executes the request and writes the answer.
-func (x *exchange) run(s *Server, rt *route, r *Request, w *warnings) {
-	resp, err := x.execute(s, rt, r, w)
+func (x *exchange) run(c *call) {
+	resp, err := x.execute(c)
 	if err != nil {
-		x.warn(w.all())
+		x.warn(c.warn.all())
 		x.fail(err)
 		return
 	}
-	x.reply(rt, resp)
+	x.reply(c.rt, resp)
 }
 
 // execute gives the answer to the request. Light ones are computed here and now, without the cost of a workshop's closure.
-func (x *exchange) execute(s *Server, rt *route, r *Request, w *warnings) (*Response, error) {
+func (x *exchange) execute(c *call) (*Response, error) {
 	if err := x.ctx.Err(); err != nil {
 		return nil, err
 	}
 	if !x.heavy() {
-		return s.executeWarning(x.ctx, rt, r, w)
+		return c.execute(x.ctx)
 	}
 	resp := new(*Response)
-	err := x.compute(s, func() (err error) {
-		*resp, err = s.executeWarning(x.ctx, rt, r, w)
+	err := x.compute(c.s, func() (err error) {
+		*resp, err = c.execute(x.ctx)
 		return err
 	})
 	if err != nil {

@@ -15,10 +15,8 @@ import (
 // Computed gives the objects of a kind that is kept nowhere, as they are now, in the order of their names.
 type Computed func(ctx context.Context) []kind.Object
 
-func (c *call) computed() Computed { return c.s.Computed[c.rt.gvr.GroupResource()] }
-
-func (c *call) getComputed(ctx context.Context) (*Response, error) {
-	for _, o := range c.computed()(ctx) {
+func (f Computed) get(c *call, ctx context.Context) (*Response, error) {
+	for _, o := range f(ctx) {
 		if o.GetName() == c.Name {
 			return &Response{Code: http.StatusOK, Item: registry.Compute(c.rt.info, o)}, nil
 		}
@@ -28,7 +26,7 @@ func (c *call) getComputed(ctx context.Context) (*Response, error) {
 	return nil, apierrors.NewNotFound(gr, c.Name)
 }
 
-func (c *call) listComputed(ctx context.Context) (*Response, error) {
+func (f Computed) list(c *call, ctx context.Context) (*Response, error) {
 	if err := checkSelectors(&c.ListOptions); err != nil {
 		return nil, err
 	}
@@ -44,7 +42,7 @@ func (c *call) listComputed(ctx context.Context) (*Response, error) {
 		return nil, err
 	}
 	list := &registry.List{}
-	for _, o := range c.computed()(ctx) {
+	for _, o := range f(ctx) {
 		if label.Matches(labels.Set(o.GetLabels())) && field.Matches(fields.Set{"metadata.name": o.GetName(), "metadata.namespace": o.GetNamespace()}) {
 			list.Items = append(list.Items, registry.Compute(c.rt.info, o))
 		}

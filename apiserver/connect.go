@@ -17,10 +17,11 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
 )
 
-// serveConnect answers the subresources that lead to a node, a pod or a service. What a request says wrongly is judged here; the
+// connect answers the subresources that lead to a node, a pod or a service. What a request says wrongly is judged here; the
 // way to the nodes' agents is not open, which it then tells.
-func (s *Server) serveConnect(x *exchange, rt *route) {
-	item, err := rt.resource.Get(x.ctx, x.request(rt).Namespace, trimPort(x.target), "")
+func connect(x *exchange, c *call) {
+	s := c.s
+	item, err := c.rt.resource.Get(x.ctx, c.Namespace, trimPort(x.target), "")
 	if err != nil {
 		x.fail(err)
 		return

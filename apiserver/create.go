@@ -13,28 +13,18 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
 )
 
-func (s *Server) serveCreate(x *exchange, rt *route) {
-	if a := s.actionFor(rt.info, ""); a != nil {
-		s.serveBody(x, rt, a)
-		return
+func readCreate(x *exchange, c *call) error {
+	if err := x.readCreateOptions(&c.CreateOptions); err != nil {
+		return err
 	}
-	r, w := x.request(rt), &warnings{}
-	if err := x.readCreateOptions(&r.CreateOptions); err != nil {
-		x.fail(err)
-		return
-	}
-	x.runWithBody(s, rt, r, r.CreateOptions.FieldValidation, w)
+	return x.readObject(c, c.CreateOptions.FieldValidation)
 }
 
-// runWithBody decodes the body, an object of the route's kind, and runs the request with it.
-func (x *exchange) runWithBody(s *Server, rt *route, r *Request, fieldValidation string, w *warnings) {
-	obj := rt.info.New()
-	if err := x.decode(s, obj, rt.info.GVK, fieldValidation, w); err != nil {
-		x.fail(err)
-		return
-	}
-	r.Object = obj
-	x.run(s, rt, r, w)
+// readObject decodes the body, an object of the resource's kind.
+func (x *exchange) readObject(c *call, fieldValidation string) error {
+	obj := c.rt.info.New()
+	c.Object = obj
+	return x.decode(c.s, obj, c.rt.info.GVK, fieldValidation, c.warn)
 }
 
 func (x *exchange) readCreateOptions(o *metav1.CreateOptions) error {

@@ -17,26 +17,13 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
 )
 
-func (s *Server) serveDelete(x *exchange, rt *route) {
-	r := x.request(rt)
-	if err := x.readDeleteOptions(&r.DeleteOptions); err != nil {
-		x.fail(err)
-		return
-	}
-	x.run(s, rt, r, &warnings{})
-}
+func readDelete(x *exchange, c *call) error { return x.readDeleteOptions(&c.DeleteOptions) }
 
-func (s *Server) serveDeleteCollection(x *exchange, rt *route) {
-	r := x.request(rt)
-	err := x.readListOptions(&r.ListOptions)
-	if err == nil {
-		err = x.readDeleteOptions(&r.DeleteOptions)
+func readDeleteCollection(x *exchange, c *call) error {
+	if err := x.readListOptions(&c.ListOptions); err != nil {
+		return err
 	}
-	if err != nil {
-		x.fail(err)
-		return
-	}
-	x.run(s, rt, r, &warnings{})
+	return x.readDeleteOptions(&c.DeleteOptions)
 }
 
 // readDeleteOptions reads the body if there is one, else the query.

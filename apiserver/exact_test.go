@@ -96,7 +96,7 @@ func (p *reading) round(name string) {
 	}
 }
 
-func (p *reading) write(verb, part, name string) {
+func (p *reading) write(verb kind.Verb, part, name string) {
 	p.t.Helper()
 	o := p.object(name)
 	r := &apiserver.Request{User: root, Verb: verb, Kind: p.kind, Subresource: part, Object: o, UserAgent: "test"}

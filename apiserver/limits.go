@@ -7,6 +7,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/fairness"
 )
 
@@ -87,7 +88,7 @@ func (s *Server) limitInFlight(next handler) handler {
 // admit takes the seats that the request needs to begin.
 func (x *exchange) admit() error {
 	t := &x.target
-	watches := t.resourceRequest && t.verb == "watch"
+	watches := t.resourceRequest && t.verb == kind.Watch
 	if t.isLongRunning() {
 		if err := x.take(&x.long, x.limits.long); err != nil {
 			return err

@@ -17,29 +17,17 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
 )
 
-// serveList answers lists and watches.
-func (s *Server) serveList(x *exchange, rt *route) {
-	r := x.request(rt)
-	if err := x.readListOptions(&r.ListOptions); err != nil {
-		x.fail(err)
-		return
+func readList(x *exchange, c *call) error { return x.readListOptions(&c.ListOptions) }
+
+func readWatch(x *exchange, c *call) error {
+	if err := x.readListOptions(&c.ListOptions); err != nil {
+		return err
 	}
-	if x.target.watchPath {
-		r.ListOptions.Watch = true
+	c.ListOptions.Watch = true // the path may say so instead of the query
+	if len(c.ListOptions.LabelSelector)+len(c.ListOptions.FieldSelector) > longSelector {
+		return x.take(&x.large, x.limits.large)
 	}
-	r.Verb = "list"
-	if r.ListOptions.Watch {
-		r.Verb = "watch"
-		if len(r.ListOptions.LabelSelector)+len(r.ListOptions.FieldSelector) > longSelector {
-			if err := x.take(&x.large, x.limits.large); err != nil {
-				x.fail(err)
-				return
-			}
-		}
-		s.serveWatch(x, rt, r)
-		return
-	}
-	x.run(s, rt, r, &warnings{})
+	return nil
 }
 
 func (x *exchange) readListOptions(o *metav1.ListOptions) error {
@@ -49,9 +37,6 @@ func (x *exchange) readListOptions(o *metav1.ListOptions) error {
 }
 
 func (c *call) list(ctx context.Context) (*Response, error) {
-	if c.computed() != nil {
-		return c.listComputed(ctx)
-	}
 	o, err := c.listOptions()
 	if err != nil {
 		return nil, err

@@ -19,30 +19,25 @@ import (
 // patchTypes are those that are understood.
 var patchTypes = []string{string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType), string(types.ApplyYAMLPatchType)}
 
-func (s *Server) servePatch(x *exchange, rt *route) {
-	r := x.request(rt)
+func readPatch(x *exchange, c *call) error {
 	contentType, _, _ := strings.Cut(x.r.Header.Get("Content-Type"), ";")
-	r.PatchType = types.PatchType(strings.TrimSpace(contentType))
-	if !knownPatch(r.PatchType) {
-		x.fail(unsupportedMediaType(patchTypes))
-		return
+	c.PatchType = types.PatchType(strings.TrimSpace(contentType))
+	if !knownPatch(c.PatchType) {
+		return unsupportedMediaType(patchTypes)
 	}
 	var err error
 	// A patch is kept for a second attempt: its bytes are not in a shared buffer.
-	if r.Patch, err = x.readBody(nil); err == nil {
-		err = x.readPatchOptions(&r.PatchOptions, r.PatchType)
+	if c.Patch, err = x.readBody(nil); err != nil {
+		return err
 	}
-	if err != nil {
-		x.fail(err)
-		return
+	if err := x.readPatchOptions(&c.PatchOptions, c.PatchType); err != nil {
+		return err
 	}
-	if rt.resource != nil {
-		// A short patch of a large object is heavy too.
-		if item, err := rt.resource.Get(x.ctx, r.Namespace, r.Name, "0"); err == nil {
-			x.size = max(x.size, item.ProtoSize())
-		}
+	// A short patch of a large object is heavy too.
+	if item, err := c.rt.resource.Get(x.ctx, c.Namespace, c.Name, "0"); err == nil {
+		x.size = max(x.size, item.ProtoSize())
 	}
-	x.run(s, rt, r, &warnings{})
+	return nil
 }
 
 func knownPatch(t types.PatchType) bool {

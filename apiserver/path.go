@@ -9,6 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/endpoints/request"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
 // maxSegments of a path that mean something: /apis/group/version/watch/namespaces/ns/resource/name/subresource; what
@@ -19,7 +21,7 @@ const maxSegments = 10
 type target struct {
 	path string
 	// verb as RBAC knows it; for what is no resource the method in lower case.
-	verb                         string
+	verb                         kind.Verb
 	resourceRequest              bool
 	group, version, resource     string
 	namespace, name, subresource string
@@ -27,6 +29,8 @@ type target struct {
 	byPath bool
 	// watchPath: the old form of a watch, with /watch/ in the path.
 	watchPath bool
+	// proxyPath: the old form of a proxy, which is served no more.
+	proxyPath bool
 	// rest is what follows the subresource, for proxies; begins with a slash unless empty.
 	rest string
 	// long: a path that is no resource and takes its time.
@@ -58,7 +62,7 @@ func segments(path string, into *[maxSegments]string) int {
 
 // readTarget reads method and path as upstream's RequestInfo does. query is called only when needed.
 func readTarget(method, urlPath string, query func() url.Values) target {
-	t := target{path: urlPath, verb: strings.ToLower(method)}
+	t := target{path: urlPath, verb: kind.Verb(strings.ToLower(method))}
 	var parts [maxSegments]string
 	n := segments(urlPath, &parts)
 	at := 0
@@ -74,10 +78,10 @@ func readTarget(method, urlPath string, query func() url.Values) target {
 	t.version = parts[at]
 	at++
 	if (parts[at] == "watch" || parts[at] == "proxy") && n > at+1 {
-		t.verb, t.watchPath = parts[at], parts[at] == "watch"
+		t.verb, t.watchPath, t.proxyPath = kind.Verb(parts[at]), parts[at] == "watch", parts[at] == "proxy"
 		at++
 	} else {
-		t.verb = verbOf(method)
+		t.verb = verbs[method]
 	}
 	if parts[at] == "namespaces" && n > at+1 {
 		t.namespace = parts[at+1]
@@ -108,16 +112,16 @@ func (t *target) refine(query func() url.Values) {
 		return
 	}
 	switch t.verb {
-	case "delete":
-		t.verb = "deletecollection"
-	case "get":
-		t.verb = "list"
+	case kind.Delete:
+		t.verb = kind.DeleteCollection
+	case kind.Get:
+		t.verb = kind.List
 		q := query()
 		if len(q) == 0 {
 			return
 		}
 		if v, ok := q["watch"]; ok && len(v) > 0 && isTrue(v[0]) {
-			t.verb = "watch"
+			t.verb = kind.Watch
 		}
 		if s := q.Get("fieldSelector"); s != "" && len(s) <= maxNaming {
 			selector, err := fields.ParseSelector(s)
@@ -134,26 +138,16 @@ func (t *target) refine(query func() url.Values) {
 // isTrue is upstream's reading of a boolean in a query: everything but "false" and "0".
 func isTrue(s string) bool { return s != "0" && !strings.EqualFold(s, "false") }
 
-func verbOf(method string) string {
-	switch method {
-	case http.MethodGet, http.MethodHead:
-		return "get"
-	case http.MethodPost:
-		return "create"
-	case http.MethodPut:
-		return "update"
-	case http.MethodPatch:
-		return "patch"
-	case http.MethodDelete:
-		return "delete"
-	}
-	return ""
+// verbs are what methods do to an object; refine tells what they do to a collection.
+var verbs = map[string]kind.Verb{
+	http.MethodGet: kind.Get, http.MethodHead: kind.Get, http.MethodPost: kind.Create, http.MethodPut: kind.Update,
+	http.MethodPatch: kind.Patch, http.MethodDelete: kind.Delete,
 }
 
 // requestInfo is the target in the form that libraries expect in a context.
 func (t *target) requestInfo() *request.RequestInfo {
 	info := &request.RequestInfo{
-		IsResourceRequest: t.resourceRequest, Path: t.path, Verb: t.verb, APIGroup: t.group, APIVersion: t.version,
+		IsResourceRequest: t.resourceRequest, Path: t.path, Verb: string(t.verb), APIGroup: t.group, APIVersion: t.version,
 		Namespace: t.namespace, Resource: t.resource, Subresource: t.subresource, Name: t.name,
 	}
 	if t.resourceRequest {
@@ -170,15 +164,9 @@ var longRunning = sets.New("attach", "exec", "proxy", "log", "portforward")
 
 // isLongRunning tells whether the request is exempt from the time limit and from the limits on requests in flight.
 func (t *target) isLongRunning() bool {
-	return t.long || t.resourceRequest && (t.verb == "watch" || t.verb == "proxy" || t.subresource != "" && longRunning.Has(t.subresource)) ||
+	return t.long || t.resourceRequest && (t.verb == kind.Watch || t.proxyPath || t.subresource != "" && longRunning.Has(t.subresource)) ||
 		strings.HasPrefix(t.path, "/debug/pprof/")
 }
 
 // readOnly tells in which of the two groups the request counts as being in flight.
-func (t *target) readOnly() bool {
-	switch t.verb {
-	case "get", "list", "watch":
-		return true
-	}
-	return false
-}
+func (t *target) readOnly() bool { return t.verb.Reads() }

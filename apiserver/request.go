@@ -14,9 +14,8 @@ import (
 
 // Request is one call of a resource, from the HTTP door (decoded) or from a client in the process.
 type Request struct {
-	User user.Info
-	// Verb as RBAC knows it: get, list, watch, create, update, patch, delete, deletecollection.
-	Verb                         string
+	User                         user.Info
+	Verb                         kind.Verb
 	Kind                         *kind.Info
 	Namespace, Name, Subresource string
 	// Object is the decoded body of create and update. It belongs to the server from the call on.

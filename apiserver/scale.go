@@ -20,21 +20,13 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
 )
 
-func (s *Server) serveGetScale(x *exchange, rt *route) { x.run(s, rt, x.request(rt), &warnings{}) }
-
-func (s *Server) serveUpdateScale(x *exchange, rt *route) {
-	r, w := x.request(rt), &warnings{}
-	if err := x.readUpdateOptions(&r.UpdateOptions); err != nil {
-		x.fail(err)
-		return
+func readScale(x *exchange, c *call) error {
+	if err := x.readUpdateOptions(&c.UpdateOptions); err != nil {
+		return err
 	}
 	scale := &autoscalingv1.Scale{}
-	if err := x.decode(s, scale, scaleKind.GVK, r.UpdateOptions.FieldValidation, w); err != nil {
-		x.fail(err)
-		return
-	}
-	r.Object = scale
-	x.run(s, rt, r, w)
+	c.Object = scale
+	return x.decode(c.s, scale, scaleKind.GVK, c.UpdateOptions.FieldValidation, c.warn)
 }
 
 func (c *call) getScale(ctx context.Context) (*Response, error) {
@@ -59,38 +51,37 @@ func scaleOf(info *kind.Info, o kind.Object) *autoscalingv1.Scale {
 	}
 }
 
-// writeScale updates or patches the number of replicas.
-func (c *call) writeScale(ctx context.Context) (*Response, error) {
-	switch c.Verb {
-	case "update":
-		scale, ok := c.Object.(*autoscalingv1.Scale)
-		if !ok {
-			return nil, apierrors.NewBadRequest("the request has no Scale")
-		}
-		if err := place(scale, c.Namespace); err != nil {
-			return nil, err
-		}
-		if err := sameName(scale, c.Name); err != nil {
-			return nil, err
-		}
-		scale.TypeMeta = metav1.TypeMeta{}
-		s := c.scaling(c.UpdateOptions.FieldManager, c.UpdateOptions.FieldValidation, c.UpdateOptions.DryRun)
-		return s.run(ctx, func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error) { return scale.DeepCopy(), nil })
-	case "patch":
-		s := c.scaling(c.PatchOptions.FieldManager, c.PatchOptions.FieldValidation, c.PatchOptions.DryRun)
-		if c.PatchType == types.ApplyYAMLPatchType && c.s.Tracker != nil {
-			s.applied = true
-			return s.run(ctx, s.configured)
-		}
-		return s.run(ctx, func(old *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
-			new, err := c.patched(scaleKind, old)
-			if err != nil {
-				return nil, err
-			}
-			return new.(*autoscalingv1.Scale), nil
-		})
+// updateScale sets the number of replicas.
+func (c *call) updateScale(ctx context.Context) (*Response, error) {
+	scale, ok := c.Object.(*autoscalingv1.Scale)
+	if !ok {
+		return nil, apierrors.NewBadRequest("the request has no Scale")
 	}
-	return nil, methodNotAllowed()
+	if err := place(scale, c.Namespace); err != nil {
+		return nil, err
+	}
+	if err := sameName(scale, c.Name); err != nil {
+		return nil, err
+	}
+	scale.TypeMeta = metav1.TypeMeta{}
+	s := c.scaling(c.UpdateOptions.FieldManager, c.UpdateOptions.FieldValidation, c.UpdateOptions.DryRun)
+	return s.run(ctx, func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error) { return scale.DeepCopy(), nil })
+}
+
+// patchScale changes the number of replicas by a patch of the scale.
+func (c *call) patchScale(ctx context.Context) (*Response, error) {
+	s := c.scaling(c.PatchOptions.FieldManager, c.PatchOptions.FieldValidation, c.PatchOptions.DryRun)
+	if c.PatchType == types.ApplyYAMLPatchType && c.s.Tracker != nil {
+		s.applied = true
+		return s.run(ctx, s.configured)
+	}
+	return s.run(ctx, func(old *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
+		patched, err := c.patched(scaleKind, old)
+		if err != nil {
+			return nil, err
+		}
+		return patched.(*autoscalingv1.Scale), nil
+	})
 }
 
 // scaling is a change of an object through its scale. Admission sees the scale, the registry the object.

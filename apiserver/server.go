@@ -131,7 +131,6 @@ type Server struct {
 	handle       handler
 	impersonator http.Handler
 	workshop     *workshop
-	actions      []action
 	mutates      admission.MutationInterface
 	validates    admission.ValidationInterface
 
@@ -160,10 +159,12 @@ func New(o Options) *Server {
 	s.mutates, _ = o.Admission.(admission.MutationInterface)
 	s.validates, _ = o.Admission.(admission.ValidationInterface)
 	s.routes = newRoutes(o.Kinds, o.Registry)
+	for _, rt := range s.routes.byPath {
+		s.tabulate(rt)
+	}
 	s.paths = newPathTable(o.Paths)
 	s.impersonator = s.newImpersonator()
 	s.workshop = newWorkshop(o.Abandoned)
-	s.actions = actions()
 	s.handle = s.dispatch
 	steps := s.pipeline()
 	for i := len(steps) - 1; i >= 0; i-- {
@@ -208,7 +209,12 @@ func (s *Server) Do(ctx context.Context, r *Request) (*Response, error) {
 	if err := s.authorize(ctx, s.attributesOf(r)); err != nil {
 		return nil, err
 	}
-	return s.execute(ctx, rt, r)
+	c := &call{Request: r, s: s, rt: rt, warn: &warnings{}}
+	var err error
+	if c.row, err = rt.row(r); err != nil {
+		return nil, err
+	}
+	return c.execute(ctx)
 }
 
 // route is one resource with what is needed to serve it.
@@ -217,6 +223,16 @@ type route struct {
 	codec    *codec.Kind
 	resource *registry.Resource
 	gvr      schema.GroupVersionResource
+	// table holds the rows by subresource; the resource's own have the empty name.
+	table map[string]*endpoints
+}
+
+// row is the one that a request speaks of.
+func (rt *route) row(r *Request) (*endpoint, error) {
+	if rows := rt.table[r.Subresource]; rows != nil {
+		return rows.find(r.Verb)
+	}
+	return nil, methodNotAllowed()
 }
 
 // routes are all resources, by what stands in the path.

@@ -15,13 +15,11 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
 )
 
-func (s *Server) serveUpdate(x *exchange, rt *route) {
-	r, w := x.request(rt), &warnings{}
-	if err := x.readUpdateOptions(&r.UpdateOptions); err != nil {
-		x.fail(err)
-		return
+func readUpdate(x *exchange, c *call) error {
+	if err := x.readUpdateOptions(&c.UpdateOptions); err != nil {
+		return err
 	}
-	x.runWithBody(s, rt, r, r.UpdateOptions.FieldValidation, w)
+	return x.readObject(c, c.UpdateOptions.FieldValidation)
 }
 
 func (x *exchange) readUpdateOptions(o *metav1.UpdateOptions) error {
@@ -94,7 +92,7 @@ func (p *replacement) admit(ctx context.Context, new, old kind.Object) error {
 		return p.validate(ctx, p.update, new, old)
 	}
 	a := p.s.attributesOf(p.Request)
-	a.Verb = "create"
+	a.Verb = string(kind.Create)
 	if err := p.s.authorize(ctx, a); err != nil {
 		return err
 	}

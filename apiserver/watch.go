@@ -42,8 +42,9 @@ func (c *call) watch(ctx context.Context) (*Response, error) {
 	return &Response{Code: http.StatusOK, Watch: w}, nil
 }
 
-// serveWatch streams events until the timeout, the client's end, or the server's.
-func (s *Server) serveWatch(x *exchange, rt *route, r *Request) {
+// streamWatch streams events until the timeout, the client's end, or the server's.
+func streamWatch(x *exchange, c *call) {
+	s := c.s
 	if x.media.Format == codec.YAML {
 		x.fail(notAcceptable())
 		return
@@ -53,9 +54,9 @@ func (s *Server) serveWatch(x *exchange, rt *route, r *Request) {
 		x.fail(err)
 		return
 	}
-	timeout := time.NewTimer(s.watchTimeout(r.ListOptions.TimeoutSeconds))
+	timeout := time.NewTimer(s.watchTimeout(c.ListOptions.TimeoutSeconds))
 	defer timeout.Stop()
-	resp, err := s.execute(x.ctx, rt, r)
+	resp, err := c.execute(x.ctx)
 	if err != nil {
 		x.fail(err)
 		return
@@ -70,10 +71,10 @@ func (s *Server) serveWatch(x *exchange, rt *route, r *Request) {
 	if s.LongRunning != nil {
 		defer s.LongRunning(x.observation(0))()
 	}
-	w := watchWriter{x: x, rt: rt, stream: rt.codec.NewStream(media, include), source: resp.Watch, bookmarks: r.ListOptions.AllowWatchBookmarks,
+	w := watchWriter{x: x, rt: c.rt, stream: c.rt.codec.NewStream(media, include), source: resp.Watch, bookmarks: c.ListOptions.AllowWatchBookmarks,
 		deadline: http.NewResponseController(x)}
 	if s.Sent != nil {
-		w.sent = s.Sent(rt.info)
+		w.sent = s.Sent(c.rt.info)
 	}
 	w.run(timeout.C, s.stopping.Done())
 }

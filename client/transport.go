@@ -14,22 +14,19 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
-// Verb of a request.
-type Verb string
+// Verb of a request. Reads of many objects go through a View; a List is for proofs.
+type Verb = kind.Verb
 
-// The verbs of a Request. Reads of many objects go through a View; a List is for proofs.
+// The verbs of a Request.
 const (
-	Get              Verb = "get"
-	List             Verb = "list"
-	Create           Verb = "create"
-	Update           Verb = "update"
-	Patch            Verb = "patch"
-	Delete           Verb = "delete"
-	DeleteCollection Verb = "deletecollection"
+	Get              = kind.Get
+	List             = kind.List
+	Create           = kind.Create
+	Update           = kind.Update
+	Patch            = kind.Patch
+	Delete           = kind.Delete
+	DeleteCollection = kind.DeleteCollection
 )
-
-// Reads tells of verbs that change nothing.
-func (v Verb) Reads() bool { return v == Get || v == List }
 
 // Request is one call of the API, for one object (or one collection, to list or delete it).
 type Request struct {

@@ -31,7 +31,7 @@ type inProcess struct {
 // Do implements client.Transport.
 func (t *inProcess) Do(ctx context.Context, r client.Request) (runtime.Object, error) {
 	request := &apiserver.Request{
-		User: t.user, Verb: string(r.Verb), Kind: r.Kind,
+		User: t.user, Verb: r.Verb, Kind: r.Kind,
 		Namespace: r.Namespace, Name: r.Name, Subresource: r.Subresource,
 		Object: r.Object, PatchType: r.PatchType, Patch: r.Patch,
 		DeleteOptions: r.Delete, UserAgent: t.agent,

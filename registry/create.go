@@ -141,7 +141,7 @@ func (r *Resource) mustBeFree(ctx context.Context, key string) error {
 func (r *Resource) createError(err error, obj kind.Object) error {
 	var conflict *store.Conflict
 	if !errors.As(err, &conflict) {
-		return r.raceError(err, "create")
+		return r.raceError(err, kind.Create)
 	}
 	exists := apierrors.NewAlreadyExists(r.gr(), obj.GetName())
 	if obj.GetGenerateName() != "" {

@@ -32,7 +32,7 @@ func (r *Resource) Delete(ctx context.Context, namespace, name string, o DeleteO
 	if unreadableOnly(&o.DeleteOptions) {
 		return nil, true, r.deleteUnreadable(ctx, namespace, name, o)
 	}
-	err = r.race(ctx, namespace, name, "delete", func(present *Item, certain bool) error {
+	err = r.race(ctx, namespace, name, kind.Delete, func(present *Item, certain bool) error {
 		if present == nil {
 			return apierrors.NewNotFound(r.gr(), name)
 		}

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
@@ -51,8 +52,8 @@ type termEnded struct{ *apierrors.StatusError }
 func (e *termEnded) Unwrap() error { return store.ErrFenced }
 
 // storeError makes what the store answered into what a client is told. A context's error is passed on as it is.
-func storeError(err error, gr schema.GroupResource, verb string) error {
-	write := verb != "get" && verb != "list" && verb != "watch"
+func storeError(err error, gr schema.GroupResource, verb kind.Verb) error {
+	write := !verb.Reads()
 	var told *apierrors.StatusError
 	var lost *store.NoQuorum
 	switch {
@@ -73,7 +74,7 @@ func storeError(err error, gr schema.GroupResource, verb string) error {
 	case errors.Is(err, store.ErrUnavailable) && write:
 		return apierrors.NewTimeoutError(fmt.Sprintf("the store did not answer in time; whether the %s of %s happened is unknown", verb, gr), retrySeconds)
 	case errors.Is(err, store.ErrUnavailable):
-		return apierrors.NewServerTimeout(gr, verb, retrySeconds)
+		return apierrors.NewServerTimeout(gr, string(verb), retrySeconds)
 	case errors.Is(err, store.ErrClosed):
 		return apierrors.NewServiceUnavailable("the server is shutting down")
 	case errors.Is(err, store.ErrNoSpace):

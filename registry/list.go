@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
@@ -320,5 +321,5 @@ func (r *Resource) pastError(err error, l *listing) error {
 	case errors.Is(err, store.ErrFutureRevision):
 		return tooLarge(l.exact, r.reg.Applied())
 	}
-	return storeError(err, r.gr(), "list")
+	return storeError(err, r.gr(), kind.List)
 }

@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
@@ -211,7 +212,7 @@ func (r *Registry) current(ctx context.Context) (int64, error) {
 			return 0, ctx.Err()
 		case <-late:
 			if err := r.outage(); err != nil {
-				return 0, storeError(err, schema.GroupResource{}, "get")
+				return 0, storeError(err, schema.GroupResource{}, kind.Get)
 			}
 			late = nil
 		}
@@ -228,7 +229,7 @@ func (r *Registry) ask(ctx context.Context, this *round) {
 	switch {
 	case this.err == nil, errors.Is(this.err, context.Canceled):
 	case errors.As(this.err, &lost):
-		this.err = storeError(this.err, schema.GroupResource{}, "get")
+		this.err = storeError(this.err, schema.GroupResource{}, kind.Get)
 	default:
 		this.err = apierrors.NewTimeoutError("the store did not tell its revision: "+this.err.Error(), retrySeconds)
 	}

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
@@ -252,7 +253,7 @@ func (r *Resource) deleteUnreadable(ctx context.Context, namespace, name string,
 		case errors.Is(err, store.ErrNotFound):
 			return apierrors.NewNotFound(r.gr(), name)
 		case err != nil && e.Sealed == nil:
-			return storeError(err, r.gr(), "delete")
+			return storeError(err, r.gr(), kind.Delete)
 		case e.Sealed == nil && r.decodes(&e):
 			return bounds.Invalid(schema.GroupKind{Group: r.gr().Group, Kind: r.gr().Resource}, name, field.ErrorList{field.Invalid( // so upstream names it
 				field.NewPath("ignoreStoreReadErrorWithClusterBreakingPotential"), true, "the object can be read: delete it without this option")})
@@ -262,7 +263,7 @@ func (r *Resource) deleteUnreadable(ctx context.Context, namespace, name string,
 		_, err = r.reg.store.Delete(ctx, key, e.Revision)
 		var lost *store.Conflict
 		if !errors.As(err, &lost) {
-			return storeError(err, r.gr(), "delete")
+			return storeError(err, r.gr(), kind.Delete)
 		}
 	}
 	return apierrors.NewConflict(r.gr(), name, errors.New(modified))

@@ -55,7 +55,7 @@ func (r *Resource) Update(ctx context.Context, namespace, name string, change Ch
 		}
 		u.part = part
 	}
-	err = r.race(ctx, namespace, name, "update", func(present *Item, certain bool) error {
+	err = r.race(ctx, namespace, name, kind.Update, func(present *Item, certain bool) error {
 		item, created, err = u.attempt(ctx, present, certain)
 		return err
 	})
@@ -71,7 +71,7 @@ var errStale = errors.New("the present state must be read from the store")
 // race calls attempt with the present item (nil if there is none) until it succeeds or fails on the true present
 // state. The first state is the mirror's, which may be a moment old: certain is false then, and an error counts
 // only if the store confirms that state. A lost race (*store.Conflict) brings the next state with it.
-func (r *Resource) race(ctx context.Context, namespace, name, verb string, attempt func(present *Item, certain bool) error) error {
+func (r *Resource) race(ctx context.Context, namespace, name string, verb kind.Verb, attempt func(present *Item, certain bool) error) error {
 	key := r.key(namespace, name)
 	present, certain := r.latest(key), false
 	for range racesMax {
@@ -112,7 +112,7 @@ func (r *Resource) race(ctx context.Context, namespace, name, verb string, attem
 }
 
 // raceError makes the store's errors into a client's; all others are made by attempts and pass.
-func (r *Resource) raceError(err error, verb string) error {
+func (r *Resource) raceError(err error, verb kind.Verb) error {
 	var fromStore *writeError
 	if errors.As(err, &fromStore) {
 		return storeError(fromStore.error, r.gr(), verb)

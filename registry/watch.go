@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
@@ -189,7 +190,7 @@ func (r *Resource) catchUp(ctx context.Context, w *Watcher, revision int64) erro
 	ask := time.NewTicker(historyAsk)
 	defer ask.Stop()
 	if err := history.Progress(ctx); err != nil {
-		return storeError(err, r.gr(), "watch")
+		return storeError(err, r.gr(), kind.Watch)
 	}
 	for {
 		select {
@@ -202,7 +203,7 @@ func (r *Resource) catchUp(ctx context.Context, w *Watcher, revision int64) erro
 			}
 		case <-ask.C:
 			if err := history.Progress(ctx); err != nil {
-				return storeError(err, r.gr(), "watch")
+				return storeError(err, r.gr(), kind.Watch)
 			}
 		}
 	}

@@ -17,7 +17,7 @@ const (
 	version = "v1"
 )
 
-var create = []string{"create"}
+var create = []kind.Verb{kind.Create}
 
 // none is the list type of kinds that cannot be listed.
 func none() runtime.Object { return nil }

@@ -12,7 +12,7 @@ import (
 // Binding is the body with which a scheduler gives a pod its node. It is acted on, never stored.
 var Binding = kind.Kind[*corev1.Binding]{
 	Version: "v1", Kind: "Binding", Plural: "bindings", Namespaced: true,
-	Verbs:     []string{"create"},
+	Verbs:     []kind.Verb{kind.Create},
 	New:       func() *corev1.Binding { return &corev1.Binding{} },
 	NewList:   func() runtime.Object { return nil },
 	ValidName: validation.NameIsDNSSubdomain,

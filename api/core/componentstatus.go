@@ -14,7 +14,7 @@ import (
 // deprecated, and still what "kubectl get componentstatuses" shows.
 var ComponentStatus = kind.Kind[*corev1.ComponentStatus]{
 	Version: "v1", Kind: "ComponentStatus", Plural: "componentstatuses", ShortNames: []string{"cs"},
-	Verbs:     []string{"get", "list"},
+	Verbs:     []kind.Verb{kind.Get, kind.List},
 	Computed:  true,
 	New:       func() *corev1.ComponentStatus { return &corev1.ComponentStatus{} },
 	NewList:   func() runtime.Object { return &corev1.ComponentStatusList{} },

@@ -17,7 +17,7 @@ import (
 // "kubernetes" until the namespace controller takes it out through the finalize subresource.
 var Namespace = kind.Kind[*corev1.Namespace]{
 	Version: "v1", Kind: "Namespace", Plural: "namespaces", ShortNames: []string{"ns"},
-	Verbs:   []string{"create", "delete", "get", "list", "patch", "update", "watch"},
+	Verbs:   []kind.Verb{kind.Create, kind.Delete, kind.Get, kind.List, kind.Patch, kind.Update, kind.Watch},
 	New:     func() *corev1.Namespace { return &corev1.Namespace{} },
 	NewList: func() runtime.Object { return &corev1.NamespaceList{} },
 
@@ -50,7 +50,7 @@ var Namespace = kind.Kind[*corev1.Namespace]{
 		ValidateUpdate: validateNamespaceStatus,
 	},
 	Parts: []kind.Part[*corev1.Namespace]{{
-		Name: "finalize", Verbs: []string{"update"},
+		Name: "finalize", Verbs: []kind.Verb{kind.Update},
 		Prepare: func(new, old *corev1.Namespace) { new.Status = old.Status; nameNamespaceLabel(new) },
 		ValidateUpdate: func(new, _ *corev1.Namespace) field.ErrorList {
 			return validateFinalizers(new.Spec.Finalizers, field.NewPath("spec", "finalizers").Index)

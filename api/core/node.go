@@ -47,7 +47,7 @@ var Node = kind.Kind[*corev1.Node]{
 		ValidateUpdate: validateNodeUpdate,
 	},
 	Actions: []kind.Action{{
-		Name: "proxy", Verbs: []string{"create", "delete", "get", "patch", "update"},
+		Name: "proxy", Verbs: []kind.Verb{kind.Create, kind.Delete, kind.Get, kind.Patch, kind.Update},
 		Kind: schema.GroupVersionKind{Version: "v1", Kind: "NodeProxyOptions"},
 	}},
 }

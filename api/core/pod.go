@@ -44,13 +44,13 @@ var Pod = kind.Kind[*corev1.Pod]{
 		{Name: "resize", Prepare: preparePodResize, ValidateUpdate: validatePodResize},
 	},
 	Actions: []kind.Action{
-		{Name: "attach", Kind: coreKind("PodAttachOptions"), Verbs: []string{"create", "get"}},
-		{Name: "binding", Kind: coreKind("Binding"), Verbs: []string{"create"}},
-		{Name: "eviction", Kind: schema.GroupVersionKind{Group: "policy", Version: "v1", Kind: "Eviction"}, Verbs: []string{"create"}},
-		{Name: "exec", Kind: coreKind("PodExecOptions"), Verbs: []string{"create", "get"}},
-		{Name: "log", Kind: coreKind("Pod"), Verbs: []string{"get"}},
-		{Name: "portforward", Kind: coreKind("PodPortForwardOptions"), Verbs: []string{"create", "get"}},
-		{Name: "proxy", Kind: coreKind("PodProxyOptions"), Verbs: []string{"create", "delete", "get", "patch", "update"}},
+		{Name: "attach", Kind: coreKind("PodAttachOptions"), Verbs: []kind.Verb{kind.Create, kind.Get}},
+		{Name: "binding", Kind: coreKind("Binding"), Verbs: []kind.Verb{kind.Create}},
+		{Name: "eviction", Kind: schema.GroupVersionKind{Group: "policy", Version: "v1", Kind: "Eviction"}, Verbs: []kind.Verb{kind.Create}},
+		{Name: "exec", Kind: coreKind("PodExecOptions"), Verbs: []kind.Verb{kind.Create, kind.Get}},
+		{Name: "log", Kind: coreKind("Pod"), Verbs: []kind.Verb{kind.Get}},
+		{Name: "portforward", Kind: coreKind("PodPortForwardOptions"), Verbs: []kind.Verb{kind.Create, kind.Get}},
+		{Name: "proxy", Kind: coreKind("PodProxyOptions"), Verbs: []kind.Verb{kind.Create, kind.Delete, kind.Get, kind.Patch, kind.Update}},
 	},
 }
 

@@ -51,7 +51,7 @@ var Service = kind.Kind[*corev1.Service]{
 		ValidateUpdate: validateServiceStatus,
 	},
 	Actions: []kind.Action{{
-		Name: "proxy", Verbs: []string{"create", "delete", "get", "patch", "update"},
+		Name: "proxy", Verbs: []kind.Verb{kind.Create, kind.Delete, kind.Get, kind.Patch, kind.Update},
 		Kind: schema.GroupVersionKind{Version: "v1", Kind: "ServiceProxyOptions"},
 	}},
 }

@@ -27,7 +27,7 @@ var ServiceAccount = kind.Kind[*corev1.ServiceAccount]{
 		kind.AgeColumn[*corev1.ServiceAccount](),
 	},
 	Actions: []kind.Action{{
-		Name: "token", Verbs: []string{"create"},
+		Name: "token", Verbs: []kind.Verb{kind.Create},
 		Kind: schema.GroupVersionKind{Group: "authentication.k8s.io", Version: "v1", Kind: "TokenRequest"},
 	}},
 }

@@ -12,9 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// StoredVerbs are the verbs of a stored resource.
-var StoredVerbs = []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
-
 // Info is a Kind without its type parameter. Optional functions are never nil.
 // Every function expects objects of the kind's own Go type and panics on others.
 type Info struct {
@@ -23,7 +20,7 @@ type Info struct {
 	Plural, Singular       string
 	ShortNames, Categories []string
 	Namespaced             bool
-	Verbs                  []string
+	Verbs                  []Verb
 	// StoragePrefix of keys, with slashes at both ends ("/registry/pods/").
 	StoragePrefix  string
 	StorageVersion schema.GroupVersion
@@ -79,7 +76,7 @@ type InfoColumn struct {
 // InfoPart is a Part without its type parameter.
 type InfoPart struct {
 	Name           string
-	Verbs          []string
+	Verbs          []Verb
 	Prepare        func(new, old Object)
 	ValidateUpdate func(new, old Object) field.ErrorList
 	Warnings       func(new, old Object) []string
@@ -123,14 +120,7 @@ func (i *Info) Part(name string) (*InfoPart, bool) {
 }
 
 // Serves tells whether the main resource has the verb.
-func (i *Info) Serves(verb string) bool {
-	for _, v := range i.Verbs {
-		if v == verb {
-			return true
-		}
-	}
-	return false
-}
+func (i *Info) Serves(verb Verb) bool { return slices.Contains(i.Verbs, verb) }
 
 // groupsInKeys are the groups whose name is part of the storage key.
 var groupsInKeys = map[string]bool{
@@ -163,7 +153,7 @@ func (k Kind[T]) Info() *Info {
 	if i.StorageVersion.Empty() {
 		i.StorageVersion = i.GVK.GroupVersion()
 	}
-	if i.Serves("get") && !k.Computed {
+	if i.Serves(Get) && !k.Computed {
 		path := k.StoragePath
 		if path == "" {
 			path = k.Plural
@@ -230,7 +220,7 @@ func (k Kind[T]) eraseShape(i *Info) {
 	for _, p := range parts {
 		verbs := p.Verbs
 		if verbs == nil {
-			verbs = []string{"get", "patch", "update"}
+			verbs = []Verb{Get, Patch, Update}
 		}
 		i.Parts = append(i.Parts, InfoPart{Name: p.Name, Verbs: verbs, Prepare: two(p.Prepare),
 			ValidateUpdate: judge(p.ValidateUpdate), Warnings: warn(p.Warnings)})

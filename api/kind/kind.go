@@ -21,7 +21,7 @@ type Kind[T Object] struct {
 	ShortNames, Categories []string
 	Namespaced             bool
 	// Verbs that are served; nil means all eight of a stored resource. Review kinds serve only "create".
-	Verbs []string
+	Verbs []Verb
 	// Computed objects are found when they are asked for and kept nowhere.
 	Computed bool
 	// StoragePath is what follows "/registry/" in keys ("services/specs"). Empty means Plural for core
@@ -126,7 +126,7 @@ type Part[T Object] struct {
 	// Name is the subresource's name; "status" for Kind.Status.
 	Name string
 	// Verbs; nil means get, patch, update.
-	Verbs []string
+	Verbs []Verb
 	// Prepare takes over into new everything of old that this subresource may not change.
 	Prepare func(new, old T)
 	// ValidateUpdate judges the change beyond metadata.
@@ -148,7 +148,7 @@ type Action struct {
 	Name string
 	// Body kind as discovery lists it.
 	Kind  schema.GroupVersionKind
-	Verbs []string
+	Verbs []Verb
 }
 
 // Conversion connects a served shape to the stored kind.

@@ -47,7 +47,7 @@ func (p *ownerReferences) Validate(ctx context.Context, a admission.Attributes, 
 	}
 	// An object that does not exist yet can be taken back by whoever made it; deleting it by itself is what counts.
 	remove := authorizer.AttributesRecord{
-		User: a.GetUserInfo(), Verb: "delete", Namespace: a.GetNamespace(), APIGroup: a.GetResource().Group, APIVersion: a.GetResource().Version,
+		User: a.GetUserInfo(), Verb: string(kind.Delete), Namespace: a.GetNamespace(), APIGroup: a.GetResource().Group, APIVersion: a.GetResource().Version,
 		Resource: a.GetResource().Resource, Subresource: a.GetSubresource(), Name: a.GetName(), ResourceRequest: true,
 	}
 	if decision, reason, err := p.authorizer.Authorize(ctx, remove); decision != authorizer.DecisionAllow {
@@ -71,7 +71,7 @@ func (p *ownerReferences) mayBlock(ctx context.Context, a admission.Attributes, 
 		return admission.NewForbidden(a, fmt.Errorf("cannot set blockOwnerDeletion in this case because cannot find RESTMapping for APIVersion %v Kind %v", ref.APIVersion, ref.Kind))
 	}
 	finalize := authorizer.AttributesRecord{
-		User: a.GetUserInfo(), Verb: "update", APIGroup: k.GVK.Group, APIVersion: k.GVK.Version, Resource: k.Plural,
+		User: a.GetUserInfo(), Verb: string(kind.Update), APIGroup: k.GVK.Group, APIVersion: k.GVK.Version, Resource: k.Plural,
 		Subresource: "finalizers", Name: ref.Name, ResourceRequest: true,
 	}
 	if k.Namespaced {

@@ -9,6 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
 // nodeAuthorizer gives each node what it needs for its own pods, and nothing of other nodes.
@@ -76,8 +78,8 @@ func (n *nodeAuthorizer) related(node string, a authorizer.Attributes) (bool, st
 }
 
 func (n *nodeAuthorizer) readOwn(node string, a authorizer.Attributes) (bool, string) {
-	switch a.GetVerb() {
-	case "get", "list", "watch":
+	switch verb(a) {
+	case kind.Get, kind.List, kind.Watch:
 	default:
 		return false, "can only read resources of this type"
 	}
@@ -91,7 +93,7 @@ func (n *nodeAuthorizer) readOwn(node string, a authorizer.Attributes) (bool, st
 }
 
 func (n *nodeAuthorizer) getOwn(node string, a authorizer.Attributes) (bool, string) {
-	if a.GetVerb() != "get" {
+	if verb(a) != kind.Get {
 		return false, "can only get individual resources of this type"
 	}
 	if a.GetSubresource() != "" {
@@ -101,17 +103,17 @@ func (n *nodeAuthorizer) getOwn(node string, a authorizer.Attributes) (bool, str
 }
 
 func (n *nodeAuthorizer) updateStatus(node string, a authorizer.Attributes) (bool, string) {
-	if a.GetVerb() != "update" && a.GetVerb() != "patch" {
+	if verb(a) != kind.Update && verb(a) != kind.Patch {
 		return false, "can only get/update/patch this type"
 	}
 	return n.related(node, a)
 }
 
 func (n *nodeAuthorizer) serviceAccount(node string, a authorizer.Attributes) (bool, string) {
-	if a.GetVerb() == "get" && a.GetSubresource() == "" {
+	if verb(a) == kind.Get && a.GetSubresource() == "" {
 		return n.related(node, a)
 	}
-	if a.GetVerb() != "create" || a.GetName() == "" {
+	if verb(a) != kind.Create || a.GetName() == "" {
 		return false, "can only create tokens for individual service accounts"
 	}
 	if a.GetSubresource() != "token" {
@@ -123,10 +125,10 @@ func (n *nodeAuthorizer) serviceAccount(node string, a authorizer.Attributes) (b
 // ownVerbs are what a node does with the objects that carry its own name. On create the name is not known
 // here: NodeRestriction checks it.
 func ownVerbs(node string, a authorizer.Attributes, what, object string) (bool, string) {
-	switch a.GetVerb() {
-	case "create":
+	switch verb(a) {
+	case kind.Create:
 		return true, ""
-	case "get", "update", "patch", "delete":
+	case kind.Get, kind.Update, kind.Patch, kind.Delete:
 		if a.GetName() != node {
 			return false, fmt.Sprintf("can only access %s with the same name as the requesting node", object)
 		}
@@ -154,12 +156,12 @@ func (n *nodeAuthorizer) resourceSlice(node string, a authorizer.Attributes) (bo
 	if a.GetSubresource() != "" {
 		return false, "cannot authorize ResourceSlice subresources"
 	}
-	switch a.GetVerb() {
-	case "create":
+	switch verb(a) {
+	case kind.Create:
 		return true, ""
-	case "get", "update", "patch", "delete":
+	case kind.Get, kind.Update, kind.Patch, kind.Delete:
 		return n.related(node, a)
-	case "watch", "list", "deletecollection":
+	case kind.Watch, kind.List, kind.DeleteCollection:
 		if selects(a, "spec.nodeName", node) || selects(a, "nodeName", node) {
 			return true, ""
 		}
@@ -172,12 +174,12 @@ func (n *nodeAuthorizer) podCertificateRequest(node string, a authorizer.Attribu
 	if a.GetSubresource() != "" {
 		return false, "nodes may not access the subresources of podcertificaterequests"
 	}
-	switch a.GetVerb() {
-	case "create":
+	switch verb(a) {
+	case kind.Create:
 		return true, ""
-	case "get":
+	case kind.Get:
 		return n.related(node, a)
-	case "list", "watch":
+	case kind.List, kind.Watch:
 		if selects(a, "spec.nodeName", node) {
 			return true, ""
 		}
@@ -189,10 +191,10 @@ func (n *nodeAuthorizer) podCertificateRequest(node string, a authorizer.Attribu
 func (n *nodeAuthorizer) node(node string, a authorizer.Attributes) (bool, string) {
 	switch a.GetSubresource() {
 	case "":
-		switch a.GetVerb() {
-		case "create", "update", "patch":
+		switch verb(a) {
+		case kind.Create, kind.Update, kind.Patch:
 			return true, ""
-		case "get", "list", "watch":
+		case kind.Get, kind.List, kind.Watch:
 			switch a.GetName() {
 			case node:
 				return true, ""
@@ -202,7 +204,7 @@ func (n *nodeAuthorizer) node(node string, a authorizer.Attributes) (bool, strin
 			return false, fmt.Sprintf("node '%s' cannot read '%s', only its own Node object", node, a.GetName())
 		}
 	case "status":
-		return a.GetVerb() == "update" || a.GetVerb() == "patch", ""
+		return verb(a) == kind.Update || verb(a) == kind.Patch, ""
 	}
 	return false, ""
 }
@@ -210,10 +212,10 @@ func (n *nodeAuthorizer) node(node string, a authorizer.Attributes) (bool, strin
 func (n *nodeAuthorizer) pod(node string, a authorizer.Attributes) (bool, string) {
 	switch a.GetSubresource() {
 	case "":
-		switch a.GetVerb() {
-		case "get":
+		switch verb(a) {
+		case kind.Get:
 			return n.related(node, a)
-		case "list", "watch":
+		case kind.List, kind.Watch:
 			if selects(a, "spec.nodeName", node) {
 				return true, ""
 			}
@@ -221,13 +223,13 @@ func (n *nodeAuthorizer) pod(node string, a authorizer.Attributes) (bool, string
 				return n.related(node, a)
 			}
 			return false, "can only list/watch pods with spec.nodeName field selector"
-		case "create", "delete":
+		case kind.Create, kind.Delete:
 			return true, ""
 		}
 	case "status":
-		return a.GetVerb() == "update" || a.GetVerb() == "patch", ""
+		return verb(a) == kind.Update || verb(a) == kind.Patch, ""
 	case "eviction":
-		return a.GetVerb() == "create", ""
+		return verb(a) == kind.Create, ""
 	}
 	return false, ""
 }
@@ -245,3 +247,5 @@ func selects(a authorizer.Attributes, name, value string) bool {
 	}
 	return false
 }
+
+func verb(a authorizer.Attributes) kind.Verb { return kind.Verb(a.GetVerb()) }

@@ -60,10 +60,10 @@ type part struct {
 func parts(k *kind.Info) []part {
 	var all []part
 	for _, p := range k.Parts {
-		all = append(all, part{p.Name, k.GVK, p.Verbs})
+		all = append(all, part{p.Name, k.GVK, kind.Names(p.Verbs)})
 	}
 	for _, a := range k.Actions {
-		all = append(all, part{a.Name, a.Kind, a.Verbs})
+		all = append(all, part{a.Name, a.Kind, kind.Names(a.Verbs)})
 	}
 	if k.Scale != nil {
 		all = append(all, part{"scale", schema.GroupVersionKind{Group: "autoscaling", Version: "v1", Kind: "Scale"}, []string{"get", "patch", "update"}})
@@ -91,7 +91,7 @@ func (v version) resources() *metav1.APIResourceList {
 	}
 	for _, k := range v.kinds {
 		list.APIResources = append(list.APIResources, metav1.APIResource{
-			Name: k.Plural, SingularName: k.Singular, Namespaced: k.Namespaced, Kind: k.GVK.Kind, Verbs: sorted(k.Verbs),
+			Name: k.Plural, SingularName: k.Singular, Namespaced: k.Namespaced, Kind: k.GVK.Kind, Verbs: sorted(kind.Names(k.Verbs)),
 			ShortNames: k.ShortNames, Categories: k.Categories, StorageVersionHash: storageVersionHash(k),
 		})
 		for _, p := range parts(k) {
@@ -134,7 +134,7 @@ func (g group) aggregated() apidiscoveryv2.APIGroupDiscovery {
 		for _, k := range v.kinds {
 			r := apidiscoveryv2.APIResourceDiscovery{
 				Resource: k.Plural, ResponseKind: &metav1.GroupVersionKind{Kind: k.GVK.Kind}, Scope: apidiscoveryv2.ScopeCluster,
-				SingularResource: k.Singular, Verbs: sorted(k.Verbs), ShortNames: k.ShortNames, Categories: k.Categories,
+				SingularResource: k.Singular, Verbs: sorted(kind.Names(k.Verbs)), ShortNames: k.ShortNames, Categories: k.Categories,
 			}
 			if k.Namespaced {
 				r.Scope = apidiscoveryv2.ScopeNamespace

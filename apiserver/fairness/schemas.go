@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"k8s.io/apiserver/pkg/authentication/user"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
 // Level is a priority level: levels do not take each other's last seats.
@@ -47,7 +49,7 @@ func (l Level) String() string { return levels[l].name }
 // Request is what is looked at to classify a request.
 type Request struct {
 	User            user.Info
-	Verb            string
+	Verb            kind.Verb
 	Group, Resource string
 	Subresource     string
 	Path            string // of what is no resource
@@ -74,7 +76,7 @@ var schemas = [...]Schema{
 	{"exempt", Exempt, func(_ Request, s subjects) bool { return s.masters }},
 	{"probes", Exempt, func(r Request, s subjects) bool { return s.everybody && r.probe() }},
 	{"system-leader-election", LeaderElection, func(r Request, s subjects) bool {
-		return (s.systemAccounts || component(r.User.GetName())) && r.lease() && (r.Verb == "get" || r.Verb == "create" || r.Verb == "update")
+		return (s.systemAccounts || component(r.User.GetName())) && r.lease() && (r.Verb == kind.Get || r.Verb == kind.Create || r.Verb == kind.Update)
 	}},
 	{"system-node-high", NodeHigh, func(r Request, s subjects) bool { return s.nodes && (r.lease() || r.node()) }},
 	{"system-nodes", System, func(_ Request, s subjects) bool { return s.nodes }},
@@ -125,7 +127,7 @@ func (r Request) node() bool {
 
 // probe tells whether the request asks for health, of the whole or of a part.
 func (r Request) probe() bool {
-	if r.AboutResource || r.Verb != "get" {
+	if r.AboutResource || r.Verb != kind.Get {
 		return false
 	}
 	for _, path := range [...]string{"/healthz", "/livez", "/readyz"} {

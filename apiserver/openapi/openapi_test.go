@@ -124,7 +124,7 @@ func TestEveryKindIsDescribed(t *testing.T) {
 			if !described {
 				t.Errorf("version %s has no definition of %s: run go generate", version, k.GVK)
 			}
-			for verb, method := range map[string]struct{ path, name string }{
+			for verb, method := range map[kind.Verb]struct{ path, name string }{
 				"list": {collection, "get"}, "create": {collection, "post"}, "deletecollection": {collection, "delete"},
 				"get": {object, "get"}, "update": {object, "put"}, "patch": {object, "patch"}, "delete": {object, "delete"},
 			} {

@@ -77,17 +77,17 @@ func install(container *restful.Container, gv schema.GroupVersion) error {
 func describe(storage map[string]rest.Storage, k *kind.Info) error {
 	r := resource{kind: k, gvk: k.GVK, new: func() runtime.Object { return k.New() }}
 	switch has := func(verb string) bool { return k.Serves(verb) }; {
-	case has("deletecollection"):
+	case has(kind.DeleteCollection):
 		storage[k.Plural] = collection{stored{r}}
-	case has("delete"):
+	case has(kind.Delete):
 		storage[k.Plural] = stored{r}
-	case has("create"):
+	case has(kind.Create):
 		storage[k.Plural] = created{r}
 	default:
 		storage[k.Plural] = read{r}
 	}
 	for _, p := range k.Parts {
-		if slices.Contains(p.Verbs, "get") {
+		if slices.Contains(p.Verbs, kind.Get) {
 			storage[k.Plural+"/"+p.Name] = part{replaced{r}}
 		} else {
 			storage[k.Plural+"/"+p.Name] = replaced{r}
@@ -110,7 +110,7 @@ func describe(storage map[string]rest.Storage, k *kind.Info) error {
 			storage[k.Plural+"/"+a.Name] = logs{s}
 		case a.Name == "proxy":
 			storage[k.Plural+"/"+a.Name] = connected{s, true, []string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}}
-		case slices.Contains(a.Verbs, "get"):
+		case slices.Contains(a.Verbs, kind.Get):
 			storage[k.Plural+"/"+a.Name] = connected{s, false, []string{"GET", "POST"}}
 		default:
 			storage[k.Plural+"/"+a.Name] = named{s}
