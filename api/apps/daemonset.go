@@ -13,8 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api/core"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
 )
 
 // DaemonSet keeps one pod running on each node, or on each of the nodes that its template selects.
@@ -29,20 +29,20 @@ var DaemonSet = kind.Kind[*appsv1.DaemonSet]{
 	ValidName: apivalidation.NameIsDNSSubdomain,
 	PrepareCreate: func(d *appsv1.DaemonSet) {
 		d.Status = appsv1.DaemonSetStatus{}
-		core.DropDisabledPodTemplateFields(&d.Spec.Template)
+		podspec.DropDisabledOfTemplate(&d.Spec.Template)
 		setTemplateGeneration(d, max(templateGeneration(d), 1))
 	},
 	PrepareUpdate:  prepareDaemonSetUpdate,
 	Validate:       func(d *appsv1.DaemonSet) field.ErrorList { return validateDaemonSet(d, nil) },
 	ValidateUpdate: validateDaemonSetUpdate,
 	Warnings: func(new, old *appsv1.DaemonSet) []string {
-		if old != nil && core.SamePodTemplate(&new.Spec.Template, &old.Spec.Template) {
+		if old != nil && kind.Same(&new.Spec.Template, &old.Spec.Template) {
 			return nil
 		}
-		return core.PodTemplateWarnings(&new.Spec.Template, templatePath)
+		return podspec.TemplateWarnings(&new.Spec.Template, templatePath)
 	},
 	HasGeneration: true,
-	SpecChanged:   func(new, old *appsv1.DaemonSet) bool { return !core.Same(&new.Spec, &old.Spec) },
+	SpecChanged:   func(new, old *appsv1.DaemonSet) bool { return !kind.Same(&new.Spec, &old.Spec) },
 
 	Columns: []kind.Column[*appsv1.DaemonSet]{
 		kind.NameColumn[*appsv1.DaemonSet](),
@@ -51,18 +51,18 @@ var DaemonSet = kind.Kind[*appsv1.DaemonSet]{
 		daemonCount("Ready", "numberReady", func(s *appsv1.DaemonSetStatus) int32 { return s.NumberReady }),
 		daemonCount("Up-to-date", "updatedNumberScheduled", func(s *appsv1.DaemonSetStatus) int32 { return s.UpdatedNumberScheduled }),
 		daemonCount("Available", "numberAvailable", func(s *appsv1.DaemonSetStatus) int32 { return s.NumberAvailable }),
-		{Name: "Node Selector", Type: "string", Description: core.NodeSelectorDoc,
+		{Name: "Node Selector", Type: "string", Description: podspec.NodeSelectorDoc,
 			Cell: func(d *appsv1.DaemonSet, _ time.Time) any {
 				return labels.FormatLabels(d.Spec.Template.Spec.NodeSelector)
 			}},
 		kind.AgeColumn[*appsv1.DaemonSet](),
 		{Name: "Containers", Type: "string", Priority: 1, Description: containersDoc,
 			Cell: func(d *appsv1.DaemonSet, _ time.Time) any {
-				return core.ContainerNames(d.Spec.Template.Spec.Containers)
+				return podspec.ContainerNames(d.Spec.Template.Spec.Containers)
 			}},
 		{Name: "Images", Type: "string", Priority: 1, Description: imagesDoc,
 			Cell: func(d *appsv1.DaemonSet, _ time.Time) any {
-				return core.ContainerImages(d.Spec.Template.Spec.Containers)
+				return podspec.ContainerImages(d.Spec.Template.Spec.Containers)
 			}},
 		{Name: "Selector", Type: "string", Priority: 1, Description: kind.Doc(appsv1.DaemonSetSpec{}, "selector"),
 			Cell: func(d *appsv1.DaemonSet, _ time.Time) any { return metav1.FormatLabelSelector(d.Spec.Selector) }},
@@ -106,7 +106,7 @@ func setTemplateGeneration(d *appsv1.DaemonSet, n int64) {
 
 func defaultDaemonSet(d *appsv1.DaemonSet) {
 	s := &d.Spec
-	core.DefaultPodTemplate(&s.Template)
+	podspec.DefaultTemplate(&s.Template)
 	if s.UpdateStrategy.Type == "" {
 		s.UpdateStrategy.Type = appsv1.RollingUpdateDaemonSetStrategyType
 	}
@@ -122,9 +122,9 @@ func defaultDaemonSet(d *appsv1.DaemonSet) {
 
 func prepareDaemonSetUpdate(new, old *appsv1.DaemonSet) {
 	new.Status = old.Status
-	core.DropDisabledPodTemplateFields(&new.Spec.Template)
+	podspec.DropDisabledOfTemplate(&new.Spec.Template)
 	n := templateGeneration(old)
-	if !core.SamePodTemplate(&new.Spec.Template, &old.Spec.Template) {
+	if !kind.Same(&new.Spec.Template, &old.Spec.Template) {
 		n++
 	}
 	if n > 0 && templateGeneration(new) != n {
@@ -147,9 +147,9 @@ func validateDaemonSet(new, old *appsv1.DaemonSet) field.ErrorList {
 		errs = append(errs, field.Invalid(selectorPath, s.Selector, "an empty selector would select all pods of the namespace"))
 	}
 	if old == nil {
-		errs = append(errs, core.ValidatePodTemplate(&s.Template, templatePath)...)
-	} else if !core.SamePodTemplate(&s.Template, &old.Spec.Template) {
-		errs = append(errs, core.ValidatePodTemplateUpdate(&s.Template, &old.Spec.Template, templatePath)...)
+		errs = append(errs, podspec.ValidateTemplate(&s.Template, templatePath)...)
+	} else if !kind.Same(&s.Template, &old.Spec.Template) {
+		errs = append(errs, podspec.ValidateTemplateUpdate(&s.Template, &old.Spec.Template, templatePath)...)
 	}
 	errs = append(errs, runsForever(&s.Template)...)
 	errs = append(errs, notNegative(s.MinReadySeconds, specPath.Child("minReadySeconds"))...)

@@ -10,8 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api/core"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
 )
 
 // Deployment keeps a number of equal pods running and replaces them step by step when their template changes.
@@ -26,11 +26,11 @@ var Deployment = kind.Kind[*appsv1.Deployment]{
 	ValidName: apivalidation.NameIsDNSSubdomain,
 	PrepareCreate: func(d *appsv1.Deployment) {
 		d.Status = appsv1.DeploymentStatus{}
-		core.DropDisabledPodTemplateFields(&d.Spec.Template)
+		podspec.DropDisabledOfTemplate(&d.Spec.Template)
 	},
 	PrepareUpdate: func(new, old *appsv1.Deployment) {
 		new.Status = old.Status
-		core.DropDisabledPodTemplateFields(&new.Spec.Template)
+		podspec.DropDisabledOfTemplate(&new.Spec.Template)
 	},
 	Validate: func(d *appsv1.Deployment) field.ErrorList { return validateDeployment(d, nil) },
 	ValidateUpdate: func(new, old *appsv1.Deployment) field.ErrorList {
@@ -39,16 +39,16 @@ var Deployment = kind.Kind[*appsv1.Deployment]{
 	Warnings: func(new, old *appsv1.Deployment) []string {
 		switch {
 		case old == nil:
-			return append(core.PodNamePrefixWarnings(new.Name), core.PodTemplateWarnings(&new.Spec.Template, templatePath)...)
-		case core.SamePodTemplate(&new.Spec.Template, &old.Spec.Template):
+			return append(podspec.NamePrefixWarnings(new.Name), podspec.TemplateWarnings(&new.Spec.Template, templatePath)...)
+		case kind.Same(&new.Spec.Template, &old.Spec.Template):
 			return nil
 		}
-		return core.PodTemplateWarnings(&new.Spec.Template, templatePath)
+		return podspec.TemplateWarnings(&new.Spec.Template, templatePath)
 	},
 	HasGeneration: true,
 	// Annotations count too: they are copied to ReplicaSets.
 	SpecChanged: func(new, old *appsv1.Deployment) bool {
-		return !core.Same(&new.Spec, &old.Spec) || !sameStrings(new.Annotations, old.Annotations)
+		return !kind.Same(&new.Spec, &old.Spec) || !sameStrings(new.Annotations, old.Annotations)
 	},
 
 	Columns: []kind.Column[*appsv1.Deployment]{
@@ -64,11 +64,11 @@ var Deployment = kind.Kind[*appsv1.Deployment]{
 		kind.AgeColumn[*appsv1.Deployment](),
 		{Name: "Containers", Type: "string", Priority: 1, Description: containersDoc,
 			Cell: func(d *appsv1.Deployment, _ time.Time) any {
-				return core.ContainerNames(d.Spec.Template.Spec.Containers)
+				return podspec.ContainerNames(d.Spec.Template.Spec.Containers)
 			}},
 		{Name: "Images", Type: "string", Priority: 1, Description: imagesDoc,
 			Cell: func(d *appsv1.Deployment, _ time.Time) any {
-				return core.ContainerImages(d.Spec.Template.Spec.Containers)
+				return podspec.ContainerImages(d.Spec.Template.Spec.Containers)
 			}},
 		{Name: "Selector", Type: "string", Priority: 1, Description: kind.Doc(appsv1.DeploymentSpec{}, "selector"),
 			Cell: func(d *appsv1.Deployment, _ time.Time) any { return metav1.FormatLabelSelector(d.Spec.Selector) }},
@@ -92,7 +92,7 @@ var Deployment = kind.Kind[*appsv1.Deployment]{
 
 func defaultDeployment(d *appsv1.Deployment) {
 	s := &d.Spec
-	core.DefaultPodTemplate(&s.Template)
+	podspec.DefaultTemplate(&s.Template)
 	defaultTo(&s.Replicas, 1)
 	if s.Strategy.Type == "" {
 		s.Strategy.Type = appsv1.RollingUpdateDeploymentStrategyType

@@ -9,8 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api/core"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
 )
 
 // ReplicaSet keeps a number of equal pods running.
@@ -22,17 +22,17 @@ var ReplicaSet = kind.Kind[*appsv1.ReplicaSet]{
 	NewList:    func() runtime.Object { return &appsv1.ReplicaSetList{} },
 
 	Default: func(r *appsv1.ReplicaSet) {
-		core.DefaultPodTemplate(&r.Spec.Template)
+		podspec.DefaultTemplate(&r.Spec.Template)
 		defaultTo(&r.Spec.Replicas, 1)
 	},
 	ValidName: apivalidation.NameIsDNSSubdomain,
 	PrepareCreate: func(r *appsv1.ReplicaSet) {
 		r.Status = appsv1.ReplicaSetStatus{}
-		core.DropDisabledPodTemplateFields(&r.Spec.Template)
+		podspec.DropDisabledOfTemplate(&r.Spec.Template)
 	},
 	PrepareUpdate: func(new, old *appsv1.ReplicaSet) {
 		new.Status = old.Status
-		core.DropDisabledPodTemplateFields(&new.Spec.Template)
+		podspec.DropDisabledOfTemplate(&new.Spec.Template)
 	},
 	Validate: func(r *appsv1.ReplicaSet) field.ErrorList { return validateReplicaSet(r, nil) },
 	ValidateUpdate: func(new, old *appsv1.ReplicaSet) field.ErrorList {
@@ -41,14 +41,14 @@ var ReplicaSet = kind.Kind[*appsv1.ReplicaSet]{
 	Warnings: func(new, old *appsv1.ReplicaSet) []string {
 		switch {
 		case old == nil:
-			return append(core.PodNamePrefixWarnings(new.Name), core.PodTemplateWarnings(&new.Spec.Template, templatePath)...)
-		case core.SamePodTemplate(&new.Spec.Template, &old.Spec.Template):
+			return append(podspec.NamePrefixWarnings(new.Name), podspec.TemplateWarnings(&new.Spec.Template, templatePath)...)
+		case kind.Same(&new.Spec.Template, &old.Spec.Template):
 			return nil
 		}
-		return core.PodTemplateWarnings(&new.Spec.Template, templatePath)
+		return podspec.TemplateWarnings(&new.Spec.Template, templatePath)
 	},
 	HasGeneration: true,
-	SpecChanged:   func(new, old *appsv1.ReplicaSet) bool { return !core.Same(&new.Spec, &old.Spec) },
+	SpecChanged:   func(new, old *appsv1.ReplicaSet) bool { return !kind.Same(&new.Spec, &old.Spec) },
 
 	Columns: []kind.Column[*appsv1.ReplicaSet]{
 		kind.NameColumn[*appsv1.ReplicaSet](),
@@ -61,11 +61,11 @@ var ReplicaSet = kind.Kind[*appsv1.ReplicaSet]{
 		kind.AgeColumn[*appsv1.ReplicaSet](),
 		{Name: "Containers", Type: "string", Priority: 1, Description: containersDoc,
 			Cell: func(r *appsv1.ReplicaSet, _ time.Time) any {
-				return core.ContainerNames(r.Spec.Template.Spec.Containers)
+				return podspec.ContainerNames(r.Spec.Template.Spec.Containers)
 			}},
 		{Name: "Images", Type: "string", Priority: 1, Description: imagesDoc,
 			Cell: func(r *appsv1.ReplicaSet, _ time.Time) any {
-				return core.ContainerImages(r.Spec.Template.Spec.Containers)
+				return podspec.ContainerImages(r.Spec.Template.Spec.Containers)
 			}},
 		{Name: "Selector", Type: "string", Priority: 1, Description: kind.Doc(appsv1.ReplicaSetSpec{}, "selector"),
 			Cell: func(r *appsv1.ReplicaSet, _ time.Time) any { return metav1.FormatLabelSelector(r.Spec.Selector) }},

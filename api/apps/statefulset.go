@@ -11,8 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api/core"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
 )
 
 // StatefulSet keeps pods running that are numbered and keep their names and volumes.
@@ -45,7 +45,7 @@ var StatefulSet = kind.Kind[*appsv1.StatefulSet]{
 	ValidateUpdate: validateStatefulSetUpdate,
 	Warnings:       statefulSetWarnings,
 	HasGeneration:  true,
-	SpecChanged:    func(new, old *appsv1.StatefulSet) bool { return !core.Same(&new.Spec, &old.Spec) },
+	SpecChanged:    func(new, old *appsv1.StatefulSet) bool { return !kind.Same(&new.Spec, &old.Spec) },
 
 	Columns: []kind.Column[*appsv1.StatefulSet]{
 		kind.NameColumn[*appsv1.StatefulSet](),
@@ -56,11 +56,11 @@ var StatefulSet = kind.Kind[*appsv1.StatefulSet]{
 		kind.AgeColumn[*appsv1.StatefulSet](),
 		{Name: "Containers", Type: "string", Priority: 1, Description: containersDoc,
 			Cell: func(s *appsv1.StatefulSet, _ time.Time) any {
-				return core.ContainerNames(s.Spec.Template.Spec.Containers)
+				return podspec.ContainerNames(s.Spec.Template.Spec.Containers)
 			}},
 		{Name: "Images", Type: "string", Priority: 1, Description: imagesDoc,
 			Cell: func(s *appsv1.StatefulSet, _ time.Time) any {
-				return core.ContainerImages(s.Spec.Template.Spec.Containers)
+				return podspec.ContainerImages(s.Spec.Template.Spec.Containers)
 			}},
 	},
 	Status: &kind.Part[*appsv1.StatefulSet]{
@@ -79,7 +79,7 @@ var StatefulSet = kind.Kind[*appsv1.StatefulSet]{
 
 // prepareStatefulSetSpec forgets a maxUnavailable of 0: it was ignored before it had a meaning, and objects have it.
 func prepareStatefulSetSpec(s *appsv1.StatefulSetSpec) {
-	core.DropDisabledPodTemplateFields(&s.Template)
+	podspec.DropDisabledOfTemplate(&s.Template)
 	if u := s.UpdateStrategy.RollingUpdate; u != nil && u.MaxUnavailable != nil && *u.MaxUnavailable == intstr.FromInt32(0) {
 		u.MaxUnavailable = nil
 	}
@@ -87,7 +87,7 @@ func prepareStatefulSetSpec(s *appsv1.StatefulSetSpec) {
 
 func defaultStatefulSet(set *appsv1.StatefulSet) {
 	s := &set.Spec
-	core.DefaultPodTemplate(&s.Template)
+	podspec.DefaultTemplate(&s.Template)
 	if s.PodManagementPolicy == "" {
 		s.PodManagementPolicy = appsv1.OrderedReadyPodManagement
 	}
@@ -115,7 +115,7 @@ func defaultStatefulSet(set *appsv1.StatefulSet) {
 	for i := range s.VolumeClaimTemplates {
 		c := &s.VolumeClaimTemplates[i]
 		c.APIVersion, c.Kind = "v1", "PersistentVolumeClaim"
-		core.DefaultPersistentVolumeClaimSpec(&c.Spec)
+		podspec.DefaultClaim(&c.Spec)
 		if c.Status.Phase == "" {
 			c.Status.Phase = corev1.ClaimPending
 		}
@@ -123,8 +123,8 @@ func defaultStatefulSet(set *appsv1.StatefulSet) {
 }
 
 func statefulSetWarnings(new, old *appsv1.StatefulSet) (warnings []string) {
-	if old == nil || !core.SamePodTemplate(&new.Spec.Template, &old.Spec.Template) {
-		warnings = core.PodTemplateWarnings(&new.Spec.Template, templatePath)
+	if old == nil || !kind.Same(&new.Spec.Template, &old.Spec.Template) {
+		warnings = podspec.TemplateWarnings(&new.Spec.Template, templatePath)
 	}
 	if n := new.Spec.RevisionHistoryLimit; n != nil && *n < 0 {
 		warnings = append(warnings, "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended")
@@ -235,7 +235,7 @@ func validateClaimRetention(p *appsv1.StatefulSetPersistentVolumeClaimRetentionP
 func validateClaimTemplates(s *appsv1.StatefulSetSpec) (errs field.ErrorList) {
 	for i := range s.VolumeClaimTemplates {
 		c := &s.VolumeClaimTemplates[i]
-		errs = append(errs, core.ValidatePersistentVolumeClaimSpec(&c.Spec, specPath.Child("volumeClaimTemplates").Index(i).Child("spec"))...)
+		errs = append(errs, podspec.ValidateClaim(&c.Spec, specPath.Child("volumeClaimTemplates").Index(i).Child("spec"))...)
 	}
 	return errs
 }
@@ -252,7 +252,7 @@ func validateStatefulSetUpdate(new, old *appsv1.StatefulSet) field.ErrorList {
 	rest.Ordinals = old.Spec.Ordinals
 	rest.RevisionHistoryLimit = old.Spec.RevisionHistoryLimit
 	rest.PersistentVolumeClaimRetentionPolicy = old.Spec.PersistentVolumeClaimRetentionPolicy
-	if !core.Same(&rest, &old.Spec) {
+	if !kind.Same(&rest, &old.Spec) {
 		errs = append(errs, field.Forbidden(specPath, "updates to statefulset spec for fields other than these are forbidden: "+statefulSetFixed))
 	}
 	return errs

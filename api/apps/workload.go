@@ -13,7 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api/core"
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
 )
 
 var (
@@ -112,9 +113,9 @@ func validateTemplate(new, old *corev1.PodTemplateSpec, selector labels.Selector
 		errs = append(errs, field.Invalid(templatePath.Child("metadata", "labels"), new.Labels, "must match the selector"))
 	}
 	if old == nil {
-		errs = append(errs, core.ValidatePodTemplate(new, templatePath)...)
-	} else if !core.SamePodTemplate(new, old) {
-		errs = append(errs, core.ValidatePodTemplateUpdate(new, old, templatePath)...)
+		errs = append(errs, podspec.ValidateTemplate(new, templatePath)...)
+	} else if !kind.Same(new, old) {
+		errs = append(errs, podspec.ValidateTemplateUpdate(new, old, templatePath)...)
 	}
 	return append(errs, runsForever(new)...)
 }
@@ -132,7 +133,7 @@ func runsForever(t *corev1.PodTemplateSpec) (errs field.ErrorList) {
 
 // immutableSelector: pods would be left behind, or taken over from others.
 func immutableSelector(new, old *metav1.LabelSelector) field.ErrorList {
-	if core.Same(new, old) {
+	if kind.Same(new, old) {
 		return nil
 	}
 	return field.ErrorList{field.Invalid(selectorPath, new, "field is immutable")}

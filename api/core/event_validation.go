@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
@@ -62,7 +63,7 @@ func validateEventTexts(e *corev1.Event, controller string) field.ErrorList {
 	if e.ReportingController == "" {
 		errs = append(errs, field.Required(field.NewPath(controller), ""))
 	}
-	for _, msg := range qualifiedName(e.ReportingController) {
+	for _, msg := range kind.QualifiedName(e.ReportingController) {
 		errs = append(errs, field.Invalid(field.NewPath(controller), e.ReportingController, msg))
 	}
 	text := func(child, value string) {

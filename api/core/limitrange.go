@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
 )
 
 // LimitRange is the kind of limit ranges.
@@ -78,13 +79,13 @@ func validateLimitRange(l *corev1.LimitRange) field.ErrorList {
 
 func validateLimitType(t corev1.LimitType, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	for _, msg := range qualifiedName(string(t)) {
+	for _, msg := range kind.QualifiedName(string(t)) {
 		errs = append(errs, field.Invalid(path, t, msg))
 	}
 	switch t {
 	case corev1.LimitTypePod, corev1.LimitTypeContainer, corev1.LimitTypePersistentVolumeClaim:
 	default:
-		if len(errs) == 0 && !isQualifiedByDomain(string(t)) {
+		if len(errs) == 0 && !podspec.HasDomain(string(t)) {
 			errs = append(errs, field.Invalid(path, t, "must be a standard limit type or fully qualified"))
 		}
 	}
@@ -95,7 +96,7 @@ func validateLimitNames(item *corev1.LimitRangeItem, path *field.Path) field.Err
 	var errs field.ErrorList
 	names := func(list corev1.ResourceList, child string) {
 		for name := range list {
-			errs = append(errs, validateLimitedResource(item.Type, name, path.Child(child).Key(string(name)))...)
+			errs = append(errs, podspec.ValidateLimitedResource(item.Type, name, path.Child(child).Key(string(name)))...)
 		}
 	}
 	names(item.Max, "max")
@@ -169,7 +170,7 @@ func validateLimitOf(name corev1.ResourceName, item *corev1.LimitRangeItem, path
 			errs = append(errs, field.Invalid(at, ratio.String(), "ratio is greater than max divided by min"))
 		}
 	}
-	if noOvercommit(name) && hasRequest && hasLimit && request.Cmp(limit) != 0 {
+	if podspec.NoOvercommit(name) && hasRequest && hasLimit && request.Cmp(limit) != 0 {
 		errs = append(errs, field.Invalid(path.Child("defaultRequest").Key(string(name)), request.String(),
 			"default request must equal the default limit: the resource cannot be overcommitted"))
 	}

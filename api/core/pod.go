@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
 )
 
 // Pod is what runs: containers that share a node, an address and volumes.
@@ -18,7 +19,7 @@ var Pod = kind.Kind[*corev1.Pod]{
 	New:        func() *corev1.Pod { return &corev1.Pod{} },
 	NewList:    func() runtime.Object { return &corev1.PodList{} },
 
-	Default:        DefaultPod,
+	Default:        podspec.DefaultPod,
 	ValidName:      apivalidation.NameIsDNSSubdomain,
 	PrepareCreate:  preparePodCreate,
 	PrepareUpdate:  preparePodUpdate,

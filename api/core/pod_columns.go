@@ -3,19 +3,16 @@ package core
 import (
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
 )
 
 const none = "<none>"
-
-// NodeSelectorDoc describes the node selector of a pod, for columns.
-var NodeSelectorDoc = kind.Doc(corev1.PodSpec{}, "nodeSelector")
 
 // podColumns are what kubectl get pods shows.
 var podColumns = []kind.Column[*corev1.Pod]{
@@ -71,7 +68,7 @@ func summarizePod(p *corev1.Pod) podSummary {
 	}
 	sidecars := map[string]bool{}
 	for i := range p.Spec.InitContainers {
-		if c := &p.Spec.InitContainers[i]; restartable(c) {
+		if c := &p.Spec.InitContainers[i]; podspec.Restartable(c) {
 			sidecars[c.Name] = true
 			s.total++
 		}
@@ -190,27 +187,4 @@ func conditionTrue(p *corev1.Pod, t corev1.PodConditionType) bool {
 		}
 	}
 	return false
-}
-
-// restartable tells whether an init container is a sidecar.
-func restartable(c *corev1.Container) bool {
-	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
-}
-
-// ContainerNames joins the names of containers, for columns.
-func ContainerNames(containers []corev1.Container) string {
-	names := make([]string, len(containers))
-	for i := range containers {
-		names[i] = containers[i].Name
-	}
-	return strings.Join(names, ",")
-}
-
-// ContainerImages joins the images of containers, for columns.
-func ContainerImages(containers []corev1.Container) string {
-	images := make([]string, len(containers))
-	for i := range containers {
-		images[i] = containers[i].Image
-	}
-	return strings.Join(images, ",")
 }

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -13,7 +14,7 @@ func prepareEphemeralContainers(new, old *corev1.Pod) {
 	keepObjectMeta(new, old)
 	new.Spec.EphemeralContainers = containers
 	for i := range containers {
-		dropDisabledContainerFields((*corev1.Container)(&containers[i].EphemeralContainerCommon))
+		podspec.DropDisabledOfContainer((*corev1.Container)(&containers[i].EphemeralContainerCommon))
 	}
 }
 
@@ -29,9 +30,9 @@ func keepObjectMeta(new, old *corev1.Pod) {
 // validateEphemeralContainersUpdate: ephemeral containers are added, never changed or removed.
 func validateEphemeralContainersUpdate(new, old *corev1.Pod) field.ErrorList {
 	var ps problems
-	if _, static := old.Annotations[mirrorAnnotation]; static {
-		ps.forbidden(field.NewPath(""), "", "static pods cannot have ephemeral containers")
-		return ps.list
+	if _, static := old.Annotations[corev1.MirrorPodAnnotationKey]; static {
+		ps.Forbidden(field.NewPath(""), "", "static pods cannot have ephemeral containers")
+		return ps.List
 	}
 	ps.changedPod(new, old)
 	present := make(map[string]*corev1.EphemeralContainer, len(new.Spec.EphemeralContainers))
@@ -43,10 +44,10 @@ func validateEphemeralContainersUpdate(new, old *corev1.Pod) field.ErrorList {
 		after := present[before.Name]
 		switch {
 		case after == nil:
-			ps.forbidden(specPath, "ephemeralContainers", "existing ephemeral container "+before.Name+" may not be removed")
+			ps.Forbidden(specPath, "ephemeralContainers", "existing ephemeral container "+before.Name+" may not be removed")
 		case !equality.Semantic.DeepEqual(before, after):
-			ps.forbidden(specPath, "ephemeralContainers", "existing ephemeral container "+before.Name+" may not be changed")
+			ps.Forbidden(specPath, "ephemeralContainers", "existing ephemeral container "+before.Name+" may not be changed")
 		}
 	}
-	return ps.list
+	return ps.List
 }

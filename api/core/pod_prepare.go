@@ -1,17 +1,17 @@
 package core
 
 import (
-	"bytes"
-
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // preparePodCreate makes a pod as a user sent it into a pod that nothing has happened to yet.
 func preparePodCreate(p *corev1.Pod) {
-	p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: ComputePodQOS(p)}
-	dropDisabledPodFields(&p.Spec)
+	p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: QOS(p)}
+	podspec.DropDisabled(&p.Spec)
 	if len(p.Spec.SchedulingGates) > 0 {
 		p.Status.Conditions = []corev1.PodCondition{{
 			Type:               corev1.PodScheduled,
@@ -22,60 +22,16 @@ func preparePodCreate(p *corev1.Pod) {
 		}}
 	}
 	mergeLabelKeys(p)
-	appArmorFromAnnotations(p)
+	podspec.AppArmorFromAnnotations(p)
 }
 
 func preparePodUpdate(new, old *corev1.Pod) {
 	new.Status = old.Status
-	dropDisabledPodFields(&new.Spec)
+	podspec.DropDisabled(&new.Spec)
 }
 
 // podSpecChanged compares encodings first: they are equal in nearly all updates, and reflection is slow.
-func podSpecChanged(new, old *corev1.Pod) bool { return !SamePodSpec(&new.Spec, &old.Spec) }
-
-// SamePodSpec tells whether two pod specs mean the same.
-func SamePodSpec(a, b *corev1.PodSpec) bool {
-	return Same(a, b)
-}
-
-// SamePodTemplate tells whether two pod templates mean the same.
-func SamePodTemplate(a, b *corev1.PodTemplateSpec) bool {
-	return Same(a, b)
-}
-
-// Encodable is a generated type with a protobuf encoding, which is the same for equal values.
-type Encodable interface {
-	comparable
-	Size() int
-	MarshalToSizedBuffer([]byte) (int, error)
-}
-
-// Same tells whether two values mean the same. It compares encodings first: values that have not changed are found
-// equal without reflection.
-func Same[T Encodable](a, b T) bool {
-	var none T
-	if a == b {
-		return true
-	}
-	if a == none || b == none {
-		return false
-	}
-	return sameEncoding(a, b) || equality.Semantic.DeepEqual(a, b)
-}
-
-func sameEncoding[T Encodable](a, b T) bool {
-	size := a.Size()
-	if size != b.Size() {
-		return false
-	}
-	buffer := make([]byte, 2*size)
-	left, right := buffer[:size], buffer[size:]
-	if _, err := a.MarshalToSizedBuffer(left); err != nil {
-		return false
-	}
-	_, err := b.MarshalToSizedBuffer(right)
-	return err == nil && bytes.Equal(left, right)
-}
+func podSpecChanged(new, old *corev1.Pod) bool { return !kind.Same(&new.Spec, &old.Spec) }
 
 // mergeLabelKeys writes the values that the pod's labels have now into the selectors of the constraints that ask
 // for them by matchLabelKeys and mismatchLabelKeys, so that schedulers need not know these fields.
@@ -117,4 +73,25 @@ func mergeKeys(s *metav1.LabelSelector, keys []string, op metav1.LabelSelectorOp
 			s.MatchExpressions = append(s.MatchExpressions, metav1.LabelSelectorRequirement{Key: key, Operator: op, Values: []string{value}})
 		}
 	}
+}
+
+func validatePodCreate(p *corev1.Pod) field.ErrorList {
+	var ps problems
+	ps.Add(podspec.ValidatePod(p, podspec.Allowances{}))
+	if len(p.Spec.EphemeralContainers) > 0 {
+		ps.Forbidden(specPath, "ephemeralContainers", "may not be set on creation")
+	}
+	if p.Spec.NodeName != "" && len(p.Spec.SchedulingGates) > 0 {
+		ps.Forbidden(specPath, "nodeName", "may not be set while there are schedulingGates")
+	}
+	ps.Add(podspec.ValidateProfileAnnotations(p.Annotations, &p.Spec, specPath))
+	return ps.List
+}
+
+// podWarnings are given on creation. Updates of pods come from programs, which read no warnings.
+func podWarnings(new, old *corev1.Pod) []string {
+	if old != nil {
+		return nil
+	}
+	return podspec.PodWarnings(new)
 }

@@ -5,10 +5,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// ComputePodQOS derives a pod's quality of service from its requests and limits of CPU and memory:
+// QOS derives a pod's quality of service from its requests and limits of CPU and memory:
 // Guaranteed when every container's limits equal its requests, BestEffort when nothing is asked for, Burstable otherwise.
 // Requests and limits of the pod as a whole, where they are set, stand in for those of its containers.
-func ComputePodQOS(p *corev1.Pod) corev1.PodQOSClass {
+func QOS(p *corev1.Pod) corev1.PodQOSClass {
 	requests, limits := corev1.ResourceList{}, corev1.ResourceList{}
 	guaranteed := true
 	gather := func(r *corev1.ResourceRequirements) {

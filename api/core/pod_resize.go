@@ -41,37 +41,37 @@ func resized(new, old []corev1.Container) ([]corev1.Container, bool) {
 
 func validatePodResize(new, old *corev1.Pod) field.ErrorList {
 	var ps problems
-	if _, static := old.Annotations[mirrorAnnotation]; static {
-		ps.forbidden(field.NewPath(""), "", "static pods cannot be resized")
-		return ps.list
+	if _, static := old.Annotations[corev1.MirrorPodAnnotationKey]; static {
+		ps.Forbidden(field.NewPath(""), "", "static pods cannot be resized")
+		return ps.List
 	}
 	if old.Spec.OS != nil && old.Spec.OS.Name == corev1.Windows {
-		ps.forbidden(field.NewPath(""), "", "pods on Windows cannot be resized")
-		return ps.list
+		ps.Forbidden(field.NewPath(""), "", "pods on Windows cannot be resized")
+		return ps.List
 	}
 	ps.changedPod(new, old)
 	if !ps.sameContainers(new.Spec.Containers, old.Spec.Containers, "containers") || !ps.sameContainers(new.Spec.InitContainers, old.Spec.InitContainers, "initContainers") {
-		return ps.list
+		return ps.List
 	}
-	if qosOf(old) != ComputePodQOS(new) {
-		ps.invalid(specPath, "", ComputePodQOS(new), "a resize may not change the pod's QoS class")
+	if qosOf(old) != QOS(new) {
+		ps.Invalid(specPath, "", QOS(new), "a resize may not change the pod's QoS class")
 	}
 	if !nodeResizes(old) {
-		ps.forbidden(specPath, "", "the pod's node does not support resizing")
+		ps.Forbidden(specPath, "", "the pod's node does not support resizing")
 	}
 	ps.nothingRemoved(new.Spec.Resources, old.Spec.Resources, specPath.Child("resources"))
 	ps.resizedContainers(new.Spec.InitContainers, old.Spec.InitContainers, "initContainers")
 	ps.resizedContainers(new.Spec.Containers, old.Spec.Containers, "containers")
-	if len(ps.list) > 0 {
-		return ps.list
+	if len(ps.List) > 0 {
+		return ps.List
 	}
 	rest := kind.Copy(new).Spec
 	rest.Containers, rest.InitContainers = old.Spec.Containers, old.Spec.InitContainers
 	computeFrom(&rest.Resources, old.Spec.Resources)
 	if !equality.Semantic.DeepEqual(&rest, &old.Spec) {
-		ps.forbidden(specPath, "", "only cpu and memory may be resized")
+		ps.Forbidden(specPath, "", "only cpu and memory may be resized")
 	}
-	return ps.list
+	return ps.List
 }
 
 // qosOf is the class that the pod has, which is fixed at its creation.
@@ -79,7 +79,7 @@ func qosOf(p *corev1.Pod) corev1.PodQOSClass {
 	if p.Status.QOSClass != "" {
 		return p.Status.QOSClass
 	}
-	return ComputePodQOS(p)
+	return QOS(p)
 }
 
 // nodeResizes tells whether the pod's node reports resources of running containers, as nodes do that can resize them.
@@ -99,7 +99,7 @@ func (ps *problems) resizedContainers(new, old []corev1.Container, list string) 
 		resources := &rest.Resources
 		computeFrom(&resources, &old[i].Resources)
 		if !equality.Semantic.DeepEqual(&rest, &old[i]) {
-			ps.forbidden(specPath, "", "only cpu and memory may be resized")
+			ps.Forbidden(specPath, "", "only cpu and memory may be resized")
 		}
 	}
 }
@@ -113,10 +113,10 @@ func (ps *problems) nothingRemoved(new, old *corev1.ResourceRequirements, at *fi
 		now = *new
 	}
 	if lacks(now.Requests, old.Requests) {
-		ps.forbidden(at, "requests", "requests may not be removed")
+		ps.Forbidden(at, "requests", "requests may not be removed")
 	}
 	if lacks(now.Limits, old.Limits) {
-		ps.forbidden(at, "limits", "limits may not be removed")
+		ps.Forbidden(at, "limits", "limits may not be removed")
 	}
 }
 

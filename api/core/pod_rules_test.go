@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
 )
 
 func testPod(change func(*corev1.Pod)) *corev1.Pod {
@@ -23,7 +24,7 @@ func testPod(change func(*corev1.Pod)) *corev1.Pod {
 	if change != nil {
 		change(p)
 	}
-	DefaultPod(p)
+	podspec.DefaultPod(p)
 	preparePodCreate(p)
 	return p
 }
@@ -86,9 +87,9 @@ func TestPodUpdate(t *testing.T) {
 		{"gated: affinity removed", func(p *corev1.Pod) { gated(p); p.Spec.Affinity = term("a") }, func(p *corev1.Pod) { p.Spec.Affinity = nil }, terms + " Invalid"},
 		{"affinity set", nil, func(p *corev1.Pod) { p.Spec.Affinity = term("a") }, "spec Forbidden"},
 		{"negative grace to 1", func(p *corev1.Pod) {}, func(p *corev1.Pod) { *p.Spec.TerminationGracePeriodSeconds = 1 }, "spec Forbidden"},
-		{"mirror annotation", nil, func(p *corev1.Pod) { p.Annotations = map[string]string{mirrorAnnotation: "x"} },
+		{"mirror annotation", nil, func(p *corev1.Pod) { p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "x"} },
 			"metadata.annotations[kubernetes.io/config.mirror] Forbidden, metadata.annotations[kubernetes.io/config.mirror] Invalid"},
-		{"bad deletion cost", nil, func(p *corev1.Pod) { p.Annotations = map[string]string{deletionCostAnnotation: "+1"} },
+		{"bad deletion cost", nil, func(p *corev1.Pod) { p.Annotations = map[string]string{corev1.PodDeletionCost: "+1"} },
 			"metadata.annotations[controller.kubernetes.io/pod-deletion-cost] Invalid"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -210,18 +211,6 @@ func TestPodGrace(t *testing.T) {
 	}
 }
 
-func TestImageTag(t *testing.T) {
-	digest := "@sha256:" + strings.Repeat("a", 64)
-	for image, want := range map[string]string{
-		"nginx": "latest", "nginx:1.27": "1.27", "library/nginx:latest": "latest", "reg.example:5000/a/b": "latest", "reg.example:5000/a/b:v1": "v1",
-		"a__b": "latest", "Bad": "", "nginx:": "", "nginx" + digest: "", "nginx:v1" + digest: "v1", strings.Repeat("a", 64): "", "localhost/x": "latest", "a//b": "",
-	} {
-		if got := imageTag(image); got != want {
-			t.Errorf("%s: %q, want %q", image, got, want)
-		}
-	}
-}
-
 func TestLabelKeysAreMerged(t *testing.T) {
 	p := testPod(func(p *corev1.Pod) {
 		p.Labels = map[string]string{"hash": "1"}
@@ -238,7 +227,9 @@ func TestLabelKeysAreMerged(t *testing.T) {
 }
 
 func TestAppArmorFromAnnotation(t *testing.T) {
-	p := testPod(func(p *corev1.Pod) { p.Annotations = map[string]string{appArmorAnnotation + "c": "localhost/x"} })
+	p := testPod(func(p *corev1.Pod) {
+		p.Annotations = map[string]string{corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix + "c": "localhost/x"}
+	})
 	c := p.Spec.Containers[0].SecurityContext
 	if c == nil || c.AppArmorProfile == nil || *c.AppArmorProfile.LocalhostProfile != "x" {
 		t.Fatalf("%+v", c)
@@ -263,11 +254,6 @@ func TestWindowsPods(t *testing.T) {
 	if got := fields(validatePodCreate(p)); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	for name, ok := range map[string]bool{`a`: true, `D\a`: true, `d.example\a`: true, ``: false, `a\b\c`: false, `a/b`: false, `. .`: false, `\a`: false} {
-		if got := len(windowsUserMessages(name)) == 0; got != ok {
-			t.Errorf("%q: %v", name, got)
-		}
-	}
 }
 
 func TestPodFields(t *testing.T) {
@@ -284,21 +270,5 @@ func TestPodFields(t *testing.T) {
 	}
 	if cell := Pod.Info().Columns[4].Cell(p, time.Now()); cell != "<unknown>" {
 		t.Errorf("age of a pod without a time: %v", cell)
-	}
-}
-
-// TestPageSizes: the name of a resource is any text.
-func TestPageSizes(t *testing.T) {
-	for name, want := range map[corev1.ResourceName]int64{"hugepages-2Mi": 2 << 20, "hugepages-1e3": 1000, "hugepages-": 0, "hugepages-0": 0,
-		"hugepages-1m": 0, "hugepages--1": 0, "hugepages-1e9999999": 0} {
-		if have := pageSize(name); have != want {
-			t.Errorf("%s: %d instead of %d", name, have, want)
-		}
-	}
-	for zeros := range 100 { // a large power of ten has 0 for its lowest bits
-		name := corev1.ResourceName(fmt.Sprintf("hugepages-1e%d", zeros))
-		validatePodCreate(testPod(func(p *corev1.Pod) {
-			p.Spec.Containers[0].Resources.Limits = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1"), name: resource.MustParse("1")}
-		}))
 	}
 }

@@ -3,6 +3,8 @@ package core
 import (
 	"strings"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -53,20 +55,20 @@ func keepConditionGenerations(new, old []corev1.PodCondition) {
 
 func validatePodStatus(new, old *corev1.Pod) field.ErrorList {
 	var ps problems
-	ps.podAnnotationChanges(&new.ObjectMeta, &old.ObjectMeta, annotationsPath)
-	ps.podAnnotations(new.Annotations, &new.Spec, annotationsPath)
+	ps.Add(podspec.ValidateAnnotationChanges(&new.ObjectMeta, &old.ObjectMeta, annotationsPath))
+	ps.Add(podspec.ValidateAnnotations(new.Annotations, &new.Spec, annotationsPath))
 	for i := range new.Status.Conditions {
 		switch t := new.Status.Conditions[i].Type; t {
 		case corev1.PodScheduled, corev1.PodReady, corev1.PodInitialized, corev1.ContainersReady, corev1.PodReadyToStartContainers:
 		default: // the paths are upstream's
-			ps.messages(metadataPath.Child("conditions").Index(i), "Type", string(t), qualifiedName(string(t)))
+			ps.Messages(metadataPath.Child("conditions").Index(i), "Type", string(t), kind.QualifiedName(string(t)))
 		}
 	}
 	if name := new.Status.NominatedNodeName; name != "" && name != old.Status.NominatedNodeName {
-		ps.subdomain(statusPath, "nominatedNodeName", name)
+		ps.Subdomain(statusPath, "nominatedNodeName", name)
 	}
 	if new.Status.QOSClass != old.Status.QOSClass {
-		ps.invalid(statusPath, "qosClass", new.Status.QOSClass, "field is immutable")
+		ps.Invalid(statusPath, "qosClass", new.Status.QOSClass, "field is immutable")
 	}
 	ps.stateTransitions(new, old)
 	ps.claimStatuses(new)
@@ -75,7 +77,7 @@ func validatePodStatus(new, old *corev1.Pod) field.ErrorList {
 	}
 	if hostIPs := new.Status.HostIPs; len(hostIPs) > 0 {
 		if new.Status.HostIP != hostIPs[0].IP {
-			ps.invalid(statusPath.Child("hostIPs").Index(0), "ip", hostIPs[0].IP, "must equal hostIP")
+			ps.Invalid(statusPath.Child("hostIPs").Index(0), "ip", hostIPs[0].IP, "must equal hostIP")
 		}
 		ps.addresses(hostIPsOf(new), "hostIPs")
 	}
@@ -84,10 +86,10 @@ func validatePodStatus(new, old *corev1.Pod) field.ErrorList {
 	ps.allocatedStatus(new.Status.InitContainerStatuses, new.Spec.InitContainers, "initContainerStatuses")
 	for i := range new.Status.EphemeralContainerStatuses {
 		if len(new.Status.EphemeralContainerStatuses[i].AllocatedResourcesStatus) > 0 {
-			ps.forbidden(statusPath.Child("ephemeralContainerStatuses").Index(i), "allocatedResourcesStatus", "may not be set for ephemeral containers")
+			ps.Forbidden(statusPath.Child("ephemeralContainerStatuses").Index(i), "allocatedResourcesStatus", "may not be set for ephemeral containers")
 		}
 	}
-	return ps.list
+	return ps.List
 }
 
 func podIPsOf(p *corev1.Pod) []string {
@@ -110,22 +112,22 @@ func hostIPsOf(p *corev1.Pod) []string {
 func (ps *problems) addresses(ips []string, child string) {
 	at := statusPath.Child(child)
 	for i, ip := range ips {
-		ps.add(validation.IsValidIP(at.Index(i), ip))
+		ps.Add(validation.IsValidIP(at.Index(i), ip))
 	}
 	if len(ips) < 2 {
 		return
 	}
 	dual, err := netutils.IsDualStackIPStrings(ips)
 	if err != nil {
-		ps.list = append(ps.list, field.InternalError(at, err))
+		ps.List = append(ps.List, field.InternalError(at, err))
 	}
 	if !dual || len(ips) > 2 {
-		ps.invalid(at, "", ips, "may have one address of each family only")
+		ps.Invalid(at, "", ips, "may have one address of each family only")
 	}
-	var seen names
+	var seen kind.NameSet
 	for i := range ips {
-		if !seen.add(ips[i]) {
-			ps.duplicate(at.Index(i), "", ips[i])
+		if !seen.Add(ips[i]) {
+			ps.Duplicate(at.Index(i), "", ips[i])
 		}
 	}
 }
@@ -148,7 +150,7 @@ func (ps *problems) staysTerminated(new, old []corev1.ContainerStatus, container
 		}
 		for j := range new {
 			if new[j].Name == old[i].Name && new[j].State.Terminated == nil {
-				ps.forbidden(statusPath.Child(child).Index(i), "state", "may not leave the terminated state")
+				ps.Forbidden(statusPath.Child(child).Index(i), "state", "may not leave the terminated state")
 			}
 		}
 	}
@@ -175,20 +177,20 @@ func (ps *problems) claimStatuses(p *corev1.Pod) {
 	if len(p.Status.ResourceClaimStatuses) == 0 {
 		return
 	}
-	var claims, seen names
+	var claims, seen kind.NameSet
 	for i := range p.Spec.ResourceClaims {
-		claims.add(p.Spec.ResourceClaims[i].Name)
+		claims.Add(p.Spec.ResourceClaims[i].Name)
 	}
 	for i, s := range p.Status.ResourceClaimStatuses {
 		at := statusPath.Child("resourceClaimStatuses").Index(i)
-		if !claims.has(s.Name) {
-			ps.invalid(at, "name", s.Name, "must be the name of an entry in spec.resourceClaims")
+		if !claims.Has(s.Name) {
+			ps.Invalid(at, "name", s.Name, "must be the name of an entry in spec.resourceClaims")
 		}
-		if !seen.add(s.Name) {
-			ps.duplicate(at, "name", s.Name)
+		if !seen.Add(s.Name) {
+			ps.Duplicate(at, "name", s.Name)
 		}
 		if s.ResourceClaimName != nil {
-			ps.subdomain(at, "name", *s.ResourceClaimName)
+			ps.Subdomain(at, "name", *s.ResourceClaimName)
 		}
 	}
 }
@@ -210,15 +212,19 @@ func (ps *problems) containerUsers(p *corev1.Pod) {
 			}
 			at := statusPath.Child(list.name).Index(i).Child("linux")
 			if windows {
-				ps.forbidden(at, "", "may not be set for a pod on Windows")
+				ps.Forbidden(at, "", "may not be set for a pod on Windows")
 				continue
 			}
 			for _, m := range validation.IsValidUserID(user.Linux.UID) {
-				ps.invalid(at, "uid", user.Linux.UID, m)
+				ps.Invalid(at, "uid", user.Linux.UID, m)
 			}
-			ps.groupID(&user.Linux.GID, at, "gid")
+			for _, m := range validation.IsValidGroupID(user.Linux.GID) {
+				ps.Invalid(at, "gid", user.Linux.GID, m)
+			}
 			for j, gid := range user.Linux.SupplementalGroups {
-				ps.groupID(&gid, at.Child("supplementalGroups").Index(j), "")
+				for _, m := range validation.IsValidGroupID(gid) {
+					ps.Invalid(at.Child("supplementalGroups").Index(j), "", gid, m)
+				}
 			}
 		}
 	}
@@ -230,14 +236,14 @@ func (ps *problems) allocatedStatus(statuses []corev1.ContainerStatus, container
 		for j := range statuses[i].AllocatedResourcesStatus {
 			r, at := &statuses[i].AllocatedResourcesStatus[j], statusPath.Child(child).Index(i).Child("allocatedResourcesStatus").Index(j)
 			if !asksFor(containers, statuses[i].Name, r.Name) {
-				ps.invalid(at, "name", r.Name, "must be a resource or claim that the container asks for")
+				ps.Invalid(at, "name", r.Name, "must be a resource or claim that the container asks for")
 			}
-			var ids names
+			var ids kind.NameSet
 			for k := range r.Resources {
 				here := at.Child("resources").Index(k)
-				oneOf(ps, here, "health", r.Resources[k].Health, corev1.ResourceHealthStatusHealthy, corev1.ResourceHealthStatusUnhealthy, corev1.ResourceHealthStatusUnknown)
-				if id := string(r.Resources[k].ResourceID); !ids.add(id) {
-					ps.duplicate(here, "resourceID", id)
+				kind.OneOf(&ps.Problems, here, "health", r.Resources[k].Health, corev1.ResourceHealthStatusHealthy, corev1.ResourceHealthStatusUnhealthy, corev1.ResourceHealthStatusUnknown)
+				if id := string(r.Resources[k].ResourceID); !ids.Add(id) {
+					ps.Duplicate(here, "resourceID", id)
 				}
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
 )
 
 const podChangeDetail = "only these may be changed: spec.containers[*].image, spec.initContainers[*].image, spec.activeDeadlineSeconds, " +
@@ -18,47 +19,45 @@ const podChangeDetail = "only these may be changed: spec.containers[*].image, sp
 // validatePodUpdate judges a change by a user. A running pod cannot become another one: nearly all of its spec is fixed.
 func validatePodUpdate(new, old *corev1.Pod) field.ErrorList {
 	var ps problems
-	ps.podAnnotationChanges(&new.ObjectMeta, &old.ObjectMeta, annotationsPath)
-	if SamePodSpec(&new.Spec, &old.Spec) {
-		ps.podAnnotations(new.Annotations, &new.Spec, annotationsPath)
-		return ps.list
+	ps.Add(podspec.ValidateAnnotationChanges(&new.ObjectMeta, &old.ObjectMeta, annotationsPath))
+	if kind.Same(&new.Spec, &old.Spec) {
+		ps.Add(podspec.ValidateAnnotations(new.Annotations, &new.Spec, annotationsPath))
+		return ps.List
 	}
 	ps.changedPod(new, old)
 	if !ps.sameContainers(new.Spec.Containers, old.Spec.Containers, "containers") || !ps.sameContainers(new.Spec.InitContainers, old.Spec.InitContainers, "initContainers") {
-		return ps.list
+		return ps.List
 	}
 	if !ps.deadlineChange(new.Spec.ActiveDeadlineSeconds, old.Spec.ActiveDeadlineSeconds) {
-		return ps.list
+		return ps.List
 	}
 	ps.tolerationsAdded(new.Spec.Tolerations, old.Spec.Tolerations)
 	ps.gatesRemoved(new.Spec.SchedulingGates, old.Spec.SchedulingGates)
 	ps.onlyMutable(new, old)
-	return ps.list
+	return ps.List
 }
 
 // changedPod judges the new pod as a whole, with what was accepted of the old one.
 func (ps *problems) changedPod(new, old *corev1.Pod) {
-	var strict problems
-	strict.wholePod(new, PodAllowances{})
-	if len(strict.list) > 0 {
-		if allow := allowancesOf(&old.Spec); allow != (PodAllowances{}) {
-			strict.list = nil
-			strict.wholePod(new, allow)
+	list := podspec.ValidatePod(new, podspec.Allowances{})
+	if len(list) > 0 {
+		if allow := podspec.AllowancesOf(&old.Spec); allow != (podspec.Allowances{}) {
+			list = podspec.ValidatePod(new, allow)
 		}
 	}
-	ps.add(strict.list)
+	ps.Add(list)
 }
 
 func (ps *problems) sameContainers(new, old []corev1.Container, list string) bool {
 	if len(new) != len(old) {
-		ps.forbidden(specPath, list, "containers may not be added or removed")
+		ps.Forbidden(specPath, list, "containers may not be added or removed")
 		return false
 	}
 	for i := range new {
 		at := specPath.Child(list).Index(i)
-		ps.needs(at, "image", new[i].Image)
+		ps.Needs(at, "image", new[i].Image)
 		if strings.TrimSpace(new[i].Image) != new[i].Image {
-			ps.invalid(at, "image", new[i].Image, "must not begin or end with white space")
+			ps.Invalid(at, "image", new[i].Image, "must not begin or end with white space")
 		}
 	}
 	return true
@@ -69,13 +68,13 @@ func (ps *problems) deadlineChange(new, old *int64) bool {
 	const name = "activeDeadlineSeconds"
 	switch {
 	case new == nil && old != nil:
-		ps.invalid(specPath, name, nil, "may not be removed")
+		ps.Invalid(specPath, name, nil, "may not be removed")
 	case new == nil:
 	case *new < 0 || *new > math.MaxInt32:
-		ps.invalid(specPath, name, *new, "must be between 0 and 2147483647")
+		ps.Invalid(specPath, name, *new, "must be between 0 and 2147483647")
 		return false
 	case old != nil && *old < *new:
-		ps.invalid(specPath, name, *new, "must be less than or equal to the previous value")
+		ps.Invalid(specPath, name, *new, "must be less than or equal to the previous value")
 		return false
 	}
 	return true
@@ -91,21 +90,21 @@ func (ps *problems) tolerationsAdded(new, old []corev1.Toleration) {
 	for _, t := range old {
 		t.TolerationSeconds = nil
 		if !present[t] {
-			ps.forbidden(specPath, "tolerations", "existing tolerations may not be changed except for their tolerationSeconds")
+			ps.Forbidden(specPath, "tolerations", "existing tolerations may not be changed except for their tolerationSeconds")
 			return
 		}
 	}
-	ps.add(ValidateTolerations(new, specPath.Child("tolerations")))
+	ps.Add(podspec.ValidateTolerations(new, specPath.Child("tolerations")))
 }
 
 func (ps *problems) gatesRemoved(new, old []corev1.PodSchedulingGate) {
-	var known names
+	var known kind.NameSet
 	for _, gate := range old {
-		known.add(gate.Name)
+		known.Add(gate.Name)
 	}
 	for i, gate := range new {
-		if !known.has(gate.Name) {
-			ps.forbidden(specPath.Child("schedulingGates").Index(i), "name", fmt.Sprintf("gates may only be removed, but %q is new", gate.Name))
+		if !known.Has(gate.Name) {
+			ps.Forbidden(specPath.Child("schedulingGates").Index(i), "name", fmt.Sprintf("gates may only be removed, but %q is new", gate.Name))
 		}
 	}
 }
@@ -129,7 +128,7 @@ func (ps *problems) onlyMutable(new, old *corev1.Pod) {
 		ps.gatedChanges(&rest, &old.Spec)
 	}
 	if !equality.Semantic.DeepEqual(&rest, &old.Spec) {
-		ps.forbidden(specPath, "", podChangeDetail)
+		ps.Forbidden(specPath, "", podChangeDetail)
 	}
 }
 
@@ -137,13 +136,13 @@ func (ps *problems) onlyMutable(new, old *corev1.Pod) {
 func (ps *problems) gatedChanges(rest, old *corev1.PodSpec) {
 	for key, value := range old.NodeSelector {
 		if after, ok := rest.NodeSelector[key]; !ok || after != value {
-			ps.invalid(specPath, "nodeSelector", rest.NodeSelector, "may only get additional labels")
+			ps.Invalid(specPath, "nodeSelector", rest.NodeSelector, "may only get additional labels")
 			break
 		}
 	}
 	rest.NodeSelector = old.NodeSelector
 
-	before, after := nodeAffinityOf(old), nodeAffinityOf(rest)
+	before, after := podspec.NodeAffinity(old), podspec.NodeAffinity(rest)
 	if equality.Semantic.DeepEqual(before, after) {
 		return
 	}
@@ -158,13 +157,6 @@ func (ps *problems) gatedChanges(rest, old *corev1.PodSpec) {
 	}
 }
 
-func nodeAffinityOf(s *corev1.PodSpec) *corev1.NodeAffinity {
-	if s.Affinity == nil {
-		return nil
-	}
-	return s.Affinity.NodeAffinity
-}
-
 func (ps *problems) nodeAffinityNarrowed(new, old *corev1.NodeAffinity) {
 	if old == nil || old.RequiredDuringSchedulingIgnoredDuringExecution == nil {
 		return
@@ -176,12 +168,12 @@ func (ps *problems) nodeAffinityNarrowed(new, old *corev1.NodeAffinity) {
 	}
 	at := specPath.Child("affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms")
 	if len(before) > 0 && len(before) != len(after) {
-		ps.invalid(at, "", len(after), "terms may not be added or removed")
+		ps.Invalid(at, "", len(after), "terms may not be added or removed")
 		return
 	}
 	for i := range before {
 		if !termNarrowed(&after[i], &before[i]) {
-			ps.invalid(at.Index(i), "", after[i], "may only get additional requirements")
+			ps.Invalid(at.Index(i), "", after[i], "may only get additional requirements")
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
 )
 
 var templatePath = field.NewPath("template")
@@ -22,33 +23,37 @@ var PodTemplate = kind.Kind[*corev1.PodTemplate]{
 	NewList:    func() runtime.Object { return &corev1.PodTemplateList{} },
 
 	Default: func(t *corev1.PodTemplate) {
-		DefaultPodTemplate(&t.Template)
+		podspec.DefaultTemplate(&t.Template)
 	},
 	ValidName:     apivalidation.NameIsDNSSubdomain,
-	PrepareCreate: func(t *corev1.PodTemplate) { DropDisabledPodTemplateFields(&t.Template) },
-	PrepareUpdate: func(new, _ *corev1.PodTemplate) { DropDisabledPodTemplateFields(&new.Template) },
+	PrepareCreate: func(t *corev1.PodTemplate) { podspec.DropDisabledOfTemplate(&t.Template) },
+	PrepareUpdate: func(new, _ *corev1.PodTemplate) { podspec.DropDisabledOfTemplate(&new.Template) },
 	Validate: func(t *corev1.PodTemplate) field.ErrorList {
-		return ValidatePodTemplate(&t.Template, templatePath)
+		return podspec.ValidateTemplate(&t.Template, templatePath)
 	},
 	ValidateUpdate: func(new, old *corev1.PodTemplate) field.ErrorList {
-		return ValidatePodTemplateUpdate(&new.Template, &old.Template, templatePath)
+		return podspec.ValidateTemplateUpdate(&new.Template, &old.Template, templatePath)
 	},
 	Warnings: func(new, old *corev1.PodTemplate) []string {
-		if old != nil && SamePodTemplate(&new.Template, &old.Template) {
+		if old != nil && kind.Same(&new.Template, &old.Template) {
 			return nil
 		}
-		return PodTemplateWarnings(&new.Template, templatePath)
+		return podspec.TemplateWarnings(&new.Template, templatePath)
 	},
 	HasGeneration:       true,
-	SpecChanged:         func(new, old *corev1.PodTemplate) bool { return !SamePodTemplate(&new.Template, &old.Template) },
+	SpecChanged:         func(new, old *corev1.PodTemplate) bool { return !kind.Same(&new.Template, &old.Template) },
 	DeleteReturnsObject: true,
 
 	Columns: []kind.Column[*corev1.PodTemplate]{
 		kind.NameColumn[*corev1.PodTemplate](),
 		{Name: "Containers", Type: "string", Description: "Names of each container in the template.",
-			Cell: func(t *corev1.PodTemplate, _ time.Time) any { return ContainerNames(t.Template.Spec.Containers) }},
+			Cell: func(t *corev1.PodTemplate, _ time.Time) any {
+				return podspec.ContainerNames(t.Template.Spec.Containers)
+			}},
 		{Name: "Images", Type: "string", Description: "Images referenced by each container in the template.",
-			Cell: func(t *corev1.PodTemplate, _ time.Time) any { return ContainerImages(t.Template.Spec.Containers) }},
+			Cell: func(t *corev1.PodTemplate, _ time.Time) any {
+				return podspec.ContainerImages(t.Template.Spec.Containers)
+			}},
 		{Name: "Pod Labels", Type: "string", Description: "The labels for the pod template.",
 			Cell: func(t *corev1.PodTemplate, _ time.Time) any {
 				if len(t.Template.Labels) == 0 {

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
 )
 
 // ReplicationController is the kind of replication controllers, the ancestors of replica sets.
@@ -27,7 +28,7 @@ var ReplicationController = kind.Kind[*corev1.ReplicationController]{
 	PrepareCreate: func(c *corev1.ReplicationController) {
 		c.Status = corev1.ReplicationControllerStatus{}
 		if c.Spec.Template != nil {
-			DropDisabledPodTemplateFields(c.Spec.Template)
+			podspec.DropDisabledOfTemplate(c.Spec.Template)
 		}
 	},
 	PrepareUpdate:  func(new, old *corev1.ReplicationController) { new.Status = old.Status },
@@ -37,10 +38,10 @@ var ReplicationController = kind.Kind[*corev1.ReplicationController]{
 		if new.Spec.Template == nil || old != nil && old.Generation == new.Generation {
 			return nil
 		}
-		return PodTemplateWarnings(new.Spec.Template, field.NewPath("spec", "template"))
+		return podspec.TemplateWarnings(new.Spec.Template, field.NewPath("spec", "template"))
 	},
 	HasGeneration:   true,
-	SpecChanged:     func(new, old *corev1.ReplicationController) bool { return !Same(&new.Spec, &old.Spec) },
+	SpecChanged:     func(new, old *corev1.ReplicationController) bool { return !kind.Same(&new.Spec, &old.Spec) },
 	OrphanByDefault: true,
 
 	Fields: []kind.Field[*corev1.ReplicationController]{
@@ -75,14 +76,14 @@ var replicationControllerColumns = []kind.Column[*corev1.ReplicationController]{
 			if c.Spec.Template == nil {
 				return ""
 			}
-			return ContainerNames(c.Spec.Template.Spec.Containers)
+			return podspec.ContainerNames(c.Spec.Template.Spec.Containers)
 		}},
 	{Name: "Images", Type: "string", Priority: 1, Description: "Images referenced by each container in the template.",
 		Cell: func(c *corev1.ReplicationController, _ time.Time) any {
 			if c.Spec.Template == nil {
 				return ""
 			}
-			return ContainerImages(c.Spec.Template.Spec.Containers)
+			return podspec.ContainerImages(c.Spec.Template.Spec.Containers)
 		}},
 	{Name: "Selector", Type: "string", Priority: 1, Description: kind.Doc(corev1.ReplicationControllerSpec{}, "selector"),
 		Cell: func(c *corev1.ReplicationController, _ time.Time) any {
@@ -93,7 +94,7 @@ var replicationControllerColumns = []kind.Column[*corev1.ReplicationController]{
 // defaultReplicationController lets the template's labels be the selector and the controller's own.
 func defaultReplicationController(c *corev1.ReplicationController) {
 	if c.Spec.Template != nil {
-		DefaultPodTemplate(c.Spec.Template)
+		podspec.DefaultTemplate(c.Spec.Template)
 		if own := c.Spec.Template.Labels; own != nil {
 			if len(c.Spec.Selector) == 0 {
 				c.Spec.Selector = maps.Clone(own)
@@ -124,9 +125,9 @@ func validateReplicationController(c, old *corev1.ReplicationController) field.E
 		errs = append(errs, field.Invalid(at.Child("metadata", "labels"), t.Labels, "`selector` does not match template `labels`"))
 	}
 	if old != nil && old.Spec.Template != nil {
-		errs = append(errs, ValidatePodTemplateUpdate(t, old.Spec.Template, at)...)
+		errs = append(errs, podspec.ValidateTemplateUpdate(t, old.Spec.Template, at)...)
 	} else {
-		errs = append(errs, ValidatePodTemplate(t, at)...)
+		errs = append(errs, podspec.ValidateTemplate(t, at)...)
 	}
 	if t.Spec.RestartPolicy != corev1.RestartPolicyAlways {
 		errs = append(errs, field.NotSupported(at.Child("spec", "restartPolicy"), t.Spec.RestartPolicy, []corev1.RestartPolicy{corev1.RestartPolicyAlways}))

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
 )
 
 // ResourceQuota is the kind of resource quotas.
@@ -88,7 +89,7 @@ func scopeFits(scope corev1.ResourceQuotaScope, name corev1.ResourceName) bool {
 }
 
 func isStandardQuota(name corev1.ResourceName) bool {
-	return name != corev1.ResourceStorage && nativeResources.Has(string(name)) || isQuotaHugePages(name)
+	return name != corev1.ResourceStorage && podspec.StandardResources.Has(string(name)) || isQuotaHugePages(name)
 }
 
 func isQuotaHugePages(name corev1.ResourceName) bool {
@@ -116,12 +117,12 @@ func validateQuotaList(list corev1.ResourceList, path *field.Path) field.ErrorLi
 	for _, name := range slices.Sorted(maps.Keys(list)) {
 		at := path.Key(string(name))
 		if !isQuotaHugePages(name) {
-			errs = append(errs, validateResourceName(name, at)...)
+			errs = append(errs, podspec.ValidateResourceName(name, at)...)
 		}
-		if !isQualifiedByDomain(string(name)) && !isStandardQuota(name) {
+		if !podspec.HasDomain(string(name)) && !isStandardQuota(name) {
 			errs = append(errs, field.Invalid(at, name, "must be a standard resource for quota"))
 		}
-		errs = append(errs, ValidateResourceQuantity(name, list[name], at)...)
+		errs = append(errs, podspec.ValidateQuantity(name, list[name], at)...)
 	}
 	return errs
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	corev1 "k8s.io/api/core/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -187,7 +188,7 @@ func validatePortProtocol(p corev1.Protocol, path *field.Path) field.ErrorList {
 func validateAppProtocol(p *string, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if p != nil {
-		for _, msg := range qualifiedName(*p) {
+		for _, msg := range kind.QualifiedName(*p) {
 			errs = append(errs, field.Invalid(path, *p, msg))
 		}
 	}
@@ -256,7 +257,7 @@ func validateLoadBalancerFields(s, old *corev1.Service, path *field.Path) field.
 		at := path.Child("loadBalancerClass")
 		onlyBalanced(at)
 		if balanced {
-			for _, msg := range qualifiedName(*spec.LoadBalancerClass) {
+			for _, msg := range kind.QualifiedName(*spec.LoadBalancerClass) {
 				errs = append(errs, field.Invalid(at, *spec.LoadBalancerClass, msg))
 			}
 		}

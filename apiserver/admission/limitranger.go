@@ -15,7 +15,7 @@ import (
 	resourcehelpers "k8s.io/component-helpers/resource"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
-	"github.com/wheelhouse-k8s/wheelhouse/apiserver/admission/podspec"
+	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
 )
 

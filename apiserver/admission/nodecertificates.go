@@ -13,7 +13,7 @@ import (
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
-	"github.com/wheelhouse-k8s/wheelhouse/apiserver/admission/podspec"
+	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
 )
 
 // audience: a node asks for a token with at most one audience, which one of the pod's volumes must call for, unless

@@ -7,7 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 
-	"github.com/wheelhouse-k8s/wheelhouse/apiserver/admission/podspec"
+	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
 )
 
 // pod: a node creates mirror pods of itself, deletes and evicts its own pods, and reports their status.

@@ -15,7 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apiserver/pkg/admission"
 
-	"github.com/wheelhouse-k8s/wheelhouse/apiserver/admission/podspec"
+	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
 )
 

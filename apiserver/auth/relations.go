@@ -9,7 +9,7 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/wheelhouse-k8s/wheelhouse/apiserver/admission/podspec"
+	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
 )
 
 // mirrorRelations finds what a node has to do with an object by walking over the node's pods, of which the mirror

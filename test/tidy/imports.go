@@ -37,6 +37,9 @@ var forbidden = []edge{
 	{From: "api", To: "registry", Why: "a kind does not know how it is kept"},
 	{From: "api", To: "apiserver", Why: "a kind never sees a verb"},
 	{From: "api", To: "client", Why: "a kind never sees a verb"},
+	{From: "api/kind", To: "api/podspec", Why: "what a kind is comes before any kind"},
+	{From: "api/kind", To: "api/core", Why: "what a kind is comes before any kind"},
+	{From: "api/podspec", To: "api/core", Why: "what pods and templates share knows neither"},
 
 	{From: "codec", To: "store", Why: "bytes on the wire are not the bytes of the store"},
 	{From: "codec", To: "apiserver", Why: "imports go downward"},

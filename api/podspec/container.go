@@ -1,26 +1,27 @@
-package core
+package podspec
 
 import (
 	"fmt"
 	"reflect"
 	"strings"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-func (v *podValidator) containers(at *field.Path) {
+func (v *validator) containers(at *field.Path) {
 	list := v.spec.Containers
 	if len(list) == 0 {
-		v.required(at, "", "")
+		v.Required(at, "", "")
 		return
 	}
 	for i := range list {
 		c, here := &list[i], at.Index(i)
 		v.container(c, here)
-		if !v.names.add(c.Name) {
-			v.duplicate(here, "name", c.Name)
+		if !v.names.Add(c.Name) {
+			v.Duplicate(here, "name", c.Name)
 		}
 		v.lifecycleAndProbes(c, here)
 		v.restartRules(c, here)
@@ -28,33 +29,33 @@ func (v *podValidator) containers(at *field.Path) {
 	v.hostPortConflicts(list, at)
 }
 
-func (v *podValidator) initContainers(at *field.Path) {
+func (v *validator) initContainers(at *field.Path) {
 	list := v.spec.InitContainers
 	for i := range list {
 		c, here := &list[i], at.Child("initContainers").Index(i)
 		v.container(c, here)
 		v.restartRules(c, here)
-		if v.names.has(c.Name) || c.Name != "" && !v.names.add(c.Name) {
-			v.duplicate(here, "name", c.Name)
+		if v.names.Has(c.Name) || c.Name != "" && !v.names.Add(c.Name) {
+			v.Duplicate(here, "name", c.Name)
 		}
 		// Init containers run one after another, so each has the host's ports to itself.
 		v.hostPortConflicts(list[i:i+1], at.Child("initContainers"))
-		if restartable(c) {
+		if Restartable(c) {
 			v.lifecycleAndProbes(c, here)
 			continue
 		}
 		const detail = "may not be set for init containers without restartPolicy Always"
 		if c.Lifecycle != nil {
-			v.forbidden(here, "lifecycle", detail)
+			v.Forbidden(here, "lifecycle", detail)
 		}
 		if c.LivenessProbe != nil {
-			v.forbidden(here, "livenessProbe", detail)
+			v.Forbidden(here, "livenessProbe", detail)
 		}
 		if c.ReadinessProbe != nil {
-			v.forbidden(here, "readinessProbe", detail)
+			v.Forbidden(here, "readinessProbe", detail)
 		}
 		if c.StartupProbe != nil {
-			v.forbidden(here, "startupProbe", detail)
+			v.Forbidden(here, "startupProbe", detail)
 		}
 	}
 }
@@ -67,50 +68,50 @@ var ephemeralContainerFields = map[string]bool{
 	"ImagePullPolicy": true, "SecurityContext": true, "Stdin": true, "StdinOnce": true, "TTY": true,
 }
 
-func (v *podValidator) ephemeralContainers(at *field.Path) {
+func (v *validator) ephemeralContainers(at *field.Path) {
 	const detail = "may not be set for ephemeral containers"
 	list := v.spec.EphemeralContainers
-	var own names // may not be targets
+	var own kind.NameSet // may not be targets
 	for i := range list {
 		e, here := &list[i], at.Child("ephemeralContainers").Index(i)
 		c := (*corev1.Container)(&e.EphemeralContainerCommon)
 		v.container(c, here)
 		v.imageWithoutSpace(c, here)
-		if v.names.has(c.Name) || !own.add(c.Name) {
-			v.duplicate(here, "name", c.Name)
+		if v.names.Has(c.Name) || !own.Add(c.Name) {
+			v.Duplicate(here, "name", c.Name)
 		}
-		if t := e.TargetContainerName; t != "" && !v.names.has(t) {
-			v.notFound(here, "targetContainerName", t)
+		if t := e.TargetContainerName; t != "" && !v.names.Has(t) {
+			v.NotFound(here, "targetContainerName", t)
 		}
 		value := reflect.ValueOf(e.EphemeralContainerCommon)
 		for f := 0; f < value.NumField(); f++ {
 			name := value.Type().Field(f).Name
 			if !ephemeralContainerFields[name] && !value.Field(f).IsZero() {
-				v.forbidden(here, strings.ToLower(name[:1])+name[1:], detail)
+				v.Forbidden(here, strings.ToLower(name[:1])+name[1:], detail)
 			}
 		}
 		for j := range c.VolumeMounts {
 			if c.VolumeMounts[j].SubPath != "" {
-				v.forbidden(here.Child("volumeMounts").Index(j), "subPath", detail)
+				v.Forbidden(here.Child("volumeMounts").Index(j), "subPath", detail)
 			}
 			if c.VolumeMounts[j].SubPathExpr != "" {
-				v.forbidden(here.Child("volumeMounts").Index(j), "subPathExpr", detail)
+				v.Forbidden(here.Child("volumeMounts").Index(j), "subPathExpr", detail)
 			}
 		}
 	}
 }
 
 // container holds the rules that are the same for all kinds of containers.
-func (v *podValidator) container(c *corev1.Container, at *field.Path) {
+func (v *validator) container(c *corev1.Container, at *field.Path) {
 	if c.Name == "" {
-		v.required(at, "name", "")
+		v.Required(at, "name", "")
 	} else {
-		v.label(at, "name", c.Name)
+		v.Label(at, "name", c.Name)
 	}
 	if c.Image == "" {
-		v.required(at, "image", "")
+		v.Required(at, "image", "")
 	}
-	requiredOneOf(&v.problems, at, "terminationMessagePolicy", c.TerminationMessagePolicy, corev1.TerminationMessageReadFile, corev1.TerminationMessageFallbackToLogsOnError)
+	kind.RequiredOneOf(&v.Problems, at, "terminationMessagePolicy", c.TerminationMessagePolicy, corev1.TerminationMessageReadFile, corev1.TerminationMessageFallbackToLogsOnError)
 	v.ports(c.Ports, at)
 	v.env(c.Env, at)
 	v.envFrom(c.EnvFrom, at)
@@ -124,48 +125,48 @@ func (v *podValidator) container(c *corev1.Container, at *field.Path) {
 	v.securityContext(c.SecurityContext, at)
 }
 
-func (v *podValidator) pullPolicy(p corev1.PullPolicy, at *field.Path, child string) {
-	requiredOneOf(&v.problems, at, child, p, corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)
+func (v *validator) pullPolicy(p corev1.PullPolicy, at *field.Path, child string) {
+	kind.RequiredOneOf(&v.Problems, at, child, p, corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)
 }
 
 // imageWithoutSpace is for pods alone: in templates such images have always been accepted.
-func (v *podValidator) imageWithoutSpace(c *corev1.Container, at *field.Path) {
+func (v *validator) imageWithoutSpace(c *corev1.Container, at *field.Path) {
 	if strings.TrimSpace(c.Image) != c.Image {
-		v.invalid(at, "image", c.Image, "must not begin or end with white space")
+		v.Invalid(at, "image", c.Image, "must not begin or end with white space")
 	}
 }
 
-func (v *podValidator) ports(ports []corev1.ContainerPort, at *field.Path) {
-	var seen names
+func (v *validator) ports(ports []corev1.ContainerPort, at *field.Path) {
+	var seen kind.NameSet
 	for i := range ports {
 		port, here := &ports[i], at.Child("ports").Index(i)
 		if port.Name != "" {
 			if msgs := validation.IsValidPortName(port.Name); len(msgs) > 0 {
-				v.messages(here, "name", port.Name, msgs)
-			} else if !seen.add(port.Name) {
-				v.duplicate(here, "name", port.Name)
+				v.Messages(here, "name", port.Name, msgs)
+			} else if !seen.Add(port.Name) {
+				v.Duplicate(here, "name", port.Name)
 			}
 		}
 		if port.ContainerPort == 0 {
-			v.required(here, "containerPort", "")
+			v.Required(here, "containerPort", "")
 		} else {
 			v.portNumber(int(port.ContainerPort), here, "containerPort")
 		}
 		if port.HostPort != 0 {
 			v.portNumber(int(port.HostPort), here, "hostPort")
 		}
-		requiredOneOf(&v.problems, here, "protocol", port.Protocol, corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP)
+		kind.RequiredOneOf(&v.Problems, here, "protocol", port.Protocol, corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP)
 	}
 }
 
-func (v *podValidator) portNumber(n int, at *field.Path, child string) {
+func (v *validator) portNumber(n int, at *field.Path, child string) {
 	for _, m := range validation.IsValidPortNum(n) {
-		v.invalid(at, child, n, m)
+		v.Invalid(at, child, n, m)
 	}
 }
 
 // hostPortConflicts: a port of the node can be taken once.
-func (v *podValidator) hostPortConflicts(list []corev1.Container, at *field.Path) {
+func (v *validator) hostPortConflicts(list []corev1.Container, at *field.Path) {
 	type taken struct {
 		protocol corev1.Protocol
 		ip       string
@@ -180,7 +181,7 @@ func (v *podValidator) hostPortConflicts(list []corev1.Container, at *field.Path
 			}
 			key := taken{port.Protocol, port.HostIP, port.HostPort}
 			if seen[key] {
-				v.duplicate(at.Index(i).Child("ports").Index(j), "hostPort", fmt.Sprintf("%s/%s/%d", port.Protocol, port.HostIP, port.HostPort))
+				v.Duplicate(at.Index(i).Child("ports").Index(j), "hostPort", fmt.Sprintf("%s/%s/%d", port.Protocol, port.HostIP, port.HostPort))
 				continue
 			}
 			if seen == nil {
@@ -198,26 +199,26 @@ const (
 )
 
 // restartRules are a container's own restart policy and the exit codes that make an exception of it.
-func (v *podValidator) restartRules(c *corev1.Container, at *field.Path) {
+func (v *validator) restartRules(c *corev1.Container, at *field.Path) {
 	if c.RestartPolicy != nil {
-		oneOf(&v.problems, at, "restartPolicy", *c.RestartPolicy, corev1.ContainerRestartPolicyAlways, corev1.ContainerRestartPolicyOnFailure, corev1.ContainerRestartPolicyNever)
+		kind.OneOf(&v.Problems, at, "restartPolicy", *c.RestartPolicy, corev1.ContainerRestartPolicyAlways, corev1.ContainerRestartPolicyOnFailure, corev1.ContainerRestartPolicyNever)
 	} else if len(c.RestartPolicyRules) > 0 {
-		v.required(at, "restartPolicy", "must be set when restartPolicyRules are")
+		v.Required(at, "restartPolicy", "must be set when restartPolicyRules are")
 	}
 	if n := len(c.RestartPolicyRules); n > restartRulesMax {
-		v.list = append(v.list, field.TooMany(at.Child("restartPolicyRules"), n, restartRulesMax))
+		v.List = append(v.List, field.TooMany(at.Child("restartPolicyRules"), n, restartRulesMax))
 	}
 	for i := range c.RestartPolicyRules {
 		rule, here := &c.RestartPolicyRules[i], at.Child("restartPolicyRules").Index(i)
-		oneOf(&v.problems, here, "action", rule.Action, corev1.ContainerRestartRuleActionRestart, corev1.ContainerRestartRuleActionRestartAllContainers)
+		kind.OneOf(&v.Problems, here, "action", rule.Action, corev1.ContainerRestartRuleActionRestart, corev1.ContainerRestartRuleActionRestartAllContainers)
 		if rule.ExitCodes == nil {
-			v.required(here, "exitCodes", "must be set")
+			v.Required(here, "exitCodes", "must be set")
 			continue
 		}
 		here = here.Child("exitCodes")
-		oneOf(&v.problems, here, "operator", rule.ExitCodes.Operator, corev1.ContainerRestartRuleOnExitCodesOpIn, corev1.ContainerRestartRuleOnExitCodesOpNotIn)
+		kind.OneOf(&v.Problems, here, "operator", rule.ExitCodes.Operator, corev1.ContainerRestartRuleOnExitCodesOpIn, corev1.ContainerRestartRuleOnExitCodesOpNotIn)
 		if n := len(rule.ExitCodes.Values); n > restartRuleValuesMax {
-			v.list = append(v.list, field.TooMany(here.Child("values"), n, restartRuleValuesMax))
+			v.List = append(v.List, field.TooMany(here.Child("values"), n, restartRuleValuesMax))
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package core
+package kind
 
 import (
 	"strings"
@@ -6,27 +6,27 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// dnsLabel gives the complaints about a DNS label. Names of the everyday form are recognized without the
+// DNSLabel gives the complaints about a DNS label. Names of the everyday form are recognized without the
 // regular expression that words the complaints.
-func dnsLabel(s string) []string {
+func DNSLabel(s string) []string {
 	if len(s) <= validation.DNS1123LabelMaxLength && plainLabel(s) {
 		return nil
 	}
 	return validation.IsDNS1123Label(s)
 }
 
-// dnsSubdomain gives the complaints about a DNS subdomain.
-func dnsSubdomain(s string) []string {
+// DNSSubdomain gives the complaints about a DNS subdomain.
+func DNSSubdomain(s string) []string {
 	if len(s) <= validation.DNS1123SubdomainMaxLength && plainLabel(s) {
 		return nil
 	}
 	return validation.IsDNS1123Subdomain(s)
 }
 
-// qualifiedName gives the complaints about a qualified name. Those about a long one depend on its first and last letter and on whether
+// QualifiedName gives the complaints about a qualified name. Those about a long one depend on its first and last letter and on whether
 // all others are allowed, so that a short name with the same faults stands in for it: the regular expression that words the
 // complaints takes 0.1 s for 3 MB.
-func qualifiedName(s string) []string {
+func QualifiedName(s string) []string {
 	at := strings.LastIndexByte(s, '/') + 1
 	name := s[at:]
 	if len(name) <= 2*qualifiedNameMax {
@@ -59,17 +59,17 @@ func plainLabel(s string) bool {
 	return true
 }
 
-// names is a set of strings. While it is small, as nearly all are, it costs no allocation; when a request makes it
+// NameSet is a set of strings. While it is small, as nearly all are, it costs no allocation; when a request makes it
 // large, looking up stays cheap.
-type names struct {
+type NameSet struct {
 	few  [8]string
 	n    int
 	many map[string]struct{}
 }
 
-// add puts a name into the set and tells whether it is new.
-func (s *names) add(name string) bool {
-	if s.has(name) {
+// Add puts a name into the set and tells whether it is new.
+func (s *NameSet) Add(name string) bool {
+	if s.Has(name) {
 		return false
 	}
 	if s.many == nil && s.n < len(s.few) {
@@ -84,7 +84,8 @@ func (s *names) add(name string) bool {
 	return true
 }
 
-func (s *names) has(name string) bool {
+// Has tells whether the name is in the set.
+func (s *NameSet) Has(name string) bool {
 	for i := 0; i < s.n; i++ {
 		if s.few[i] == name {
 			return true

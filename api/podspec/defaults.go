@@ -1,4 +1,4 @@
-package core
+package podspec
 
 import (
 	corev1 "k8s.io/api/core/v1"
@@ -13,7 +13,7 @@ const fileModeDefault int32 = 0o644
 func DefaultPod(p *corev1.Pod) {
 	s := &p.Spec
 	dropInitContainerAnnotations(p.Annotations)
-	DefaultPodSpec(s)
+	Default(s)
 	if t := s.TerminationGracePeriodSeconds; *t < 0 {
 		*t = 1 // what a negative time has always meant
 	}
@@ -37,14 +37,14 @@ func DefaultPod(p *corev1.Pod) {
 	defaultPodStatus(&p.Status)
 }
 
-// DefaultPodTemplate fills in what a pod template leaves out.
-func DefaultPodTemplate(t *corev1.PodTemplateSpec) {
+// DefaultTemplate fills in what a pod template leaves out.
+func DefaultTemplate(t *corev1.PodTemplateSpec) {
 	dropInitContainerAnnotations(t.Annotations)
-	DefaultPodSpec(&t.Spec)
+	Default(&t.Spec)
 }
 
-// DefaultPodSpec fills in what is the same for pods and templates.
-func DefaultPodSpec(s *corev1.PodSpec) {
+// Default fills in what is the same for pods and templates.
+func Default(s *corev1.PodSpec) {
 	if s.DNSPolicy == "" {
 		s.DNSPolicy = corev1.DNSClusterFirst
 	}
@@ -270,7 +270,7 @@ func defaultVolume(v *corev1.Volume) {
 		setIfEmpty(&s.Image.PullPolicy, pullPolicyFor(s.Image.Reference))
 	case s.Ephemeral != nil:
 		if claim := s.Ephemeral.VolumeClaimTemplate; claim != nil {
-			DefaultPersistentVolumeClaimSpec(&claim.Spec)
+			DefaultClaim(&claim.Spec)
 		}
 	default:
 		defaultVendorVolume(s)
@@ -333,8 +333,8 @@ func defaultProjected(p *corev1.ProjectedVolumeSource) {
 	}
 }
 
-// DefaultPersistentVolumeClaimSpec fills in what a claim, or a template for claims, leaves out.
-func DefaultPersistentVolumeClaimSpec(s *corev1.PersistentVolumeClaimSpec) {
+// DefaultClaim fills in what a claim, or a template for claims, leaves out.
+func DefaultClaim(s *corev1.PersistentVolumeClaimSpec) {
 	if s.VolumeMode == nil {
 		mode := corev1.PersistentVolumeFilesystem
 		s.VolumeMode = &mode

@@ -1,4 +1,4 @@
-package core
+package kind
 
 import (
 	"slices"
@@ -16,7 +16,7 @@ func TestLongQualifiedNames(t *testing.T) {
 				for _, last := range []string{"a", "-", "!", "é", "\xff", "\n"} {
 					for _, length := range []int{0, 60, 61, 62, 63, 123, 124, 125, 126, 127, 500} {
 						name := prefix + first + strings.Repeat("a", length) + inner + last
-						if want, got := validation.IsQualifiedName(name), qualifiedName(name); !slices.Equal(want, got) {
+						if want, got := validation.IsQualifiedName(name), QualifiedName(name); !slices.Equal(want, got) {
 							t.Fatalf("%q: %q, want %q", name, got, want)
 						}
 					}

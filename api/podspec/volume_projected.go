@@ -1,8 +1,9 @@
-package core
+package podspec
 
 import (
 	"strings"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	corev1 "k8s.io/api/core/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -15,14 +16,14 @@ const (
 	tokenSecondsMax = 1 << 32
 )
 
-func (v *podValidator) projected(p *corev1.ProjectedVolumeSource, at *field.Path) {
+func (v *validator) projected(p *corev1.ProjectedVolumeSource, at *field.Path) {
 	v.fileMode(p.DefaultMode, at, "defaultMode")
-	var paths names
+	var paths kind.NameSet
 	// once notes a path in the volume, which only one source may write. Tokens are not noted: their paths were
 	// never compared, so a clash with them is a warning only.
 	once := func(path string) {
-		if path != "" && !paths.add(path) {
-			v.invalid(at, "", path, "is the path of more than one source")
+		if path != "" && !paths.Add(path) {
+			v.Invalid(at, "", path, "is the path of more than one source")
 		}
 	}
 	for i := range p.Sources {
@@ -30,12 +31,12 @@ func (v *podValidator) projected(p *corev1.ProjectedVolumeSource, at *field.Path
 	}
 }
 
-func (v *podValidator) projection(s *corev1.VolumeProjection, volume, at *field.Path, once func(string)) {
+func (v *validator) projection(s *corev1.VolumeProjection, volume, at *field.Path, once func(string)) {
 	found := 0
 	keyed := func(source, name string, items []corev1.KeyToPath) {
 		found++
 		if name == "" {
-			v.required(at.Child(source), "name", "")
+			v.Required(at.Child(source), "name", "")
 		}
 		v.keysToPaths(items, at.Child(source))
 		for i := range items {
@@ -69,60 +70,60 @@ func (v *podValidator) projection(s *corev1.VolumeProjection, volume, at *field.
 		v.podCertificate(s.PodCertificate, at.Child("podCertificate"), once)
 	}
 	if found > 1 {
-		v.forbidden(at, "", "may have one type of source only")
+		v.Forbidden(at, "", "may have one type of source only")
 	}
 }
 
 // projectedToken reports a bad path at the volume, not at the source: clients know it so.
-func (v *podValidator) projectedToken(t *corev1.ServiceAccountTokenProjection, volume, at *field.Path) {
+func (v *validator) projectedToken(t *corev1.ServiceAccountTokenProjection, volume, at *field.Path) {
 	if s := t.ExpirationSeconds; s != nil && *s < tokenSecondsMin {
-		v.invalid(at, "expirationSeconds", *s, "must not be less than 10 minutes")
+		v.Invalid(at, "expirationSeconds", *s, "must not be less than 10 minutes")
 	}
 	if s := t.ExpirationSeconds; s != nil && *s > tokenSecondsMax {
-		v.invalid(at, "expirationSeconds", *s, "must not be more than 2^32 seconds")
+		v.Invalid(at, "expirationSeconds", *s, "must not be more than 2^32 seconds")
 	}
 	if t.Path == "" {
-		v.required(volume, "path", "")
+		v.Required(volume, "path", "")
 	} else if !v.allow.ProjectedTokenPaths {
 		v.pathInVolume(t.Path, volume, "path")
 	}
 }
 
-func (v *podValidator) trustBundle(b *corev1.ClusterTrustBundleProjection, at *field.Path) {
+func (v *validator) trustBundle(b *corev1.ClusterTrustBundleProjection, at *field.Path) {
 	switch {
 	case b.Name != nil && b.SignerName != nil:
-		v.invalid(at, "", b, "may have either name or signerName")
+		v.Invalid(at, "", b, "may have either name or signerName")
 	case b.Name != nil:
 		if *b.Name == "" {
-			v.required(at, "name", "must be the name of a ClusterTrustBundle")
+			v.Required(at, "name", "must be the name of a ClusterTrustBundle")
 		}
 		v.trustBundleName(*b.Name, at)
 		if b.LabelSelector != nil {
-			v.invalid(at, "labelSelector", b.LabelSelector, "may not be set when name is")
+			v.Invalid(at, "labelSelector", b.LabelSelector, "may not be set when name is")
 		}
 	case b.SignerName != nil:
 		if *b.SignerName == "" {
-			v.required(at, "signerName", "must be the name of a signer")
+			v.Required(at, "signerName", "must be the name of a signer")
 		}
-		v.add(ValidateSignerName(*b.SignerName, at.Child("signerName")))
-		v.add(metav1validation.ValidateLabelSelector(b.LabelSelector, metav1validation.LabelSelectorValidationOptions{}, at.Child("labelSelector")))
+		v.Add(ValidateSignerName(*b.SignerName, at.Child("signerName")))
+		v.Add(metav1validation.ValidateLabelSelector(b.LabelSelector, metav1validation.LabelSelectorValidationOptions{}, at.Child("labelSelector")))
 	default:
-		v.required(at, "", "must have name or signerName")
+		v.Required(at, "", "must have name or signerName")
 	}
 	if b.Path == "" {
-		v.required(at, "path", "")
+		v.Required(at, "path", "")
 	}
 	v.pathInVolume(b.Path, at, "path")
 }
 
 // trustBundleName: bundles of a signer are named "signer:domain:name", bundles of none like other objects.
-func (v *podValidator) trustBundleName(name string, at *field.Path) {
+func (v *validator) trustBundleName(name string, at *field.Path) {
 	signer := strings.LastIndex(name, ":")
 	if signer < 0 {
-		v.subdomain(at, "name", name)
+		v.Subdomain(at, "name", name)
 		return
 	}
-	v.subdomain(at, "name", name[signer+1:])
+	v.Subdomain(at, "name", name[signer+1:])
 }
 
 // Bounds of a projected certificate's life.
@@ -131,29 +132,29 @@ const (
 	certificateSecondsMax = 91 * 86400
 )
 
-func (v *podValidator) podCertificate(c *corev1.PodCertificateProjection, at *field.Path, once func(string)) {
+func (v *validator) podCertificate(c *corev1.PodCertificateProjection, at *field.Path, once func(string)) {
 	if c.SignerName == "" {
-		v.required(at, "signerName", "")
+		v.Required(at, "signerName", "")
 	} else {
-		v.add(ValidateSignerName(c.SignerName, at.Child("signerName")))
+		v.Add(ValidateSignerName(c.SignerName, at.Child("signerName")))
 	}
-	requiredOneOf(&v.problems, at, "keyType", c.KeyType, "RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519")
+	kind.RequiredOneOf(&v.Problems, at, "keyType", c.KeyType, "RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519")
 	if s := c.MaxExpirationSeconds; s == nil {
-		v.required(at, "maxExpirationSeconds", "")
+		v.Required(at, "maxExpirationSeconds", "")
 	} else {
 		if *s < certificateSecondsMin {
-			v.invalid(at, "maxExpirationSeconds", *s, "must not be less than 1 hour")
+			v.Invalid(at, "maxExpirationSeconds", *s, "must not be less than 1 hour")
 		}
 		longest := int32(certificateSecondsMax)
 		if strings.HasPrefix(c.SignerName, "kubernetes.io/") {
 			longest = 86400
 		}
 		if *s > longest {
-			v.invalid(at, "maxExpirationSeconds", *s, "is longer than certificates of this signer last")
+			v.Invalid(at, "maxExpirationSeconds", *s, "is longer than certificates of this signer last")
 		}
 	}
 	if c.CredentialBundlePath == "" && c.KeyPath == "" && c.CertificateChainPath == "" {
-		v.required(at, "", "must have credentialBundlePath, keyPath or certificateChainPath")
+		v.Required(at, "", "must have credentialBundlePath, keyPath or certificateChainPath")
 	}
 	for _, path := range []struct{ name, value string }{
 		{"credentialBundlePath", c.CredentialBundlePath}, {"keyPath", c.KeyPath}, {"certificateChainPath", c.CertificateChainPath},
@@ -164,7 +165,7 @@ func (v *podValidator) podCertificate(c *corev1.PodCertificateProjection, at *fi
 		}
 	}
 	for _, key := range sortedKeys(c.UserAnnotations) {
-		v.messages(at.Child("userAnnotations").Key(key), "", key, qualifiedName(key))
+		v.Messages(at.Child("userAnnotations").Key(key), "", key, kind.QualifiedName(key))
 	}
 }
 
@@ -178,26 +179,26 @@ const (
 func ValidateSignerName(name string, at *field.Path) field.ErrorList {
 	var p problems
 	if name == "" {
-		p.required(at, "", "")
-		return p.list
+		p.Required(at, "", "")
+		return p.List
 	}
 	if len(name) > signerMax {
-		p.list = append(p.list, field.TooLong(at, name, signerMax))
+		p.List = append(p.List, field.TooLong(at, name, signerMax))
 	}
 	parts := strings.Split(name, "/")
 	if len(parts) != 2 {
-		p.invalid(at, "", name, "must be a domain and a path, separated by one slash")
-		return p.list
+		p.Invalid(at, "", name, "must be a domain and a path, separated by one slash")
+		return p.List
 	}
-	p.messages(at, "", name, dnsSubdomain(parts[0]))
+	p.Messages(at, "", name, kind.DNSSubdomain(parts[0]))
 	if !strings.Contains(parts[0], ".") {
-		p.invalid(at, "", name, "the domain must have at least two parts, separated by a dot")
+		p.Invalid(at, "", name, "the domain must have at least two parts, separated by a dot")
 	}
 	for _, word := range strings.Split(parts[1], ".") {
-		p.messages(at, "", name, validation.IsDNS1123Label(word))
+		p.Messages(at, "", name, validation.IsDNS1123Label(word))
 	}
 	if len(parts[1]) > signerPathMax {
-		p.list = append(p.list, field.TooLong(at, parts[1], signerPathMax))
+		p.List = append(p.List, field.TooLong(at, parts[1], signerPathMax))
 	}
-	return p.list
+	return p.List
 }

@@ -1,15 +1,16 @@
-package core
+package podspec
 
 import (
 	"fmt"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-func (v *podValidator) lifecycleAndProbes(c *corev1.Container, at *field.Path) {
+func (v *validator) lifecycleAndProbes(c *corev1.Container, at *field.Path) {
 	if l := c.Lifecycle; l != nil {
 		if h := l.PostStart; h != nil {
 			v.handler(handler{exec: h.Exec, httpGet: h.HTTPGet, tcpSocket: h.TCPSocket, sleep: h.Sleep}, at.Child("lifecycle", "postStart"))
@@ -25,7 +26,7 @@ func (v *podValidator) lifecycleAndProbes(c *corev1.Container, at *field.Path) {
 	if p := c.ReadinessProbe; p != nil {
 		v.probe(p, at.Child("readinessProbe"))
 		if p.TerminationGracePeriodSeconds != nil {
-			v.invalid(at.Child("readinessProbe"), "terminationGracePeriodSeconds", *p.TerminationGracePeriodSeconds, "may not be set for readiness probes")
+			v.Invalid(at.Child("readinessProbe"), "terminationGracePeriodSeconds", *p.TerminationGracePeriodSeconds, "may not be set for readiness probes")
 		}
 	}
 	if p := c.StartupProbe; p != nil {
@@ -34,27 +35,21 @@ func (v *podValidator) lifecycleAndProbes(c *corev1.Container, at *field.Path) {
 	}
 }
 
-func (v *podValidator) onceIsSuccess(p *corev1.Probe, at *field.Path) {
+func (v *validator) onceIsSuccess(p *corev1.Probe, at *field.Path) {
 	if p.SuccessThreshold != 1 {
-		v.invalid(at, "successThreshold", p.SuccessThreshold, "must be 1")
+		v.Invalid(at, "successThreshold", p.SuccessThreshold, "must be 1")
 	}
 }
 
-func (v *podValidator) probe(p *corev1.Probe, at *field.Path) {
+func (v *validator) probe(p *corev1.Probe, at *field.Path) {
 	v.handler(handler{exec: p.Exec, httpGet: p.HTTPGet, tcpSocket: p.TCPSocket, grpc: p.GRPC}, at)
-	v.notNegative(p.InitialDelaySeconds, at, "initialDelaySeconds")
-	v.notNegative(p.TimeoutSeconds, at, "timeoutSeconds")
-	v.notNegative(p.PeriodSeconds, at, "periodSeconds")
-	v.notNegative(p.SuccessThreshold, at, "successThreshold")
-	v.notNegative(p.FailureThreshold, at, "failureThreshold")
+	v.NotNegative(at, "initialDelaySeconds", int64(p.InitialDelaySeconds))
+	v.NotNegative(at, "timeoutSeconds", int64(p.TimeoutSeconds))
+	v.NotNegative(at, "periodSeconds", int64(p.PeriodSeconds))
+	v.NotNegative(at, "successThreshold", int64(p.SuccessThreshold))
+	v.NotNegative(at, "failureThreshold", int64(p.FailureThreshold))
 	if s := p.TerminationGracePeriodSeconds; s != nil && *s <= 0 {
-		v.invalid(at, "terminationGracePeriodSeconds", *s, "must be greater than 0")
-	}
-}
-
-func (ps *problems) notNegative(n int32, at *field.Path, child string) {
-	if n < 0 {
-		ps.invalid(at, child, n, "must be greater than or equal to 0")
+		v.Invalid(at, "terminationGracePeriodSeconds", *s, "must be greater than 0")
 	}
 }
 
@@ -67,19 +62,19 @@ type handler struct {
 	sleep     *corev1.SleepAction
 }
 
-func (v *podValidator) handler(h handler, at *field.Path) {
+func (v *validator) handler(h handler, at *field.Path) {
 	found := false
 	// first tells whether this action may stay: further ones are forbidden and not looked into.
 	first := func(child string) bool {
 		if found {
-			v.forbidden(at, child, "may have one action only")
+			v.Forbidden(at, child, "may have one action only")
 			return false
 		}
 		found = true
 		return true
 	}
 	if h.exec != nil && first("exec") && len(h.exec.Command) == 0 {
-		v.required(at.Child("exec"), "command", "")
+		v.Required(at.Child("exec"), "command", "")
 	}
 	if h.httpGet != nil && first("httpGet") {
 		v.httpGet(h.httpGet, at.Child("httpGet"))
@@ -92,28 +87,28 @@ func (v *podValidator) handler(h handler, at *field.Path) {
 	}
 	if h.sleep != nil && first("sleep") {
 		if grace := v.spec.TerminationGracePeriodSeconds; grace != nil && (h.sleep.Seconds < 0 || h.sleep.Seconds > *grace) {
-			v.invalid(at, "sleep", h.sleep.Seconds, fmt.Sprintf("must be 0 or more and at most terminationGracePeriodSeconds (%d)", *grace))
+			v.Invalid(at, "sleep", h.sleep.Seconds, fmt.Sprintf("must be 0 or more and at most terminationGracePeriodSeconds (%d)", *grace))
 		}
 	}
 	if !found {
-		v.required(at, "", "must have an action")
+		v.Required(at, "", "must have an action")
 	}
 }
 
-func (v *podValidator) httpGet(g *corev1.HTTPGetAction, at *field.Path) {
+func (v *validator) httpGet(g *corev1.HTTPGetAction, at *field.Path) {
 	if g.Path == "" {
-		v.required(at, "path", "")
+		v.Required(at, "path", "")
 	}
 	v.portNumberOrName(g.Port, at)
-	oneOf(&v.problems, at, "scheme", g.Scheme, corev1.URISchemeHTTP, corev1.URISchemeHTTPS)
+	kind.OneOf(&v.Problems, at, "scheme", g.Scheme, corev1.URISchemeHTTP, corev1.URISchemeHTTPS)
 	for _, header := range g.HTTPHeaders {
-		v.messages(at, "httpHeaders", header.Name, validation.IsHTTPHeaderName(header.Name))
+		v.Messages(at, "httpHeaders", header.Name, validation.IsHTTPHeaderName(header.Name))
 	}
 }
 
-func (v *podValidator) portNumberOrName(port intstr.IntOrString, at *field.Path) {
+func (v *validator) portNumberOrName(port intstr.IntOrString, at *field.Path) {
 	if port.Type == intstr.String {
-		v.messages(at, "port", port.StrVal, validation.IsValidPortName(port.StrVal))
+		v.Messages(at, "port", port.StrVal, validation.IsValidPortName(port.StrVal))
 		return
 	}
 	v.portNumber(port.IntValue(), at, "port")

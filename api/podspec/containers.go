@@ -1,5 +1,3 @@
-// Package podspec walks over what a pod contains and refers to. Whoever judges pods uses these walks, so that a
-// kind of container, or a place for a reference, cannot be forgotten in one of the judges.
 package podspec
 
 import (

@@ -1,9 +1,10 @@
-package core
+package podspec
 
 import (
 	"fmt"
 	"strings"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -11,30 +12,27 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// podWarnings are given on creation. Updates of pods come from programs, which read no warnings.
-func podWarnings(new, old *corev1.Pod) []string {
-	if old != nil {
-		return nil
-	}
+// PodWarnings are what a user should hear of a pod that is accepted all the same.
+func PodWarnings(p *corev1.Pod) []string {
 	var w warnings
-	if messages := dnsLabel(new.Name); len(messages) > 0 && new.Name != "" {
+	if messages := kind.DNSLabel(p.Name); len(messages) > 0 && p.Name != "" {
 		w.list = append(w.list, fmt.Sprintf("metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: %v", messages))
 	}
-	w.template(&new.ObjectMeta, &new.Spec, nil)
+	w.template(&p.ObjectMeta, &p.Spec, nil)
 	return w.list
 }
 
-// PodNamePrefixWarnings are about the name of a workload from which the names of its pods are made.
-func PodNamePrefixWarnings(name string) []string {
-	messages := dnsLabel(name)
+// NamePrefixWarnings are about the name of a workload from which the names of its pods are made.
+func NamePrefixWarnings(name string) []string {
+	messages := kind.DNSLabel(name)
 	if name == "" || len(messages) == 0 {
 		return nil
 	}
 	return []string{fmt.Sprintf("metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: %v", messages)}
 }
 
-// PodTemplateWarnings are what a user should hear of a template that is accepted all the same.
-func PodTemplateWarnings(t *corev1.PodTemplateSpec, at *field.Path) []string {
+// TemplateWarnings are what a user should hear of a template that is accepted all the same.
+func TemplateWarnings(t *corev1.PodTemplateSpec, at *field.Path) []string {
 	var w warnings
 	w.template(&t.ObjectMeta, &t.Spec, at)
 	return w.list
@@ -67,11 +65,11 @@ func (w *warnings) template(meta *metav1.ObjectMeta, s *corev1.PodSpec, at *fiel
 	w.tokenPaths(s, spec)
 	w.repeatedEntries(s, spec)
 	w.fraction(s.Overhead, func() *field.Path { return spec.Child("overhead") })
-	eachContainer(s, spec, func(c *corev1.Container, path func() *field.Path) {
-		w.fraction(c.Resources.Limits, func() *field.Path { return path().Child("resources", "limits") })
-		w.fraction(c.Resources.Requests, func() *field.Path { return path().Child("resources", "requests") })
-		w.hiddenEnv(c, path)
-	})
+	for c := range Containers(s) {
+		w.fraction(c.Resources.Limits, func() *field.Path { return c.Path(spec).Child("resources", "limits") })
+		w.fraction(c.Resources.Requests, func() *field.Path { return c.Path(spec).Child("resources", "requests") })
+		w.hiddenEnv(c, spec)
+	}
 	w.ports(s, spec)
 	w.addresses(s, spec)
 	w.withoutEffect(s, spec)
@@ -92,7 +90,7 @@ func (w *warnings) nodeLabels(s *corev1.PodSpec, spec *field.Path) {
 			w.about(spec.Child("nodeSelector").Key(key), text)
 		}
 	}
-	if n := nodeAffinityOf(s); n != nil {
+	if n := NodeAffinity(s); n != nil {
 		at := spec.Child("affinity", "nodeAffinity")
 		if r := n.RequiredDuringSchedulingIgnoredDuringExecution; r != nil {
 			for i := range r.NodeSelectorTerms {
@@ -144,12 +142,12 @@ func (w *warnings) annotations(meta *metav1.ObjectMeta, s *corev1.PodSpec, at *f
 	if _, ok := meta.Annotations[seccompPodAnnotation]; ok && (whole == nil || whole.SeccompProfile == nil) {
 		w.about(path(seccompPodAnnotation), useSeccompField)
 	}
-	eachContainer(s, at, func(c *corev1.Container, _ func() *field.Path) {
+	for c := range Containers(s) {
 		if _, ok := meta.Annotations[seccompContainerPrefix+c.Name]; ok && (c.SecurityContext == nil || c.SecurityContext.SeccompProfile == nil) {
 			w.about(path(seccompContainerPrefix+c.Name), useSeccompField)
 		}
-		w.appArmorAnnotation(meta, s, c, at == nil, path)
-	})
+		w.appArmorAnnotation(meta, s, c.Container, at == nil, path)
+	}
 }
 
 // appArmorAnnotation: in a pod the annotation has been copied to the field by now, so there it counts as the only
@@ -201,13 +199,13 @@ func (w *warnings) volume(v *corev1.Volume, spec *field.Path, i int) {
 
 // tokenPaths: other sources that write where a token is written.
 func (w *warnings) tokenPaths(s *corev1.PodSpec, spec *field.Path) {
-	var tokens names
+	var tokens kind.NameSet
 	found := false
 	for i := range s.Volumes {
 		if p := s.Volumes[i].Projected; p != nil {
 			for j := range p.Sources {
 				if t := p.Sources[j].ServiceAccountToken; t != nil {
-					tokens.add(t.Path)
+					tokens.Add(t.Path)
 					found = true
 				}
 			}
@@ -217,7 +215,7 @@ func (w *warnings) tokenPaths(s *corev1.PodSpec, spec *field.Path) {
 		return
 	}
 	clash := func(path string, at func() *field.Path) {
-		if tokens.has(path) {
+		if tokens.Has(path) {
 			w.about(at(), fmt.Sprintf("has duplicated path with ServiceAccountToken %q", path))
 		}
 	}
@@ -253,16 +251,16 @@ func (w *warnings) tokenPaths(s *corev1.PodSpec, spec *field.Path) {
 }
 
 func (w *warnings) repeatedEntries(s *corev1.PodSpec, spec *field.Path) {
-	var ips, secrets names
+	var ips, secrets kind.NameSet
 	for i := range s.HostAliases {
-		if ip := s.HostAliases[i].IP; !ips.add(ip) {
+		if ip := s.HostAliases[i].IP; !ips.Add(ip) {
 			w.about(spec.Child("hostAliases").Index(i).Child("ip"), fmt.Sprintf("duplicate ip %q", ip))
 		}
 	}
 	for i := range s.ImagePullSecrets {
 		name := s.ImagePullSecrets[i].Name
 		at := func() *field.Path { return spec.Child("imagePullSecrets").Index(i).Child("name") }
-		if !secrets.add(name) {
+		if !secrets.Add(name) {
 			w.about(at(), fmt.Sprintf("duplicate name %q", name))
 		}
 		if name == "" {
@@ -286,15 +284,15 @@ func (w *warnings) fraction(list corev1.ResourceList, at func() *field.Path) {
 }
 
 // hiddenEnv: a variable that is set twice is fine if the second value builds on the first.
-func (w *warnings) hiddenEnv(c *corev1.Container, path func() *field.Path) {
-	var seen names
+func (w *warnings) hiddenEnv(c Container, spec *field.Path) {
+	var seen kind.NameSet
 	for i := range c.Env {
 		e := &c.Env[i]
-		if seen.add(e.Name) {
+		if seen.Add(e.Name) {
 			continue
 		}
 		if ref := "$(" + e.Name + ")"; e.ValueFrom != nil || e.Value == ref || !strings.Contains(e.Value, ref) {
-			w.about(path().Child("env").Index(i), fmt.Sprintf("hides previous definition of %q, which may be dropped when using apply", e.Name))
+			w.about(c.Path(spec).Child("env").Index(i), fmt.Sprintf("hides previous definition of %q, which may be dropped when using apply", e.Name))
 		}
 	}
 }
@@ -313,17 +311,18 @@ func (w *warnings) ports(s *corev1.PodSpec, spec *field.Path) {
 		protocol corev1.Protocol
 	}
 	all := map[number][]seen{}
-	eachContainer(s, spec, func(c *corev1.Container, path func() *field.Path) {
+containers:
+	for c := range Containers(s) {
 		for i := range c.Ports {
 			port := &c.Ports[i]
-			at := func() *field.Path { return path().Child("ports").Index(i) }
+			at := func() *field.Path { return c.Path(spec).Child("ports").Index(i) }
 			if port.HostIP != "" && port.HostPort == 0 {
 				w.about(at(), fmt.Sprintf("hostIP set without hostPort: %+v", *port))
 			}
 			key := number{port.ContainerPort, port.Protocol}
 			for _, other := range all[key] {
 				if len(w.list) > portWarningsMax {
-					return
+					continue containers
 				}
 				switch {
 				case port.HostIP == other.port.HostIP && port.HostPort == other.port.HostPort:
@@ -336,7 +335,7 @@ func (w *warnings) ports(s *corev1.PodSpec, spec *field.Path) {
 			}
 			all[key] = append(all[key], seen{port, at})
 		}
-	})
+	}
 }
 
 // addresses that are accepted for compatibility, such as those with leading zeros.

@@ -1,4 +1,4 @@
-package core
+package podspec
 
 import (
 	"fmt"
@@ -10,6 +10,7 @@ import (
 	resourcehelper "k8s.io/component-helpers/resource"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
 func isHugePages(name corev1.ResourceName) bool {
@@ -27,14 +28,14 @@ func isExtended(name corev1.ResourceName) bool {
 		return false
 	}
 	// It must be usable in a quota, where it is prefixed.
-	return len(qualifiedName(corev1.DefaultResourceRequestsPrefix+string(name))) == 0
+	return len(kind.QualifiedName(corev1.DefaultResourceRequestsPrefix+string(name))) == 0
 }
 
 // overcommittable tells whether limits may exceed requests.
 func overcommittable(name corev1.ResourceName) bool { return isNative(name) && !isHugePages(name) }
 
-// wholeNumbersOnly tells whether amounts of the resource are counted.
-func wholeNumbersOnly(name corev1.ResourceName) bool {
+// Counted tells whether amounts of the resource are counted.
+func Counted(name corev1.ResourceName) bool {
 	switch name {
 	case corev1.ResourcePods, corev1.ResourceQuotas, corev1.ResourceServices, corev1.ResourceReplicationControllers, corev1.ResourceSecrets,
 		corev1.ResourceConfigMaps, corev1.ResourcePersistentVolumeClaims, corev1.ResourceServicesNodePorts, corev1.ResourceServicesLoadBalancers:
@@ -43,19 +44,19 @@ func wholeNumbersOnly(name corev1.ResourceName) bool {
 	return isExtended(name)
 }
 
-// ValidateResourceQuantity judges an amount of a resource.
-func ValidateResourceQuantity(name corev1.ResourceName, q resource.Quantity, at *field.Path) field.ErrorList {
+// ValidateQuantity judges an amount of a resource.
+func ValidateQuantity(name corev1.ResourceName, q resource.Quantity, at *field.Path) field.ErrorList {
 	var p problems
 	p.quantity(name, q, at)
-	return p.list
+	return p.List
 }
 
 func (p *problems) quantity(name corev1.ResourceName, q resource.Quantity, at *field.Path) {
 	if q.Sign() < 0 {
-		p.invalid(at, "", q.String(), "must be greater than or equal to 0")
+		p.Invalid(at, "", q.String(), "must be greater than or equal to 0")
 	}
-	if wholeNumbersOnly(name) && q.MilliValue()%1000 != 0 {
-		p.invalid(at, "", q.String(), "must be an integer")
+	if Counted(name) && q.MilliValue()%1000 != 0 {
+		p.Invalid(at, "", q.String(), "must be an integer")
 	}
 }
 
@@ -68,29 +69,29 @@ func validateContainerResourceName(name corev1.ResourceName, at *field.Path) fie
 		return nil
 	}
 	var p problems
-	p.messages(at, "", string(name), qualifiedName(string(name)))
+	p.Messages(at, "", string(name), kind.QualifiedName(string(name)))
 	switch {
-	case len(p.list) > 0:
+	case len(p.List) > 0:
 	case isHugePages(name):
 	case !strings.Contains(string(name), "/"):
-		p.invalid(at, "", string(name), "must be a standard resource or have a domain prefix")
+		p.Invalid(at, "", string(name), "must be a standard resource or have a domain prefix")
 	case !isNative(name) && !isExtended(name):
-		p.invalid(at, "", string(name), "is no valid name of an extended resource")
+		p.Invalid(at, "", string(name), "is no valid name of an extended resource")
 	}
-	return p.list
+	return p.List
 }
 
 func validatePodLevelResourceName(name corev1.ResourceName, at *field.Path) field.ErrorList {
 	var p problems
-	p.messages(at, "", string(name), qualifiedName(string(name)))
-	if len(p.list) == 0 && !resourcehelper.IsSupportedPodLevelResource(name) {
-		p.list = append(p.list, field.NotSupported(at, name, []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, "hugepages-*"}))
+	p.Messages(at, "", string(name), kind.QualifiedName(string(name)))
+	if len(p.List) == 0 && !resourcehelper.IsSupportedPodLevelResource(name) {
+		p.List = append(p.List, field.NotSupported(at, name, []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, "hugepages-*"}))
 	}
-	return p.list
+	return p.List
 }
 
 // containerResources judges requests and limits together.
-func (v *podValidator) containerResources(r *corev1.ResourceRequirements, at *field.Path, nameRule resourceNameRule) {
+func (v *validator) containerResources(r *corev1.ResourceRequirements, at *field.Path, nameRule resourceNameRule) {
 	compute, huge := false, false
 	note := func(name corev1.ResourceName) {
 		compute = compute || name == corev1.ResourceCPU || name == corev1.ResourceMemory
@@ -106,29 +107,29 @@ func (v *podValidator) containerResources(r *corev1.ResourceRequirements, at *fi
 		limit, limited := r.Limits[name]
 		switch order := q.Cmp(limit); {
 		case !limited && !overcommittable(name):
-			v.required(at, "limits", fmt.Sprintf("must have a limit of %s, which cannot be overcommitted", name))
+			v.Required(at, "limits", fmt.Sprintf("must have a limit of %s, which cannot be overcommitted", name))
 		case limited && order != 0 && !overcommittable(name):
-			v.invalid(at, "requests", q.String(), fmt.Sprintf("must equal the %s limit of %s", name, limit.String()))
+			v.Invalid(at, "requests", q.String(), fmt.Sprintf("must equal the %s limit of %s", name, limit.String()))
 		case limited && order > 0:
-			v.invalid(at, "requests", q.String(), fmt.Sprintf("must be less than or equal to the %s limit of %s", name, limit.String()))
+			v.Invalid(at, "requests", q.String(), fmt.Sprintf("must be less than or equal to the %s limit of %s", name, limit.String()))
 		}
 	}
 	if huge && !compute {
-		v.forbidden(at, "", "huge pages need a request or limit of cpu or memory")
+		v.Forbidden(at, "", "huge pages need a request or limit of cpu or memory")
 	}
 	v.claimReferences(r.Claims, at)
 }
 
-func (v *podValidator) amount(name corev1.ResourceName, q resource.Quantity, at *field.Path, list string, nameRule resourceNameRule) {
+func (v *validator) amount(name corev1.ResourceName, q resource.Quantity, at *field.Path, list string, nameRule resourceNameRule) {
 	if (name == corev1.ResourceCPU || name == corev1.ResourceMemory) && q.Sign() >= 0 {
 		return
 	}
 	here := at.Child(list).Key(string(name))
-	v.add(nameRule(name, here))
+	v.Add(nameRule(name, here))
 	v.quantity(name, q, here)
 	if isHugePages(name) {
 		if size := pageSize(name); size <= 0 || q.Value()%size != 0 {
-			v.invalid(here, "", q.String(), fmt.Sprintf("must be a multiple of the page size of %s", name))
+			v.Invalid(here, "", q.String(), fmt.Sprintf("must be a multiple of the page size of %s", name))
 		}
 	}
 }
@@ -147,36 +148,36 @@ func pageSize(name corev1.ResourceName) int64 {
 }
 
 // claimReferences are a container's uses of the pod's resource claims, or of single requests of them.
-func (v *podValidator) claimReferences(claims []corev1.ResourceClaim, at *field.Path) {
-	var whole, parts, exact names // the whole claim includes each of its requests
+func (v *validator) claimReferences(claims []corev1.ResourceClaim, at *field.Path) {
+	var whole, parts, exact kind.NameSet // the whole claim includes each of its requests
 	for i, c := range claims {
 		here := at.Child("claims").Index(i)
 		if c.Name == "" {
-			v.required(here, "", "")
+			v.Required(here, "", "")
 			continue
 		}
-		repeated := whole.has(c.Name)
+		repeated := whole.Has(c.Name)
 		if c.Request == "" {
-			repeated = !whole.add(c.Name) || parts.has(c.Name)
+			repeated = !whole.Add(c.Name) || parts.Has(c.Name)
 		} else {
-			v.label(here, "request", c.Request)
-			parts.add(c.Name)
-			repeated = !exact.add(c.Name+"/"+c.Request) || repeated
+			v.Label(here, "request", c.Request)
+			parts.Add(c.Name)
+			repeated = !exact.Add(c.Name+"/"+c.Request) || repeated
 		}
 		if repeated {
-			v.duplicate(here, "", c.Name)
+			v.Duplicate(here, "", c.Name)
 		}
-		if !v.claims.has(c.Name) {
-			v.notFound(here, "", c.Name)
+		if !v.claims.Has(c.Name) {
+			v.NotFound(here, "", c.Name)
 		}
 	}
 }
 
 // podLevelResources are requests and limits for the pod as a whole: its containers must fit in.
-func (v *podValidator) podLevelResources(specPath *field.Path) {
+func (v *validator) podLevelResources(specPath *field.Path) {
 	r, at := v.spec.Resources, specPath.Child("resources")
 	if r.Claims != nil {
-		v.forbidden(at, "claims", "may not be set for the pod as a whole")
+		v.Forbidden(at, "claims", "may not be set for the pod as a whole")
 	}
 	v.containerResources(&corev1.ResourceRequirements{Limits: r.Limits, Requests: r.Requests}, at, validatePodLevelResourceName)
 	sums := resourcehelper.AggregateContainerRequests(&corev1.Pod{Spec: *v.spec}, resourcehelper.PodResourcesOptions{})
@@ -186,7 +187,7 @@ func (v *podValidator) podLevelResources(specPath *field.Path) {
 		}
 		sum, asked := sums[name], r.Requests[name]
 		if sum.Cmp(asked) > 0 {
-			v.invalid(at.Child("requests").Key(string(name)), "", asked.String(), fmt.Sprintf("must be greater than or equal to what the containers request together, %s", sum.String()))
+			v.Invalid(at.Child("requests").Key(string(name)), "", asked.String(), fmt.Sprintf("must be greater than or equal to what the containers request together, %s", sum.String()))
 		}
 	}
 	for i := range v.spec.Containers {
@@ -194,22 +195,22 @@ func (v *podValidator) podLevelResources(specPath *field.Path) {
 		for _, name := range sortedKeys(limits) {
 			limit := limits[name]
 			if whole, ok := r.Limits[name]; ok && limit.Cmp(whole) > 0 {
-				v.invalid(at.Child("containers").Index(i).Key(string(name)), "limits", limit.String(), fmt.Sprintf("must be less than or equal to the pod's limit of %s", whole.String()))
+				v.Invalid(at.Child("containers").Index(i).Key(string(name)), "limits", limit.String(), fmt.Sprintf("must be less than or equal to the pod's limit of %s", whole.String()))
 			}
 		}
 	}
 }
 
-func (v *podValidator) resizePolicy(policies []corev1.ContainerResizePolicy, at *field.Path) {
-	var seen names
+func (v *validator) resizePolicy(policies []corev1.ContainerResizePolicy, at *field.Path) {
+	var seen kind.NameSet
 	for i, p := range policies {
-		if !seen.add(string(p.ResourceName)) {
-			v.duplicate(at.Child("resizePolicy").Index(i), "", string(p.ResourceName))
+		if !seen.Add(string(p.ResourceName)) {
+			v.Duplicate(at.Child("resizePolicy").Index(i), "", string(p.ResourceName))
 		}
-		requiredOneOf(&v.problems, at, "resizePolicy", p.ResourceName, corev1.ResourceCPU, corev1.ResourceMemory)
-		requiredOneOf(&v.problems, at, "resizePolicy", p.RestartPolicy, corev1.NotRequired, corev1.RestartContainer)
+		kind.RequiredOneOf(&v.Problems, at, "resizePolicy", p.ResourceName, corev1.ResourceCPU, corev1.ResourceMemory)
+		kind.RequiredOneOf(&v.Problems, at, "resizePolicy", p.RestartPolicy, corev1.NotRequired, corev1.RestartContainer)
 		if v.spec.RestartPolicy == corev1.RestartPolicyNever && p.RestartPolicy != corev1.NotRequired {
-			v.invalid(at, "resizePolicy", p.RestartPolicy, "must be NotRequired when the pod's restartPolicy is Never")
+			v.Invalid(at, "resizePolicy", p.RestartPolicy, "must be NotRequired when the pod's restartPolicy is Never")
 		}
 	}
 }

@@ -1,9 +1,10 @@
-package core
+package podspec
 
 import (
 	"reflect"
 	"strings"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -23,40 +24,40 @@ func (ps *problems) onlyLabelsAndAnnotations(meta *metav1.ObjectMeta, at *field.
 	for i := 0; i < value.NumField(); i++ {
 		name := value.Type().Field(i).Name
 		if name != "Labels" && name != "Annotations" && !value.Field(i).IsZero() {
-			ps.forbidden(at, strings.ToLower(name[:1])+name[1:], "may not be set in a template")
+			ps.Forbidden(at, strings.ToLower(name[:1])+name[1:], "may not be set in a template")
 		}
 	}
 }
 
-// ValidatePersistentVolumeClaimSpec judges the spec of a claim, or of a template for claims.
-func ValidatePersistentVolumeClaimSpec(s *corev1.PersistentVolumeClaimSpec, at *field.Path) field.ErrorList {
+// ValidateClaim judges the spec of a claim, or of a template for claims.
+func ValidateClaim(s *corev1.PersistentVolumeClaimSpec, at *field.Path) field.ErrorList {
 	var p problems
 	if len(s.AccessModes) == 0 {
-		p.required(at, "accessModes", "must have at least one mode")
+		p.Required(at, "accessModes", "must have at least one mode")
 	}
 	if s.Selector != nil {
-		p.add(metav1validation.ValidateLabelSelector(s.Selector, metav1validation.LabelSelectorValidationOptions{}, at.Child("selector")))
+		p.Add(metav1validation.ValidateLabelSelector(s.Selector, metav1validation.LabelSelectorValidationOptions{}, at.Child("selector")))
 	}
 	alone := false
 	for _, mode := range s.AccessModes {
-		oneOf(&p, at, "accessModes", mode, corev1.ReadWriteOnce, corev1.ReadOnlyMany, corev1.ReadWriteMany, corev1.ReadWriteOncePod)
+		kind.OneOf(&p.Problems, at, "accessModes", mode, corev1.ReadWriteOnce, corev1.ReadOnlyMany, corev1.ReadWriteMany, corev1.ReadWriteOncePod)
 		alone = alone || mode == corev1.ReadWriteOncePod
 	}
 	if alone && hasOtherMode(s.AccessModes) {
-		p.forbidden(at, "accessModes", "ReadWriteOncePod excludes other modes")
+		p.Forbidden(at, "accessModes", "ReadWriteOncePod excludes other modes")
 	}
 	p.storageRequest(s, at)
 	if s.StorageClassName != nil && *s.StorageClassName != "" {
-		p.subdomain(at, "storageClassName", *s.StorageClassName)
+		p.Subdomain(at, "storageClassName", *s.StorageClassName)
 	}
 	if s.VolumeMode != nil {
-		oneOf(&p, at, "volumeMode", *s.VolumeMode, corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem)
+		kind.OneOf(&p.Problems, at, "volumeMode", *s.VolumeMode, corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem)
 	}
 	p.dataSources(s, at)
 	if s.VolumeAttributesClassName != nil && *s.VolumeAttributesClassName != "" {
-		p.subdomain(at, "volumeAttributesClassName", *s.VolumeAttributesClassName)
+		p.Subdomain(at, "volumeAttributesClassName", *s.VolumeAttributesClassName)
 	}
-	return p.list
+	return p.List
 }
 
 func hasOtherMode(modes []corev1.PersistentVolumeAccessMode) bool {
@@ -73,11 +74,11 @@ func (ps *problems) storageRequest(s *corev1.PersistentVolumeClaimSpec, at *fiel
 	size, ok := s.Resources.Requests[corev1.ResourceStorage]
 	at = at.Child("resources").Key(string(corev1.ResourceStorage))
 	if !ok {
-		ps.required(at, "", "")
+		ps.Required(at, "", "")
 		return
 	}
 	if size.Sign() <= 0 {
-		ps.invalid(at, "", size.String(), "must be greater than zero")
+		ps.Invalid(at, "", size.String(), "must be greater than zero")
 	}
 }
 
@@ -92,32 +93,32 @@ func (ps *problems) dataSources(s *corev1.PersistentVolumeClaimSpec, at *field.P
 	ps.dataSource(d.APIGroup, d.Kind, d.Name, at.Child("dataSourceRef"))
 	namespaced := d.Namespace != nil && *d.Namespace != ""
 	if namespaced {
-		ps.messages(at.Child("dataSourceRef"), "namespace", *d.Namespace, dnsLabel(*d.Namespace))
+		ps.Messages(at.Child("dataSourceRef"), "namespace", *d.Namespace, kind.DNSLabel(*d.Namespace))
 	}
 	if s.DataSource == nil {
 		return
 	}
 	if namespaced {
-		ps.invalid(at, "", "dataSource", "may not be set when dataSourceRef.namespace is")
+		ps.Invalid(at, "", "dataSource", "may not be set when dataSourceRef.namespace is")
 		return
 	}
 	sameGroup := (d.APIGroup == nil) == (s.DataSource.APIGroup == nil) && (d.APIGroup == nil || *d.APIGroup == *s.DataSource.APIGroup)
 	if !sameGroup || d.Kind != s.DataSource.Kind || d.Name != s.DataSource.Name {
-		ps.invalid(at, "", "dataSource", "must be the same as dataSourceRef")
+		ps.Invalid(at, "", "dataSource", "must be the same as dataSourceRef")
 	}
 }
 
 func (ps *problems) dataSource(group *string, kind, name string, at *field.Path) {
-	ps.needs(at, "name", name)
-	ps.needs(at, "kind", kind)
+	ps.Needs(at, "name", name)
+	ps.Needs(at, "kind", kind)
 	apiGroup := ""
 	if group != nil {
 		apiGroup = *group
 	}
 	if apiGroup == "" && kind != "PersistentVolumeClaim" {
-		ps.invalid(at, "", kind, "must be PersistentVolumeClaim when no apiGroup is given")
+		ps.Invalid(at, "", kind, "must be PersistentVolumeClaim when no apiGroup is given")
 	}
 	if apiGroup != "" {
-		ps.subdomain(at, "apiGroup", apiGroup)
+		ps.Subdomain(at, "apiGroup", apiGroup)
 	}
 }

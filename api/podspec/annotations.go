@@ -1,10 +1,11 @@
-package core
+package podspec
 
 import (
 	"encoding/json"
 	"strconv"
 	"strings"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -41,26 +42,33 @@ func dropInitContainerAnnotations(annotations map[string]string) {
 	}
 }
 
+// ValidateAnnotations judges the annotations of a pod.
+func ValidateAnnotations(annotations map[string]string, spec *corev1.PodSpec, at *field.Path) field.ErrorList {
+	var ps problems
+	ps.podAnnotations(annotations, spec, at)
+	return ps.List
+}
+
 // podAnnotations judges the annotations of a pod or of a template.
 func (ps *problems) podAnnotations(annotations map[string]string, spec *corev1.PodSpec, at *field.Path) {
 	if len(annotations) == 0 {
 		return
 	}
 	if value, ok := annotations[mirrorAnnotation]; ok && spec.NodeName == "" {
-		ps.invalid(at.Key(mirrorAnnotation), "", value, "needs spec.nodeName to be set")
+		ps.Invalid(at.Key(mirrorAnnotation), "", value, "needs spec.nodeName to be set")
 	}
 	if text := annotations[tolerationsAnnotation]; text != "" {
 		var tolerations []corev1.Toleration
 		if err := json.Unmarshal([]byte(text), &tolerations); err != nil {
-			ps.invalid(at, tolerationsAnnotation, text, err.Error())
+			ps.Invalid(at, tolerationsAnnotation, text, err.Error())
 		} else {
-			ps.add(ValidateTolerations(tolerations, at.Child(tolerationsAnnotation)))
+			ps.Add(ValidateTolerations(tolerations, at.Child(tolerationsAnnotation)))
 		}
 	}
 	if cost, ok := annotations[deletionCostAnnotation]; ok && !deletionCost(cost) {
-		ps.invalid(at.Key(deletionCostAnnotation), "", cost, "must be a 32bit integer")
+		ps.Invalid(at.Key(deletionCostAnnotation), "", cost, "must be a 32bit integer")
 	}
-	var containers *names // gathered when an annotation is about one
+	var containers *kind.NameSet // gathered when an annotation is about one
 	for key, profile := range annotations {
 		switch {
 		case key == seccompPodAnnotation, strings.HasPrefix(key, seccompContainerPrefix):
@@ -68,14 +76,16 @@ func (ps *problems) podAnnotations(annotations map[string]string, spec *corev1.P
 		case strings.HasPrefix(key, appArmorAnnotation):
 			name := strings.TrimPrefix(key, appArmorAnnotation)
 			if containers == nil {
-				containers = &names{}
-				eachContainer(spec, at, func(c *corev1.Container, _ func() *field.Path) { containers.add(c.Name) })
+				containers = &kind.NameSet{}
+				for c := range Containers(spec) {
+					containers.Add(c.Name)
+				}
 			}
-			if !containers.has(name) {
-				ps.invalid(at.Key(key), "", name, "is no container of the pod")
+			if !containers.Has(name) {
+				ps.Invalid(at.Key(key), "", name, "is no container of the pod")
 			}
 			if profile != "" && profile != appArmorRuntimeDefault && profile != appArmorUnconfined && !strings.HasPrefix(profile, appArmorLocalhostPrefix) {
-				ps.invalid(at.Key(key), "", profile, "is no AppArmor profile")
+				ps.Invalid(at.Key(key), "", profile, "is no AppArmor profile")
 			}
 		}
 	}
@@ -96,8 +106,16 @@ func (ps *problems) seccompAnnotation(profile string, at *field.Path, key string
 	case strings.HasPrefix(profile, seccompLocalhostPrefix):
 		ps.descendingPath(strings.TrimPrefix(profile, seccompLocalhostPrefix), at, key)
 	default:
-		ps.invalid(at, key, profile, "must be a seccomp profile")
+		ps.Invalid(at, key, profile, "must be a seccomp profile")
 	}
+}
+
+// ValidateProfileAnnotations makes sure that the annotations and the fields of a pod ask for the same security profiles.
+func ValidateProfileAnnotations(annotations map[string]string, s *corev1.PodSpec, at *field.Path) field.ErrorList {
+	var ps problems
+	ps.seccompAgrees(annotations, s, at)
+	ps.appArmorAgrees(annotations, s, at)
+	return ps.List
 }
 
 // seccompAgrees: where both the annotation and the field give a profile, they must be the same.
@@ -110,14 +128,14 @@ func (ps *problems) seccompAgrees(annotations map[string]string, s *corev1.PodSp
 			ps.sameSeccomp(text, s.SecurityContext.SeccompProfile, at.Child("securityContext", "seccompProfile"))
 		}
 	}
-	eachContainer(s, at, func(c *corev1.Container, path func() *field.Path) {
+	for c := range Containers(s) {
 		if c.SecurityContext == nil || c.SecurityContext.SeccompProfile == nil {
-			return
+			continue
 		}
 		if text, ok := annotations[seccompContainerPrefix+c.Name]; ok {
-			ps.sameSeccomp(text, c.SecurityContext.SeccompProfile, path().Child("securityContext", "seccompProfile"))
+			ps.sameSeccomp(text, c.SecurityContext.SeccompProfile, c.Path(at).Child("securityContext", "seccompProfile"))
 		}
-	})
+	}
 }
 
 func (ps *problems) sameSeccomp(text string, p *corev1.SeccompProfile, at *field.Path) {
@@ -125,17 +143,17 @@ func (ps *problems) sameSeccomp(text string, p *corev1.SeccompProfile, at *field
 	switch p.Type {
 	case corev1.SeccompProfileTypeUnconfined:
 		if text != corev1.SeccompProfileNameUnconfined {
-			ps.forbidden(at, "type", typeDetail)
+			ps.Forbidden(at, "type", typeDetail)
 		}
 	case corev1.SeccompProfileTypeRuntimeDefault:
 		if text != corev1.SeccompProfileRuntimeDefault && text != corev1.DeprecatedSeccompProfileDockerDefault {
-			ps.forbidden(at, "type", typeDetail)
+			ps.Forbidden(at, "type", typeDetail)
 		}
 	case corev1.SeccompProfileTypeLocalhost:
 		if !strings.HasPrefix(text, seccompLocalhostPrefix) {
-			ps.forbidden(at, "type", typeDetail)
+			ps.Forbidden(at, "type", typeDetail)
 		} else if p.LocalhostProfile == nil || strings.TrimPrefix(text, seccompLocalhostPrefix) != *p.LocalhostProfile {
-			ps.forbidden(at, "localhostProfile", profileDetail)
+			ps.Forbidden(at, "localhostProfile", profileDetail)
 		}
 	}
 }
@@ -149,24 +167,24 @@ func (ps *problems) appArmorAgrees(annotations map[string]string, s *corev1.PodS
 	if s.SecurityContext != nil {
 		whole = s.SecurityContext.AppArmorProfile
 	}
-	eachContainer(s, at, func(c *corev1.Container, path func() *field.Path) {
+	for c := range Containers(s) {
 		own := whole
 		if c.SecurityContext != nil && c.SecurityContext.AppArmorProfile != nil {
 			own = c.SecurityContext.AppArmorProfile
 		}
 		text, ok := annotations[appArmorAnnotation+c.Name]
 		if own == nil || !ok {
-			return
+			continue
 		}
-		here := func() *field.Path { return path().Child("securityContext", "appArmorProfile") }
+		here := func() *field.Path { return c.Path(at).Child("securityContext", "appArmorProfile") }
 		annotated := appArmorFromText(text)
 		switch {
 		case annotated == nil || annotated.Type != own.Type:
-			ps.forbidden(here(), "type", "must be the type that the annotation gives")
+			ps.Forbidden(here(), "type", "must be the type that the annotation gives")
 		case own.Type == corev1.AppArmorProfileTypeLocalhost && (own.LocalhostProfile == nil || *own.LocalhostProfile != *annotated.LocalhostProfile):
-			ps.forbidden(here(), "localhostProfile", "must be the profile that the annotation gives")
+			ps.Forbidden(here(), "localhostProfile", "must be the profile that the annotation gives")
 		}
-	})
+	}
 }
 
 // appArmorFromText reads the value of an annotation; nil if it is no profile.
@@ -183,27 +201,27 @@ func appArmorFromText(text string) *corev1.AppArmorProfile {
 	return nil
 }
 
-// appArmorFromAnnotations gives containers the profile that only an annotation asks for, which is where profiles
+// AppArmorFromAnnotations gives containers the profile that only an annotation asks for, which is where profiles
 // were given before there was a field.
-func appArmorFromAnnotations(p *corev1.Pod) {
+func AppArmorFromAnnotations(p *corev1.Pod) {
 	if len(p.Annotations) == 0 || p.Spec.OS != nil && p.Spec.OS.Name == corev1.Windows {
 		return
 	}
-	eachContainer(&p.Spec, nil, func(c *corev1.Container, _ func() *field.Path) {
+	for c := range Containers(&p.Spec) {
 		if c.SecurityContext != nil && c.SecurityContext.AppArmorProfile != nil {
-			return
+			continue
 		}
 		profile := appArmorFromText(p.Annotations[appArmorAnnotation+c.Name])
 		var check problems
 		check.appArmor(profile, nil)
-		if profile == nil || len(check.list) > 0 || sameAppArmor(profile, p.Spec.SecurityContext) {
-			return
+		if profile == nil || len(check.List) > 0 || sameAppArmor(profile, p.Spec.SecurityContext) {
+			continue
 		}
 		if c.SecurityContext == nil {
 			c.SecurityContext = &corev1.SecurityContext{}
 		}
 		c.SecurityContext.AppArmorProfile = profile
-	})
+	}
 }
 
 // sameAppArmor tells whether the whole pod has this profile already.
@@ -215,17 +233,19 @@ func sameAppArmor(p *corev1.AppArmorProfile, c *corev1.PodSecurityContext) bool 
 	return (a == nil) == (b == nil) && (a == nil || *a == *b)
 }
 
-// podAnnotationChanges: what a node has already acted on cannot be changed.
-func (ps *problems) podAnnotationChanges(new, old *metav1.ObjectMeta, at *field.Path) {
+// ValidateAnnotationChanges judges changed annotations of a pod: what a node has already acted on cannot be changed.
+func ValidateAnnotationChanges(new, old *metav1.ObjectMeta, at *field.Path) field.ErrorList {
+	var ps problems
 	fixed := func(key string) bool { return key == mirrorAnnotation || strings.HasPrefix(key, appArmorAnnotation) }
 	for key, before := range old.Annotations {
 		if after, ok := new.Annotations[key]; fixed(key) && (!ok || after != before) {
-			ps.forbidden(at.Key(key), "", "may not be changed or removed")
+			ps.Forbidden(at.Key(key), "", "may not be changed or removed")
 		}
 	}
 	for key := range new.Annotations {
 		if _, ok := old.Annotations[key]; fixed(key) && !ok {
-			ps.forbidden(at.Key(key), "", "may not be added to an existing pod")
+			ps.Forbidden(at.Key(key), "", "may not be added to an existing pod")
 		}
 	}
+	return ps.List
 }

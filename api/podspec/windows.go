@@ -1,9 +1,10 @@
-package core
+package podspec
 
 import (
 	"regexp"
 	"strings"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -29,18 +30,18 @@ func (ps *problems) windowsOptions(o *corev1.WindowsSecurityContextOptions, pare
 	}
 	at := parent.Child("windowsOptions")
 	if o.GMSACredentialSpecName != nil {
-		ps.subdomain(at, "gmsaCredentialSpecName", *o.GMSACredentialSpecName)
+		ps.Subdomain(at, "gmsaCredentialSpecName", *o.GMSACredentialSpecName)
 	}
 	if spec := o.GMSACredentialSpec; spec != nil {
 		if *spec == "" {
-			ps.invalid(at, "gmsaCredentialSpec", *spec, "must not be empty")
+			ps.Invalid(at, "gmsaCredentialSpec", *spec, "must not be empty")
 		} else if len(*spec) > gmsaSpecMax {
-			ps.invalid(at, "gmsaCredentialSpec", "", "must be under 64 KiB")
+			ps.Invalid(at, "gmsaCredentialSpec", "", "must be under 64 KiB")
 		}
 	}
 	if o.RunAsUserName != nil {
 		for _, m := range windowsUserMessages(*o.RunAsUserName) {
-			ps.invalid(at, "runAsUserName", *o.RunAsUserName, m)
+			ps.Invalid(at, "runAsUserName", *o.RunAsUserName, m)
 		}
 	}
 }
@@ -80,79 +81,66 @@ func windowsUserMessages(name string) (messages []string) {
 	return messages
 }
 
-// eachContainer visits init containers, containers and ephemeral containers with their paths.
-func eachContainer(s *corev1.PodSpec, at *field.Path, visit func(c *corev1.Container, at func() *field.Path)) {
-	for i := range s.InitContainers {
-		visit(&s.InitContainers[i], func() *field.Path { return at.Child("initContainers").Index(i) })
-	}
-	for i := range s.Containers {
-		visit(&s.Containers[i], func() *field.Path { return at.Child("containers").Index(i) })
-	}
-	for i := range s.EphemeralContainers {
-		visit((*corev1.Container)(&s.EphemeralContainers[i].EphemeralContainerCommon), func() *field.Path { return at.Child("ephemeralContainers").Index(i) })
-	}
-}
-
 // windowsHostProcess: containers that are processes of the node are so all together, and in the node's network.
-func (v *podValidator) windowsHostProcess(at *field.Path) {
+func (v *validator) windowsHostProcess(at *field.Path) {
 	var whole *bool
 	if c := v.spec.SecurityContext; c != nil && c.WindowsOptions != nil {
 		whole = c.WindowsOptions.HostProcess
 	}
 	containers, processes := 0, 0
-	eachContainer(v.spec, at, func(c *corev1.Container, path func() *field.Path) {
+	for c := range Containers(v.spec) {
 		containers++
 		own := whole
 		if c.SecurityContext != nil && c.SecurityContext.WindowsOptions != nil && c.SecurityContext.WindowsOptions.HostProcess != nil {
 			own = c.SecurityContext.WindowsOptions.HostProcess
 			if whole != nil && *whole != *own {
-				v.invalid(path().Child("securityContext", "windowsOptions"), "hostProcess", *own, "must be the same as for the pod")
+				v.Invalid(c.Path(at).Child("securityContext", "windowsOptions"), "hostProcess", *own, "must be the same as for the pod")
 			}
 		}
 		if own != nil && *own {
 			processes++
 		}
-	})
+	}
 	if processes == 0 {
 		return
 	}
 	if processes != containers {
-		v.invalid(at, "", "", "must have hostProcess for all containers or for none")
+		v.Invalid(at, "", "", "must have hostProcess for all containers or for none")
 	}
 	if !v.spec.HostNetwork {
-		v.invalid(at, "hostNetwork", false, "must be true for hostProcess containers")
+		v.Invalid(at, "hostNetwork", false, "must be true for hostProcess containers")
 	}
 }
 
 // operatingSystem: a pod that names its system may not have what only the other one knows.
-func (v *podValidator) operatingSystem(at *field.Path) {
+func (v *validator) operatingSystem(at *field.Path) {
 	os := v.spec.OS
 	switch {
 	case os == nil:
 	case os.Name == "":
-		v.required(at.Child("os"), "name", "must not be empty")
+		v.Required(at.Child("os"), "name", "must not be empty")
 	case os.Name == corev1.Linux:
 		v.linuxOnly(at)
 	case os.Name == corev1.Windows:
 		v.windowsOnly(at)
 	default:
-		oneOf(&v.problems, at, "os", os.Name, corev1.Linux, corev1.Windows)
+		kind.OneOf(&v.Problems, at, "os", os.Name, corev1.Linux, corev1.Windows)
 	}
 }
 
-func (v *podValidator) linuxOnly(at *field.Path) {
+func (v *validator) linuxOnly(at *field.Path) {
 	const detail = "may not be set for a pod on Linux"
 	if c := v.spec.SecurityContext; c != nil && c.WindowsOptions != nil {
-		v.forbidden(at.Child("securityContext"), "windowsOptions", detail)
+		v.Forbidden(at.Child("securityContext"), "windowsOptions", detail)
 	}
-	eachContainer(v.spec, at, func(c *corev1.Container, path func() *field.Path) {
+	for c := range Containers(v.spec) {
 		if c.SecurityContext != nil && c.SecurityContext.WindowsOptions != nil {
-			v.forbidden(path().Child("securityContext"), "windowsOptions", detail)
+			v.Forbidden(c.Path(at).Child("securityContext"), "windowsOptions", detail)
 		}
-	})
+	}
 }
 
-func (v *podValidator) windowsOnly(at *field.Path) {
+func (v *validator) windowsOnly(at *field.Path) {
 	s := v.spec
 	v.notOnWindows(at, []settable{
 		{"hostUsers", s.HostUsers != nil}, {"hostPID", s.HostPID}, {"hostIPC", s.HostIPC}, {"shareProcessNamespace", s.ShareProcessNamespace != nil},
@@ -166,18 +154,18 @@ func (v *podValidator) windowsOnly(at *field.Path) {
 			{"supplementalGroupsPolicy", c.SupplementalGroupsPolicy != nil}, {"seLinuxChangePolicy", c.SELinuxChangePolicy != nil},
 		})
 	}
-	eachContainer(s, at, func(c *corev1.Container, path func() *field.Path) {
+	for c := range Containers(s) {
 		sc := c.SecurityContext
 		if sc == nil {
-			return
+			continue
 		}
-		v.notOnWindows(path().Child("securityContext"), []settable{
+		v.notOnWindows(c.Path(at).Child("securityContext"), []settable{
 			{"appArmorProfile", sc.AppArmorProfile != nil}, {"seLinuxOptions", sc.SELinuxOptions != nil}, {"seccompProfile", sc.SeccompProfile != nil},
 			{"capabilities", sc.Capabilities != nil}, {"readOnlyRootFilesystem", sc.ReadOnlyRootFilesystem != nil}, {"privileged", sc.Privileged != nil},
 			{"allowPrivilegeEscalation", sc.AllowPrivilegeEscalation != nil}, {"procMount", sc.ProcMount != nil},
 			{"runAsUser", sc.RunAsUser != nil}, {"runAsGroup", sc.RunAsGroup != nil},
 		})
-	})
+	}
 }
 
 // settable is a field and whether it is set.
@@ -189,7 +177,7 @@ type settable struct {
 func (ps *problems) notOnWindows(at *field.Path, fields []settable) {
 	for _, f := range fields {
 		if f.set {
-			ps.forbidden(at, f.name, "may not be set for a pod on Windows")
+			ps.Forbidden(at, f.name, "may not be set for a pod on Windows")
 		}
 	}
 }

@@ -1,19 +1,20 @@
-package core
+package podspec
 
 import (
 	"regexp"
 	"strings"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // podSecurityContext is about what is set for all containers at once.
-func (v *podValidator) podSecurityContext(specPath *field.Path) {
+func (v *validator) podSecurityContext(specPath *field.Path) {
 	c := v.spec.SecurityContext
 	if v.spec.ShareProcessNamespace != nil && *v.spec.ShareProcessNamespace && v.spec.HostPID {
-		v.invalid(specPath.Child("securityContext"), "shareProcessNamespace", true, "may not be true together with hostPID")
+		v.Invalid(specPath.Child("securityContext"), "shareProcessNamespace", true, "may not be true together with hostPID")
 	}
 	if c == nil || *emptied(c) == (podSecurityScalars{}) && len(c.SupplementalGroups) == 0 && len(c.Sysctls) == 0 {
 		return
@@ -24,21 +25,21 @@ func (v *podValidator) podSecurityContext(specPath *field.Path) {
 	v.groupID(c.RunAsGroup, at, "runAsGroup")
 	for i, gid := range c.SupplementalGroups {
 		for _, m := range validation.IsValidGroupID(gid) {
-			v.invalid(at.Child("supplementalGroups").Index(i), "", gid, m)
+			v.Invalid(at.Child("supplementalGroups").Index(i), "", gid, m)
 		}
 	}
 	v.sysctls(c.Sysctls, at.Child("sysctls"))
 	if p := c.FSGroupChangePolicy; p != nil {
-		oneOf(&v.problems, at, "fsGroupChangePolicy", *p, corev1.FSGroupChangeAlways, corev1.FSGroupChangeOnRootMismatch)
+		kind.OneOf(&v.Problems, at, "fsGroupChangePolicy", *p, corev1.FSGroupChangeAlways, corev1.FSGroupChangeOnRootMismatch)
 	}
 	v.seccomp(c.SeccompProfile, at)
 	v.windowsOptions(c.WindowsOptions, at)
 	v.appArmor(c.AppArmorProfile, at)
 	if p := c.SupplementalGroupsPolicy; p != nil {
-		oneOf(&v.problems, at, "supplementalGroupsPolicy", *p, corev1.SupplementalGroupsPolicyMerge, corev1.SupplementalGroupsPolicyStrict)
+		kind.OneOf(&v.Problems, at, "supplementalGroupsPolicy", *p, corev1.SupplementalGroupsPolicyMerge, corev1.SupplementalGroupsPolicyStrict)
 	}
 	if p := c.SELinuxChangePolicy; p != nil {
-		oneOf(&v.problems, at, "seLinuxChangePolicy", *p, corev1.SELinuxChangePolicyMountOption, corev1.SELinuxChangePolicyRecursive)
+		kind.OneOf(&v.Problems, at, "seLinuxChangePolicy", *p, corev1.SELinuxChangePolicyMountOption, corev1.SELinuxChangePolicyRecursive)
 	}
 }
 
@@ -63,7 +64,7 @@ func (ps *problems) userID(id *int64, at *field.Path) {
 		return
 	}
 	for _, m := range validation.IsValidUserID(*id) {
-		ps.invalid(at, "runAsUser", *id, m)
+		ps.Invalid(at, "runAsUser", *id, m)
 	}
 }
 
@@ -72,11 +73,11 @@ func (ps *problems) groupID(id *int64, at *field.Path, child string) {
 		return
 	}
 	for _, m := range validation.IsValidGroupID(*id) {
-		ps.invalid(at, child, *id, m)
+		ps.Invalid(at, child, *id, m)
 	}
 }
 
-func (v *podValidator) securityContext(c *corev1.SecurityContext, parent *field.Path) {
+func (v *validator) securityContext(c *corev1.SecurityContext, parent *field.Path) {
 	if c == nil {
 		return
 	}
@@ -84,20 +85,20 @@ func (v *podValidator) securityContext(c *corev1.SecurityContext, parent *field.
 	v.userID(c.RunAsUser, at)
 	v.groupID(c.RunAsGroup, at, "runAsGroup")
 	if m := c.ProcMount; m != nil {
-		oneOf(&v.problems, at, "procMount", *m, corev1.DefaultProcMount, corev1.UnmaskedProcMount)
+		kind.OneOf(&v.Problems, at, "procMount", *m, corev1.DefaultProcMount, corev1.UnmaskedProcMount)
 		if v.hostUsers && *m == corev1.UnmaskedProcMount {
-			v.invalid(at, "procMount", *m, "needs hostUsers to be false")
+			v.Invalid(at, "procMount", *m, "needs hostUsers to be false")
 		}
 	}
 	v.seccomp(c.SeccompProfile, at)
 	if c.AllowPrivilegeEscalation != nil && !*c.AllowPrivilegeEscalation {
 		if c.Privileged != nil && *c.Privileged {
-			v.invalid(at, "", "privileged", "may not be true when allowPrivilegeEscalation is false")
+			v.Invalid(at, "", "privileged", "may not be true when allowPrivilegeEscalation is false")
 		}
 		if c.Capabilities != nil {
 			for _, capability := range c.Capabilities.Add {
 				if capability == "CAP_SYS_ADMIN" {
-					v.invalid(at, "", "capabilities.add", "may not have CAP_SYS_ADMIN when allowPrivilegeEscalation is false")
+					v.Invalid(at, "", "capabilities.add", "may not have CAP_SYS_ADMIN when allowPrivilegeEscalation is false")
 				}
 			}
 		}
@@ -111,14 +112,14 @@ func (ps *problems) seccomp(p *corev1.SeccompProfile, parent *field.Path) {
 		return
 	}
 	at := parent.Child("seccompProfile")
-	requiredOneOf(ps, at, "type", p.Type, corev1.SeccompProfileTypeLocalhost, corev1.SeccompProfileTypeRuntimeDefault, corev1.SeccompProfileTypeUnconfined)
+	kind.RequiredOneOf(&ps.Problems, at, "type", p.Type, corev1.SeccompProfileTypeLocalhost, corev1.SeccompProfileTypeRuntimeDefault, corev1.SeccompProfileTypeUnconfined)
 	switch local := p.Type == corev1.SeccompProfileTypeLocalhost; {
 	case local && p.LocalhostProfile == nil:
-		ps.required(at, "localhostProfile", "must be set when type is Localhost")
+		ps.Required(at, "localhostProfile", "must be set when type is Localhost")
 	case local:
 		ps.descendingPath(*p.LocalhostProfile, at, "localhostProfile")
 	case p.LocalhostProfile != nil:
-		ps.invalid(at, "localhostProfile", *p.LocalhostProfile, "may be set when type is Localhost only")
+		ps.Invalid(at, "localhostProfile", *p.LocalhostProfile, "may be set when type is Localhost only")
 	}
 }
 
@@ -130,25 +131,25 @@ func (ps *problems) appArmor(p *corev1.AppArmorProfile, parent *field.Path) {
 		return
 	}
 	at := parent.Child("appArmorProfile")
-	requiredOneOf(ps, at, "type", p.Type, corev1.AppArmorProfileTypeLocalhost, corev1.AppArmorProfileTypeRuntimeDefault, corev1.AppArmorProfileTypeUnconfined)
+	kind.RequiredOneOf(&ps.Problems, at, "type", p.Type, corev1.AppArmorProfileTypeLocalhost, corev1.AppArmorProfileTypeRuntimeDefault, corev1.AppArmorProfileTypeUnconfined)
 	switch p.Type {
 	case corev1.AppArmorProfileTypeLocalhost:
 		if p.LocalhostProfile == nil {
-			ps.required(at, "localhostProfile", "must be set when type is Localhost")
+			ps.Required(at, "localhostProfile", "must be set when type is Localhost")
 			return
 		}
 		name := *p.LocalhostProfile
 		if strings.TrimSpace(name) != name {
-			ps.invalid(at, "localhostProfile", name, "must not begin or end with white space")
+			ps.Invalid(at, "localhostProfile", name, "must not begin or end with white space")
 		} else if name == "" {
-			ps.required(at, "localhostProfile", "must be set when type is Localhost")
+			ps.Required(at, "localhostProfile", "must be set when type is Localhost")
 		}
 		if len(name) > appArmorProfileMax {
-			ps.list = append(ps.list, field.TooLong(at.Child("localhostProfile"), name, appArmorProfileMax))
+			ps.List = append(ps.List, field.TooLong(at.Child("localhostProfile"), name, appArmorProfileMax))
 		}
 	case corev1.AppArmorProfileTypeRuntimeDefault, corev1.AppArmorProfileTypeUnconfined:
 		if p.LocalhostProfile != nil {
-			ps.invalid(at, "localhostProfile", *p.LocalhostProfile, "may be set when type is Localhost only")
+			ps.Invalid(at, "localhostProfile", *p.LocalhostProfile, "may be set when type is Localhost only")
 		}
 	}
 }
@@ -158,17 +159,17 @@ const sysctlNameMax = 253
 
 var sysctlName = regexp.MustCompile(`^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$`)
 
-func (v *podValidator) sysctls(list []corev1.Sysctl, at *field.Path) {
-	var seen names
+func (v *validator) sysctls(list []corev1.Sysctl, at *field.Path) {
+	var seen kind.NameSet
 	for i := range list {
 		name, here := list[i].Name, at.Index(i)
 		switch {
 		case name == "":
-			v.required(here, "name", "")
+			v.Required(here, "name", "")
 		case len(name) > sysctlNameMax || !sysctlName.MatchString(name):
-			v.invalid(here, "name", name, "is no name of a kernel parameter")
-		case !seen.add(name):
-			v.duplicate(here, "name", name)
+			v.Invalid(here, "name", name, "is no name of a kernel parameter")
+		case !seen.Add(name):
+			v.Duplicate(here, "name", name)
 		}
 		if v.allow.HostNamespaceSysctls {
 			continue
@@ -176,9 +177,9 @@ func (v *podValidator) sysctls(list []corev1.Sysctl, at *field.Path) {
 		// A parameter of a namespace that the pod shares with the node would change the node.
 		switch dotted := sysctlWithDots(name); {
 		case v.spec.HostNetwork && strings.HasPrefix(dotted, "net."):
-			v.invalid(here, "name", name, "may not be set when hostNetwork is true")
+			v.Invalid(here, "name", name, "may not be set when hostNetwork is true")
 		case v.spec.HostIPC && ipcSysctl(dotted):
-			v.invalid(here, "name", name, "may not be set when hostIPC is true")
+			v.Invalid(here, "name", name, "may not be set when hostIPC is true")
 		}
 	}
 }

@@ -1,23 +1,24 @@
-package core
+package podspec
 
 import (
 	"fmt"
 	"sort"
 	"strings"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-func (v *podValidator) env(vars []corev1.EnvVar, at *field.Path) {
+func (v *validator) env(vars []corev1.EnvVar, at *field.Path) {
 	for i := range vars {
 		e := &vars[i]
 		if e.Name == "" {
-			v.required(at.Child("env").Index(i), "name", "")
+			v.Required(at.Child("env").Index(i), "name", "")
 		} else if !plainEnvName(e.Name) {
-			v.messages(at.Child("env").Index(i), "name", e.Name, validation.IsRelaxedEnvVarName(e.Name))
+			v.Messages(at.Child("env").Index(i), "name", e.Name, validation.IsRelaxedEnvVarName(e.Name))
 		}
 		if e.ValueFrom != nil {
 			v.envSource(e, at.Child("env").Index(i).Child("valueFrom"))
@@ -41,7 +42,7 @@ var envFieldPaths = []string{
 	"status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs",
 }
 
-func (v *podValidator) envSource(e *corev1.EnvVar, at *field.Path) {
+func (v *validator) envSource(e *corev1.EnvVar, at *field.Path) {
 	from, sources := e.ValueFrom, 0
 	if from.FieldRef != nil {
 		sources++
@@ -65,55 +66,55 @@ func (v *podValidator) envSource(e *corev1.EnvVar, at *field.Path) {
 	}
 	switch {
 	case sources == 0:
-		v.invalid(at, "", "", "must have one of fieldRef, resourceFieldRef, configMapKeyRef, secretKeyRef or fileKeyRef")
+		v.Invalid(at, "", "", "must have one of fieldRef, resourceFieldRef, configMapKeyRef, secretKeyRef or fileKeyRef")
 	case e.Value != "":
-		v.invalid(at, "", "", "may not be set together with a value")
+		v.Invalid(at, "", "", "may not be set together with a value")
 	case sources > 1:
-		v.invalid(at, "", "", "may have one source only")
+		v.Invalid(at, "", "", "may have one source only")
 	}
 }
 
-func (v *podValidator) keyRef(name, key string, at *field.Path) {
-	v.subdomain(at, "name", name)
+func (v *validator) keyRef(name, key string, at *field.Path) {
+	v.Subdomain(at, "name", name)
 	if key == "" {
-		v.required(at, "key", "")
+		v.Required(at, "key", "")
 		return
 	}
-	v.messages(at, "key", key, validation.IsConfigMapKey(key))
+	v.Messages(at, "key", key, validation.IsConfigMapKey(key))
 }
 
 // envFileKeyMax is the longest key in an environment file.
 const envFileKeyMax = 128
 
-func (v *podValidator) fileKeyRef(r *corev1.FileKeySelector, at *field.Path) {
+func (v *validator) fileKeyRef(r *corev1.FileKeySelector, at *field.Path) {
 	if r.Key == "" {
-		v.required(at, "key", "")
+		v.Required(at, "key", "")
 	} else {
-		v.messages(at, "key", r.Key, validation.IsRelaxedEnvVarName(r.Key))
+		v.Messages(at, "key", r.Key, validation.IsRelaxedEnvVarName(r.Key))
 		if len(r.Key) > envFileKeyMax {
-			v.list = append(v.list, field.TooLong(at.Child("key"), r.Key, envFileKeyMax))
+			v.List = append(v.List, field.TooLong(at.Child("key"), r.Key, envFileKeyMax))
 		}
 	}
 	switch volume := v.volume(r.VolumeName); {
 	case r.VolumeName == "":
-		v.required(at, "volumeName", "")
+		v.Required(at, "volumeName", "")
 	case volume == nil:
-		v.notFound(at, "volumeName", r.VolumeName)
+		v.NotFound(at, "volumeName", r.VolumeName)
 	case volume.EmptyDir == nil:
-		v.invalid(at, "volumeName", r.VolumeName, "must be the name of an emptyDir volume")
+		v.Invalid(at, "volumeName", r.VolumeName, "must be the name of an emptyDir volume")
 	}
 	if r.Path == "" {
-		v.required(at, "path", "")
+		v.Required(at, "path", "")
 	} else {
 		v.pathInVolume(r.Path, at, "path")
 	}
 }
 
-func (v *podValidator) envFrom(sources []corev1.EnvFromSource, at *field.Path) {
+func (v *validator) envFrom(sources []corev1.EnvFromSource, at *field.Path) {
 	for i := range sources {
 		s, here := &sources[i], at.Child("envFrom").Index(i)
 		if s.Prefix != "" {
-			v.messages(here, "prefix", s.Prefix, validation.IsRelaxedEnvVarName(s.Prefix))
+			v.Messages(here, "prefix", s.Prefix, validation.IsRelaxedEnvVarName(s.Prefix))
 		}
 		if s.ConfigMapRef != nil {
 			v.sourceName(s.ConfigMapRef.Name, here.Child("configMapRef"))
@@ -123,45 +124,45 @@ func (v *podValidator) envFrom(sources []corev1.EnvFromSource, at *field.Path) {
 		}
 		switch {
 		case s.ConfigMapRef == nil && s.SecretRef == nil:
-			v.invalid(at, "envFrom", "", "must have one of configMapRef or secretRef")
+			v.Invalid(at, "envFrom", "", "must have one of configMapRef or secretRef")
 		case s.ConfigMapRef != nil && s.SecretRef != nil:
-			v.invalid(at, "envFrom", "", "may have one source only")
+			v.Invalid(at, "envFrom", "", "may have one source only")
 		}
 	}
 }
 
 // sourceName is looser than a name: it may end in a hyphen, as a prefix of names may.
-func (v *podValidator) sourceName(name string, at *field.Path) {
+func (v *validator) sourceName(name string, at *field.Path) {
 	if name == "" {
-		v.required(at, "name", "")
+		v.Required(at, "name", "")
 		return
 	}
-	v.subdomain(at, "name", strings.TrimSuffix(name, "-"))
+	v.Subdomain(at, "name", strings.TrimSuffix(name, "-"))
 }
 
 // fieldRef is a reference to a field of the pod, one of paths or a single label or annotation.
-func (v *podValidator) fieldRef(r *corev1.ObjectFieldSelector, paths []string, at *field.Path) {
+func (v *validator) fieldRef(r *corev1.ObjectFieldSelector, paths []string, at *field.Path) {
 	if r.APIVersion == "" {
-		v.required(at, "apiVersion", "")
+		v.Required(at, "apiVersion", "")
 		return
 	}
 	if r.FieldPath == "" {
-		v.required(at, "fieldPath", "")
+		v.Required(at, "fieldPath", "")
 		return
 	}
 	if r.APIVersion != "v1" {
-		v.invalid(at, "fieldPath", r.FieldPath, fmt.Sprintf("apiVersion %q is not known; use v1", r.APIVersion))
+		v.Invalid(at, "fieldPath", r.FieldPath, fmt.Sprintf("apiVersion %q is not known; use v1", r.APIVersion))
 		return
 	}
 	path, key, subscripted := splitSubscript(r.FieldPath)
 	if subscripted {
 		switch path {
 		case "metadata.annotations":
-			v.messages(at, "", key, qualifiedName(strings.ToLower(key)))
+			v.Messages(at, "", key, kind.QualifiedName(strings.ToLower(key)))
 		case "metadata.labels":
-			v.messages(at, "", key, qualifiedName(key))
+			v.Messages(at, "", key, kind.QualifiedName(key))
 		default:
-			v.invalid(at, "fieldPath", r.FieldPath, "only metadata.labels and metadata.annotations have keys")
+			v.Invalid(at, "fieldPath", r.FieldPath, "only metadata.labels and metadata.annotations have keys")
 		}
 		return
 	}
@@ -169,11 +170,11 @@ func (v *podValidator) fieldRef(r *corev1.ObjectFieldSelector, paths []string, a
 		path = "spec.nodeName"
 	}
 	if !contains(downwardPaths, path) {
-		v.invalid(at, "fieldPath", r.FieldPath, "is not a field that pods can refer to")
+		v.Invalid(at, "fieldPath", r.FieldPath, "is not a field that pods can refer to")
 		return
 	}
 	if !contains(paths, path) {
-		v.list = append(v.list, field.NotSupported(at.Child("fieldPath"), path, paths))
+		v.List = append(v.List, field.NotSupported(at.Child("fieldPath"), path, paths))
 	}
 }
 
@@ -194,15 +195,15 @@ var resourceFieldNames = []string{
 	"limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu", "requests.ephemeral-storage", "requests.memory",
 }
 
-func (v *podValidator) resourceFieldRef(r *corev1.ResourceFieldSelector, at *field.Path, volume bool) {
+func (v *validator) resourceFieldRef(r *corev1.ResourceFieldSelector, at *field.Path, volume bool) {
 	hugePages := strings.HasPrefix(r.Resource, "limits.hugepages-") || strings.HasPrefix(r.Resource, "requests.hugepages-")
 	switch {
 	case volume && r.ContainerName == "":
-		v.required(at, "containerName", "")
+		v.Required(at, "containerName", "")
 	case r.Resource == "":
-		v.required(at, "resource", "")
+		v.Required(at, "resource", "")
 	case !hugePages && !contains(resourceFieldNames, r.Resource):
-		v.list = append(v.list, field.NotSupported(at.Child("resource"), r.Resource, resourceFieldNames))
+		v.List = append(v.List, field.NotSupported(at.Child("resource"), r.Resource, resourceFieldNames))
 	}
 	if r.Divisor.Cmp(resource.Quantity{}) == 0 {
 		return
@@ -215,7 +216,7 @@ func (v *podValidator) resourceFieldRef(r *corev1.ResourceFieldSelector, at *fie
 		return
 	}
 	if !contains(divisors, r.Divisor.String()) {
-		v.invalid(at, "divisor", r.Resource, "must be one of "+strings.Join(divisors, ", "))
+		v.Invalid(at, "divisor", r.Resource, "must be one of "+strings.Join(divisors, ", "))
 	}
 }
 

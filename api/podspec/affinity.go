@@ -1,9 +1,10 @@
-package core
+package podspec
 
 import (
 	"fmt"
 	"strings"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -11,12 +12,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-func (v *podValidator) affinity(a *corev1.Affinity, at *field.Path) {
+func (v *validator) affinity(a *corev1.Affinity, at *field.Path) {
 	const required, preferred = "requiredDuringSchedulingIgnoredDuringExecution", "preferredDuringSchedulingIgnoredDuringExecution"
 	if n := a.NodeAffinity; n != nil {
 		here := at.Child("nodeAffinity")
 		if s := n.RequiredDuringSchedulingIgnoredDuringExecution; s != nil {
-			v.add(ValidateNodeSelector(s, v.allow.NodeAffinityLabelValues, here.Child(required)))
+			v.Add(ValidateNodeSelector(s, v.allow.NodeAffinityLabelValues, here.Child(required)))
 		}
 		for i := range n.PreferredDuringSchedulingIgnoredDuringExecution {
 			term := &n.PreferredDuringSchedulingIgnoredDuringExecution[i]
@@ -37,7 +38,7 @@ func (v *podValidator) affinity(a *corev1.Affinity, at *field.Path) {
 
 func (ps *problems) weight(w int32, at *field.Path) {
 	if w <= 0 || w > 100 {
-		ps.invalid(at, "weight", w, "must be in the range 1-100")
+		ps.Invalid(at, "weight", w, "must be in the range 1-100")
 	}
 }
 
@@ -45,12 +46,12 @@ func (ps *problems) weight(w int32, at *field.Path) {
 func ValidateNodeSelector(s *corev1.NodeSelector, anyValues bool, at *field.Path) field.ErrorList {
 	var p problems
 	if len(s.NodeSelectorTerms) == 0 {
-		p.required(at, "nodeSelectorTerms", "must have at least one term")
+		p.Required(at, "nodeSelectorTerms", "must have at least one term")
 	}
 	for i := range s.NodeSelectorTerms {
 		p.nodeSelectorTerm(&s.NodeSelectorTerms[i], anyValues, at.Child("nodeSelectorTerms").Index(i))
 	}
-	return p.list
+	return p.List
 }
 
 func (ps *problems) nodeSelectorTerm(t *corev1.NodeSelectorTerm, anyValues bool, at *field.Path) {
@@ -66,25 +67,25 @@ func (ps *problems) nodeExpression(r *corev1.NodeSelectorRequirement, anyValues 
 	switch r.Operator {
 	case corev1.NodeSelectorOpIn, corev1.NodeSelectorOpNotIn:
 		if len(r.Values) == 0 {
-			ps.required(at, "values", "must be set when operator is In or NotIn")
+			ps.Required(at, "values", "must be set when operator is In or NotIn")
 		}
 	case corev1.NodeSelectorOpExists, corev1.NodeSelectorOpDoesNotExist:
 		if len(r.Values) > 0 {
-			ps.forbidden(at, "values", "may not be set when operator is Exists or DoesNotExist")
+			ps.Forbidden(at, "values", "may not be set when operator is Exists or DoesNotExist")
 		}
 	case corev1.NodeSelectorOpGt, corev1.NodeSelectorOpLt:
 		if len(r.Values) != 1 {
-			ps.required(at, "values", "must be one value when operator is Lt or Gt")
+			ps.Required(at, "values", "must be one value when operator is Lt or Gt")
 		}
 	default:
-		ps.invalid(at, "operator", r.Operator, "is not an operator of node selectors")
+		ps.Invalid(at, "operator", r.Operator, "is not an operator of node selectors")
 	}
-	ps.add(metav1validation.ValidateLabelName(r.Key, at.Child("key")))
+	ps.Add(metav1validation.ValidateLabelName(r.Key, at.Child("key")))
 	if anyValues {
 		return
 	}
 	for i, value := range r.Values {
-		ps.messages(at.Child("values").Index(i), "", value, validation.IsValidLabelValue(value))
+		ps.Messages(at.Child("values").Index(i), "", value, validation.IsValidLabelValue(value))
 	}
 }
 
@@ -92,62 +93,62 @@ func (ps *problems) nodeField(r *corev1.NodeSelectorRequirement, at *field.Path)
 	switch r.Operator {
 	case corev1.NodeSelectorOpIn, corev1.NodeSelectorOpNotIn:
 		if len(r.Values) != 1 {
-			ps.required(at, "values", "must be one value")
+			ps.Required(at, "values", "must be one value")
 		}
 	default:
-		ps.invalid(at, "operator", r.Operator, "is not an operator for fields of nodes")
+		ps.Invalid(at, "operator", r.Operator, "is not an operator for fields of nodes")
 	}
 	if r.Key != metav1.ObjectNameField {
-		ps.invalid(at, "key", r.Key, "is not a field of nodes that can be selected by")
+		ps.Invalid(at, "key", r.Key, "is not a field of nodes that can be selected by")
 		return
 	}
 	for i, value := range r.Values {
-		ps.subdomain(at.Child("values").Index(i), "", value)
+		ps.Subdomain(at.Child("values").Index(i), "", value)
 	}
 }
 
-func (v *podValidator) podAffinityTerms(terms []corev1.PodAffinityTerm, at *field.Path) {
+func (v *validator) podAffinityTerms(terms []corev1.PodAffinityTerm, at *field.Path) {
 	for i := range terms {
 		v.podAffinityTerm(&terms[i], at.Index(i))
 	}
 }
 
-func (v *podValidator) weightedTerms(terms []corev1.WeightedPodAffinityTerm, at *field.Path) {
+func (v *validator) weightedTerms(terms []corev1.WeightedPodAffinityTerm, at *field.Path) {
 	for i := range terms {
 		v.weight(terms[i].Weight, at.Index(i))
 		v.podAffinityTerm(&terms[i].PodAffinityTerm, at.Index(i).Child("podAffinityTerm"))
 	}
 }
 
-func (v *podValidator) podAffinityTerm(t *corev1.PodAffinityTerm, at *field.Path) {
+func (v *validator) podAffinityTerm(t *corev1.PodAffinityTerm, at *field.Path) {
 	options := metav1validation.LabelSelectorValidationOptions{AllowInvalidLabelValueInSelector: v.allow.SelectorLabelValues}
-	v.add(metav1validation.ValidateLabelSelector(t.LabelSelector, options, at.Child("labelSelector")))
-	v.add(metav1validation.ValidateLabelSelector(t.NamespaceSelector, options, at.Child("namespaceSelector")))
+	v.Add(metav1validation.ValidateLabelSelector(t.LabelSelector, options, at.Child("labelSelector")))
+	v.Add(metav1validation.ValidateLabelSelector(t.NamespaceSelector, options, at.Child("namespaceSelector")))
 	for _, name := range t.Namespaces {
-		v.label(at, "namespace", name)
+		v.Label(at, "namespace", name)
 	}
 	v.labelKeys(t.MatchLabelKeys, t.LabelSelector, at.Child("matchLabelKeys"))
 	v.labelKeys(t.MismatchLabelKeys, t.LabelSelector, at.Child("mismatchLabelKeys"))
 	v.keysOnce(t.MatchLabelKeys, t.MismatchLabelKeys, t.LabelSelector, at)
 	if t.TopologyKey == "" {
-		v.required(at, "topologyKey", "must not be empty")
+		v.Required(at, "topologyKey", "must not be empty")
 	}
-	v.add(metav1validation.ValidateLabelName(t.TopologyKey, at.Child("topologyKey")))
+	v.Add(metav1validation.ValidateLabelName(t.TopologyKey, at.Child("topologyKey")))
 }
 
-func (v *podValidator) labelKeys(keys []string, s *metav1.LabelSelector, at *field.Path) {
+func (v *validator) labelKeys(keys []string, s *metav1.LabelSelector, at *field.Path) {
 	if len(keys) > 0 && s == nil {
-		v.forbidden(at, "", "may not be set without labelSelector")
+		v.Forbidden(at, "", "may not be set without labelSelector")
 		return
 	}
 	for i, key := range keys {
-		v.add(metav1validation.ValidateLabelName(key, at.Index(i)))
+		v.Add(metav1validation.ValidateLabelName(key, at.Index(i)))
 	}
 }
 
 // keysOnce: a key that is matched by the pod's own label may not be selected in another way too. The selector already
 // holds an expression for each matched key, made when the pod was prepared, so a second mention is the user's.
-func (v *podValidator) keysOnce(matched, mismatched []string, s *metav1.LabelSelector, at *field.Path) {
+func (v *validator) keysOnce(matched, mismatched []string, s *metav1.LabelSelector, at *field.Path) {
 	if s != nil && len(matched) > 0 {
 		seen := map[string]bool{}
 		for key := range s.MatchLabels {
@@ -159,7 +160,7 @@ func (v *podValidator) keysOnce(matched, mismatched []string, s *metav1.LabelSel
 		}
 		for _, e := range s.MatchExpressions {
 			if i, ok := position[e.Key]; ok && seen[e.Key] {
-				v.invalid(at.Index(i), "", e.Key, "is both in matchLabelKeys and in labelSelector")
+				v.Invalid(at.Index(i), "", e.Key, "is both in matchLabelKeys and in labelSelector")
 			}
 			seen[e.Key] = true
 		}
@@ -167,13 +168,13 @@ func (v *podValidator) keysOnce(matched, mismatched []string, s *metav1.LabelSel
 	if len(matched) == 0 || len(mismatched) == 0 {
 		return
 	}
-	var other names
+	var other kind.NameSet
 	for _, key := range mismatched {
-		other.add(key)
+		other.Add(key)
 	}
 	for i, key := range matched {
-		if other.has(key) {
-			v.invalid(at.Child("matchLabelKeys").Index(i), "", key, "is both in matchLabelKeys and in mismatchLabelKeys")
+		if other.Has(key) {
+			v.Invalid(at.Child("matchLabelKeys").Index(i), "", key, "is both in matchLabelKeys and in mismatchLabelKeys")
 		}
 	}
 }
@@ -184,35 +185,35 @@ func ValidateTolerations(tolerations []corev1.Toleration, at *field.Path) field.
 	for i := range tolerations {
 		p.toleration(&tolerations[i], at, i)
 	}
-	return p.list
+	return p.List
 }
 
 func (ps *problems) toleration(t *corev1.Toleration, at *field.Path, i int) {
 	if t.Key != "" && t.Key != corev1.TaintNodeNotReady && t.Key != corev1.TaintNodeUnreachable {
-		ps.add(metav1validation.ValidateLabelName(t.Key, at.Index(i).Child("key")))
+		ps.Add(metav1validation.ValidateLabelName(t.Key, at.Index(i).Child("key")))
 	}
 	if t.Key == "" && t.Operator != corev1.TolerationOpExists {
-		ps.invalid(at.Index(i), "operator", t.Operator, "must be Exists when key is empty, which means all keys and values")
+		ps.Invalid(at.Index(i), "operator", t.Operator, "must be Exists when key is empty, which means all keys and values")
 	}
 	if t.TolerationSeconds != nil && t.Effect != corev1.TaintEffectNoExecute {
-		ps.invalid(at.Index(i), "effect", t.Effect, "must be NoExecute when tolerationSeconds is set")
+		ps.Invalid(at.Index(i), "effect", t.Effect, "must be NoExecute when tolerationSeconds is set")
 	}
 	switch t.Operator {
 	case corev1.TolerationOpEqual, "":
 		if messages := validation.IsValidLabelValue(t.Value); len(messages) > 0 {
-			ps.invalid(at.Index(i), "operator", t.Value, strings.Join(messages, ";"))
+			ps.Invalid(at.Index(i), "operator", t.Value, strings.Join(messages, ";"))
 		}
 	case corev1.TolerationOpExists:
 		if t.Value != "" {
-			ps.invalid(at.Index(i), "operator", t.Value, "value must be empty when operator is Exists")
+			ps.Invalid(at.Index(i), "operator", t.Value, "value must be empty when operator is Exists")
 		}
 	default:
-		oneOf(ps, at.Index(i), "operator", t.Operator, corev1.TolerationOpEqual, corev1.TolerationOpExists)
+		kind.OneOf(&ps.Problems, at.Index(i), "operator", t.Operator, corev1.TolerationOpEqual, corev1.TolerationOpExists)
 	}
 	switch t.Effect {
 	case "", corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute:
 	default:
-		oneOf(ps, at.Index(i), "effect", t.Effect, corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute)
+		kind.OneOf(&ps.Problems, at.Index(i), "effect", t.Effect, corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute)
 	}
 }
 
@@ -222,7 +223,7 @@ type spread struct {
 	when corev1.UnsatisfiableConstraintAction
 }
 
-func (v *podValidator) topologySpread(at *field.Path) {
+func (v *validator) topologySpread(at *field.Path) {
 	if len(v.spec.TopologySpreadConstraints) == 0 {
 		return
 	}
@@ -234,33 +235,33 @@ func (v *podValidator) topologySpread(at *field.Path) {
 	for i := range list {
 		c, here := &list[i], at.Child("topologySpreadConstraints").Index(i)
 		if c.MaxSkew <= 0 {
-			v.invalid(here, "maxSkew", c.MaxSkew, "must be greater than zero")
+			v.Invalid(here, "maxSkew", c.MaxSkew, "must be greater than zero")
 		}
 		if c.TopologyKey == "" {
-			v.required(here, "topologyKey", "must not be empty")
+			v.Required(here, "topologyKey", "must not be empty")
 		}
-		oneOf(&v.problems, here, "whenUnsatisfiable", c.WhenUnsatisfiable, corev1.DoNotSchedule, corev1.ScheduleAnyway)
+		kind.OneOf(&v.Problems, here, "whenUnsatisfiable", c.WhenUnsatisfiable, corev1.DoNotSchedule, corev1.ScheduleAnyway)
 		if last[spread{c.TopologyKey, c.WhenUnsatisfiable}] > i {
-			v.duplicate(here, "{topologyKey, whenUnsatisfiable}", fmt.Sprintf("{%v, %v}", c.TopologyKey, c.WhenUnsatisfiable))
+			v.Duplicate(here, "{topologyKey, whenUnsatisfiable}", fmt.Sprintf("{%v, %v}", c.TopologyKey, c.WhenUnsatisfiable))
 		}
 		if n := c.MinDomains; n != nil {
 			if *n <= 0 {
-				v.invalid(here, "minDomains", *n, "must be greater than zero")
+				v.Invalid(here, "minDomains", *n, "must be greater than zero")
 			}
 			if c.WhenUnsatisfiable != corev1.DoNotSchedule {
-				v.invalid(here, "minDomains", *n, "needs whenUnsatisfiable to be DoNotSchedule")
+				v.Invalid(here, "minDomains", *n, "needs whenUnsatisfiable to be DoNotSchedule")
 			}
 		}
 		if p := c.NodeAffinityPolicy; p != nil {
-			oneOf(&v.problems, here, "nodeAffinityPolicy", *p, corev1.NodeInclusionPolicyHonor, corev1.NodeInclusionPolicyIgnore)
+			kind.OneOf(&v.Problems, here, "nodeAffinityPolicy", *p, corev1.NodeInclusionPolicyHonor, corev1.NodeInclusionPolicyIgnore)
 		}
 		if p := c.NodeTaintsPolicy; p != nil {
-			oneOf(&v.problems, here, "nodeTaintsPolicy", *p, corev1.NodeInclusionPolicyHonor, corev1.NodeInclusionPolicyIgnore)
+			kind.OneOf(&v.Problems, here, "nodeTaintsPolicy", *p, corev1.NodeInclusionPolicyHonor, corev1.NodeInclusionPolicyIgnore)
 		}
 		v.labelKeys(c.MatchLabelKeys, c.LabelSelector, here.Child("matchLabelKeys"))
 		v.keysOnce(c.MatchLabelKeys, nil, c.LabelSelector, here)
 		if !v.allow.SpreadSelectors {
-			v.add(metav1validation.ValidateLabelSelector(c.LabelSelector, metav1validation.LabelSelectorValidationOptions{}, here.Child("labelSelector")))
+			v.Add(metav1validation.ValidateLabelSelector(c.LabelSelector, metav1validation.LabelSelectorValidationOptions{}, here.Child("labelSelector")))
 		}
 	}
 }
