@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/durable"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
@@ -35,11 +35,11 @@ func (m *Master) prepareAsking(plan membership.Plan) error {
 	if err != nil {
 		return fmt.Errorf("--token: %w", err)
 	}
-	f, err := readFolder(c)
+	f, err := datafolder.Read(c.DataDir, c.PKIDir)
 	if err != nil {
 		return err
 	}
-	a := &asking{plan: plan, own: f.card(), dead: f.dead(c)}
+	a := &asking{plan: plan, own: f.Card(), dead: f.Dead(c.RecoverQuorum)}
 	if a.dead != nil && !c.Replace {
 		return a.dead
 	}
@@ -180,48 +180,14 @@ func (m *Master) answeredLater(answer *membership.Answer, began time.Time) {
 	}
 }
 
-// card of a folder.
-func (f *folder) card() membership.Card {
-	c := membership.Card{Master: f.name}
-	if f.kept != nil {
-		c.Store, c.Cluster, c.Member = f.kept.Store, f.kept.Cluster, f.kept.Member
-	}
-	if f.self != nil {
-		c.Cluster, c.Member = membership.FormatID(f.self.Cluster), membership.FormatID(f.self.Member)
-	}
-	return c
-}
-
-// dead tells why a folder's data can never be served again; nil if they can.
-func (f *folder) dead(c *Config) error {
-	if f.kept != nil && f.kept.Successor != nil {
-		return givenUp(c, f.kept)
-	}
-	if text, err := os.ReadFile(filepath.Join(c.DataDir, "etcd", "removed")); err == nil {
-		return fmt.Errorf("this master was removed from its cluster: %s (or add --replace to --join)", strings.TrimSpace(string(text)))
-	}
-	return nil
-}
-
-// givenUp is the error of a master whose store was superseded.
-func givenUp(c *Config, kept *keptStore) error {
-	s := kept.Successor
-	how := "let this master join anew with wheelhouse server --join … --replace, which keeps them aside"
-	if c.RecoverQuorum {
-		how = fmt.Sprintf("if they are those that count after all, stop the masters of store %s, whose newer writes are lost then, and add --yes-forget-store %s", s.ID, s.ID)
-	}
-	return fmt.Errorf("the data in %s are those of %s, which was given up for store %s when %s went on from a lost quorum: they are not served again; %s",
-		c.DataDir, kept.Describe(), s.ID, s.Master, how)
-}
-
 // takesBack tells whether the operator goes on with data that were given up.
 func (c *Config) takesBack(from *membership.Successor) bool {
 	return c.RecoverQuorum && c.ForgetStore == from.ID
 }
 
 // staleEntries are the entries of a data folder that a new member must not find. What is the operator's stays.
-var staleEntries = []string{"etcd", "pki", identityFile, storeFile, encryptionFile, "admin.kubeconfig", peerPortFile, recoveredFile, recoveringFile,
-	firstStartFile, newClusterFile, externalName}
+var staleEntries = []string{"etcd", "pki", datafolder.IdentityFile, datafolder.StoreFile, datafolder.EncryptionFile, "admin.kubeconfig", datafolder.PeerPortFile, datafolder.RecoveredFile, datafolder.RecoveringFile,
+	datafolder.FirstStartFile, datafolder.NewClusterFile, datafolder.ExternalFile}
 
 // replaceFolder moves the data aside, and makes this a master that joins.
 func (m *Master) replaceFolder() (err error) {
@@ -230,7 +196,7 @@ func (m *Master) replaceFolder() (err error) {
 	if !inside && m.asking.plan == membership.Replace {
 		return fmt.Errorf("--replace moves what is in %s, and the authority is in %s: move it away, or name another --pki-dir", c.DataDir, c.PKIDir)
 	}
-	aside, err := filepath.Abs(filepath.Join(c.DataDir, movedSuffix+moment())) // the next start may be in another folder
+	aside, err := filepath.Abs(filepath.Join(c.DataDir, datafolder.MovedPrefix+datafolder.Moment())) // the next start may be in another folder
 	if err != nil {
 		return err
 	}
@@ -240,7 +206,7 @@ func (m *Master) replaceFolder() (err error) {
 	}
 	m.asking, m.joining = nil, &joining{mark: mark}
 	for _, name := range staleEntries {
-		if err := moveAside(c.DataDir, name, aside); err != nil {
+		if err := datafolder.MoveAside(c.DataDir, name, aside); err != nil {
 			return err
 		}
 	}
@@ -251,7 +217,7 @@ func (m *Master) replaceFolder() (err error) {
 	}
 	c.Log("the old data are in %s; remove them when all is well", aside)
 	m.began = false
-	m.identity, err = identify(c.DataDir)
+	m.identity, err = datafolder.Identify(c.DataDir)
 	return err
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/bootstrap"
+	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
 )
 
@@ -176,7 +177,7 @@ func warning(d pki.Description, now time.Time) string {
 func (m *Master) ownCertificates() []pki.Description {
 	all := m.authority.List()
 	if m.config.Kubeconfig != "" {
-		if d, err := pki.DescribeKubeconfig(adminKubeconfig, m.config.Kubeconfig); err == nil {
+		if d, err := pki.DescribeKubeconfig(datafolder.KubeconfigFile, m.config.Kubeconfig); err == nil {
 			if m.authority.CA().Key == nil {
 				d.Renews = nil
 			}
@@ -188,9 +189,6 @@ func (m *Master) ownCertificates() []pki.Description {
 	}
 	return all
 }
-
-// adminKubeconfig is the name of the administrator's certificate among the others.
-const adminKubeconfig = "admin.kubeconfig"
 
 // expirations are for the metrics.
 func (m *Master) expirations() map[string]time.Time {

@@ -31,6 +31,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/auth"
 	"github.com/wheelhouse-k8s/wheelhouse/control"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
+	"github.com/wheelhouse-k8s/wheelhouse/registry/notes"
 )
 
 // patience is how long a test waits for what must happen.
@@ -342,11 +343,11 @@ func TestRotateTokenKey(t *testing.T) {
 	if err := commands.Post(t.Context(), "certificates/service-account-key", TokenKeyStep{DropOld: true}, &status); err == nil || !strings.Contains(err.Error(), "--yes-refuse-old-tokens") {
 		t.Errorf("dropping a key whose tokens are good: %v", err)
 	}
-	record, _, err := m.store.Get(t.Context(), tokenKeyRecord, 0)
+	record, _, err := m.store.Get(t.Context(), notes.TokenKey, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.store.Delete(t.Context(), tokenKeyRecord, record.Revision); err != nil { // as after a rotation by a version that wrote none
+	if _, err := m.store.Delete(t.Context(), notes.TokenKey, record.Revision); err != nil { // as after a rotation by a version that wrote none
 		t.Fatal(err)
 	}
 	if err := commands.Post(t.Context(), "certificates/service-account-key", TokenKeyStep{DropOld: true}, &status); err == nil || !strings.Contains(err.Error(), "not known when") {

@@ -1,8 +1,13 @@
 package master
 
 import (
+	"context"
+
+	"k8s.io/client-go/rest"
+
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver"
 	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/membership"
 )
 
 // commands are what operators, and other masters, can ask of this master.
@@ -10,7 +15,7 @@ func (m *Master) commands() []control.Command {
 	var all []control.Command
 	all = append(all, m.membershipCommands()...)
 	all = append(all, m.invitationCommands()...)
-	all = append(all, m.backupCommands()...)
+	all = append(all, m.backups.Commands()...)
 	all = append(all, m.encryptionCommands()...)
 	all = append(all, m.certificateCommands()...)
 	return all
@@ -27,4 +32,26 @@ func (m *Master) commandPaths() []apiserver.Path {
 		}
 	}
 	return paths
+}
+
+// privilege keeps keys from who could not read them anyway.
+func (m *Master) privilege() control.Privilege {
+	return control.Privilege{Authorities: m.authority.ClientPool, Now: m.now}
+}
+
+// caller calls the commands of other masters.
+func (m *Master) caller() *control.Caller {
+	return &control.Caller{Introduced: m.introduced, Config: func() *rest.Config {
+		config := m.restConfig(m.admin())
+		// A master with a serving certificate of its operator's shows the authority's to other masters.
+		config.TLSClientConfig.NextProtos = []string{"http/1.1", membership.AuthorityProtocol}
+		return config
+	}}
+}
+
+// serveLocal serves the commands to root and this process's user, at a socket in the data folder, until ctx ends.
+func (m *Master) serveLocal(ctx context.Context) {
+	if m.config.DataDir != "" {
+		control.ServeLocal(ctx, m.config.DataDir, m.introduce(control.Mux(m.commands())), m.config.warn)
+	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/admission"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers"
+	"github.com/wheelhouse-k8s/wheelhouse/master/backups"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
@@ -125,7 +126,7 @@ type Config struct {
 	SimulateNodes int
 
 	// Backups that the master makes by itself.
-	Backups Backups
+	Backups backups.Plan
 
 	// Now is the clock of certificates and tokens; nil means time.Now.
 	Now func() time.Time
@@ -197,9 +198,6 @@ func DefaultDataDir() string {
 	return filepath.Join(home, ".local", "share", "wheelhouse")
 }
 
-// DefaultKubeconfig is the administrator's kubeconfig in a data folder.
-func DefaultKubeconfig(dataDir string) string { return filepath.Join(dataDir, "admin.kubeconfig") }
-
 // leaseTimes are LeaseDuration, RenewDeadline and RetryPeriod.
 func (c *Config) leaseTimes() (lease, renew, retry time.Duration) {
 	lease, renew, retry = 15*time.Second, 10*time.Second, 4*time.Second
@@ -246,7 +244,7 @@ func (c *Config) Check() error {
 	if err := admission.Check(plugins); err != nil {
 		return err
 	}
-	if err := c.Backups.check(c.DataDir); err != nil {
+	if err := c.Backups.Check(c.DataDir); err != nil {
 		return err
 	}
 	if c.SimulateNodes < 0 {

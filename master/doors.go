@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
 )
@@ -76,11 +77,11 @@ func (m *Master) answerPeer(w http.ResponseWriter, r *http.Request) {
 
 // askMembers asks, before the store is opened, the other members that the folder knows: one of them may have given this store up.
 func (m *Master) askMembers(ctx context.Context, o *etcd.Options) error {
-	f, err := readFolder(&m.config)
+	f, err := datafolder.Read(m.config.DataDir, m.config.PKIDir)
 	if err != nil {
 		return err
 	}
-	card := f.card()
+	card := f.Card()
 	m.showCard(&card)
 	if o.Peer == nil || o.Join != nil {
 		return nil

@@ -10,11 +10,9 @@ import (
 	"time"
 
 	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/encryption"
 )
-
-// encryptionFile is the managed configuration in the data folder.
-const encryptionFile = "encryption.yaml"
 
 // managesKeys tells whether the masters keep the encryption keys by themselves.
 func (c *Config) managesKeys() bool { return c.EncryptionConfig == "" && c.DataDir != "" }
@@ -33,7 +31,7 @@ func (m *Master) encrypt(ctx context.Context) (end func(), err error) {
 	c := &m.config
 	file := c.EncryptionConfig
 	if c.managesKeys() {
-		file = filepath.Join(c.DataDir, encryptionFile)
+		file = filepath.Join(c.DataDir, datafolder.EncryptionFile)
 		made := false
 		err := m.patiently(ctx, "the record of the encryption keys", func(ctx context.Context) error {
 			done, err := encryption.Ensure(ctx, m.store, file)

@@ -59,7 +59,7 @@ func (m *Master) ownEncryption(context.Context, struct{}) (EncryptionOfMaster, e
 // encryptionOfOthers asks the other masters.
 func (m *Master) encryptionOfOthers(ctx context.Context) []EncryptionOfMaster {
 	var all []EncryptionOfMaster
-	for _, p := range m.peers() {
+	for _, p := range m.roll.Masters() {
 		if p.Name == m.identity {
 			continue
 		}
@@ -76,7 +76,7 @@ func (m *Master) encryptionOfOthers(ctx context.Context) []EncryptionOfMaster {
 func (m *Master) askEncryption(ctx context.Context, url string, out *EncryptionOfMaster) error {
 	ctx, cancel := context.WithTimeout(ctx, encryptionPatience)
 	defer cancel()
-	client, err := m.to(url)
+	client, err := m.caller().To(url)
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
 	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
 )
@@ -36,9 +37,6 @@ type External struct {
 
 // DefaultPrefix is where upstream's API servers keep their keys unless told otherwise.
 const DefaultPrefix = "/registry"
-
-// externalName is the file in the data folder that tells of the etcd that this master's data are in.
-const externalName = "external-etcd"
 
 // external tells whether the data are in an etcd of its own.
 func (c *Config) external() bool { return len(c.External.Servers) > 0 }
@@ -84,10 +82,10 @@ func (c *Config) checkDataDir() error {
 	if c.DataDir == "" {
 		return nil
 	}
-	if c.external() && holdsMember(c.DataDir) {
+	if c.external() && datafolder.HoldsMember(c.DataDir) {
 		return fmt.Errorf("the data folder %s holds a store of its own, which --etcd-servers would leave aside: choose an empty folder with --data-dir, or start without --etcd-servers", c.DataDir)
 	}
-	told, err := os.ReadFile(filepath.Join(c.DataDir, externalName))
+	told, err := os.ReadFile(filepath.Join(c.DataDir, datafolder.ExternalFile))
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR): // who takes the folder says what is wrong with it
 		return nil
@@ -110,7 +108,7 @@ func (m *Master) openExternal(ctx context.Context) error {
 	options := m.externalOptions()
 	told := strings.Join(c.External.Servers, ",") + " " + c.External.prefix() + "\n"
 	if c.DataDir != "" {
-		before, err := os.ReadFile(filepath.Join(c.DataDir, externalName))
+		before, err := os.ReadFile(filepath.Join(c.DataDir, datafolder.ExternalFile))
 		options.Known = err == nil && string(before) == told
 	}
 	m.starting.at("none of the etcd servers serves yet")
@@ -122,7 +120,7 @@ func (m *Master) openExternal(ctx context.Context) error {
 	if c.DataDir == "" {
 		return nil
 	}
-	if err := os.WriteFile(filepath.Join(c.DataDir, externalName), []byte(told), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(c.DataDir, datafolder.ExternalFile), []byte(told), 0o600); err != nil {
 		remote.Close()
 		return fmt.Errorf("the data folder cannot be written: %w", err)
 	}

@@ -4,12 +4,8 @@ import (
 	"context"
 	"errors"
 
-	"github.com/wheelhouse-k8s/wheelhouse/registry"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
-
-// termsPrefix is where the fence of each Lease lies; its value is the name of the master that leads.
-const termsPrefix = registry.Root + "wheelhouse/terms/"
 
 // fence is the fence of one Lease: a key whose every change ends the terms before.
 type fence struct {

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/health"
+	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/encryption"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
@@ -32,7 +33,7 @@ func (f *Fetch) Run(ctx context.Context) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	file, err := lock(f.DataDir, f.Log)
+	file, err := datafolder.Lock(f.DataDir, f.Log)
 	if err != nil {
 		return err
 	}
@@ -88,7 +89,7 @@ func (f *Fetch) request() (membership.Request, error) {
 		return r, fmt.Errorf("%s is not the data folder of a master: %w", f.DataDir, err)
 	}
 	r.Name = string(bytes.TrimSpace(data))
-	if _, err := os.Stat(filepath.Join(f.DataDir, externalName)); err == nil {
+	if _, err := os.Stat(filepath.Join(f.DataDir, datafolder.ExternalFile)); err == nil {
 		r.External = true
 		return r, nil
 	}
@@ -113,8 +114,8 @@ func (f *Fetch) install(files map[string][]byte, external bool) error {
 	if err := (sharedAuthority{a}).Install(files); err != nil {
 		return err
 	}
-	if keys, ok := files[encryptionFile]; ok {
-		own := filepath.Join(f.DataDir, encryptionFile)
+	if keys, ok := files[datafolder.EncryptionFile]; ok {
+		own := filepath.Join(f.DataDir, datafolder.EncryptionFile)
 		have, err := os.ReadFile(own)
 		if err == nil && !bytes.Equal(have, keys) { // without the file the keys are the operator's
 			err = encryption.WriteFile(own, keys)
@@ -123,5 +124,5 @@ func (f *Fetch) install(files map[string][]byte, external bool) error {
 			return err
 		}
 	}
-	return renewKubeconfig(a, DefaultKubeconfig(f.DataDir))
+	return renewKubeconfig(a, datafolder.Kubeconfig(f.DataDir))
 }

@@ -14,10 +14,8 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/control"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
+	"github.com/wheelhouse-k8s/wheelhouse/registry/notes"
 )
-
-// invitationsPrefix begins the keys of the records of tokens with which masters join.
-const invitationsPrefix = wheelhousePrefix + "tokens/"
 
 // invitationCommands make tokens for masters, list them and take them back.
 func (m *Master) invitationCommands() []control.Command {
@@ -55,7 +53,7 @@ type InvitationList struct {
 
 // makeInvitation is for who could read the authority's keys anyway: who has the token gets them.
 func (m *Master) makeInvitation(r *http.Request, in InvitationRequest) (*InvitationAnswer, error) {
-	if err := m.demandPrivilege(r, "a token for masters"); err != nil {
+	if err := m.privilege().Demand(r, "a token for masters"); err != nil {
 		return nil, err
 	}
 	if m.config.DataDir == "" && !m.config.external() {
@@ -87,7 +85,7 @@ const joinKeyPurpose = "tokens with which masters join"
 
 func (m *Master) invitations() *membership.Invitations {
 	v := &membership.Invitations{
-		Store: m.raw, Prefix: invitationsPrefix, Now: m.config.Now,
+		Store: m.raw, Prefix: notes.Invitations, Now: m.config.Now,
 		Key: func() ([]byte, error) { return m.authority.Derive(joinKeyPurpose) },
 	}
 	if m.remote != nil {

@@ -17,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/health"
+	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/durable"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
@@ -95,11 +96,11 @@ func (m *Master) prepareJoin() error {
 	}
 	if len(c.Join) == 0 {
 		if mark != nil {
-			return cutOff(c.DataDir, mark)
+			return datafolder.CutOff(c.DataDir, mark)
 		}
 		return nil
 	}
-	folder := membership.Folder{Unfinished: mark != nil, Member: holdsMember(c.DataDir)}
+	folder := membership.Folder{Unfinished: mark != nil, Member: datafolder.HoldsMember(c.DataDir)}
 	if folder.Authority, err = os.ReadFile(filepath.Join(c.PKIDir, "ca.crt")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("the authority cannot be read: %w", err)
 	}
@@ -122,21 +123,6 @@ func (m *Master) prepareJoin() error {
 	}
 	m.joining = &joining{mark: mark}
 	return nil
-}
-
-// cutOff is the error of a start that does not go on with the join that an earlier one had begun.
-func cutOff(dir string, mark *membership.Mark) error {
-	old := ""
-	if mark.Aside != "" {
-		old = fmt.Sprintf("; its former data are in %s, and are put back if the join is refused", mark.Aside)
-	}
-	return fmt.Errorf("the data folder %s belongs to a master whose joining was cut off: start it with --join again%s", dir, old)
-}
-
-// holdsMember tells whether there is data of a member of the store.
-func holdsMember(dataDir string) bool {
-	entries, err := os.ReadDir(filepath.Join(dataDir, "etcd", "member"))
-	return err == nil && len(entries) > 0
 }
 
 // join asks to join and puts the files that it gets into place.
@@ -180,7 +166,7 @@ func (m *Master) takeFiles(files map[string][]byte) error {
 		if isPKI {
 			path = filepath.Join(m.config.PKIDir, rest)
 		}
-		if !isPKI && name != encryptionFile || !filepath.IsLocal(rest) {
+		if !isPKI && name != datafolder.EncryptionFile || !filepath.IsLocal(rest) {
 			return fmt.Errorf("the master sent a file that is not known: %q", name)
 		}
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -249,9 +235,6 @@ func (m *Master) reachable() string {
 	return ""
 }
 
-// peerPortFile keeps the port for other masters when --peer-port leaves the choice: it is written into the membership.
-const peerPortFile = "peer-port"
-
 // peerAddress is where other masters reach this one's member of the store. A free port is chosen once.
 func (m *Master) peerAddress() (address, listen string, err error) {
 	c := &m.config
@@ -260,7 +243,7 @@ func (m *Master) peerAddress() (address, listen string, err error) {
 		return "", "", errors.New("other masters cannot reach this machine, which has no address but loopback: give one with --advertise-address or --bind-address")
 	}
 	port := c.PeerPort
-	file := filepath.Join(c.DataDir, peerPortFile)
+	file := filepath.Join(c.DataDir, datafolder.PeerPortFile)
 	if port == 0 {
 		if data, err := os.ReadFile(file); err == nil {
 			port, _ = strconv.Atoi(strings.TrimSpace(string(data)))

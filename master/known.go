@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
+	"github.com/wheelhouse-k8s/wheelhouse/registry/notes"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 	"github.com/wheelhouse-k8s/wheelhouse/store/backup"
 	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
@@ -57,7 +58,7 @@ func (m *Master) local(ctx context.Context, key string) ([]byte, error) {
 
 // knownBackup is what this master knows of the last backup; nil if there was none, or nothing is known.
 func (m *Master) knownBackup(ctx context.Context) *membership.Backup {
-	data, err := m.local(ctx, backupKey)
+	data, err := m.local(ctx, notes.Backup)
 	var record backup.Record
 	if err != nil || data == nil || json.Unmarshal(data, &record) != nil || record.Success == nil && record.Failure == nil {
 		return nil
@@ -87,7 +88,7 @@ func (m *Master) liveHolder(ctx context.Context, lease string, masters []members
 		}
 	}
 	// It may be upstream's own component, which is no master. A master's term has moved the fence.
-	if last, err := m.local(ctx, termsPrefix+lease); err == nil && string(last) == holder {
+	if last, err := m.local(ctx, notes.Terms+lease); err == nil && string(last) == holder {
 		return ""
 	}
 	return holder
@@ -144,7 +145,7 @@ func (m *Master) askAll(ctx context.Context, all []membership.MasterStatus) {
 				all[i].Problem = "it is not on the list of live masters"
 			default:
 				var told membership.MasterStatus
-				if err := m.ask(ctx, listed.URL, "status/own", &told); err != nil {
+				if err := m.caller().Ask(ctx, listed.URL, "status/own", &told); err != nil {
 					all[i].Problem = err.Error()
 					break
 				}

@@ -21,7 +21,10 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/auth"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/metrics"
+	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/encryption"
+	"github.com/wheelhouse-k8s/wheelhouse/master/backups"
+	"github.com/wheelhouse-k8s/wheelhouse/master/roll"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
@@ -59,11 +62,12 @@ type Master struct {
 	member         *etcd.Embedded    // nil unless the store is a member in this process
 	remote         *etcd.Remote      // nil unless the store is an etcd that runs by itself
 	encryption     *encryption.Store // nil if nothing is encrypted
-	roll           *roll
+	roll           *roll.Roll
 	shares         *membership.Shares
 	publish        membership.Publisher
 	group          *membership.Group
-	precedence     *precedence // nil without a member
+	precedence     *roll.Precedence // nil without a member
+	backups        *backups.Backups
 	registry       *registry.Registry
 	services       *allocate.Services
 	authorizer     *auth.Authorizer
@@ -107,14 +111,14 @@ func New(c Config) (*Master, error) {
 func (m *Master) take() (err error) {
 	c := &m.config
 	if c.DataDir != "" {
-		if m.lock, err = lock(c.DataDir, c.Log); err != nil {
+		if m.lock, err = datafolder.Lock(c.DataDir, c.Log); err != nil {
 			return err
 		}
 		if c.PKIDir == "" {
 			c.PKIDir = filepath.Join(c.DataDir, "pki")
 		}
 		if c.Kubeconfig == "" {
-			c.Kubeconfig = DefaultKubeconfig(c.DataDir)
+			c.Kubeconfig = datafolder.Kubeconfig(c.DataDir)
 		}
 		if err := m.settleReplace(); err != nil {
 			return err
@@ -123,7 +127,7 @@ func (m *Master) take() (err error) {
 	if err := m.examine(); err != nil {
 		return err
 	}
-	if m.identity, err = identify(c.DataDir); err != nil {
+	if m.identity, err = datafolder.Identify(c.DataDir); err != nil {
 		return err
 	}
 	if err := m.prepareJoin(); err != nil {
@@ -298,10 +302,13 @@ func (m *Master) work(ctx context.Context, begun, ending func()) error {
 	servers.Go(func() error { return m.serve(serving) })
 	servers.Go(func() error { m.serveLocal(serving); return nil })
 	for name, do := range map[string]func(context.Context) error{
-		"the service addresses":         func(ctx context.Context) error { m.services.Run(ctx); return nil },
-		"the certificates":              func(ctx context.Context) error { m.tendCertificates(ctx); return nil },
-		"the encryption":                func(ctx context.Context) error { m.tendEncryption(ctx); return nil },
-		"the list of masters":           func(ctx context.Context) error { m.live(ctx, entered); return nil },
+		"the service addresses": func(ctx context.Context) error { m.services.Run(ctx); return nil },
+		"the certificates":      func(ctx context.Context) error { m.tendCertificates(ctx); return nil },
+		"the encryption":        func(ctx context.Context) error { m.tendEncryption(ctx); return nil },
+		"the list of masters": func(ctx context.Context) error {
+			m.roll.Live(ctx, entered, m.publishEndpoints, m.meetRoll)
+			return nil
+		},
 		"the controllers and scheduler": m.lead,
 		"the members of the store":      m.watchMembership,
 		"the identity of the store":     func(ctx context.Context) error { m.watchIdentity(ctx); return nil },
@@ -329,7 +336,11 @@ func (m *Master) begin(ctx context.Context) (entered int64, err error) {
 		}
 	}
 	err = m.patiently(ctx, "the list of masters", func(ctx context.Context) error {
-		entered, err = m.enter(ctx)
+		m.roll = roll.New(m.store, m.peer(), m.alone)
+		if m.member != nil {
+			m.precedence = roll.NewPrecedence(m.member, m.roll.Peers, m.roll.Changed)
+		}
+		entered, err = m.roll.Enter(ctx)
 		return err
 	})
 	if err != nil {

@@ -11,15 +11,19 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
+	"github.com/wheelhouse-k8s/wheelhouse/master/roll"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
+	"github.com/wheelhouse-k8s/wheelhouse/registry/notes"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
 const (
+	// eventMax bounds an event's message, as upstream does.
+	eventMax = 1024
 	// metFor is how long a master of another store stays in the status after it was last met, and metMax how many do.
 	metFor = 2 * time.Minute
 	metMax = 64
@@ -30,6 +34,8 @@ const (
 	startAskWait = time.Second
 	// passOnWait bounds the try to tell a store itself that it was superseded.
 	passOnWait = 2 * time.Second
+	// watchPause is the wait before the store's identity is watched again after its watch has broken.
+	watchPause = 200 * time.Millisecond
 	// peerStorePath is where masters show each other their cards at the door of their stores.
 	peerStorePath = "/wheelhouse/v1/store"
 )
@@ -63,10 +69,10 @@ func newIdentityState() *identityState {
 }
 
 // meetRoll looks at the stores that the masters on the roll say they belong to.
-func (m *Master) meetRoll() {
-	for _, p := range m.roll.peers() {
-		if p.store != "" && p.Name != m.identity {
-			m.meet(&membership.Card{Store: membership.Store{ID: p.store}, Master: p.Name, URL: p.URL})
+func (m *Master) meetRoll(peers []roll.Peer) {
+	for _, p := range peers {
+		if p.Store != "" && p.Name != m.identity {
+			m.meet(&membership.Card{Store: membership.Store{ID: p.Store}, Master: p.Name, URL: p.URL})
 		}
 	}
 }
@@ -109,13 +115,9 @@ func (m *Master) storeID() string {
 
 // showSystem adds what is known when the objects are: the uid of kube-system.
 func (m *Master) showSystem() {
-	namespaces, ok := m.registry.Resource(schema.GroupResource{Resource: "namespaces"})
-	if !ok {
-		return
-	}
-	if item := namespaces.Peek("", metav1.NamespaceSystem); item != nil {
+	if uid, err := m.systemUID(); err == nil {
 		c := m.card()
-		c.System = string(item.Object().GetUID())
+		c.System = uid
 		m.showCard(&c)
 	}
 }
@@ -225,7 +227,7 @@ func (m *Master) tellMeetings(ctx context.Context) {
 // beSuperseded ends this master for good: its store was given up for another. The folder remembers it, and the store itself is
 // told, if it can be written, so that masters stop whom the other store does not meet.
 func (m *Master) beSuperseded(own membership.Card, by *membership.Card) {
-	kept := &keptStore{Store: own.Store, Cluster: own.Cluster, Member: own.Member}
+	kept := &datafolder.Kept{Store: own.Store, Cluster: own.Cluster, Member: own.Member}
 	if kept.ID == "" { // it had not got one yet
 		kept.Store = membership.NewStore(membership.OriginAdopted, m.now())
 	}
@@ -235,7 +237,7 @@ func (m *Master) beSuperseded(own membership.Card, by *membership.Card) {
 	if !m.mustEnd(m.superseded(kept)) {
 		return
 	}
-	if err := kept.write(m.config.DataDir); err != nil {
+	if err := kept.Write(m.config.DataDir); err != nil {
 		m.config.warn("that cannot be noted: %v", err)
 	}
 	go func() {
@@ -261,12 +263,14 @@ func (m *Master) mustEnd(why error) bool {
 }
 
 // superseded is the error of a master whose store was given up.
-func (m *Master) superseded(kept *keptStore) error { return givenUp(&m.config, kept) }
+func (m *Master) superseded(kept *datafolder.Kept) error {
+	return datafolder.GivenUp(m.config.DataDir, m.config.RecoverQuorum, kept)
+}
 
 // passOn writes into a store that it was superseded.
 func passOn(ctx context.Context, s store.Store, by *membership.Successor) {
 	for {
-		e, _, err := s.Get(ctx, storeKey, 0)
+		e, _, err := s.Get(ctx, notes.Store, 0)
 		if err != nil {
 			return
 		}
@@ -279,7 +283,7 @@ func passOn(ctx context.Context, s store.Store, by *membership.Successor) {
 		if err != nil {
 			return
 		}
-		if _, err = s.Update(ctx, storeKey, e.Revision, value, 0); !isConflict(err) {
+		if _, err = s.Update(ctx, notes.Store, e.Revision, value, 0); !isConflict(err) {
 			return
 		}
 	}
@@ -289,12 +293,12 @@ func passOn(ctx context.Context, s store.Store, by *membership.Successor) {
 func (m *Master) watchStore(ctx context.Context) {
 	for ctx.Err() == nil {
 		watching, cancel := context.WithCancel(ctx)
-		e, at, err := m.store.Get(watching, storeKey, 0)
+		e, at, err := m.store.Get(watching, notes.Store, 0)
 		if err == nil {
 			m.heed(e.Value)
-			for batch := range m.store.Watch(watching, storeKey, store.WatchOptions{From: at + 1}).C() {
+			for batch := range m.store.Watch(watching, notes.Store, store.WatchOptions{From: at + 1}).C() {
 				for _, event := range batch.Events {
-					if event.Key == storeKey && !event.Deleted {
+					if event.Key == notes.Store && !event.Deleted {
 						m.heed(event.Value)
 					}
 				}
@@ -303,7 +307,7 @@ func (m *Master) watchStore(ctx context.Context) {
 		cancel()
 		select {
 		case <-ctx.Done():
-		case <-time.After(rollPause):
+		case <-time.After(watchPause):
 		}
 	}
 }
@@ -375,7 +379,7 @@ func (m *Master) whyOver() error {
 func (m *Master) introduce(commands http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set(membership.CardHeader, m.card().Encode())
-		if shown := r.Header.Get(membership.CardHeader); shown != "" && provesGroup(r, m.authority.ClientPool(), m.now()) {
+		if shown := r.Header.Get(membership.CardHeader); shown != "" && m.privilege().Proven(r) {
 			m.meet(membership.ReadCard(shown))
 		}
 		commands.ServeHTTP(w, r)

@@ -15,7 +15,6 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/bootstrap"
 	"github.com/wheelhouse-k8s/wheelhouse/control"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
-	"github.com/wheelhouse-k8s/wheelhouse/store"
 	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
 )
 
@@ -52,29 +51,8 @@ func (m *Master) assemble() {
 	}
 }
 
-// masters are those that live. Before this master is on their list itself, they are read from the store.
-func (m *Master) masters() []membership.Master {
-	var all []membership.Master
-	for _, p := range m.peers() {
-		all = append(all, membership.Master{Name: p.Name, URL: p.URL, Version: p.Version})
-	}
-	return all
-}
-
-// recorded are the other masters that live, read from the store.
-func (m *Master) recorded(ctx context.Context) ([]membership.Master, error) {
-	page, err := m.store.List(ctx, recordsPrefix, store.ListOptions{})
-	if err != nil {
-		return nil, err
-	}
-	var all []membership.Master
-	for _, e := range page.Entries {
-		if r, err := decodeRecord(e.Value); err == nil && r.Name != "" && r.Name != m.identity {
-			all = append(all, membership.Master{Name: r.Name, URL: r.URL, Version: r.Version})
-		}
-	}
-	return all, nil
-}
+// masters are those that live.
+func (m *Master) masters() []membership.Master { return m.roll.Masters() }
 
 // openGroup makes this master's member one that others can join.
 func (m *Master) openGroup(ctx context.Context) error {
@@ -87,47 +65,6 @@ func (m *Master) openGroup(ctx context.Context) error {
 	}
 	m.config.Log("other masters can join at %s now", p.URL)
 	return m.member.Group(ctx, *p)
-}
-
-// peerTimeout bounds a question to another master, orderTimeout a command that writes files there.
-const (
-	peerTimeout  = 3 * time.Second
-	orderTimeout = 15 * time.Second
-)
-
-// to gives a client of another master's commands.
-func (m *Master) to(url string) (*control.Client, error) {
-	config := m.restConfig(m.admin())
-	config.Host = url
-	// A master with a serving certificate of its operator's shows the authority's to other masters.
-	config.TLSClientConfig.NextProtos = []string{"http/1.1", membership.AuthorityProtocol}
-	c, err := control.NewClient(config)
-	if err != nil {
-		return nil, err
-	}
-	return m.introduced(c), nil
-}
-
-// ask calls a command of another master without a body.
-func (m *Master) ask(ctx context.Context, url, path string, out any) error {
-	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
-	defer cancel()
-	client, err := m.to(url)
-	if err != nil {
-		return err
-	}
-	return client.Get(ctx, path, out)
-}
-
-// order is ask for a command with a body.
-func (m *Master) order(ctx context.Context, url, path string, in, out any) error {
-	ctx, cancel := context.WithTimeout(ctx, orderTimeout)
-	defer cancel()
-	client, err := m.to(url)
-	if err != nil {
-		return err
-	}
-	return client.Post(ctx, path, in, out)
 }
 
 func (m *Master) answerJoin(ctx context.Context, in membership.Request) (*membership.Grant, error) {
@@ -197,7 +134,7 @@ func (m *Master) handOver(ctx context.Context, to uint64) error {
 			if live.Name != s.Name {
 				continue
 			}
-			client, err := m.to(live.URL)
+			client, err := m.caller().To(live.URL)
 			if err != nil {
 				return err
 			}

@@ -19,17 +19,11 @@ import (
 	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/util/uuid"
 
+	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/durable"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
+	"github.com/wheelhouse-k8s/wheelhouse/registry/notes"
 	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
-)
-
-const (
-	// recoveredFile is there from a recovery on until a start without --recover-quorum: the flag works once, though it
-	// be left in a service's file.
-	recoveredFile = "recovered"
-	// asidePrefix begins the name of the copy of the store that a recovery leaves; the time follows.
-	asidePrefix = "etcd.before-recovery-"
 )
 
 // prepareRecovery decides whether this start makes this master the only one. Without the confirmation it is refused, with
@@ -39,8 +33,8 @@ func (m *Master) prepareRecovery() error {
 	if c.DataDir == "" {
 		return nil
 	}
-	file := filepath.Join(c.DataDir, recoveredFile)
-	if _, err := os.Lstat(filepath.Join(c.DataDir, recoveringFile)); err == nil {
+	file := filepath.Join(c.DataDir, datafolder.RecoveredFile)
+	if _, err := os.Lstat(filepath.Join(c.DataDir, datafolder.RecoveringFile)); err == nil {
 		c.Log("a recovery from a lost quorum was cut off: going on with it")
 		m.recovering = true
 		return nil
@@ -51,7 +45,7 @@ func (m *Master) prepareRecovery() error {
 		}
 		return nil
 	}
-	kept, err := readStoreFile(c.DataDir)
+	kept, err := datafolder.ReadKept(c.DataDir)
 	if err != nil {
 		return err
 	}
@@ -60,7 +54,7 @@ func (m *Master) prepareRecovery() error {
 		c.Log("--recover-quorum is left aside: this master has recovered already, at %s; leave the flag out from now on", strings.TrimSpace(string(at)))
 		return nil
 	}
-	if !holdsMember(c.DataDir) {
+	if !datafolder.HoldsMember(c.DataDir) {
 		return fmt.Errorf("--recover-quorum: the data folder %s holds no master to go on with", c.DataDir)
 	}
 	members, err := etcd.ReadMembers(filepath.Join(c.DataDir, "etcd"))
@@ -115,10 +109,6 @@ func answering(members []etcd.Member, self string) []string {
 	return slices.DeleteFunc(found, func(s string) bool { return s == "" })
 }
 
-// recoveringFile is there while a recovery is under way. It holds what the recovery has decided, so that one that was cut off is
-// gone on with.
-const recoveringFile = "recovering"
-
 // recovery is a recovery under way.
 type recovery struct {
 	// Aside is the copy of the store as it was, and Former are the members that are forgotten.
@@ -143,7 +133,7 @@ func (m *Master) recoverStore(ctx context.Context, o etcd.Options) error {
 	if err != nil {
 		return err
 	}
-	kept, err := readStoreFile(m.config.DataDir)
+	kept, err := datafolder.ReadKept(m.config.DataDir)
 	if err != nil {
 		return err
 	}
@@ -156,10 +146,10 @@ func (m *Master) recoverStore(ctx context.Context, o etcd.Options) error {
 		return err
 	}
 	text := time.Now().UTC().Format(time.RFC3339) + "\n"
-	if err := replaceFile(filepath.Join(m.config.DataDir, recoveredFile), []byte(text)); err != nil {
+	if err := datafolder.WriteFile(filepath.Join(m.config.DataDir, datafolder.RecoveredFile), []byte(text)); err != nil {
 		return err
 	}
-	if err := removeFile(m.config.DataDir, recoveringFile); err != nil {
+	if err := datafolder.RemoveFile(m.config.DataDir, datafolder.RecoveringFile); err != nil {
 		return err
 	}
 	m.recovering = false
@@ -170,7 +160,7 @@ func (m *Master) recoverStore(ctx context.Context, o etcd.Options) error {
 // beginRecovery keeps a copy of the store as it is, and notes what was decided, unless an earlier start has.
 func (m *Master) beginRecovery() (*recovery, error) {
 	c := &m.config
-	file := filepath.Join(c.DataDir, recoveringFile)
+	file := filepath.Join(c.DataDir, datafolder.RecoveringFile)
 	data, err := os.ReadFile(file)
 	if err == nil {
 		r := &recovery{}
@@ -186,9 +176,9 @@ func (m *Master) beginRecovery() (*recovery, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &recovery{Aside: filepath.Join(c.DataDir, asidePrefix+moment()), Cluster: membership.FormatID(self.Cluster)}
-	r.Former = formerOf(self.Members, self.Member)
-	kept, err := readStoreFile(c.DataDir)
+	r := &recovery{Aside: filepath.Join(c.DataDir, datafolder.RecoveryPrefix+datafolder.Moment()), Cluster: membership.FormatID(self.Cluster)}
+	r.Former = datafolder.FormerOf(self.Members, self.Member)
+	kept, err := datafolder.ReadKept(c.DataDir)
 	if err != nil {
 		return nil, err
 	}
@@ -201,26 +191,15 @@ func (m *Master) beginRecovery() (*recovery, error) {
 	if data, err = json.Marshal(r); err != nil {
 		return nil, err
 	}
-	if err := replaceFile(file, append(data, '\n')); err != nil {
+	if err := datafolder.WriteFile(file, append(data, '\n')); err != nil {
 		return nil, err
 	}
 	c.Log("recovering: a copy of the store is in %s; remove it when all is well", r.Aside)
 	return r, nil
 }
 
-// formerOf are the members but one that others can reach.
-func formerOf(members []etcd.Member, self uint64) []membership.Former {
-	var all []membership.Former
-	for _, one := range members {
-		if one.ID != self && strings.HasPrefix(one.PeerURL, "https://") {
-			all = append(all, membership.Former{Name: one.Name, PeerURL: one.PeerURL})
-		}
-	}
-	return all
-}
-
 // renewStore makes a member of new identity from the one that is there, and puts it into its place.
-func (m *Master) renewStore(ctx context.Context, o etcd.Options, r *recovery, kept *keptStore) error {
+func (m *Master) renewStore(ctx context.Context, o etcd.Options, r *recovery, kept *datafolder.Kept) error {
 	alone := o
 	alone.ForceNew, alone.Peer, alone.Running = true, nil, nil
 	opened, err := etcd.Open(ctx, alone)
@@ -241,25 +220,25 @@ func (m *Master) renewStore(ctx context.Context, o etcd.Options, r *recovery, ke
 	}
 	_, err = etcd.Restore(etcd.RestoreOptions{
 		Snapshot: filepath.Join(o.Dir, "member", "snap", "db"), Checked: true, Dir: next, Name: m.identity, Token: string(uuid.NewUUID()),
-		Bump: revisionBump, Drop: func(key, value []byte) bool {
-			if string(key) == storeKey {
-				noteStore(&before, value)
+		Bump: datafolder.RevisionBump, Drop: func(key, value []byte) bool {
+			if string(key) == notes.Store {
+				datafolder.NoteStore(&before, value)
 				return true
 			}
-			return strings.HasPrefix(string(key), recordsPrefix) || strings.HasPrefix(string(key), invitationsPrefix)
+			return strings.HasPrefix(string(key), notes.Masters) || strings.HasPrefix(string(key), notes.Invitations)
 		},
 	})
 	if err != nil {
 		return err
 	}
-	fresh, err := keptFor(next, before.Next(membership.OriginRecovered, r.Cluster, r.Former, m.now()).Over(r.Successor))
+	fresh, err := datafolder.KeptFor(next, before.Next(membership.OriginRecovered, r.Cluster, r.Former, m.now()).Over(r.Successor))
 	if err != nil {
 		return err
 	}
 	if err := durable.SyncTree(next); err != nil {
 		return err
 	}
-	if err := fresh.write(m.config.DataDir); err != nil {
+	if err := fresh.Write(m.config.DataDir); err != nil {
 		return err
 	}
 	if err := unix.Renameat2(unix.AT_FDCWD, filepath.Join(next, "member"), unix.AT_FDCWD, filepath.Join(o.Dir, "member"), unix.RENAME_EXCHANGE); err != nil {
@@ -271,29 +250,12 @@ func (m *Master) renewStore(ctx context.Context, o etcd.Options, r *recovery, ke
 // renewedName is where a member of new identity is made, beside the old one: the folder may be a file system of its own.
 const renewedName = ".renewed"
 
-// noteStore takes the identity that a store had. The last that is shown is the one.
-func noteStore(s *membership.Store, value []byte) {
-	var had membership.Store
-	if json.Unmarshal(value, &had) == nil && had.ID != "" {
-		*s = had
-	}
-}
-
-// keptFor is what a data folder is to remember of a store that was just made in an etcd folder.
-func keptFor(etcdDir string, s membership.Store) (*keptStore, error) {
-	self, err := etcd.ReadSelf(etcdDir)
-	if err != nil {
-		return nil, err
-	}
-	return &keptStore{Store: s, Cluster: membership.FormatID(self.Cluster), Member: membership.FormatID(self.Member), Pending: true}, nil
-}
-
 // copyingSuffix ends the name of a copy that is not whole yet.
 const copyingSuffix = ".copying"
 
 // copyAside keeps a copy of the store, which has its name when it is whole. What earlier tries have left is removed.
 func copyAside(dataDir, aside string) error {
-	left, err := filepath.Glob(filepath.Join(escape(dataDir), asidePrefix+"*"+copyingSuffix))
+	left, err := filepath.Glob(filepath.Join(datafolder.Escape(dataDir), datafolder.RecoveryPrefix+"*"+copyingSuffix))
 	if err != nil {
 		return err
 	}

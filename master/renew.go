@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
 )
 
@@ -21,7 +22,7 @@ func RenewOffline(dataDir, pkiDir string, names []string) ([]pki.Description, er
 	if _, err := os.Stat(filepath.Join(pkiDir, "ca.crt")); err != nil {
 		return nil, fmt.Errorf("%s is not the authority of a master: %w", pkiDir, err)
 	}
-	file, err := lock(dataDir, func(string, ...any) {})
+	file, err := datafolder.Lock(dataDir, func(string, ...any) {})
 	if err != nil {
 		return nil, err
 	}
@@ -31,12 +32,12 @@ func RenewOffline(dataDir, pkiDir string, names []string) ([]pki.Description, er
 	if err != nil {
 		return nil, err
 	}
-	kubeconfig := DefaultKubeconfig(dataDir)
+	kubeconfig := datafolder.Kubeconfig(dataDir)
 	if err := renew(a, names, func() error { return renewKubeconfig(a, kubeconfig) }); err != nil {
 		return nil, err
 	}
 	all := a.List()
-	d, err := pki.DescribeKubeconfig(adminKubeconfig, kubeconfig)
+	d, err := pki.DescribeKubeconfig(datafolder.KubeconfigFile, kubeconfig)
 	if errors.Is(err, fs.ErrNotExist) {
 		return all, nil
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
+	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
 )
 
@@ -87,7 +89,7 @@ func (m *Master) listCertificates(ctx context.Context, _ struct{}) ([]MasterCert
 	all := []MasterCertificates{own}
 	for _, p := range m.otherMasters() {
 		var theirs MasterCertificates
-		if err := m.ask(ctx, p.URL, "certificates/own", &theirs); err != nil {
+		if err := m.caller().Ask(ctx, p.URL, "certificates/own", &theirs); err != nil {
 			theirs = MasterCertificates{Master: p.Name, Error: err.Error()}
 		}
 		all = append(all, theirs)
@@ -95,8 +97,8 @@ func (m *Master) listCertificates(ctx context.Context, _ struct{}) ([]MasterCert
 	return all, nil
 }
 
-func (m *Master) otherMasters() []Peer {
-	return slices.DeleteFunc(slices.Clone(m.peers()), func(p Peer) bool { return p.Name == m.identity })
+func (m *Master) otherMasters() []membership.Master {
+	return slices.DeleteFunc(slices.Clone(m.roll.Masters()), func(p membership.Master) bool { return p.Name == m.identity })
 }
 
 // Renewal names the certificates to renew.
@@ -133,7 +135,7 @@ func (m *Master) renewEverywhere(ctx context.Context, _ struct{}) ([]MasterCerti
 	all := []MasterCertificates{own}
 	for _, p := range m.otherMasters() {
 		theirs := MasterCertificates{Master: p.Name}
-		if err := m.order(ctx, p.URL, "certificates/renew", Renewal{All: true}, &theirs); err != nil {
+		if err := m.caller().Order(ctx, p.URL, "certificates/renew", Renewal{All: true}, &theirs); err != nil {
 			theirs.Error = err.Error()
 		}
 		all = append(all, theirs)
@@ -146,7 +148,7 @@ func (m *Master) renewEverywhere(ctx context.Context, _ struct{}) ([]MasterCerti
 
 // renew issues the named certificates, all without names. kubeconfig makes the administrator's.
 func renew(a *pki.Authority, names []string, kubeconfig func() error) error {
-	leaves := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == adminKubeconfig })
+	leaves := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == datafolder.KubeconfigFile })
 	if len(leaves) > 0 || len(names) == 0 {
 		if err := a.RenewNow(leaves...); err != nil {
 			return err
@@ -343,7 +345,7 @@ func (m *Master) away(ctx context.Context) []string {
 	}
 	var away []string
 	for _, member := range members {
-		if !slices.ContainsFunc(m.peers(), func(p Peer) bool { return p.Name == member.Name }) {
+		if !slices.ContainsFunc(m.roll.Masters(), func(p membership.Master) bool { return p.Name == member.Name }) {
 			away = append(away, member.Name)
 		}
 	}
@@ -353,7 +355,7 @@ func (m *Master) away(ctx context.Context) []string {
 // reloadAll has the store's members opened again, one after another.
 func (m *Master) reloadAll(ctx context.Context) error {
 	for _, p := range m.otherMasters() {
-		client, err := m.to(p.URL)
+		client, err := m.caller().To(p.URL)
 		if err == nil {
 			err = client.Post(ctx, "certificates/reload", nil, nil)
 		}

@@ -2,8 +2,11 @@ package master
 
 import (
 	"context"
+	"errors"
 	"net"
+	"path/filepath"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 
@@ -14,6 +17,8 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/bootstrap"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/health"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/metrics"
+	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
+	"github.com/wheelhouse-k8s/wheelhouse/master/backups"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/patch"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
@@ -49,6 +54,7 @@ func (m *Master) build() (err error) {
 	if err := m.services.Attach(m.registry); err != nil {
 		return err
 	}
+	m.backups = backups.New(m.backupOptions())
 	return m.buildServer()
 }
 
@@ -129,7 +135,7 @@ func (m *Master) bootstrap(ctx context.Context) error {
 		return err
 	}
 	err := bootstrap.Ensure(ctx, bootstrap.Options{
-		Registry: m.registry, Port: m.Port(), Masters: m.roll.endpoints(),
+		Registry: m.registry, Port: m.Port(), Masters: m.roll.Endpoints(),
 		ServiceIP: net.IP(m.config.ServiceRanges[0].Addr().Next().AsSlice()),
 		ClientCA:  m.authority.CA().CertPEM, FrontProxyCA: m.authority.FrontProxyCA().CertPEM,
 		FrontProxyNames: []string{frontProxyName}, Joining: m.whoJoins(),
@@ -167,4 +173,31 @@ func (m *Master) outage() error {
 		return &store.NoQuorum{Why: q.String()}
 	}
 	return nil
+}
+
+// backupOptions are what backups need of this master.
+func (m *Master) backupOptions() backups.Options {
+	c := &m.config
+	o := backups.Options{
+		Plan: c.Backups, DataDir: c.DataDir, Self: m.identity, Store: m.store, Raw: m.raw, Authority: m.authority,
+		KeysFile: c.EncryptionConfig, KeysName: datafolder.OperatorEncryptionFile,
+		System: m.systemUID, Privilege: m.privilege(), Metrics: m.metrics.Backups, Log: c.Log, Warn: c.warn,
+	}
+	if c.managesKeys() {
+		o.KeysFile, o.KeysName = filepath.Join(c.DataDir, datafolder.EncryptionFile), datafolder.EncryptionFile
+	}
+	return o
+}
+
+// systemUID is the uid of kube-system, which is the cluster's.
+func (m *Master) systemUID() (string, error) {
+	namespaces, ok := m.registry.Resource(schema.GroupResource{Resource: "namespaces"})
+	if !ok {
+		return "", errors.New("namespaces are not served")
+	}
+	item := namespaces.Peek("", metav1.NamespaceSystem)
+	if item == nil {
+		return "", errors.New("there is no namespace kube-system, whose uid is the cluster's")
+	}
+	return string(item.Object().GetUID()), nil
 }

@@ -125,7 +125,7 @@ func (s *starting) told(r *http.Request) string {
 }
 
 func (s *starting) administers(r *http.Request) bool {
-	return provesGroup(r, s.m.authority.ClientPool(), s.m.config.Now())
+	return s.m.privilege().Proven(r)
 }
 
 // reason is what the start waits for, in full.

@@ -172,7 +172,7 @@ func (m *Master) defragmentAt(ctx context.Context, one membership.MasterStatus) 
 	if one.URL == "" {
 		return result, errors.New("it does not answer")
 	}
-	client, err := m.to(one.URL)
+	client, err := m.caller().To(one.URL)
 	if err != nil {
 		return result, err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers"
 	"github.com/wheelhouse-k8s/wheelhouse/election"
+	"github.com/wheelhouse-k8s/wheelhouse/registry/notes"
 	"github.com/wheelhouse-k8s/wheelhouse/scheduler"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
@@ -33,12 +34,12 @@ func (m *Master) lead(ctx context.Context) error {
 		defer end()
 		<-ctx.Done()
 		if m.precedence != nil {
-			m.precedence.handOver(terms)
+			m.precedence.HandOver(terms)
 		}
 		return nil
 	})
 	if m.precedence != nil {
-		loops.Go(func() error { m.precedence.run(terms); return nil })
+		loops.Go(func() error { m.precedence.Run(terms); return nil })
 	}
 	if m.config.Runs(Controllers) {
 		loops.Go(func() error {
@@ -54,7 +55,7 @@ func (m *Master) lead(ctx context.Context) error {
 func (m *Master) candidate(userName, lease string) *election.Candidate {
 	c := &election.Candidate{
 		Transport: m.as(userName), Name: lease, Identity: m.identity, Watch: true,
-		Fence: fence{store: m.store, key: termsPrefix + lease},
+		Fence: fence{store: m.store, key: notes.Terms + lease},
 		Slow:  func() { m.metrics.SlowRenewal(lease) },
 		Ended: func(reason election.Reason, err error) {
 			m.metrics.TermEnded(lease, string(reason))
@@ -63,7 +64,7 @@ func (m *Master) candidate(userName, lease string) *election.Candidate {
 	}
 	c.LeaseDuration, c.RenewDeadline, c.RetryPeriod = m.config.leaseTimes()
 	if m.precedence != nil {
-		c.Standing = &standing{precedence: m.precedence, lease: lease, self: m.identity}
+		c.Standing = m.precedence.For(lease, m.identity)
 	}
 	return c
 }
@@ -100,7 +101,7 @@ func (m *Master) during(ctx context.Context, lease string, revision int64, work 
 	defer m.metrics.Leading(lease, false)
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	t := &term{m: m, fence: store.Fence{Key: termsPrefix + lease, Revision: revision}, end: end}
+	t := &term{m: m, fence: store.Fence{Key: notes.Terms + lease, Revision: revision}, end: end}
 	// Whatever earlier terms wrote stands before the fence: no loop decides before the mirror shows all of it.
 	if err := m.registry.WaitFor(ctx, revision); err != nil {
 		return nil // ctx has ended
@@ -153,7 +154,7 @@ func (m *Master) control(ctx context.Context, fence int64) error {
 		options.RootCA = m.rootCA
 		loops, ctx := errgroup.WithContext(ctx)
 		loops.Go(func() error { return controllers.Run(ctx, t.as, kinds(), options) })
-		loops.Go(func() error { return m.keepBackups(ctx, t) })
+		loops.Go(func() error { return m.backups.Keep(ctx, t.as(controllerManagerUser)) })
 		return loops.Wait()
 	})
 }

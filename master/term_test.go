@@ -12,6 +12,7 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/election"
+	"github.com/wheelhouse-k8s/wheelhouse/registry/notes"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 	"github.com/wheelhouse-k8s/wheelhouse/store/memory"
 )
@@ -60,14 +61,14 @@ func awaitPeers(t *testing.T, m *Master, n int) {
 	t.Helper()
 	late := time.After(30 * time.Second)
 	for {
-		changed := m.peersChanged()
-		if len(m.peers()) == n {
+		changed := m.roll.Changed()
+		if len(m.roll.Masters()) == n {
 			return
 		}
 		select {
 		case <-changed:
 		case <-late:
-			t.Fatalf("masters %+v, want %d", m.peers(), n)
+			t.Fatalf("masters %+v, want %d", m.roll.Masters(), n)
 		}
 	}
 }
@@ -83,7 +84,7 @@ func TestTermIsFenced(t *testing.T) {
 	s := memory.New()
 	t.Cleanup(func() { s.Close() })
 	m, _ := startMaster(t, s, func(c *Config) { c.Components = []Component{APIServer} })
-	f := fence{store: m.store, key: termsPrefix + "test"}
+	f := fence{store: m.store, key: notes.Terms + "test"}
 	revision, err := f.Read(t.Context())
 	if err != nil || revision != 0 {
 		t.Fatal(revision, err)
@@ -148,7 +149,7 @@ func TestHandover(t *testing.T) {
 		t.Errorf("handing over took %v", took)
 	}
 	awaitPeers(t, b, 1)
-	if peers := b.peers(); peers[0].Name != b.identity {
+	if peers := b.roll.Masters(); peers[0].Name != b.identity {
 		t.Errorf("masters %+v", peers)
 	}
 }

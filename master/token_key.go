@@ -8,12 +8,9 @@ import (
 	"time"
 
 	"github.com/wheelhouse-k8s/wheelhouse/control"
-	"github.com/wheelhouse-k8s/wheelhouse/registry"
+	"github.com/wheelhouse-k8s/wheelhouse/registry/notes"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
-
-// tokenKeyRecord is where the masters remember when the key of service account tokens was replaced.
-const tokenKeyRecord = registry.Root + "wheelhouse/token-key"
 
 // tokenLife is how long a token of a former key may be good unless --service-account-max-token-expiration says otherwise: those of
 // pods are issued for a year.
@@ -35,7 +32,7 @@ func (m *Master) mayDropTokenKeys(ctx context.Context, in TokenKeyStep) error {
 	if m.config.MaxTokenExpiration > life {
 		life = m.config.MaxTokenExpiration
 	}
-	e, _, err := m.store.Get(ctx, tokenKeyRecord, 0)
+	e, _, err := m.store.Get(ctx, notes.TokenKey, 0)
 	var r replaced
 	switch {
 	case errors.Is(err, store.ErrNotFound), err == nil && json.Unmarshal(e.Value, &r) != nil:
@@ -57,12 +54,12 @@ func (m *Master) noteTokenKey(ctx context.Context) error {
 		return err
 	}
 	for {
-		e, _, err := m.store.Get(ctx, tokenKeyRecord, 0)
+		e, _, err := m.store.Get(ctx, notes.TokenKey, 0)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
-			_, err = m.store.Create(ctx, tokenKeyRecord, value, 0)
+			_, err = m.store.Create(ctx, notes.TokenKey, value, 0)
 		case err == nil:
-			_, err = m.store.Update(ctx, tokenKeyRecord, e.Revision, value, 0)
+			_, err = m.store.Update(ctx, notes.TokenKey, e.Revision, value, 0)
 		}
 		var lost *store.Conflict
 		if !errors.As(err, &lost) {

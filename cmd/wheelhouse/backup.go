@@ -17,6 +17,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/control"
 	"github.com/wheelhouse-k8s/wheelhouse/durable"
 	"github.com/wheelhouse-k8s/wheelhouse/master"
+	"github.com/wheelhouse-k8s/wheelhouse/master/backups"
 	"github.com/wheelhouse-k8s/wheelhouse/store/backup"
 )
 
@@ -91,7 +92,7 @@ func createBackup(ctx context.Context, c *cobra.Command, masters *controlFlags, 
 	}
 	begun, shown := time.Now(), newProgress(c.ErrOrStderr())
 	m, have, err := backup.CreateIn(ctx, &remoteSource{client: to}, vaults, backup.CreateOptions{
-		Lock: lock, WithoutKeys: f.withoutKeys, Reader: master.BackupReader, Progress: shown.tell,
+		Lock: lock, WithoutKeys: f.withoutKeys, Reader: backups.Reader, Progress: shown.tell,
 	})
 	shown.end()
 	if errors.Is(err, backup.ErrNoLock) {
@@ -128,7 +129,7 @@ type remoteSource struct {
 }
 
 func (s *remoteSource) Origin(ctx context.Context) (backup.Origin, error) {
-	var a master.BackupAnswer
+	var a backups.Answer
 	err := s.client.Get(ctx, "backup", &a)
 	s.size = a.Size
 	return a.Origin, err

@@ -9,7 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/master"
+	"github.com/wheelhouse-k8s/wheelhouse/master/backups"
 	"github.com/wheelhouse-k8s/wheelhouse/store/backup"
 )
 
@@ -108,7 +110,7 @@ func exportBackup(ctx context.Context, c *cobra.Command, f *exportFlags, name, t
 		return err
 	}
 	for name, data := range keys {
-		if err := master.CheckKeyName(name); err != nil {
+		if err := backups.CheckKeyName(name); err != nil {
 			return err
 		}
 		path := filepath.Join(to, filepath.FromSlash(name))
@@ -121,7 +123,7 @@ func exportBackup(ctx context.Context, c *cobra.Command, f *exportFlags, name, t
 	}
 	m, out := b.Manifest, c.OutOrStdout()
 	fmt.Fprintf(out, "%s: revision %d, %d objects, in %s\n", m.Name, m.Revision, m.Objects, filepath.Join(to, backup.SnapshotFile))
-	for _, name := range []string{master.EncryptionFile, master.OperatorEncryptionFile} {
+	for _, name := range []string{datafolder.EncryptionFile, datafolder.OperatorEncryptionFile} {
 		if keys[name] != nil && m.Encrypted > 0 {
 			fmt.Fprintf(out, "%d objects are encrypted: an API server reads them with --encryption-provider-config=%s\n", m.Encrypted, filepath.Join(to, name))
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/wheelhouse-k8s/wheelhouse/master"
+	"github.com/wheelhouse-k8s/wheelhouse/master/backups"
 	"github.com/wheelhouse-k8s/wheelhouse/store/backup"
 )
 
@@ -53,7 +54,7 @@ func (f *backupFlags) keep(s *pflag.FlagSet) {
 }
 
 // server adds the flags of a master.
-func (f *backupFlags) server(s *pflag.FlagSet, b *master.Backups) {
+func (f *backupFlags) server(s *pflag.FlagSet, b *backups.Plan) {
 	s.StringVar(&b.Schedule, "backup-schedule", "", "When the master that leads makes a backup, as in cron: five fields (0 3 * * *), @daily or @every 6h. All masters should have the same.")
 	f.keep(s)
 	f.vaults(s)
@@ -69,7 +70,7 @@ func (f *backupFlags) places(dataDir string) ([]backup.Vault, error) {
 		if dataDir == "" {
 			return nil, errors.New("no place for backups: give --backup-dir or --backup-s3-bucket")
 		}
-		f.dir = master.DefaultBackupDir(dataDir)
+		f.dir = backups.DefaultDir(dataDir)
 	}
 	if f.dir != "" {
 		v, err := backup.NewFolder(f.dir)

@@ -13,7 +13,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/master"
+	"github.com/wheelhouse-k8s/wheelhouse/master/backups"
 	"github.com/wheelhouse-k8s/wheelhouse/store/backup"
 )
 
@@ -83,7 +85,7 @@ func restoreBackup(ctx context.Context, c *cobra.Command, f *restoreFlags, name 
 	} else if from.keys["pki/ca.crt"] == nil && (isFile(name) || !f.withoutKeys) {
 		return usageError{errors.New("the authority is missing: give --pki-dir with the cluster's, or --new-authority to make a new one, which no node and no client of the old cluster trusts")}
 	}
-	done, err := master.Restore(ctx, master.RestoreOptions{
+	done, err := backups.Restore(ctx, backups.RestoreOptions{
 		Snapshot: from.file, Unhashed: f.unhashed, Checked: !isFile(name), Keys: from.keys, DataDir: f.dataDir, Replace: f.replace,
 		Tell: func(step string) { shown.tell(step, 0, 0) },
 	})
@@ -97,8 +99,8 @@ func restoreBackup(ctx context.Context, c *cobra.Command, f *restoreFlags, name 
 		fmt.Fprintf(out, "the old data is in %s\n", done.Moved)
 	}
 	more := ""
-	if from.keys[master.OperatorEncryptionFile] != nil {
-		more = " --encryption-provider-config " + filepath.Join(f.dataDir, master.OperatorEncryptionFile)
+	if from.keys[datafolder.OperatorEncryptionFile] != nil {
+		more = " --encryption-provider-config " + filepath.Join(f.dataDir, datafolder.OperatorEncryptionFile)
 	}
 	fmt.Fprintf(out, "start the master with: wheelhouse server --data-dir %s%s\n", f.dataDir, more)
 	return nil
@@ -194,7 +196,7 @@ func withName(name string, err error) error {
 
 // take reads a backup that is to be trusted.
 func (f *restoreFlags) take(ctx context.Context, v backup.Vault, b *backup.Backup, lock *backup.Lock, open bool, shown *progress) (*origin, error) {
-	if b.Manifest.Prefix != master.KeyPrefix {
+	if b.Manifest.Prefix != backups.KeyPrefix {
 		return nil, fmt.Errorf("backup %s was made of a shared etcd, in which the cluster's keys begin with %s: take it apart with wheelhouse backup export, restore it with etcdutl, and start with --etcd-servers and --etcd-prefix", b.Name, b.Manifest.Prefix)
 	}
 	from := &origin{name: b.Name, keys: map[string][]byte{}}
@@ -247,11 +249,11 @@ func (f *restoreFlags) override(keys map[string][]byte) error {
 		if err != nil {
 			return fmt.Errorf("--encryption-provider-config: %w", err)
 		}
-		if _, err := master.BackupReader("", map[string][]byte{master.OperatorEncryptionFile: data}); err != nil {
+		if _, err := backups.Reader("", map[string][]byte{datafolder.OperatorEncryptionFile: data}); err != nil {
 			return fmt.Errorf("--encryption-provider-config: %w", err)
 		}
-		delete(keys, master.EncryptionFile)
-		keys[master.OperatorEncryptionFile] = data
+		delete(keys, datafolder.EncryptionFile)
+		keys[datafolder.OperatorEncryptionFile] = data
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wheelhouse-k8s/wheelhouse/master"
+	"github.com/wheelhouse-k8s/wheelhouse/master/backups"
 	"github.com/wheelhouse-k8s/wheelhouse/store/backup"
 )
 
@@ -62,7 +63,7 @@ func verifyBackup(ctx context.Context, c *cobra.Command, f *verifyFlags, name st
 		return err
 	}
 	shown := newProgress(c.ErrOrStderr())
-	done, err := backup.Verify(ctx, v, b, backup.VerifyOptions{Lock: lock, Trust: trust, Reader: master.BackupReader, Progress: shown.tell})
+	done, err := backup.Verify(ctx, v, b, backup.VerifyOptions{Lock: lock, Trust: trust, Reader: backups.Reader, Progress: shown.tell})
 	shown.end()
 	if err != nil {
 		return err

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/wheelhouse-k8s/wheelhouse/master"
+	"github.com/wheelhouse-k8s/wheelhouse/master/backups"
 	"github.com/wheelhouse-k8s/wheelhouse/store/backup"
 )
 
@@ -40,7 +40,7 @@ func (f *trustFlags) known(pki ...string) ([]string, error) {
 		if err != nil {
 			continue
 		}
-		if name, err := master.BackupSigner(map[string][]byte{"pki/sa.key": data}); err == nil {
+		if name, err := backups.SignerOf(map[string][]byte{"pki/sa.key": data}); err == nil {
 			all = append(all, name)
 		}
 	}
@@ -50,7 +50,7 @@ func (f *trustFlags) known(pki ...string) ([]string, error) {
 // trust is what is known: by the flags, by the lock, and by the authorities in some folders.
 func (f *trustFlags) trust(lock *backup.Lock, pki ...string) (*backup.Trust, error) {
 	signers, err := f.known(pki...)
-	return &backup.Trust{Signers: signers, Lock: lock, SignerOf: master.BackupSigner, Any: f.untrusted}, err
+	return &backup.Trust{Signers: signers, Lock: lock, SignerOf: backups.SignerOf, Any: f.untrusted}, err
 }
 
 // pkiOf is where a data folder has its authority.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/master"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
 )
@@ -117,7 +118,7 @@ func readCertificates(folder folderFlags) ([]master.MasterCertificates, error) {
 		return nil, fmt.Errorf("%s holds no certificates", folder.authority())
 	}
 	if folder.data != "" {
-		file := master.DefaultKubeconfig(folder.data)
+		file := datafolder.Kubeconfig(folder.data)
 		d, err := pki.DescribeKubeconfig(filepath.Base(file), file)
 		switch {
 		case err == nil:

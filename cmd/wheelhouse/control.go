@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/master"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 )
@@ -34,7 +35,7 @@ func (f *controlFlags) file() string {
 		file = os.Getenv(clientcmd.RecommendedConfigPathEnvVar)
 	}
 	if file == "" {
-		file = master.DefaultKubeconfig(master.DefaultDataDir())
+		file = datafolder.Kubeconfig(master.DefaultDataDir())
 	}
 	return file
 }
@@ -70,7 +71,7 @@ func (f *controlFlags) client() (*control.Client, error) {
 // introduced has the client show to which store the data folder belongs whose kubeconfig it uses, and warns if the master that
 // answers belongs to another.
 func introduced(c *control.Client, kubeconfig, server string) *control.Client {
-	own := master.FolderCard(filepath.Dir(kubeconfig))
+	own := datafolder.CardOf(filepath.Dir(kubeconfig))
 	if own == nil {
 		return c
 	}
@@ -92,7 +93,7 @@ func localClient(path string) (*control.Client, error) {
 		return nil, fmt.Errorf("no master serves its commands there: %w", err)
 	}
 	return control.NewClient(&rest.Config{Host: "http://localhost", Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		address, release, err := master.SocketAddress(path)
+		address, release, err := control.SocketAddress(path)
 		if err != nil {
 			return nil, err
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/master"
 )
 
@@ -30,7 +31,7 @@ All of the store is read. Nothing is changed. The exit code is 0 if all is well,
 			if len(args) == 1 {
 				dir = args[0]
 			}
-			d, err := master.Diagnose(dir, pkiDir, time.Now())
+			d, err := datafolder.Diagnose(dir, pkiDir, time.Now())
 			if err != nil {
 				return err
 			}
@@ -50,7 +51,7 @@ All of the store is read. Nothing is changed. The exit code is 0 if all is well,
 	return c
 }
 
-func printDiagnosis(to io.Writer, d *master.Diagnosis) error {
+func printDiagnosis(to io.Writer, d *datafolder.Diagnosis) error {
 	w := tabwriter.NewWriter(to, 0, 4, 2, ' ', 0)
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "%s:\t%s\n", name, fmt.Sprintf(format, args...))

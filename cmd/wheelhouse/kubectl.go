@@ -10,6 +10,7 @@ import (
 	"k8s.io/kubectl/pkg/cmd"
 	"k8s.io/kubectl/pkg/cmd/util"
 
+	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/master"
 )
 
@@ -19,7 +20,7 @@ import (
 // one: this kubectl belongs to the master on this machine.
 func kubectl(args []string) int {
 	if os.Getenv("KUBECONFIG") == "" {
-		file := master.DefaultKubeconfig(master.DefaultDataDir())
+		file := datafolder.Kubeconfig(master.DefaultDataDir())
 		if _, err := os.Stat(file); err == nil {
 			os.Setenv("KUBECONFIG", file)
 		}

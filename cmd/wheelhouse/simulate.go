@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/master"
 	"github.com/wheelhouse-k8s/wheelhouse/simulate"
 )
@@ -71,5 +72,5 @@ func kubeconfigDefault() string {
 	if file := os.Getenv("KUBECONFIG"); file != "" {
 		return file
 	}
-	return master.DefaultKubeconfig(master.DefaultDataDir())
+	return datafolder.Kubeconfig(master.DefaultDataDir())
 }

@@ -15,6 +15,7 @@ type edge struct {
 // apart are folders whose subfolders do not import each other, but for what stands in internal for all of them.
 var apart = map[string]string{
 	"controllers": "each controller stands alone",
+	"master":      "rooms know nothing of each other: what one needs of another, master hands it as a function",
 }
 
 // forbidden is the import policy. Tests may import what they need.
@@ -87,6 +88,11 @@ var forbidden = []edge{
 	{From: "membership", To: "registry", Why: "who is a master is the store's business, not that of what is in it"},
 	{From: "membership", To: "apiserver", Why: "imports go downward"},
 	{From: "membership", To: "master", Why: "imports go downward"},
+
+	{From: "control", To: "master", Why: "the door of commands knows no command"},
+	{From: "registry/notes", To: "master", Why: "imports go downward"},
+	{From: "datafolder", To: "master", Why: "imports go downward"},
+	{From: "datafolder", To: "apiserver", Why: "imports go downward"},
 
 	{From: "simulate", To: "master", Why: "nodes speak the public API"},
 	{From: "simulate", To: "apiserver", Why: "nodes speak the public API"},

@@ -1,4 +1,4 @@
-package master
+package backups
 
 import (
 	"context"
@@ -53,10 +53,10 @@ func TestDue(t *testing.T) {
 }
 
 func TestBackupsCheck(t *testing.T) {
-	if err := (&Backups{}).check(""); err != nil {
+	if err := (&Backups{}).Check(""); err != nil {
 		t.Error(err)
 	}
-	if err := (&Backups{Schedule: "@daily"}).check("/data"); err == nil {
+	if err := (&Plan{Schedule: "@daily"}).Check("/data"); err == nil {
 		t.Error("a schedule without a place is accepted")
 	}
 	place, err := backup.NewFolder(t.TempDir())
@@ -66,8 +66,8 @@ func TestBackupsCheck(t *testing.T) {
 	for schedule, good := range map[string]bool{
 		"often": false, "@daily": true, "@every 6h": true, "@every 0s": false, "@every -1h": false, "0 3 30 2 *": false, "0 3 29 2 *": true,
 	} {
-		b := Backups{Schedule: schedule, Vaults: []backup.Vault{place}, WithoutKeys: true}
-		if err := b.check("/data"); (err == nil) != good {
+		b := Plan{Schedule: schedule, Vaults: []backup.Vault{place}, WithoutKeys: true}
+		if err := b.Check("/data"); (err == nil) != good {
 			t.Errorf("%q: %v", schedule, err)
 		}
 	}
@@ -144,7 +144,7 @@ func TestPartlyDone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &keeper{m: &Master{config: Config{DataDir: t.TempDir(), Backups: Backups{Vaults: vaults, WithoutKeys: true}}}, schedule: schedule}
+	k := &keeper{Backups: New(Options{DataDir: t.TempDir(), Plan: Plan{Vaults: vaults, WithoutKeys: true}}), schedule: schedule}
 	begun := time.Now()
 	first := ""
 	for n := range 4 {

@@ -1,4 +1,4 @@
-package master
+package roll
 
 import (
 	"context"
@@ -39,9 +39,9 @@ type group interface {
 	MoveLeader(ctx context.Context, id uint64) error
 }
 
-// precedence says which master is best placed to lead: the one whose member leads the store, because its writes take one
+// Precedence says which master is best placed to lead: the one whose member leads the store, because its writes take one
 // trip less, and because the store knows within a second or two when it is gone.
-type precedence struct {
+type Precedence struct {
 	group group
 	peers func() []Peer
 	// peersChanged is closed when masters come or go.
@@ -71,15 +71,16 @@ func (r *ranks) name(id uint64) string {
 	return ""
 }
 
-func newPrecedence(g group, peers func() []Peer, peersChanged func() <-chan struct{}) *precedence {
-	return &precedence{
+// NewPrecedence makes one of the group and the roll's Peers and Changed.
+func NewPrecedence(g group, peers func() []Peer, peersChanged func() <-chan struct{}) *Precedence {
+	return &Precedence{
 		group: g, peers: peers, peersChanged: peersChanged, now: time.Now,
 		present: ranks{members: map[string]uint64{}}, changed: make(chan struct{}),
 	}
 }
 
-// run follows the store's leader until ctx ends.
-func (p *precedence) run(ctx context.Context) {
+// Run follows the store's leader until ctx ends.
+func (p *Precedence) Run(ctx context.Context) {
 	for {
 		leaders, peers := p.group.LeaderChanged(), p.peersChanged()
 		p.note(p.group.Leader())
@@ -98,7 +99,7 @@ func (p *precedence) run(ctx context.Context) {
 }
 
 // note takes in who leads the store.
-func (p *precedence) note(leader uint64) {
+func (p *Precedence) note(leader uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if leader == p.present.leader {
@@ -112,7 +113,7 @@ func (p *precedence) note(leader uint64) {
 }
 
 // learn asks for the members' names; it tells whether each live master's is known.
-func (p *precedence) learn(ctx context.Context) bool {
+func (p *Precedence) learn(ctx context.Context) bool {
 	list, err := p.group.Members(ctx)
 	if err != nil {
 		return false
@@ -141,30 +142,30 @@ func (p *precedence) learn(ctx context.Context) bool {
 	return true
 }
 
-func (p *precedence) tellLocked() {
+func (p *Precedence) tellLocked() {
 	close(p.changed)
 	p.changed = make(chan struct{})
 }
 
 // Changed implements election.Standing.
-func (p *precedence) Changed() <-chan struct{} {
+func (p *Precedence) Changed() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.changed
 }
 
-func (p *precedence) ranks() ranks {
+func (p *Precedence) ranks() ranks {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.present
 }
 
 // connected tells whether the store is in touch with the member.
-func (p *precedence) connected(id uint64) bool { return !p.group.Active(id).IsZero() }
+func (p *Precedence) connected(id uint64) bool { return !p.group.Active(id).IsZero() }
 
 // standing is how this master stands for one Lease. It belongs to the Lease's candidate.
 type standing struct {
-	*precedence
+	*Precedence
 	lease, self string
 
 	// held since a time; zero when another holds it.
@@ -172,6 +173,11 @@ type standing struct {
 	// yielded is when the Lease was last given up to the store's leader, and patience how long that is put off next time.
 	yielded  time.Time
 	patience time.Duration
+}
+
+// For says how the master called self stands for a Lease. It belongs to the Lease's candidate.
+func (p *Precedence) For(lease, self string) election.Standing {
+	return &standing{Precedence: p, lease: lease, self: self}
 }
 
 // Toward implements election.Standing.
@@ -268,8 +274,8 @@ func after(left time.Duration) (election.Stance, time.Duration) {
 // handOverWait bounds how long a master that stops waits until another leads the store.
 const handOverWait = 500 * time.Millisecond
 
-// handOver has another master lead the store, so that the Leases that are given back next go where they will stay.
-func (p *precedence) handOver(ctx context.Context) {
+// HandOver has another master lead the store, so that the Leases that are given back next go where they will stay.
+func (p *Precedence) HandOver(ctx context.Context) {
 	if !p.group.Grouped() || p.group.Leader() != p.group.ID() {
 		return
 	}

@@ -1,4 +1,4 @@
-package master
+package datafolder
 
 import (
 	"os"
@@ -38,7 +38,7 @@ func TestLock(t *testing.T) {
 		}
 		told := false
 		log := func(string, ...any) { told = true }
-		held, err := lock(dir, log)
+		held, err := Lock(dir, log)
 		if test.refused != "" {
 			if err == nil || !strings.Contains(err.Error(), test.refused) || strings.Contains(err.Error(), "empty") {
 				t.Errorf("%s: %v", test.left, err)
@@ -49,7 +49,7 @@ func TestLock(t *testing.T) {
 			t.Errorf("%s: told %v, %v", test.left, told, err)
 			continue
 		}
-		if _, err := lock(dir, log); err == nil || !strings.Contains(err.Error(), "another process runs on the data folder") {
+		if _, err := Lock(dir, log); err == nil || !strings.Contains(err.Error(), "another process runs on the data folder") {
 			t.Errorf("%s: the folder was taken twice: %v", test.left, err)
 		}
 		held.Close()
@@ -66,7 +66,7 @@ func TestLockLeavesFolders(t *testing.T) {
 	if err := os.MkdirAll(stray, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	held, err := lock(dir, t.Logf)
+	held, err := Lock(dir, t.Logf)
 	if err != nil {
 		t.Fatal(err)
 	}

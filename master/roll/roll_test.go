@@ -1,4 +1,4 @@
-package master
+package roll
 
 import (
 	"context"
@@ -13,12 +13,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 
+	"github.com/wheelhouse-k8s/wheelhouse/registry/notes"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 	"github.com/wheelhouse-k8s/wheelhouse/store/memory"
 )
 
 func peerAt(name, address, port string) Peer {
-	p := Peer{Name: name, URL: "https://127.0.0.1:" + port, Version: "v1.37.0", leases: []string{"kube-scheduler"}}
+	p := Peer{Name: name, URL: "https://127.0.0.1:" + port, Version: "v1.37.0", Leases: []string{"kube-scheduler"}}
 	if address != "" {
 		p.Address, p.URL = net.ParseIP(address), "https://"+net.JoinHostPort(address, port)
 	}
@@ -27,15 +28,15 @@ func peerAt(name, address, port string) Peer {
 
 // rolled is a roll that runs; stop ends it without leaving, as a crash does.
 type rolled struct {
-	*roll
+	*Roll
 	stop func()
 }
 
 func enterRoll(t *testing.T, s store.Store, p Peer, alone bool) *rolled {
 	t.Helper()
-	r := newRoll(s, p, func() bool { return alone })
+	r := New(s, p, func() bool { return alone })
 	r.life, r.refreshEvery = 600*time.Millisecond, 100*time.Millisecond
-	revision, err := r.enter(t.Context())
+	revision, err := r.Enter(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +44,7 @@ func enterRoll(t *testing.T, s store.Store, p Peer, alone bool) *rolled {
 	kept, followed := make(chan struct{}), make(chan struct{})
 	go func() { defer close(kept); r.keep(ctx) }()
 	go func() { defer close(followed); r.follow(ctx, revision) }()
-	out := &rolled{roll: r, stop: func() { cancel(); <-kept; <-followed }}
+	out := &rolled{Roll: r, stop: func() { cancel(); <-kept; <-followed }}
 	t.Cleanup(out.stop)
 	return out
 }
@@ -53,12 +54,12 @@ func (r *rolled) await(t *testing.T, names, endpoints string) {
 	t.Helper()
 	late := time.After(30 * time.Second)
 	for {
-		changed := r.next()
+		changed := r.Changed()
 		var have, at []string
-		for _, p := range r.peers() {
+		for _, p := range r.Peers() {
 			have = append(have, p.Name)
 		}
-		for _, e := range r.endpoints() {
+		for _, e := range r.Endpoints() {
 			at = append(at, e.String())
 		}
 		if strings.Join(have, " ") == names && strings.Join(at, " ") == endpoints {
@@ -74,13 +75,13 @@ func (r *rolled) await(t *testing.T, names, endpoints string) {
 
 func keys(t *testing.T, s store.Store) string {
 	t.Helper()
-	page, err := s.List(t.Context(), recordsPrefix, store.ListOptions{})
+	page, err := s.List(t.Context(), notes.Masters, store.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var all []string
 	for _, e := range page.Entries {
-		all = append(all, strings.TrimPrefix(e.Key, recordsPrefix))
+		all = append(all, strings.TrimPrefix(e.Key, notes.Masters))
 	}
 	return strings.Join(all, " ")
 }
@@ -100,7 +101,7 @@ func TestRoll(t *testing.T) {
 	if have := keys(t, s); have != "192.0.2.1 192.0.2.1:7443 192.0.2.2 d" {
 		t.Errorf("keys %q", have)
 	}
-	if p := a.peers()[3]; p.URL != "https://127.0.0.1:8443" || p.Address != nil || p.Version != "v1.37.0" || !p.standsFor("kube-scheduler") || p.standsFor("kube-controller-manager") {
+	if p := a.Peers()[3]; p.URL != "https://127.0.0.1:8443" || p.Address != nil || p.Version != "v1.37.0" || !p.standsFor("kube-scheduler") || p.standsFor("kube-controller-manager") {
 		t.Errorf("peer %+v", p)
 	}
 	// b dies.
@@ -140,10 +141,12 @@ func TestRollRefreshes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the record that was lost is there again", func() error {
-		_, _, err := s.Get(t.Context(), a.key, 0)
-		return err
-	})
+	for { // the record that was lost is there again
+		if _, _, err := s.Get(t.Context(), a.key, 0); err == nil {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
 	b.await(t, "a b", "192.0.2.1:6443 192.0.2.2:6443")
 }
 
@@ -151,7 +154,7 @@ func TestRollRefreshes(t *testing.T) {
 func TestRollAlone(t *testing.T) {
 	s := memory.New()
 	t.Cleanup(func() { s.Close() })
-	if _, err := s.Create(t.Context(), recordsPrefix+"192.0.2.9", []byte("left behind"), 0); err != nil {
+	if _, err := s.Create(t.Context(), notes.Masters+"192.0.2.9", []byte("left behind"), 0); err != nil {
 		t.Fatal(err)
 	}
 	a := enterRoll(t, s, peerAt("a", "192.0.2.1", "6443"), true)
@@ -215,14 +218,14 @@ func TestForeignMasters(t *testing.T) {
 	s := memory.New()
 	t.Cleanup(func() { s.Close() })
 	foreign := `{"kind":"Endpoints","apiVersion":"v1","subsets":[{"addresses":[{"ip":"192.0.2.5"}]}]}`
-	if _, err := s.Create(t.Context(), recordsPrefix+"192.0.2.5", []byte(foreign), 0); err != nil {
+	if _, err := s.Create(t.Context(), notes.Masters+"192.0.2.5", []byte(foreign), 0); err != nil {
 		t.Fatal(err)
 	}
 	a := enterRoll(t, s, peerAt("a", "192.0.2.1", "7443"), false)
 	enterRoll(t, s, peerAt("b", "192.0.2.2", "7443"), false)
 	enterRoll(t, s, peerAt("c", "192.0.2.3", "6443"), false)
 	a.await(t, "a b c", "192.0.2.1:7443 192.0.2.2:7443 192.0.2.3:6443 192.0.2.5:7443")
-	if have := a.endpoints(); !slices.IsSortedFunc(have, netip.AddrPort.Compare) {
+	if have := a.Endpoints(); !slices.IsSortedFunc(have, netip.AddrPort.Compare) {
 		t.Errorf("not in order: %v", have)
 	}
 }

@@ -1,6 +1,6 @@
 // How a restored data folder takes the place of an old one.
 
-package master
+package backups
 
 import (
 	"errors"
@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/durable"
 )
 
@@ -27,12 +28,6 @@ type placement struct {
 	old    bool // there is data that must be moved aside
 	stamp  string
 }
-
-// Names of what a restore makes beside or in a data folder.
-const (
-	nextSuffix  = ".restore-"
-	movedSuffix = ".replaced-"
-)
 
 // take locks the data folder, if there is one, and checks that it may be replaced.
 func (p *placement) take(replace bool) (release func(), err error) {
@@ -47,8 +42,8 @@ func (p *placement) take(replace bool) (release func(), err error) {
 	}
 	interrupted := false
 	for _, e := range entries {
-		interrupted = interrupted || e.Name() == restoring
-		p.old = p.old || !passive[e.Name()] && !strings.HasPrefix(e.Name(), movedSuffix) && !strings.HasPrefix(e.Name(), nextSuffix)
+		interrupted = interrupted || e.Name() == datafolder.RestoringFile
+		p.old = p.old || !passive[e.Name()] && !strings.HasPrefix(e.Name(), datafolder.MovedPrefix) && !strings.HasPrefix(e.Name(), datafolder.RestorePrefix)
 	}
 	if p.old && !replace && !interrupted {
 		return nil, fmt.Errorf("the data folder %s is not empty: choose another with --data-dir, or give --replace, which moves what is in it aside", p.dir)
@@ -80,15 +75,15 @@ func mastersOwn(dir string) bool {
 		return true
 	}
 	_, noLock := os.Lstat(filepath.Join(dir, "lock"))
-	return noLock == nil && holdsMember(dir)
+	return noLock == nil && datafolder.HoldsMember(dir)
 }
 
 // mark names what this restore moves aside by a time, and by a number if there has been another in the same second.
 func (p *placement) mark(at string) {
 	p.stamp = at
 	for n := 2; ; n++ {
-		_, beside := os.Lstat(p.dir + movedSuffix + p.stamp)
-		_, inside := os.Lstat(filepath.Join(p.dir, movedSuffix+p.stamp))
+		_, beside := os.Lstat(p.dir + datafolder.MovedPrefix + p.stamp)
+		_, inside := os.Lstat(filepath.Join(p.dir, datafolder.MovedPrefix+p.stamp))
 		if beside != nil && inside != nil {
 			return
 		}
@@ -133,11 +128,11 @@ func mounted(dir string) (bool, error) {
 
 // begin makes the folder for the new data, and removes those of restores that were interrupted.
 func (p *placement) begin() error {
-	prefix := p.dir + nextSuffix
+	prefix := p.dir + datafolder.RestorePrefix
 	if p.inside {
-		prefix = filepath.Join(p.dir, nextSuffix)
+		prefix = filepath.Join(p.dir, datafolder.RestorePrefix)
 	}
-	left, err := filepath.Glob(escape(prefix) + "*")
+	left, err := filepath.Glob(datafolder.Escape(prefix) + "*")
 	if err != nil {
 		return err
 	}
@@ -151,11 +146,6 @@ func (p *placement) begin() error {
 		return fmt.Errorf("the data folder cannot be made: %w", err)
 	}
 	return nil
-}
-
-// escape makes a path a pattern that matches itself.
-func escape(path string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
 // undo removes the new data, unless it is in place.
@@ -184,7 +174,7 @@ func (p *placement) swap() (moved string, err error) {
 	}
 	// The new data gets the name that the old will have before the two change places: what an interrupted restore leaves under the
 	// name of p.next is removed, and must never be the old data.
-	moved = p.dir + movedSuffix + p.stamp
+	moved = p.dir + datafolder.MovedPrefix + p.stamp
 	if err := os.Rename(p.next, moved); err != nil {
 		return "", err
 	}
@@ -218,7 +208,7 @@ func rename(from, to string) error {
 
 // swapInside moves entries one by one; the mark keeps masters off until all are in place.
 func (p *placement) swapInside() (moved string, err error) {
-	mark := filepath.Join(p.dir, restoring)
+	mark := filepath.Join(p.dir, datafolder.RestoringFile)
 	if err := os.WriteFile(mark, []byte("A restore was interrupted here: run it again.\n"), 0o600); err != nil {
 		return "", err
 	}
@@ -229,10 +219,10 @@ func (p *placement) swapInside() (moved string, err error) {
 	if err != nil {
 		return "", err
 	}
-	aside := filepath.Join(p.dir, movedSuffix+p.stamp)
+	aside := filepath.Join(p.dir, datafolder.MovedPrefix+p.stamp)
 	for _, e := range entries {
 		name := e.Name()
-		if passive[name] || name == restoring || strings.HasPrefix(name, movedSuffix) || strings.HasPrefix(name, nextSuffix) {
+		if passive[name] || name == datafolder.RestoringFile || strings.HasPrefix(name, datafolder.MovedPrefix) || strings.HasPrefix(name, datafolder.RestorePrefix) {
 			continue
 		}
 		if moved == "" {

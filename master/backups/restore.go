@@ -1,4 +1,4 @@
-package master
+package backups
 
 import (
 	"bytes"
@@ -14,10 +14,12 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/uuid"
 
+	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/durable"
 	"github.com/wheelhouse-k8s/wheelhouse/election"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
+	"github.com/wheelhouse-k8s/wheelhouse/registry/notes"
 	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
 )
 
@@ -42,13 +44,6 @@ type Restored struct {
 	// Moved is where the old data is now; empty if there was none.
 	Moved string
 }
-
-// revisionBump is by how much the revision grows at a restore: by more than a cluster can have written since the snapshot
-// (a year at thirty writes a second), as etcd's documentation advises.
-const revisionBump = 1_000_000_000
-
-// restoring marks a data folder in which a restore was interrupted. Nothing starts on it.
-const restoring = "restoring"
 
 // Restore makes a data folder from a snapshot. The master that starts on it is the only one of its cluster, whatever it was
 // before; others may then join. All is made in a folder beside it and takes its place at the end: an interrupted restore
@@ -95,7 +90,7 @@ func fill(dir string, o *RestoreOptions) (revision int64, err error) {
 			return 0, err
 		}
 	}
-	name, err := identify(dir)
+	name, err := datafolder.Identify(dir)
 	if err != nil {
 		return 0, err
 	}
@@ -104,10 +99,10 @@ func fill(dir string, o *RestoreOptions) (revision int64, err error) {
 	sealed, some := false, false
 	revision, err = etcd.Restore(etcd.RestoreOptions{
 		Snapshot: o.Snapshot, Unhashed: o.Unhashed, Checked: o.Checked, Dir: filepath.Join(dir, "etcd"), Name: name, Token: string(uuid.NewUUID()),
-		Bump: revisionBump,
+		Bump: datafolder.RevisionBump,
 		Drop: func(key, value []byte) bool {
-			if string(key) == storeKey {
-				noteStore(&before, value)
+			if string(key) == notes.Store {
+				datafolder.NoteStore(&before, value)
 				return true
 			}
 			some = some || bytes.HasPrefix(key, rootBytes)
@@ -121,7 +116,7 @@ func fill(dir string, o *RestoreOptions) (revision int64, err error) {
 	if !some {
 		return 0, fmt.Errorf("the snapshot holds no keys below %s: it is none of a Kubernetes cluster", registry.Root)
 	}
-	if sealed && o.Keys[encryptionFile] == nil && o.Keys[OperatorEncryptionFile] == nil {
+	if sealed && o.Keys[datafolder.EncryptionFile] == nil && o.Keys[datafolder.OperatorEncryptionFile] == nil {
 		return 0, errors.New("the snapshot holds encrypted objects, and there is no encryption configuration to read them with: restore a backup with its keys, or give --encryption-provider-config")
 	}
 	return revision, identifyRestored(dir, o.Snapshot, before)
@@ -133,17 +128,17 @@ func identifyRestored(dir, snapshot string, before membership.Store) error {
 	if err != nil {
 		return err
 	}
-	kept, err := keptFor(filepath.Join(dir, "etcd"), before.Next(membership.OriginRestored, "", formerOf(members, 0), time.Now()))
+	kept, err := datafolder.KeptFor(filepath.Join(dir, "etcd"), before.Next(membership.OriginRestored, "", datafolder.FormerOf(members, 0), time.Now()))
 	if err != nil {
 		return err
 	}
-	return kept.write(dir)
+	return kept.Write(dir)
 }
 
 var rootBytes = []byte(registry.Root)
 
 // Keys that speak of masters and terms that are no more, and of tokens that may have been used since.
-var pastPrefixes = []string{registry.Root + "masterleases/", registry.Root + "peerserverleases/", termsPrefix, wheelhousePrefix + "shared", invitationsPrefix}
+var pastPrefixes = []string{registry.Root + "masterleases/", registry.Root + "peerserverleases/", notes.Terms, notes.Root + "shared", notes.Invitations}
 var pastKeys = []string{leasePrefix + election.ControllerManager, leasePrefix + election.Scheduler}
 
 const leasePrefix = registry.Root + "leases/kube-system/"
@@ -160,7 +155,7 @@ func ofThePast(key []byte) bool {
 
 // CheckKeyName finds a name among the keys of a backup that is none of a master's files.
 func CheckKeyName(name string) error {
-	if !filepath.IsLocal(name) || name != encryptionFile && name != OperatorEncryptionFile && !strings.HasPrefix(name, "pki/") {
+	if !filepath.IsLocal(name) || name != datafolder.EncryptionFile && name != datafolder.OperatorEncryptionFile && !strings.HasPrefix(name, "pki/") {
 		return fmt.Errorf("the keys hold a file that is none of a master's: %q", name)
 	}
 	return nil
@@ -184,11 +179,3 @@ func installKey(dir, name string, data []byte) error {
 
 // KeyPrefix begins a cluster's keys in the store of a master.
 const KeyPrefix = registry.Root
-
-// EncryptionFile is the name of the encryption configuration that masters keep by themselves, in a data folder and among the
-// keys of a backup; OperatorEncryptionFile that of one that was given with --encryption-provider-config, which a restore puts
-// into the data folder.
-const (
-	EncryptionFile         = encryptionFile
-	OperatorEncryptionFile = "encryption-provider-config.yaml"
-)

@@ -1,4 +1,4 @@
-package master
+package roll
 
 import (
 	"context"
@@ -59,14 +59,14 @@ func newStage(t *testing.T) *stage {
 		names: map[uint64]string{1: "one", 2: "two", 3: "three"}, changed: make(chan struct{}),
 	}}
 	for _, name := range []string{"one", "two", "three"} {
-		s.peers = append(s.peers, Peer{Name: name, leases: []string{"kube-scheduler"}})
+		s.peers = append(s.peers, Peer{Name: name, Leases: []string{"kube-scheduler"}})
 	}
-	p := newPrecedence(s.fakeGroup, func() []Peer { return s.peers }, func() <-chan struct{} { return nil })
+	p := NewPrecedence(s.fakeGroup, func() []Peer { return s.peers }, func() <-chan struct{} { return nil })
 	p.now = func() time.Time { return s.clock }
 	if !p.learn(t.Context()) {
 		t.Fatal("the members are not known")
 	}
-	s.standing = &standing{precedence: p, lease: "kube-scheduler", self: "one"}
+	s.standing = &standing{Precedence: p, lease: "kube-scheduler", self: "one"}
 	return s
 }
 
@@ -150,7 +150,7 @@ func TestNobodyBetter(t *testing.T) {
 	for what, change := range map[string]func(*stage){
 		"a lone master":                func(s *stage) { s.lone = true },
 		"no leader of the store":       func(s *stage) { s.elect(0) },
-		"a leader that does not stand": func(s *stage) { s.peers[1].leases = []string{"kube-controller-manager"} },
+		"a leader that does not stand": func(s *stage) { s.peers[1].Leases = []string{"kube-controller-manager"} },
 		"a leader that has left":       func(s *stage) { s.peers = append(s.peers[:1], s.peers[2]) },
 		"a leader that is gone":        func(s *stage) { s.lose(2) },
 		"a leader without a name":      func(s *stage) { s.elect(7) },
@@ -169,11 +169,11 @@ func TestHandOver(t *testing.T) {
 	s := newStage(t)
 	s.elect(1)
 	s.peers = s.peers[:2] // the third does not live
-	s.handOver(t.Context())
+	s.HandOver(t.Context())
 	if len(s.moved) != 1 || s.moved[0] != 2 {
 		t.Errorf("moved to %v, want 2", s.moved)
 	}
-	s.handOver(t.Context())
+	s.HandOver(t.Context())
 	if len(s.moved) != 1 {
 		t.Errorf("a master that does not lead the store moved it to %v", s.moved)
 	}

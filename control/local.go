@@ -1,4 +1,4 @@
-package master
+package control
 
 import (
 	"context"
@@ -16,13 +16,11 @@ import (
 	"golang.org/x/sys/unix"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/endpoints/request"
-
-	"github.com/wheelhouse-k8s/wheelhouse/control"
 )
 
-// socketName is the socket in the data folder at which root, and the user that the master runs as, use its commands without a
+// SocketName is the socket in the data folder at which root, and the user that the master runs as, use its commands without a
 // certificate: they could read the keys in that folder anyway.
-const socketName = "control.sock"
+const SocketName = "control.sock"
 
 // localUser is who comes by the socket.
 var localUser = &user.DefaultInfo{Name: "wheelhouse:local-administrator", Groups: []string{user.SystemPrivilegedGroup, user.AllAuthenticated}}
@@ -36,17 +34,14 @@ func local(r *http.Request) bool { return r.Context().Value(localMark{}) != nil 
 // localHeaderWait bounds how long a request's beginning may take.
 const localHeaderWait = 10 * time.Second
 
-// serveLocal serves the commands at the socket until ctx ends. A file system without sockets is no reason not to run.
-func (m *Master) serveLocal(ctx context.Context) {
-	if m.config.DataDir == "" {
-		return
-	}
-	listener, err := listenLocal(m.config.DataDir)
+// ServeLocal serves commands at the socket in a folder until ctx ends, for who comes as an administrator. A file system without sockets
+// is no reason not to run.
+func ServeLocal(ctx context.Context, dir string, commands http.Handler, warn func(format string, args ...any)) {
+	listener, err := listenLocal(dir)
 	if err != nil {
-		m.config.warn("commands without a certificate are not served: %v", err)
+		warn("commands without a certificate are not served: %v", err)
 		return
 	}
-	commands := m.introduce(control.Mux(m.commands()))
 	server := &http.Server{
 		ReadHeaderTimeout: localHeaderWait,
 		ErrorLog:          slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug),
@@ -58,9 +53,9 @@ func (m *Master) serveLocal(ctx context.Context) {
 	}
 	done := context.AfterFunc(ctx, func() { server.Close() })
 	defer done()
-	defer os.Remove(filepath.Join(m.config.DataDir, socketName))
+	defer os.Remove(filepath.Join(dir, SocketName))
 	if err := server.Serve(listener); err != nil && ctx.Err() == nil {
-		m.config.warn("commands without a certificate are not served any more: %v", err)
+		warn("commands without a certificate are not served any more: %v", err)
 	}
 }
 
@@ -102,7 +97,7 @@ func peerUID(c *net.UnixConn) (uid uint32, err error) {
 // listenLocal makes the socket, which nobody else may connect to at any time. The caller holds the data folder's lock: a socket that
 // is there is what a crash has left.
 func listenLocal(dir string) (net.Listener, error) {
-	path, release, err := SocketAddress(filepath.Join(dir, socketName))
+	path, release, err := SocketAddress(filepath.Join(dir, SocketName))
 	if err != nil {
 		return nil, err
 	}

@@ -1,10 +1,12 @@
-package master
+package backups
 
 import (
 	"errors"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 )
 
 // TestSwap: new data takes the place of old data, which is moved aside whole; what an interruption leaves is never old data under a
@@ -26,7 +28,7 @@ func TestSwap(t *testing.T) {
 	const old = "old_00000000-0000-4000-8000-000000000000"
 	write(dir+"/identity", old)
 	write(dir+"/backups/one", "backup")
-	write(dir+nextSuffix+"before/identity", "of a restore that was interrupted")
+	write(dir+datafolder.RestorePrefix+"before/identity", "of a restore that was interrupted")
 	p := &placement{dir: dir}
 	if _, err := p.take(false); err == nil {
 		t.Fatal("data was taken that is not to be replaced")
@@ -60,7 +62,7 @@ func TestSwap(t *testing.T) {
 // TestSwapFails: when the backups cannot be kept in place, the old data is not removed with what a failed restore tidies up.
 func TestSwapFails(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	p := &placement{dir: dir, next: dir + nextSuffix + "1", stamp: "1", old: true}
+	p := &placement{dir: dir, next: dir + datafolder.RestorePrefix + "1", stamp: "1", old: true}
 	if err := errors.Join(os.MkdirAll(dir+"/backups", 0o700), os.MkdirAll(p.next+"/backups/in-the-way", 0o700)); err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +81,7 @@ func TestSwapFails(t *testing.T) {
 // TestMark: two restores within a second do not take the same names.
 func TestMark(t *testing.T) {
 	p := &placement{dir: filepath.Join(t.TempDir(), "data")}
-	if err := errors.Join(os.MkdirAll(p.dir+movedSuffix+"1", 0o700), os.MkdirAll(filepath.Join(p.dir, movedSuffix+"1-2"), 0o700)); err != nil {
+	if err := errors.Join(os.MkdirAll(p.dir+datafolder.MovedPrefix+"1", 0o700), os.MkdirAll(filepath.Join(p.dir, datafolder.MovedPrefix+"1-2"), 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	if p.mark("1"); p.stamp != "1-3" {

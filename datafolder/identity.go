@@ -1,4 +1,4 @@
-package master
+package datafolder
 
 import (
 	"errors"
@@ -11,12 +11,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/uuid"
 )
 
-// identityFile holds a master's name.
-const identityFile = "identity"
-
-// identify gives this master's name among all: the host's with a part made at the first start, so that a master that
+// Identify gives this master's name among all: the host's with a part made at the first start, so that a master that
 // comes back takes its own leases over at once.
-func identify(dataDir string) (string, error) {
+func Identify(dataDir string) (string, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return "", fmt.Errorf("the host name is unknown: %w", err)
@@ -24,7 +21,7 @@ func identify(dataDir string) (string, error) {
 	if dataDir == "" {
 		return host + "_" + string(uuid.NewUUID()), nil
 	}
-	file := filepath.Join(dataDir, identityFile)
+	file := filepath.Join(dataDir, IdentityFile)
 	data, err := os.ReadFile(file)
 	switch {
 	case err == nil && len(data) > 0:

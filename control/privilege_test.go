@@ -1,4 +1,4 @@
-package master
+package control
 
 import (
 	"crypto/ecdsa"
@@ -11,13 +11,11 @@ import (
 	"net/http"
 	"testing"
 	"time"
-
-	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
 )
 
 // The authority's keys go to connections of administrators only: being named one, by impersonation or by a certificate that
 // nobody issued, is not enough.
-func TestProvesGroup(t *testing.T) {
+func TestPrivilege(t *testing.T) {
 	now := time.Now()
 	issue := func(organization string, by *x509.Certificate, key *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
 		t.Helper()
@@ -60,20 +58,8 @@ func TestProvesGroup(t *testing.T) {
 		"without a certificate": {&tls.ConnectionState{}, now, false},
 		"without encryption":    {nil, now, false},
 	} {
-		if got := provesGroup(&http.Request{TLS: test.state}, trusted, test.at); got != test.want {
+		if got := (Privilege{func() *x509.CertPool { return trusted }, func() time.Time { return test.at }}).Proven(&http.Request{TLS: test.state}); got != test.want {
 			t.Errorf("%s: %v", name, got)
 		}
-	}
-}
-
-// A member that others may have joined must be able to let them in when it starts after a crash.
-func TestWasOpen(t *testing.T) {
-	for url, want := range map[string]bool{"https://10.0.0.1:2380": true, "http://localhost:2380": false} {
-		if got := wasOpen([]etcd.Member{{ID: 1, PeerURL: url}}); got != want {
-			t.Errorf("%s: %v", url, got)
-		}
-	}
-	if wasOpen(nil) {
-		t.Error("a master that never ran was open")
 	}
 }

@@ -1,4 +1,5 @@
-package master
+// Package roll keeps the list of the live masters in the store, and tells which of them is best placed to lead.
+package roll
 
 import (
 	"cmp"
@@ -14,12 +15,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/wheelhouse-k8s/wheelhouse/registry"
+	"github.com/wheelhouse-k8s/wheelhouse/registry/notes"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
-
-// recordsPrefix is where upstream's API servers, and ours, keep a record for as long as they live.
-const recordsPrefix = registry.Root + "masterleases/"
 
 const (
 	// recordLife is how long a record outlives its master, unrefreshed. The store may add a twentieth and rounds up
@@ -38,7 +36,7 @@ const (
 	rollPause = 200 * time.Millisecond
 )
 
-// roll is the list of live masters. Each keeps its own record in the store, and knows all others' from a watch.
+// Roll is the list of live masters. Each keeps its own record in the store, and knows all others' from a watch.
 //
 // A record's key is the master's address, as upstream has it. If a master on another port of the same address is there
 // already, the port is appended; a master that has no address but loopback has its name as key, and no address in
@@ -47,13 +45,13 @@ const (
 // A record expires unless it is refreshed, with one exception: a master that has the store to itself (in memory, or as
 // its only member) writes it once, without expiry, because nobody is there to see it expire; an idle master would be busy
 // with little else. It begins to refresh it as soon as it sees another's record or another member.
-type roll struct {
+type Roll struct {
 	store store.Store
 	self  record
 	// alone tells whether this master has the store to itself.
 	alone func() bool
 
-	// key and revision of the own record; revision 0 is none. They belong to whoever keeps the record: enter, then keep.
+	// key and revision of the own record; revision 0 is none. They belong to whoever keeps the record: Enter, then keep.
 	key      string
 	revision int64
 	lasting  atomic.Bool // the own record does not expire
@@ -67,21 +65,22 @@ type roll struct {
 	changed chan struct{}     // guarded by mu; closed and replaced when records change
 }
 
-func newRoll(s store.Store, self Peer, alone func() bool) *roll {
-	r := &roll{
-		store: s, self: record{Peer: self}, alone: alone, key: recordsPrefix + self.Name,
+// New makes a roll with nobody on it. alone tells whether this master has the store to itself.
+func New(s store.Store, self Peer, alone func() bool) *Roll {
+	r := &Roll{
+		store: s, self: record{Peer: self}, alone: alone, key: notes.Masters + self.Name,
 		life: recordLife, refreshEvery: recordRefresh,
 		company: make(chan struct{}, 1), records: map[string]record{}, changed: make(chan struct{}),
 	}
 	if self.Address != nil {
-		r.key = recordsPrefix + self.Address.String()
+		r.key = notes.Masters + self.Address.String()
 	}
 	return r
 }
 
-// enter writes the own record and reads all others. A master that has the store to itself first strikes off who was
+// Enter writes the own record and reads all others. A master that has the store to itself first strikes off who was
 // there before: they cannot live.
-func (r *roll) enter(ctx context.Context) (revision int64, err error) {
+func (r *Roll) Enter(ctx context.Context) (revision int64, err error) {
 	alone := r.alone()
 	if alone {
 		if err := r.strike(ctx); err != nil {
@@ -95,8 +94,8 @@ func (r *roll) enter(ctx context.Context) (revision int64, err error) {
 }
 
 // strike removes the records of others.
-func (r *roll) strike(ctx context.Context) error {
-	page, err := r.store.List(ctx, recordsPrefix, store.ListOptions{})
+func (r *Roll) strike(ctx context.Context) error {
+	page, err := r.store.List(ctx, notes.Masters, store.ListOptions{})
 	if err != nil {
 		return err
 	}
@@ -113,7 +112,7 @@ func (r *roll) strike(ctx context.Context) error {
 }
 
 // refresh writes the own record, for good if lasting.
-func (r *roll) refresh(ctx context.Context, lasting bool) error {
+func (r *Roll) refresh(ctx context.Context, lasting bool) error {
 	life := r.life
 	if lasting {
 		life = 0
@@ -143,7 +142,7 @@ func (r *roll) refresh(ctx context.Context, lasting bool) error {
 }
 
 // give makes way for, or takes over, the record that was found instead of the own.
-func (r *roll) give(present *store.Entry) {
+func (r *Roll) give(present *store.Entry) {
 	if present == nil {
 		r.revision = 0 // it has expired
 		return
@@ -155,7 +154,7 @@ func (r *roll) give(present *store.Entry) {
 	}
 	if found.Name != "" && found.Name != r.self.Name && found.port() != r.self.port() {
 		// Another master on this host, on another port: both live. On the same port, it was this one's predecessor.
-		r.key = recordsPrefix + net.JoinHostPort(r.self.Address.String(), strconv.Itoa(r.self.port()))
+		r.key = notes.Masters + net.JoinHostPort(r.self.Address.String(), strconv.Itoa(r.self.port()))
 		r.revision = 0
 		return
 	}
@@ -163,7 +162,7 @@ func (r *roll) give(present *store.Entry) {
 }
 
 // keep refreshes the own record until ctx ends.
-func (r *roll) keep(ctx context.Context) {
+func (r *Roll) keep(ctx context.Context) {
 	timer := time.NewTimer(r.refreshEvery)
 	defer timer.Stop()
 	failing := false
@@ -190,7 +189,7 @@ func (r *roll) keep(ctx context.Context) {
 }
 
 // leave removes the own record.
-func (r *roll) leave() error {
+func (r *Roll) leave() error {
 	ctx, cancel := context.WithTimeout(context.Background(), recordTimeout)
 	defer cancel()
 	for r.revision != 0 {
@@ -211,10 +210,10 @@ func (r *roll) leave() error {
 }
 
 // follow keeps the list of others' records up to date from a revision on, until ctx ends.
-func (r *roll) follow(ctx context.Context, revision int64) {
+func (r *Roll) follow(ctx context.Context, revision int64) {
 	for {
 		watching, cancel := context.WithCancel(ctx)
-		watch := r.store.Watch(watching, recordsPrefix, store.WatchOptions{From: revision + 1})
+		watch := r.store.Watch(watching, notes.Masters, store.WatchOptions{From: revision + 1})
 		for batch := range watch.C() {
 			r.apply(batch)
 			revision = max(revision, batch.Revision)
@@ -237,8 +236,8 @@ func (r *roll) follow(ctx context.Context, revision int64) {
 }
 
 // read reads all records.
-func (r *roll) read(ctx context.Context) (revision int64, err error) {
-	page, err := r.store.List(ctx, recordsPrefix, store.ListOptions{})
+func (r *Roll) read(ctx context.Context) (revision int64, err error) {
+	page, err := r.store.List(ctx, notes.Masters, store.ListOptions{})
 	if err != nil {
 		return 0, err
 	}
@@ -260,7 +259,7 @@ func put(records map[string]record, e store.Entry) {
 	records[e.Key] = found
 }
 
-func (r *roll) apply(batch store.Batch) {
+func (r *Roll) apply(batch store.Batch) {
 	if len(batch.Events) == 0 {
 		return
 	}
@@ -278,7 +277,7 @@ func (r *roll) apply(batch store.Batch) {
 }
 
 // replace makes records the present ones, and tells if masters came or went.
-func (r *roll) replace(records map[string]record) {
+func (r *Roll) replace(records map[string]record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	same := maps.EqualFunc(r.records, records, func(a, b record) bool {
@@ -299,13 +298,13 @@ func (r *roll) replace(records map[string]record) {
 }
 
 // others tells whether any other master, of any make, lives.
-func (r *roll) others() bool {
+func (r *Roll) others() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.anotherLocked()
 }
 
-func (r *roll) anotherLocked() bool {
+func (r *Roll) anotherLocked() bool {
 	for _, other := range r.records {
 		if other.Name != r.self.Name {
 			return true
@@ -314,8 +313,8 @@ func (r *roll) anotherLocked() bool {
 	return false
 }
 
-// peers are the live masters of our make, this one included, ordered by name.
-func (r *roll) peers() []Peer {
+// Peers are the live masters of our make, this one included, ordered by name.
+func (r *Roll) Peers() []Peer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	all := []Peer{r.self.Peer}
@@ -328,16 +327,16 @@ func (r *roll) peers() []Peer {
 	return all
 }
 
-// next is closed when masters have come or gone.
-func (r *roll) next() <-chan struct{} {
+// Changed is closed when masters have come or gone.
+func (r *Roll) Changed() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.changed
 }
 
-// endpoints are where the cluster reaches the live masters. Those of upstream's API servers are listed on the port that
+// Endpoints are where the cluster reaches the live masters. Those of upstream's API servers are listed on the port that
 // most of ours have, because their records tell no port.
-func (r *roll) endpoints() []netip.AddrPort {
+func (r *Roll) Endpoints() []netip.AddrPort {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var addresses []netip.AddrPort

@@ -1,4 +1,4 @@
-package master
+package backups
 
 import (
 	"context"
@@ -23,8 +23,8 @@ const (
 	backupLook = 30 * time.Second
 )
 
-// check finds what cannot work.
-func (b *Backups) check(dataDir string) error {
+// Check finds what cannot work.
+func (b *Plan) Check(dataDir string) error {
 	if b.Schedule == "" {
 		return nil
 	}
@@ -52,9 +52,9 @@ func (b *Backups) check(dataDir string) error {
 	return nil
 }
 
-// keepBackups makes backups by the schedule for one term of the controllers. What was missed is made up for once.
-func (m *Master) keepBackups(ctx context.Context, t *term) error {
-	b := &m.config.Backups
+// Keep makes backups by the schedule for one term of the controllers, and writes events through a transport of that term. What was
+// missed is made up for once.
+func (b *Backups) Keep(ctx context.Context, events client.Transport) error {
 	if b.Schedule == "" {
 		<-ctx.Done()
 		return nil
@@ -63,10 +63,10 @@ func (m *Master) keepBackups(ctx context.Context, t *term) error {
 	if err != nil {
 		return err
 	}
-	events := client.NewRecorder(t.as(controllerManagerUser), "wheelhouse-backup")
-	go events.Run(ctx)
-	defer m.metrics.Backups.Hide()
-	k := &keeper{m: m, schedule: schedule, events: events}
+	recorder := client.NewRecorder(events, "wheelhouse-backup")
+	go recorder.Run(ctx)
+	defer b.Metrics.Hide()
+	k := &keeper{Backups: b, schedule: schedule, events: recorder}
 	look := time.NewTicker(backupLook)
 	defer look.Stop()
 	for ctx.Err() == nil {
@@ -83,7 +83,7 @@ func (m *Master) keepBackups(ctx context.Context, t *term) error {
 
 // keeper makes the backups of one term.
 type keeper struct {
-	m        *Master
+	*Backups
 	schedule cron.Schedule
 	events   *client.Recorder
 	loaded   bool
@@ -101,7 +101,7 @@ type keeper struct {
 func (k *keeper) step(ctx context.Context) time.Duration {
 	now := time.Now()
 	if !k.loaded {
-		record, err := k.m.lastBackup(ctx)
+		record, _, err := k.readRecord(ctx)
 		if err != nil {
 			return time.Second
 		}
@@ -150,13 +150,13 @@ func (k *keeper) ended(begun time.Time, err error) {
 func (k *keeper) load(record *backup.Record, now time.Time) {
 	k.loaded, k.served = true, record.Served
 	if record.Success != nil {
-		k.m.metrics.Backups.Succeeded(record.Success.Time, record.Success.Size, record.Success.Seconds)
+		k.Metrics.Succeeded(record.Success.Time, record.Success.Size, record.Success.Seconds)
 	}
 	if k.served.IsZero() || k.served.After(now) {
 		k.served = now
-		err := k.m.recordBackup(context.Background(), func(r *backup.Record) { r.Served = now.UTC() })
+		err := k.record(context.Background(), func(r *backup.Record) { r.Served = now.UTC() })
 		if err != nil {
-			k.m.config.warn("the backup schedule could not be noted: %v", err)
+			k.Warn("the backup schedule could not be noted: %v", err)
 		}
 	}
 }
@@ -164,9 +164,8 @@ func (k *keeper) load(record *backup.Record, now time.Time) {
 // make makes a backup in all vaults. Of one that only some vaults have taken, further tries bring copies to the others, until the
 // schedule asks for the next: a new one with each try would have the retention drop the good ones of the days before.
 func (k *keeper) make(ctx context.Context, from backup.Source, now time.Time) (*backup.Manifest, []backup.Vault, error) {
-	b := &k.m.config.Backups
 	if k.made != nil && now.Before(k.schedule.Next(k.made.Time)) {
-		have, err := backup.Complete(ctx, k.made, k.have, b.Vaults, nil)
+		have, err := backup.Complete(ctx, k.made, k.have, k.Vaults, nil)
 		if !errors.Is(err, backup.ErrNotFound) {
 			k.have = have
 			return k.made, have, err
@@ -174,46 +173,45 @@ func (k *keeper) make(ctx context.Context, from backup.Source, now time.Time) (*
 		// Somebody has removed it.
 	}
 	var err error
-	k.made, k.have, err = backup.CreateIn(ctx, from, b.Vaults, backup.CreateOptions{
-		Lock: b.Lock, WithoutKeys: b.WithoutKeys, Reader: BackupReader, Temporary: k.m.config.DataDir,
+	k.made, k.have, err = backup.CreateIn(ctx, from, k.Vaults, backup.CreateOptions{
+		Lock: k.Lock, WithoutKeys: k.WithoutKeys, Reader: Reader, Temporary: k.DataDir,
 	})
 	return k.made, k.have, err
 }
 
 // run makes one backup in all vaults, and then removes what the retention does not want.
 func (k *keeper) run(ctx context.Context, now time.Time) error {
-	m := k.m
-	manifest, have, err := k.make(ctx, (*backupSource)(m), now)
+	manifest, have, err := k.make(ctx, k.Backups, now)
 	if ctx.Err() != nil {
 		return ctx.Err() // the next leader makes it
 	}
 	if manifest != nil {
 		err = errors.Join(err, k.prune(ctx, manifest, have))
 	}
-	outcome := backup.Outcome{Time: time.Now().UTC().Truncate(time.Second), Master: m.identity, Seconds: time.Since(now).Seconds()}
+	outcome := backup.Outcome{Time: time.Now().UTC().Truncate(time.Second), Master: k.Self, Seconds: time.Since(now).Seconds()}
 	if err == nil {
 		var vaults []string
 		for _, v := range have {
 			vaults = append(vaults, v.String())
 		}
-		outcome = backup.Succeeded(manifest, vaults, now, time.Now(), m.identity)
-		m.metrics.Backups.Succeeded(outcome.Time, outcome.Size, outcome.Seconds)
-		m.config.Log("backup %s: revision %d, %d objects, %d MiB in %.1f s", manifest.Name, manifest.Revision, manifest.Objects, manifest.Size()>>20, outcome.Seconds)
+		outcome = backup.Succeeded(manifest, vaults, now, time.Now(), k.Self)
+		k.Metrics.Succeeded(outcome.Time, outcome.Size, outcome.Seconds)
+		k.Log("backup %s: revision %d, %d objects, %d MiB in %.1f s", manifest.Name, manifest.Revision, manifest.Objects, manifest.Size()>>20, outcome.Seconds)
 		k.event(corev1.EventTypeNormal, "BackupSucceeded", fmt.Sprintf("Backup %s of revision %d with %d objects was made and verified", manifest.Name, manifest.Revision, manifest.Objects))
 	} else {
 		outcome.Error = err.Error()
-		m.metrics.Backups.Failed()
-		m.config.warn("the scheduled backup failed: %v", err)
+		k.Metrics.Failed()
+		k.Warn("the scheduled backup failed: %v", err)
 		k.event(corev1.EventTypeWarning, "BackupFailed", "The scheduled backup failed: "+err.Error())
 	}
-	noted := m.recordBackup(ctx, func(r *backup.Record) {
+	noted := k.record(ctx, func(r *backup.Record) {
 		r.Add(outcome)
 		if err == nil {
 			r.Served = now.UTC()
 		}
 	})
 	if noted != nil {
-		m.config.warn("the outcome of a backup could not be noted: %v", noted)
+		k.Warn("the outcome of a backup could not be noted: %v", noted)
 	}
 	return err
 }
@@ -221,9 +219,9 @@ func (k *keeper) run(ctx context.Context, now time.Time) error {
 func (k *keeper) prune(ctx context.Context, made *backup.Manifest, have []backup.Vault) error {
 	var failed []error
 	for _, v := range have {
-		removed, err := backup.Prune(ctx, v, backup.PruneOptions{Retention: k.m.config.Backups.Retention, Cluster: made.Cluster, Signers: []string{made.Signer}, Trusted: made.Name})
+		removed, err := backup.Prune(ctx, v, backup.PruneOptions{Retention: k.Retention, Cluster: made.Cluster, Signers: []string{made.Signer}, Trusted: made.Name})
 		for _, b := range removed {
-			k.m.config.Log("backup %s was removed from %s (%s)", b.Name, v, b.State)
+			k.Log("backup %s was removed from %s (%s)", b.Name, v, b.State)
 		}
 		if err != nil {
 			failed = append(failed, fmt.Errorf("old backups in %s: %w", v, err))

@@ -1,4 +1,4 @@
-package master
+package backups
 
 import (
 	"bytes"
@@ -12,9 +12,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/encryption"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
+	"github.com/wheelhouse-k8s/wheelhouse/registry/notes"
 	"github.com/wheelhouse-k8s/wheelhouse/store/backup"
 )
 
@@ -25,18 +28,18 @@ var (
 	protobufValue  = []byte("k8s\x00")
 )
 
-// BackupReader decodes what a backup holds. keys are those of a backup or of this cluster; without them encrypted values
+// Reader decodes what a backup holds. keys are those of a backup or of this cluster; without them encrypted values
 // are recognized but not opened. prefix is that of the cluster's keys in etcd. It is for one goroutine.
-func BackupReader(prefix string, keys map[string][]byte) (backup.Reader, error) {
-	r := &backupReader{root: prefix, byPrefix: map[string]*kind.Info{}}
-	for _, k := range kinds() {
+func Reader(prefix string, keys map[string][]byte) (backup.Reader, error) {
+	r := &reader{root: prefix, byPrefix: map[string]*kind.Info{}}
+	for _, k := range api.Kinds() {
 		if k.Stored() {
 			r.byPrefix[k.StoragePrefix] = k
 		}
 	}
-	config := keys[encryptionFile]
+	config := keys[datafolder.EncryptionFile]
 	if config == nil {
-		config = keys[OperatorEncryptionFile]
+		config = keys[datafolder.OperatorEncryptionFile]
 	}
 	if config == nil {
 		return r, nil
@@ -46,27 +49,27 @@ func BackupReader(prefix string, keys map[string][]byte) (backup.Reader, error) 
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	file := filepath.Join(dir, encryptionFile)
+	file := filepath.Join(dir, datafolder.EncryptionFile)
 	if err := os.WriteFile(file, config, 0o600); err != nil {
 		return nil, err
 	}
 	// Nothing is read with the plugins, whose connections end with this.
 	life, end := context.WithCancel(context.Background())
 	defer end()
-	r.encryption, err = encryption.New(life, encryption.Options{Kinds: kinds(), File: file, ID: "backup",
+	r.encryption, err = encryption.New(life, encryption.Options{Kinds: api.Kinds(), File: file, ID: "backup",
 		RealKey: func(key string) string { return prefix + strings.TrimPrefix(key, registry.Root) }})
 	return r, err
 }
 
-// backupReader implements backup.Reader.
-type backupReader struct {
+// reader implements backup.Reader.
+type reader struct {
 	root       string                // of the cluster's keys in etcd
 	byPrefix   map[string]*kind.Info // by prefix of the keys
 	encryption *encryption.Store     // nil without keys
 }
 
 // split finds the prefix of a key's resource, which is the first or the first two parts below the root, and the kind if it is served.
-func (r *backupReader) split(key string) (prefix string, k *kind.Info) {
+func (r *reader) split(key string) (prefix string, k *kind.Info) {
 	rest, ok := strings.CutPrefix(key, r.root)
 	if !ok {
 		return "", nil
@@ -89,7 +92,7 @@ func (r *backupReader) split(key string) (prefix string, k *kind.Info) {
 }
 
 // Kind implements backup.Reader.
-func (r *backupReader) Kind(key string) string {
+func (r *reader) Kind(key string) string {
 	prefix, k := r.split(key)
 	switch {
 	case prefix == "":
@@ -105,7 +108,7 @@ func (r *backupReader) Kind(key string) string {
 }
 
 // Read implements backup.Reader.
-func (r *backupReader) Read(key string, value []byte) (encrypted bool, err error) {
+func (r *reader) Read(key string, value []byte) (encrypted bool, err error) {
 	prefix, k := r.split(key)
 	if prefix == "" {
 		return false, nil // not the cluster's
@@ -120,14 +123,11 @@ func (r *backupReader) Read(key string, value []byte) (encrypted bool, err error
 		}
 		encrypted = true
 	}
-	if prefix == wheelhousePrefix {
+	if prefix == notes.Root {
 		return encrypted, nil // this program's own notes
 	}
 	return encrypted, decodable(value, k)
 }
-
-// wheelhousePrefix begins the keys of what masters note for each other.
-const wheelhousePrefix = registry.Root + "wheelhouse/"
 
 // decodable decodes a value as upstream does: built-in kinds into their Go types, others as far as their form goes.
 func decodable(value []byte, k *kind.Info) error {

@@ -1,4 +1,4 @@
-package master
+package control
 
 import (
 	"errors"
@@ -20,7 +20,7 @@ func TestLocalListener(t *testing.T) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(dir, socketName)
+	path := filepath.Join(dir, SocketName)
 	if err := os.WriteFile(path, nil, 0o644); err != nil { // what a crash has left
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestLocalStranger(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	path := filepath.Join(dir, socketName)
+	path := filepath.Join(dir, SocketName)
 	for folder := dir; folder != os.TempDir() && folder != "/"; folder = filepath.Dir(folder) {
 		if err := os.Chmod(folder, 0o755); err != nil {
 			t.Fatal(err)

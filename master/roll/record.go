@@ -1,4 +1,4 @@
-package master
+package roll
 
 import (
 	"encoding/json"
@@ -32,10 +32,10 @@ type Peer struct {
 	Version string
 	// Address at which the cluster reaches it; nil if that is only loopback.
 	Address net.IP
-	// leases that it stands for.
-	leases []string
-	// store is the identity of the store that it belongs to; empty with a version that tells none.
-	store string
+	// Leases that it stands for.
+	Leases []string
+	// Store is the identity of the store that it belongs to; empty with a version that tells none.
+	Store string
 }
 
 // port of the URL; 0 if it has none.
@@ -69,9 +69,9 @@ func (r *record) encode() ([]byte, error) {
 		o.Annotations = map[string]string{}
 	}
 	o.Annotations[annotationName], o.Annotations[annotationURL] = r.Name, r.URL
-	o.Annotations[annotationVersion], o.Annotations[annotationLeases] = r.Version, strings.Join(r.leases, ",")
-	if r.store != "" {
-		o.Annotations[annotationStore] = r.store
+	o.Annotations[annotationVersion], o.Annotations[annotationLeases] = r.Version, strings.Join(r.Leases, ",")
+	if r.Store != "" {
+		o.Annotations[annotationStore] = r.Store
 	}
 	if r.Address != nil {
 		o.Subsets = []corev1.EndpointSubset{{Addresses: []corev1.EndpointAddress{{IP: r.Address.String()}}}}
@@ -107,11 +107,11 @@ func decodeRecord(value []byte) (record, error) {
 	}
 	a := o.Annotations
 	r := record{
-		Peer:       Peer{Name: a[annotationName], URL: a[annotationURL], Version: a[annotationVersion], store: a[annotationStore]},
+		Peer:       Peer{Name: a[annotationName], URL: a[annotationURL], Version: a[annotationVersion], Store: a[annotationStore]},
 		generation: o.Generation, annotations: a,
 	}
 	if leases := a[annotationLeases]; leases != "" {
-		r.leases = strings.Split(leases, ",")
+		r.Leases = strings.Split(leases, ",")
 	}
 	if len(o.Subsets) > 0 && len(o.Subsets[0].Addresses) > 0 {
 		r.Address = net.ParseIP(o.Subsets[0].Addresses[0].IP)
@@ -120,4 +120,4 @@ func decodeRecord(value []byte) (record, error) {
 }
 
 // standsFor tells whether the master stands for a Lease.
-func (p *Peer) standsFor(lease string) bool { return slices.Contains(p.leases, lease) }
+func (p *Peer) standsFor(lease string) bool { return slices.Contains(p.Leases, lease) }

@@ -1,4 +1,5 @@
-package master
+// Package backups makes the backups of a master by a schedule, serves those who make one themselves, and restores.
+package backups
 
 import (
 	"context"
@@ -14,19 +15,18 @@ import (
 	"strings"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/health"
+	"github.com/wheelhouse-k8s/wheelhouse/apiserver/metrics"
 	"github.com/wheelhouse-k8s/wheelhouse/control"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
+	"github.com/wheelhouse-k8s/wheelhouse/registry/notes"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 	"github.com/wheelhouse-k8s/wheelhouse/store/backup"
 )
 
-// Backups says which backups a master makes by itself.
-type Backups struct {
+// Plan says which backups a master makes by itself.
+type Plan struct {
 	// Schedule in the form of cron, with five fields or "@daily" and the like; empty makes none.
 	Schedule string
 	// Retention of the backups in each vault.
@@ -38,51 +38,71 @@ type Backups struct {
 	WithoutKeys bool
 }
 
-// DefaultBackupDir is where backups of a data folder go unless told otherwise.
-func DefaultBackupDir(dataDir string) string { return filepath.Join(dataDir, "backups") }
+// Options are what backups need of the master.
+type Options struct {
+	Plan
+	// DataDir has room for what is made on the way; Self is the master's name.
+	DataDir, Self string
+	// Store holds the record of backups, Raw is the same store as it is copied: values as they are kept.
+	Store, Raw store.Store
+	Authority  *pki.Authority
+	// KeysFile is the encryption configuration, and KeysName its name in a data folder; empty if nothing is encrypted.
+	KeysFile, KeysName string
+	// System is the uid of kube-system, which is the cluster's.
+	System    func() (string, error)
+	Privilege control.Privilege
+	Metrics   *metrics.Backups
+	Log, Warn func(format string, args ...any)
+}
 
-// backupKey holds the record of backups.
-const backupKey = wheelhousePrefix + "backup"
+// Backups are those of a master, which is their source.
+type Backups struct{ Options }
 
-// BackupAnswer is what a master says before a backup.
-type BackupAnswer struct {
+// New makes backups of a master whose store is open.
+func New(o Options) *Backups { return &Backups{o} }
+
+// DefaultDir is where backups of a data folder go unless told otherwise.
+func DefaultDir(dataDir string) string { return filepath.Join(dataDir, "backups") }
+
+// Answer is what a master says before a backup.
+type Answer struct {
 	backup.Origin
 	// Size of the store's file, in bytes.
 	Size   int64          `json:"size"`
 	Record *backup.Record `json:"record,omitempty"`
 }
 
-func (m *Master) backupCommands() []control.Command {
-	source := (*backupSource)(m)
+// Commands are how clients make backups.
+func (b *Backups) Commands() []control.Command {
 	return []control.Command{
-		{Method: http.MethodGet, Path: "backup", Handler: control.Handle(func(ctx context.Context, _ struct{}) (a BackupAnswer, err error) {
-			if a.Origin, err = source.Origin(ctx); err != nil {
+		{Method: http.MethodGet, Path: "backup", Handler: control.Handle(func(ctx context.Context, _ struct{}) (a Answer, err error) {
+			if a.Origin, err = b.Origin(ctx); err != nil {
 				return a, err
 			}
-			if a.Size, _, err = m.store.Size(ctx); err != nil {
+			if a.Size, _, err = b.Store.Size(ctx); err != nil {
 				return a, err
 			}
-			a.Record, err = m.lastBackup(ctx)
+			a.Record, _, err = b.readRecord(ctx)
 			return a, err
 		})},
 		// What gives keys and data away is no GET: roles that may read all paths must not get it.
 		{Method: http.MethodPost, Path: "backup/keys", Handler: control.HandleRequest(func(r *http.Request, _ struct{}) (map[string][]byte, error) {
-			if err := m.demandPrivilege(r, "backup/keys"); err != nil {
+			if err := b.Privilege.Demand(r, "backup/keys"); err != nil {
 				return nil, err
 			}
-			return source.Keys(r.Context())
+			return b.Keys(r.Context())
 		})},
 		{Method: http.MethodPost, Path: "backup/sign", Handler: control.HandleRequest(func(r *http.Request, manifest json.RawMessage) (s signature, err error) {
-			if err := m.demandPrivilege(r, "backup/sign"); err != nil {
+			if err := b.Privilege.Demand(r, "backup/sign"); err != nil {
 				return s, err
 			}
-			s.Signature, err = source.Sign(r.Context(), manifest)
+			s.Signature, err = b.Sign(r.Context(), manifest)
 			return s, err
 		})},
-		{Method: http.MethodPost, Path: "backup/count", Handler: control.Handle(source.Count)},
-		{Method: http.MethodPost, Path: "backup/snapshot", Long: true, Handler: http.HandlerFunc(m.serveSnapshot)},
+		{Method: http.MethodPost, Path: "backup/count", Handler: control.Handle(b.Count)},
+		{Method: http.MethodPost, Path: "backup/snapshot", Long: true, Handler: http.HandlerFunc(b.serveSnapshot)},
 		{Method: http.MethodPost, Path: "backup/outcome", Handler: control.Handle(func(ctx context.Context, o backup.Outcome) (struct{}, error) {
-			return struct{}{}, m.recordBackup(ctx, func(r *backup.Record) { r.Add(o) })
+			return struct{}{}, b.record(ctx, func(r *backup.Record) { r.Add(o) })
 		})},
 	}
 }
@@ -95,8 +115,8 @@ type signature struct {
 // signingPurpose is what the key that signs backups is derived for.
 const signingPurpose = "signatures of backups"
 
-// BackupSigner names who signs the backups of a cluster, by the keys of its authority; their names are those in a data folder.
-func BackupSigner(keys map[string][]byte) (string, error) {
+// SignerOf names who signs the backups of a cluster, by the keys of its authority; their names are those in a data folder.
+func SignerOf(keys map[string][]byte) (string, error) {
 	secret, err := pki.DeriveFrom(keys["pki/sa.key"], signingPurpose)
 	if err != nil {
 		return "", err
@@ -108,8 +128,8 @@ func BackupSigner(keys map[string][]byte) (string, error) {
 	return s.Name(), nil
 }
 
-func (s *backupSource) signer() (*backup.Signer, error) {
-	secret, err := s.authority.Derive(signingPurpose)
+func (b *Backups) signer() (*backup.Signer, error) {
+	secret, err := b.Authority.Derive(signingPurpose)
 	if err != nil {
 		return nil, err
 	}
@@ -117,12 +137,12 @@ func (s *backupSource) signer() (*backup.Signer, error) {
 }
 
 // Sign implements backup.Source.
-func (s *backupSource) Sign(ctx context.Context, manifest []byte) (string, error) {
-	signer, err := s.signer()
+func (b *Backups) Sign(ctx context.Context, manifest []byte) (string, error) {
+	signer, err := b.signer()
 	if err != nil {
 		return "", err
 	}
-	o, err := s.Origin(ctx)
+	o, err := b.Origin(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -134,22 +154,14 @@ type snapshotter interface {
 	Snapshot(ctx context.Context) (io.ReadCloser, int64, error)
 }
 
-// backupSource is a master as the source of a backup.
-type backupSource Master
-
 // Origin implements backup.Source.
-func (s *backupSource) Origin(context.Context) (backup.Origin, error) {
-	o := backup.Origin{Version: health.Version().GitVersion, Prefix: s.prefix()}
-	namespaces, ok := s.registry.Resource(schema.GroupResource{Resource: "namespaces"})
-	if !ok {
-		return o, errors.New("namespaces are not served")
+func (b *Backups) Origin(context.Context) (backup.Origin, error) {
+	o := backup.Origin{Version: health.Version().GitVersion, Prefix: b.prefix()}
+	var err error
+	if o.Cluster, err = b.System(); err != nil {
+		return o, err
 	}
-	item := namespaces.Peek("", metav1.NamespaceSystem)
-	if item == nil {
-		return o, errors.New("there is no namespace kube-system, whose uid is the cluster's")
-	}
-	o.Cluster = string(item.Object().GetUID())
-	signer, err := s.signer()
+	signer, err := b.signer()
 	if err != nil {
 		return o, err
 	}
@@ -158,8 +170,8 @@ func (s *backupSource) Origin(context.Context) (backup.Origin, error) {
 }
 
 // prefix of the cluster's keys in etcd.
-func (s *backupSource) prefix() string {
-	if named, ok := s.raw.(interface{ RealKey(key string) string }); ok {
+func (b *Backups) prefix() string {
+	if named, ok := b.Raw.(interface{ RealKey(key string) string }); ok {
 		return named.RealKey(registry.Root)
 	}
 	return registry.Root
@@ -170,36 +182,32 @@ func (s *backupSource) prefix() string {
 const catchUpWait = 5 * time.Second
 
 // Snapshot implements backup.Source.
-func (s *backupSource) Snapshot(ctx context.Context) (io.ReadCloser, int64, error) {
-	from, ok := s.raw.(snapshotter)
+func (b *Backups) Snapshot(ctx context.Context) (io.ReadCloser, int64, error) {
+	from, ok := b.Raw.(snapshotter)
 	if !ok {
 		return nil, 0, control.Refused("this master keeps its data in memory only: there is nothing to back up")
 	}
 	waiting, cancel := context.WithTimeout(ctx, catchUpWait)
-	_, err := s.raw.Revision(waiting)
+	_, err := b.Raw.Revision(waiting)
 	cancel()
 	if err != nil && ctx.Err() == nil {
-		s.config.warn("the backup may lack the newest writes: the store does not say which they are: %v", err)
+		b.Warn("the backup may lack the newest writes: the store does not say which they are: %v", err)
 	}
 	return from.Snapshot(ctx)
 }
 
 // Keys implements backup.Source.
-func (s *backupSource) Keys(context.Context) (map[string][]byte, error) {
+func (b *Backups) Keys(context.Context) (map[string][]byte, error) {
 	files := map[string][]byte{}
-	for name, data := range s.authority.Shared() {
+	for name, data := range b.Authority.Shared() {
 		files["pki/"+name] = data
 	}
-	file, name := s.config.EncryptionConfig, OperatorEncryptionFile
-	if s.config.managesKeys() {
-		file, name = filepath.Join(s.config.DataDir, encryptionFile), encryptionFile
-	}
-	if file == "" {
+	if b.KeysFile == "" {
 		return files, nil
 	}
-	data, err := os.ReadFile(file)
+	data, err := os.ReadFile(b.KeysFile)
 	if err == nil {
-		files[name] = data
+		files[b.KeysName] = data
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -210,12 +218,12 @@ func (s *backupSource) Keys(context.Context) (map[string][]byte, error) {
 const censusKeysMax = 10_000
 
 // Count implements backup.Source.
-func (s *backupSource) Count(ctx context.Context, c backup.Census) (backup.Counted, error) {
+func (b *Backups) Count(ctx context.Context, c backup.Census) (backup.Counted, error) {
 	var out backup.Counted
 	if len(c.Keys) > censusKeysMax {
 		return out, control.Refused("too many keys are asked for at once")
 	}
-	page, err := s.raw.List(ctx, registry.Root, store.ListOptions{Revision: c.Revision, CountOnly: true})
+	page, err := b.Raw.List(ctx, registry.Root, store.ListOptions{Revision: c.Revision, CountOnly: true})
 	if errors.Is(err, store.ErrCompacted) {
 		return out, nil
 	}
@@ -224,7 +232,7 @@ func (s *backupSource) Count(ctx context.Context, c backup.Census) (backup.Count
 	}
 	out = backup.Counted{Known: true, Objects: page.Count, Hashes: map[string]string{}}
 	for _, key := range c.Keys {
-		e, _, err := s.raw.Get(ctx, registry.Root+strings.TrimPrefix(key, s.prefix()), c.Revision)
+		e, _, err := b.Raw.Get(ctx, registry.Root+strings.TrimPrefix(key, b.prefix()), c.Revision)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 			continue
@@ -247,8 +255,8 @@ const (
 )
 
 // serveSnapshot streams the store. An error on the way breaks the connection, so that nobody takes a part for the whole.
-func (m *Master) serveSnapshot(w http.ResponseWriter, r *http.Request) {
-	from, _, err := (*backupSource)(m).Snapshot(r.Context())
+func (b *Backups) serveSnapshot(w http.ResponseWriter, r *http.Request) {
+	from, _, err := b.Snapshot(r.Context())
 	if err != nil {
 		control.WriteError(w, err)
 		return
@@ -270,21 +278,16 @@ func (m *Master) serveSnapshot(w http.ResponseWriter, r *http.Request) {
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 			return
 		case err != nil:
-			m.config.warn("a snapshot broke off: %v", err)
+			b.Warn("a snapshot broke off: %v", err)
 			panic(http.ErrAbortHandler)
 		}
 	}
 }
 
-// lastBackup is what the cluster remembers of its backups; empty if there has been none.
-func (m *Master) lastBackup(ctx context.Context) (*backup.Record, error) {
-	record, _, err := m.readRecord(ctx)
-	return record, err
-}
-
-func (m *Master) readRecord(ctx context.Context) (record *backup.Record, revision int64, err error) {
+// readRecord reads what the cluster remembers of its backups; it is empty, and its revision 0, if there has been none.
+func (b *Backups) readRecord(ctx context.Context) (record *backup.Record, revision int64, err error) {
 	record = &backup.Record{}
-	e, _, err := m.store.Get(ctx, backupKey, 0)
+	e, _, err := b.Store.Get(ctx, notes.Backup, 0)
 	if errors.Is(err, store.ErrNotFound) {
 		return record, 0, nil
 	}
@@ -300,12 +303,12 @@ func (m *Master) readRecord(ctx context.Context) (record *backup.Record, revisio
 // recordTries bounds the tries to change the record against others who change it.
 const recordTries = 10
 
-func (m *Master) recordBackup(ctx context.Context, change func(*backup.Record)) error {
+func (b *Backups) record(ctx context.Context, change func(*backup.Record)) error {
 	var err error
 	for range recordTries {
 		var record *backup.Record
 		var revision int64
-		if record, revision, err = m.readRecord(ctx); err != nil {
+		if record, revision, err = b.readRecord(ctx); err != nil {
 			return err
 		}
 		change(record)
@@ -314,9 +317,9 @@ func (m *Master) recordBackup(ctx context.Context, change func(*backup.Record)) 
 			return failed
 		}
 		if revision == 0 {
-			_, err = m.store.Create(ctx, backupKey, data, 0)
+			_, err = b.Store.Create(ctx, notes.Backup, data, 0)
 		} else {
-			_, err = m.store.Update(ctx, backupKey, revision, data, 0)
+			_, err = b.Store.Update(ctx, notes.Backup, revision, data, 0)
 		}
 		var lost *store.Conflict
 		if !errors.As(err, &lost) {

@@ -1,4 +1,4 @@
-package master
+package datafolder
 
 import (
 	"errors"
@@ -11,20 +11,11 @@ import (
 	"syscall"
 
 	"github.com/wheelhouse-k8s/wheelhouse/durable"
-	"github.com/wheelhouse-k8s/wheelhouse/membership"
 )
 
-// ours are the entries of a data folder that masters write.
-var ours = map[string]bool{"etcd": true, "pki": true, "lock": true, identityFile: true, encryptionFile: true, "admin.kubeconfig": true, "backups": true, OperatorEncryptionFile: true,
-	membership.MarkName: true, membership.KeyName: true, socketName: true, peerPortFile: true, recoveredFile: true, externalName: true, "lost+found": true,
-	storeFile: true, firstStartFile: true, newClusterFile: true, recoveringFile: true}
-
-// proofs are entries that are there since the first start of a master on a folder.
-var proofs = []string{identityFile, storeFile, "etcd", externalName, encryptionFile}
-
-// lock takes the data folder for this process. It is released when the returned file is closed, or by the kernel
+// Lock takes the data folder for this process. It is released when the returned file is closed, or by the kernel
 // when the process ends in any way.
-func lock(dir string, log func(format string, args ...any)) (*os.File, error) {
+func Lock(dir string, log func(format string, args ...any)) (*os.File, error) {
 	strays, err := own(dir)
 	if err != nil {
 		return nil, err
@@ -48,7 +39,7 @@ func lock(dir string, log func(format string, args ...any)) (*os.File, error) {
 
 // clean removes the files that a crash has kept from getting their names. The caller holds the lock.
 func clean(dir string) error {
-	left, err := filepath.Glob(filepath.Join(escape(dir), durable.TemporaryPrefix+"*"))
+	left, err := filepath.Glob(filepath.Join(Escape(dir), durable.TemporaryPrefix+"*"))
 	for _, name := range left {
 		if info, gone := os.Lstat(name); gone == nil && info.Mode().IsRegular() { // nothing else is ours
 			err = errors.Join(err, os.Remove(name))
@@ -72,7 +63,7 @@ func own(dir string) (strays []string, err error) {
 	}
 	live := false
 	for _, e := range entries {
-		if e.Name() == restoring {
+		if e.Name() == RestoringFile {
 			return nil, fmt.Errorf("a restore into the data folder %s was interrupted: run wheelhouse backup restore again", dir)
 		}
 		live = live || slices.Contains(proofs, e.Name())
@@ -88,10 +79,10 @@ func own(dir string) (strays []string, err error) {
 
 // written tells whether a master gives such a name.
 func written(name string) bool {
-	if ours[name] {
+	if entries[name] {
 		return true
 	}
-	for _, prefix := range []string{durable.TemporaryPrefix, asidePrefix, movedSuffix, nextSuffix} {
+	for _, prefix := range []string{durable.TemporaryPrefix, RecoveryPrefix, MovedPrefix, RestorePrefix} {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}

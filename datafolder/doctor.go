@@ -1,4 +1,4 @@
-package master
+package datafolder
 
 import (
 	"errors"
@@ -77,7 +77,7 @@ func Diagnose(dir, pkiDir string, now time.Time) (*Diagnosis, error) {
 	if !known {
 		return nil, fmt.Errorf("%s is no data folder of a master", dir)
 	}
-	if cut, err := cutFirstStart(dir); cut && err == nil { // what is damaged is found below
+	if cut, err := CutFirstStart(dir); cut && err == nil { // what is damaged is found below
 		d.remark("its first start did not come to its end: start it again")
 		return d, nil
 	}
@@ -114,14 +114,14 @@ func (d *Diagnosis) remark(format string, args ...any) {
 
 // whose reads the files that name master and store.
 func (d *Diagnosis) whose(dir string) {
-	if text, err := os.ReadFile(filepath.Join(dir, identityFile)); err == nil {
+	if text, err := os.ReadFile(filepath.Join(dir, IdentityFile)); err == nil {
 		d.Identity = strings.TrimSpace(string(text))
 	} else if errors.Is(err, fs.ErrNotExist) {
-		d.remark("no master has started on this folder yet: there is no file %s", identityFile)
+		d.remark("no master has started on this folder yet: there is no file %s", IdentityFile)
 	} else {
 		d.problem("%v", err)
 	}
-	kept, err := readStoreFile(dir)
+	kept, err := ReadKept(dir)
 	switch {
 	case err != nil:
 		d.problem("%v", err)
@@ -134,18 +134,18 @@ func (d *Diagnosis) whose(dir string) {
 				s.At.UTC().Format(time.RFC3339), s.ID, s.Incarnation, s.Master)
 		}
 	}
-	if text, err := os.ReadFile(filepath.Join(dir, externalName)); err == nil {
+	if text, err := os.ReadFile(filepath.Join(dir, ExternalFile)); err == nil {
 		d.External = strings.TrimSpace(string(text))
 	}
 	if mark, err := membership.ReadMark(dir); err == nil && mark != nil && mark.Moving {
 		d.problem("a join with --replace was cut off while it moved the old data to %s: the next start puts them back", mark.Aside)
 	} else if err == nil && mark != nil {
-		d.problem("%v", cutOff(dir, mark))
+		d.problem("%v", CutOff(dir, mark))
 	}
-	if _, err := os.Stat(filepath.Join(dir, restoring)); err == nil {
+	if _, err := os.Stat(filepath.Join(dir, RestoringFile)); err == nil {
 		d.problem("a restore into it was cut off: run wheelhouse backup restore again")
 	}
-	if _, err := os.Stat(filepath.Join(dir, recoveredFile)); err == nil {
+	if _, err := os.Stat(filepath.Join(dir, RecoveredFile)); err == nil {
 		d.remark("it was made the only master by --recover-quorum, and has not been started without since")
 	}
 }
@@ -159,7 +159,7 @@ func (d *Diagnosis) authority(pkiDir, dir string, now time.Time) {
 		d.problem("certificates: %v: restore the folder from a backup", err)
 		return
 	}
-	if admin, err := pki.DescribeKubeconfig(adminKubeconfig, DefaultKubeconfig(dir)); err == nil {
+	if admin, err := pki.DescribeKubeconfig(KubeconfigFile, Kubeconfig(dir)); err == nil {
 		all = append(all, admin)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		d.problem("%v: remove the file, and the next start makes another", err)
@@ -189,7 +189,7 @@ func (d *Diagnosis) authority(pkiDir, dir string, now time.Time) {
 
 // secrets reads the key file, and says nothing of the keys but their fingerprints.
 func (d *Diagnosis) secrets(dir string) {
-	file := filepath.Join(dir, encryptionFile)
+	file := filepath.Join(dir, EncryptionFile)
 	managed, err := encryption.ReadManaged(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -235,7 +235,7 @@ func (d *Diagnosis) member(dir string) {
 	if !x.Ledger {
 		d.remark("values could be checked for their form only: there is no ledger of what was written yet")
 	}
-	if kept, err := readStoreFile(dir); err == nil && kept != nil && kept.Member != "" && (kept.Member != d.Member.ID || kept.Cluster != d.Member.Cluster) {
+	if kept, err := ReadKept(dir); err == nil && kept != nil && kept.Member != "" && (kept.Member != d.Member.ID || kept.Cluster != d.Member.Cluster) {
 		d.problem("the member in etcd/ is %s of cluster %s, and this master's is %s of %s: etcd/ belongs to another master; put its own back, or restore a backup",
 			d.Member.ID, d.Member.Cluster, kept.Member, kept.Cluster)
 	}

@@ -1,0 +1,79 @@
+package roll
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/wheelhouse-k8s/wheelhouse/membership"
+	"github.com/wheelhouse-k8s/wheelhouse/registry/notes"
+	"github.com/wheelhouse-k8s/wheelhouse/store"
+)
+
+// Masters are the peers as those see them who call their commands.
+func (r *Roll) Masters() []membership.Master {
+	var all []membership.Master
+	for _, p := range r.Peers() {
+		all = append(all, membership.Master{Name: p.Name, URL: p.URL, Version: p.Version})
+	}
+	return all
+}
+
+// Others are the masters that live but for one, read from the store: for who is not on the roll yet.
+func Others(ctx context.Context, s store.Store, self string) ([]membership.Master, error) {
+	page, err := s.List(ctx, notes.Masters, store.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	var all []membership.Master
+	for _, e := range page.Entries {
+		if r, err := decodeRecord(e.Value); err == nil && r.Name != "" && r.Name != self {
+			all = append(all, membership.Master{Name: r.Name, URL: r.URL, Version: r.Version})
+		}
+	}
+	return all, nil
+}
+
+// Live keeps this master on the roll, and what is published of it in step, until ctx ends. The roll continues from the revision at
+// which this master entered. publish gets where the cluster reaches the live masters, again and again, and writes nothing that is so
+// already; seen gets the peers whenever they have changed, and from time to time.
+func (r *Roll) Live(ctx context.Context, revision int64, publish func(context.Context, []netip.AddrPort) error, seen func([]Peer)) {
+	var running sync.WaitGroup
+	running.Go(func() { r.follow(ctx, revision) })
+	running.Go(func() { r.keep(ctx) })
+	for ctx.Err() == nil {
+		changed, again := r.Changed(), endpointsCheck
+		seen(r.Peers())
+		if err := publish(ctx, r.Endpoints()); err != nil && ctx.Err() == nil {
+			slog.Warn("the endpoints of the service default/kubernetes could not be brought up to date, will retry", "error", err)
+			again = endpointsRetry
+		}
+		check := time.NewTimer(again)
+		select {
+		case <-changed:
+		case <-check.C:
+		case <-ctx.Done():
+		}
+		check.Stop()
+	}
+	running.Wait()
+	r.goOff(publish)
+}
+
+// goOff takes this master off the roll and the service. The last one stays in the service: it may come back.
+func (r *Roll) goOff(publish func(context.Context, []netip.AddrPort) error) {
+	if err := r.leave(); err != nil {
+		slog.Debug("this master's record could not be removed and will expire", "error", err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), recordTimeout)
+	defer cancel()
+	if _, err := r.read(ctx); err != nil {
+		return
+	}
+	if err := publish(ctx, r.Endpoints()); err != nil {
+		slog.Debug("this master could not take itself off the service default/kubernetes", "error", err)
+	}
+}
