@@ -45,12 +45,17 @@ type run struct {
 
 // news is what changed since parked pods were last looked at.
 type news struct {
+	events placement.Events
 	// improved nodes may take pods that they refused before.
 	improved map[string]struct{}
 	// firstNode: there was no node before.
 	firstNode bool
-	// arrived and departed: pods came to nodes or left them, or their labels changed.
-	arrived, departed bool
+}
+
+// improve notes that a node may take pods that it refused before.
+func (n *news) improve(node string, events placement.Events) {
+	n.improved[node] = struct{}{}
+	n.events |= events
 }
 
 // inbox hands what others report to the loop, without ever making them wait.
@@ -192,12 +197,12 @@ func (r *run) open(ctx context.Context, l *letter) {
 		r.namespaceChanged(l.delta)
 	case *corev1.Pod:
 		old, _ := l.delta.Old.(*corev1.Pod)
-		new, _ := l.delta.New.(*corev1.Pod)
-		if old != nil && (new == nil || new.UID != old.UID) {
+		now, _ := l.delta.New.(*corev1.Pod)
+		if old != nil && (now == nil || now.UID != old.UID) {
 			r.podGone(old.UID)
 		}
-		if new != nil {
-			r.podChanged(new)
+		if now != nil {
+			r.podChanged(now)
 		}
 	}
 }
@@ -205,12 +210,12 @@ func (r *run) open(ctx context.Context, l *letter) {
 func (r *run) nodeChanged(d client.Delta) {
 	if d.New == nil {
 		r.cluster.RemoveNode(d.Old.GetName())
-		r.news.departed = true
+		r.news.events |= placement.NodeRemoved
 		return
 	}
 	none := r.cluster.Nodes() == 0
-	if r.cluster.SetNode(d.New.(*corev1.Node)) {
-		r.news.improved[d.New.GetName()] = struct{}{}
+	if events := r.cluster.SetNode(d.New.(*corev1.Node)); events != 0 {
+		r.news.improve(d.New.GetName(), events)
 		r.news.firstNode = r.news.firstNode || none
 	}
 }
@@ -219,7 +224,7 @@ func (r *run) namespaceChanged(d client.Delta) {
 	if d.New == nil {
 		r.cluster.RemoveNamespace(d.Old.GetName())
 	} else if r.cluster.SetNamespace(d.New.GetName(), d.New.GetLabels()) {
-		r.news.arrived, r.news.departed = true, true
+		r.news.events |= placement.NamespaceLabels
 	}
 }
 
@@ -229,9 +234,13 @@ func (r *run) podGone(uid types.UID) {
 	if it, ok := r.queue.byUID[uid]; ok {
 		r.queue.drop(it)
 	}
+	r.depart(uid)
+}
+
+// depart takes a pod off its node, if it is on one.
+func (r *run) depart(uid types.UID) {
 	if node := r.cluster.RemovePod(uid); node != "" {
-		r.news.improved[node] = struct{}{}
-		r.news.departed = true
+		r.news.improve(node, placement.PodDeparted)
 	}
 }
 
@@ -242,7 +251,7 @@ func (r *run) podChanged(pod *corev1.Pod) {
 	case pod.Spec.NodeName != "":
 		r.podOnNode(pod)
 	case r.assumed[pod.UID] != nil:
-		r.assumed[pod.UID].want = r.cluster.Want(pod) // its binding is on its way; this is for if it fails
+		r.assumed[pod.UID].pending = r.cluster.Pending(pod) // its binding is on its way; this is for if it fails
 	case pod.Spec.SchedulerName != r.options.Name || pod.DeletionTimestamp != nil:
 		r.podGone(pod.UID)
 	default:
@@ -259,30 +268,29 @@ func (r *run) podOnNode(pod *corev1.Pod) {
 	known, there := r.cluster.Pod(pod.UID)
 	moved := there && known.Node() != pod.Spec.NodeName
 	if moved {
-		r.news.improved[known.Node()] = struct{}{}
+		r.news.improve(known.Node(), placement.PodDeparted)
 	}
 	if r.cluster.SetPod(pod) {
-		r.news.improved[pod.Spec.NodeName] = struct{}{}
-		r.news.arrived, r.news.departed = true, true
+		r.news.improve(pod.Spec.NodeName, placement.PodArrived|placement.PodDeparted)
 	}
 	if !there && !own {
-		r.news.arrived = true
+		r.news.events |= placement.PodArrived
 	}
 }
 
 // podWaits takes note of a pod without a node.
 func (r *run) podWaits(pod *corev1.Pod) {
 	now := r.now()
-	want := r.cluster.Want(pod)
+	pending := r.cluster.Pending(pod)
 	it, ok := r.queue.byUID[pod.UID]
 	if !ok {
-		r.incoming("UnscheduledPodAdd", r.queue.add(want, now))
+		r.incoming("UnscheduledPodAdd", r.queue.add(pending, now))
 		return
 	}
-	before := it.want
-	it.want = want
-	if sameWish(before, want) {
-		want.KeepVerdict(before)
+	before := it.pending
+	it.pending = pending
+	if asksTheSame(before, pending) {
+		pending.Remember(before)
 		return
 	}
 	r.queue.leave(it)
@@ -291,8 +299,8 @@ func (r *run) podWaits(pod *corev1.Pod) {
 	r.incoming("UnscheduledPodUpdate", it)
 }
 
-// sameWish tells whether a pod that was refused would be refused again. The change of a condition is the usual case.
-func sameWish(a, b *placement.Want) bool {
+// asksTheSame tells whether a pod that was refused would be refused again. The change of a condition is the usual case.
+func asksTheSame(a, b *placement.PendingPod) bool {
 	return a.Key() == b.Key() && a.Pod().Generation == b.Pod().Generation && sameLabels(a.Pod(), b.Pod()) &&
 		len(a.Pod().Spec.SchedulingGates) == len(b.Pod().Spec.SchedulingGates)
 }
@@ -315,7 +323,7 @@ func (r *run) schedule(ctx context.Context) (more bool) {
 // attempt decides on one pod.
 func (r *run) attempt(ctx context.Context, it *item) {
 	start := r.now()
-	decision := r.cluster.Place(it.want)
+	decision := r.cluster.Decide(it.pending)
 	if decision.Node == "" {
 		r.refuse(it, decision.Why)
 		r.observe(ResultUnschedulable, start)
@@ -324,39 +332,37 @@ func (r *run) attempt(ctx context.Context, it *item) {
 	if r.metrics.Algorithm != nil {
 		r.metrics.Algorithm(r.now().Sub(start))
 	}
-	r.cluster.Assume(it.want, decision.Node)
-	r.news.arrived = true
+	r.cluster.Assume(it.pending, decision.Node)
+	r.news.events |= placement.PodArrived
 	delete(r.queue.byUID, it.uid)
 	it.where = assumed
 	r.assumed[it.uid] = it
 	it.bind = binding{node: decision.Node, start: start}
 	r.bindWhenQuiet(ctx, it)
-	if l := r.queue.lots[it.want.Key()]; l != nil && decision.Feasible > 0 {
-		r.queue.release(l.items.first(), start)
+	if c := r.queue.classes[it.pending.Key()]; c != nil {
+		r.queue.release(c.items.first(), start)
 	}
 }
 
-// release looks for parked pods that the news may help. Of a lot only the first is let go; each pod that finds a node
+// release looks for parked pods that the news may help. Of a class only the first is let go; each pod that finds a node
 // lets the next one go.
 func (r *run) release(now time.Time) {
 	n := &r.news
-	if len(n.improved) == 0 && !n.arrived && !n.departed {
+	if n.events == 0 {
 		return
 	}
 	released := 0
 	if n.firstNode {
 		released += r.queue.releaseAll(now, func(*item) bool { return true })
 	}
-	if len(n.improved) > 0 {
-		for _, l := range r.queue.lots {
-			if it := l.items.first(); r.anyFits(it.want) {
-				r.queue.release(it, now)
-				released++
-			}
+	for _, c := range r.queue.classes {
+		if c.helpedBy&n.events != 0 && r.anyFits(c) {
+			r.queue.release(c.items.first(), now)
+			released++
 		}
 	}
 	for it := range r.queue.alone {
-		if it.want.HelpedBy(n.arrived, n.departed || len(n.improved) > 0) {
+		if it.helpedBy&n.events != 0 {
 			r.queue.release(it, now)
 			released++
 		}
@@ -365,14 +371,18 @@ func (r *run) release(now time.Time) {
 		r.metrics.Incoming("AssignedPodDelete", "active", released)
 	}
 	clear(n.improved)
-	n.firstNode, n.arrived, n.departed = false, false, false
+	n.events, n.firstNode = 0, false
 }
 
-func (r *run) anyFits(w *placement.Want) bool {
+// anyFits tells whether an improved node passes the filters of a parked class. One that does not may be refused by another
+// plugin now than when the pods were parked, so what helps against that one helps, too.
+func (r *run) anyFits(c *parkedClass) bool {
 	for name := range r.news.improved {
-		if r.cluster.Fits(w, name) {
+		why, ok := r.cluster.Judge(c.items.first().pending, name)
+		if ok {
 			return true
 		}
+		c.helpedBy |= why.HelpedBy
 	}
 	return false
 }

@@ -39,7 +39,7 @@ const (
 
 // item is a pod on its way to a node.
 type item struct {
-	want     *placement.Want
+	pending  *placement.PendingPod
 	uid      types.UID
 	priority int32
 	// since is when the pod was first seen, at when it was queued or tried last.
@@ -51,13 +51,15 @@ type item struct {
 	hold  bool
 	where whereabouts
 	index int
-	lot   *lot
+	// helpedBy are the events after which it may find a node, while it is parked alone; class is what it is parked in otherwise.
+	helpedBy placement.Events
+	class    *parkedClass
 
 	bind  binding
 	patch patching
 }
 
-func (it *item) pod() *corev1.Pod { return it.want.Pod() }
+func (it *item) pod() *corev1.Pod { return it.pending.Pod() }
 
 // ready is when the item's backoff ends.
 func (it *item) ready() time.Time {
@@ -122,10 +124,12 @@ func byReady(a, b *item) bool {
 	return byPriority(a, b)
 }
 
-// lot is the parked pods that every node treats alike: as long as no node takes one of them, none takes any.
-type lot struct {
+// parkedClass is the parked pods of one class: as long as no node takes one of them, none takes any.
+type parkedClass struct {
 	key   string
 	items items
+	// helpedBy are the events after which a node may take one of them.
+	helpedBy placement.Events
 }
 
 // queue orders the pods that have no node. The loop owns it.
@@ -134,7 +138,8 @@ type queue struct {
 	active items
 	// waiting ones by the end of their backoff; held are those that wait for all of it.
 	waiting, held items
-	lots          map[string]*lot
+	// classes of parked pods, by key.
+	classes map[string]*parkedClass
 	// alone are the parked pods whose chances depend on other pods.
 	alone map[*item]struct{}
 	gated int
@@ -143,14 +148,14 @@ type queue struct {
 
 func newQueue() *queue {
 	return &queue{byUID: map[types.UID]*item{}, active: items{less: byPriority}, waiting: items{less: byReady}, held: items{less: byReady},
-		lots: map[string]*lot{}, alone: map[*item]struct{}{}}
+		classes: map[string]*parkedClass{}, alone: map[*item]struct{}{}}
 }
 
 // add queues a pod that is new or became another.
-func (q *queue) add(want *placement.Want, now time.Time) *item {
-	pod := want.Pod()
+func (q *queue) add(p *placement.PendingPod, now time.Time) *item {
+	pod := p.Pod()
 	q.seq++
-	it := &item{want: want, uid: pod.UID, since: now, at: now, seq: q.seq}
+	it := &item{pending: p, uid: pod.UID, since: now, at: now, seq: q.seq}
 	q.byUID[pod.UID] = it
 	q.enter(it)
 	return it
@@ -181,15 +186,15 @@ func (q *queue) leave(it *item) {
 	case waiting:
 		heap.Remove(q.backoff(it), it.index)
 	case parked:
-		if it.lot == nil {
+		if it.class == nil {
 			delete(q.alone, it)
 			break
 		}
-		heap.Remove(&it.lot.items, it.index)
-		if it.lot.items.Len() == 0 {
-			delete(q.lots, it.lot.key)
+		heap.Remove(&it.class.items, it.index)
+		if it.class.items.Len() == 0 {
+			delete(q.classes, it.class.key)
 		}
-		it.lot = nil
+		it.class = nil
 	}
 	it.where = nowhere
 }
@@ -232,25 +237,27 @@ func (q *queue) wait(it *item) {
 	heap.Push(q.backoff(it), it)
 }
 
-// park puts away an item that no node can take.
-func (q *queue) park(it *item, now time.Time) {
+// park puts away an item that no node can take, until one of the events.
+func (q *queue) park(it *item, helpedBy placement.Events, now time.Time) {
 	it.at = now
 	it.attempts++
 	it.where = parked
-	if it.want.Alone() {
+	if it.pending.DependsOnOthers() {
 		it.hold = true
+		it.helpedBy = helpedBy
 		q.alone[it] = struct{}{}
 		return
 	}
 	it.hold = false
-	key := it.want.Key()
-	l := q.lots[key]
-	if l == nil {
-		l = &lot{key: key, items: items{less: byPriority}}
-		q.lots[key] = l
+	key := it.pending.Key()
+	c := q.classes[key]
+	if c == nil {
+		c = &parkedClass{key: key, items: items{less: byPriority}}
+		q.classes[key] = c
 	}
-	it.lot = l
-	heap.Push(&l.items, it)
+	c.helpedBy |= helpedBy
+	it.class = c
+	heap.Push(&c.items, it)
 }
 
 // retry queues an item again after an error, for after its backoff.
@@ -275,8 +282,8 @@ func (q *queue) release(it *item, now time.Time) {
 // releaseAll lets every parked item be tried again.
 func (q *queue) releaseAll(now time.Time, which func(*item) bool) (released int) {
 	var found []*item
-	for _, l := range q.lots {
-		for _, it := range l.items.list {
+	for _, c := range q.classes {
+		for _, it := range c.items.list {
 			if which(it) {
 				found = append(found, it)
 			}

@@ -14,9 +14,9 @@ import (
 
 var cluster = placement.NewCluster()
 
-func want(name string, priority int32, cpu string) *placement.Want {
+func pending(name string, priority int32, cpu string) *placement.PendingPod {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name)}, Spec: corev1.PodSpec{Priority: &priority, NodeSelector: map[string]string{"cpu": cpu}}}
-	return cluster.Want(pod)
+	return cluster.Pending(pod)
 }
 
 // drain pops all that may be tried now.
@@ -31,10 +31,10 @@ func drain(q *queue, now time.Time) (names string, popped []*item) {
 
 func TestQueueOrder(t *testing.T) {
 	q, now := newQueue(), time.Unix(100, 0)
-	q.add(want("a", 0, ""), now)
-	q.add(want("b", 10, ""), now)
-	q.add(want("c", 10, ""), now)
-	q.add(want("d", 5, ""), now.Add(-time.Second))
+	q.add(pending("a", 0, ""), now)
+	q.add(pending("b", 10, ""), now)
+	q.add(pending("c", 10, ""), now)
+	q.add(pending("d", 5, ""), now.Add(-time.Second))
 	if got, _ := drain(q, now); got != "b c d a" {
 		t.Error(got)
 	}
@@ -42,7 +42,7 @@ func TestQueueOrder(t *testing.T) {
 
 func TestQueueBackoff(t *testing.T) {
 	q, now := newQueue(), time.Unix(100, 0)
-	it := q.add(want("a", 0, ""), now)
+	it := q.add(pending("a", 0, ""), now)
 	for _, seconds := range []int{1, 2, 4, 8, 10, 10} {
 		if got, _ := drain(q, now); got != "a" {
 			t.Fatalf("before %d s: %q", seconds, got)
@@ -62,22 +62,22 @@ func TestQueueBackoff(t *testing.T) {
 func TestQueueParking(t *testing.T) {
 	q, now := newQueue(), time.Unix(100, 0)
 	for _, name := range []string{"a", "b", "c"} {
-		q.add(want(name, 0, map[bool]string{true: "large"}[name != "c"]), now)
+		q.add(pending(name, 0, map[bool]string{true: "large"}[name != "c"]), now)
 	}
 	_, popped := drain(q, now)
 	for _, it := range popped {
-		q.park(it, now)
+		q.park(it, 0, now)
 	}
-	if got, _ := drain(q, now.Add(time.Hour)); got != "" || q.parked() != 3 || len(q.lots) != 2 {
-		t.Fatalf("%q, %d parked in %d lots", got, q.parked(), len(q.lots))
+	if got, _ := drain(q, now.Add(time.Hour)); got != "" || q.parked() != 3 || len(q.classes) != 2 {
+		t.Fatalf("%q, %d parked in %d classes", got, q.parked(), len(q.classes))
 	}
-	q.release(q.lots[popped[0].want.Key()].items.first(), now)
-	q.add(want("d", 0, ""), now)
+	q.release(q.classes[popped[0].pending.Key()].items.first(), now)
+	q.add(pending("d", 0, ""), now)
 	if got, _ := drain(q, now); got != "d a" {
 		t.Errorf("after a release: %q", got)
 	}
-	if released := q.releaseAll(now, func(it *item) bool { return now.Sub(it.at) < parkedMax }); released != 2 || len(q.lots) != 0 {
-		t.Errorf("released %d, %d lots are left", released, len(q.lots))
+	if released := q.releaseAll(now, func(it *item) bool { return now.Sub(it.at) < parkedMax }); released != 2 || len(q.classes) != 0 {
+		t.Errorf("released %d, %d classes are left", released, len(q.classes))
 	}
 	q.drop(popped[1])
 	if got, _ := drain(q, now); got != "c" {
@@ -87,13 +87,13 @@ func TestQueueParking(t *testing.T) {
 
 func TestQueueGates(t *testing.T) {
 	q, now := newQueue(), time.Unix(100, 0)
-	w := want("a", 0, "")
+	w := pending("a", 0, "")
 	w.Pod().Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "x.io/y"}}
 	it := q.add(w, now)
 	if got, _ := drain(q, now); got != "" || q.gated != 1 {
 		t.Fatalf("%q, %d gated", got, q.gated)
 	}
-	it.want = want("a", 0, "")
+	it.pending = pending("a", 0, "")
 	q.leave(it)
 	q.enter(it)
 	if got, _ := drain(q, now); got != "a" || q.gated != 0 {

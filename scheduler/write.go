@@ -114,11 +114,8 @@ func (r *run) bound(ctx context.Context, it *item, err error) {
 		return
 	}
 	delete(r.assumed, it.uid)
-	if node := r.cluster.RemovePod(it.uid); node != "" {
-		r.news.improved[node] = struct{}{}
-		r.news.departed = true
-	}
-	it.want = r.cluster.Want(it.pod())
+	r.depart(it.uid)
+	it.pending = r.cluster.Pending(it.pod())
 	r.queue.byUID[it.uid] = it
 	r.queue.retry(it, r.now())
 	r.observe(ResultError, it.bind.start)
@@ -132,7 +129,7 @@ func (r *run) bound(ctx context.Context, it *item, err error) {
 // refuse parks a pod that no node can take, and says why.
 func (r *run) refuse(it *item, why *placement.Explanation) {
 	it.bind = binding{}
-	r.queue.park(it, r.now())
+	r.queue.park(it, why.HelpedBy(), r.now())
 	r.queue.byUID[it.uid] = it
 	r.say(it, corev1.PodReasonUnschedulable, why.String())
 }

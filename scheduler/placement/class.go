@@ -1,5 +1,28 @@
 package placement
 
+// # Classes
+//
+// Most pods are copies of others: a thousand pods of a deployment ask for the same, and what a node is to one it is to all. Pods
+// whose keys are equal (plugins.go) form a class, and the cluster keeps for a class what the plugins say of every node: the verdict
+// of the filters, and the score. To place one more pod costs only what changed since the last one:
+//
+//   - Every change of a node gives it a new stamp and moves it to the front of the list of changes (nodes.go). A class remembers the
+//     stamp up to which it has seen. Before it is used it walks the list from the front to there and evaluates just those nodes.
+//     Placing a pod changes one node, so the next pod of the class costs one evaluation. A class that nobody uses costs nothing.
+//   - The feasible nodes stand in heaps, the best first, so that an evaluation moves one node by O(log nodes) steps.
+//
+// # Levels
+//
+// Upstream normalises some scores: it scales them by their extremes among the feasible nodes of this one pod. A new extreme, from
+// one node that is full or has its taint removed, changes the scores of all nodes. If they stood in one heap, it would have to be
+// built anew.
+//
+// But these scores are made of few distinct values: the number of untolerated taints, the weights of the preferred terms that match,
+// the number of sibling pods and the zone. All of them together are a node's level, and a class has one heap, a tier, for each level
+// that occurs. Within a tier the scaled scores are equal, whatever the extremes are; so the order of its nodes is that of the other
+// scores, which change only with the node. The best node is the best of the tiers' first ones: a placement takes the extremes from
+// the levels that occur, scales each level once, and compares as many nodes as there are tiers. The numbers are exactly upstream's.
+
 // Bounds of the cached classes. Each keeps 16 bytes a node; past the bound the one unused longest is dropped.
 const (
 	classesMin     = 16
@@ -9,12 +32,39 @@ const (
 	initialVerdict = absent
 )
 
-// class is what is known of all nodes for pods of one shape.
+// scaledMax is how many plugins with a scaled score can have something to say on one class.
+const scaledMax = 4
+
+// levelPart is what one plugin makes of a node before it scales: one number or two.
+type levelPart [2]int32
+
+// level is what a node has in the scaled scores of a class, in the order of checks.scaled.
+type level [scaledMax]levelPart
+
+// occurrence is a level that occurs among the feasible nodes.
+type occurrence struct {
+	level level
+	// nodes have the level; tier is their heap.
+	nodes, tier int
+	// score is the weighted sum of the scaled scores.
+	score int64
+}
+
+// highest is the highest first number in one plugin's part of the levels.
+func highest(of []occurrence, at int) int64 {
+	most := int32(0)
+	for i := range of {
+		most = max(most, of[i].level[at][0])
+	}
+	return int64(most)
+}
+
+// class is what is known of all nodes for pods of one key.
 //
 // Invariant: for each node with stamp <= seen, entries holds the verdict and score of its present state, and the node
 // is in the heap of its tier exactly if its verdict is fits.
 type class struct {
-	shape   *shape
+	checks  *checks
 	seen    uint64
 	entries []entry
 	// tiers, one for each level that occurs; few.
@@ -44,20 +94,39 @@ type tier struct {
 type classes struct {
 	byKey map[string]*class
 	clock uint64
+	// occurring is room for the levels of one decision.
+	occurring []occurrence
 }
 
-// class finds or makes the class of a shape and brings it up to date.
-func (c *Cluster) class(s *shape) *class {
-	k := c.classes.byKey[s.key]
+// checksOf are the plugins' checks for pods of a key.
+func (c *Cluster) checksOf(key string) *checks {
+	if k := c.classes.byKey[key]; k != nil {
+		return k.checks
+	}
+	return c.prepare(key)
+}
+
+// class finds or makes the class of a key and brings it up to date.
+func (c *Cluster) class(of *checks) *class {
+	k := c.classes.byKey[of.key]
 	if k == nil {
 		c.classes.makeRoom(len(c.nodes))
-		k = &class{shape: s}
-		c.classes.byKey[s.key] = k
+		k = &class{checks: of}
+		c.classes.byKey[of.key] = k
 	}
 	c.classes.clock++
 	k.used = c.classes.clock
 	k.refresh(c)
 	return k
+}
+
+// forgetWide has all nodes evaluated anew for classes in which the score of one depends on others.
+func (t *classes) forgetWide() {
+	for _, k := range t.byKey {
+		if k.checks.wide {
+			k.seen = 0
+		}
+	}
 }
 
 func (t *classes) makeRoom(nodes int) {
@@ -69,7 +138,7 @@ func (t *classes) makeRoom(nodes int) {
 				oldest = k
 			}
 		}
-		delete(t.byKey, oldest.shape.key)
+		delete(t.byKey, oldest.checks.key)
 	}
 }
 
@@ -84,15 +153,15 @@ func (k *class) refresh(c *Cluster) {
 		if n.stamp <= k.seen {
 			break
 		}
-		k.evaluate(c, n)
+		k.evaluate(n)
 		slot = n.older
 	}
 	k.seen = c.stamp
 }
 
-func (k *class) evaluate(c *Cluster, n *node) {
+func (k *class) evaluate(n *node) {
 	e := &k.entries[n.slot]
-	verdict := c.judge(k.shape, n)
+	verdict := k.checks.judge(n)
 	if verdict != e.verdict {
 		k.count(e.verdict, -1)
 		k.count(verdict, 1)
@@ -102,11 +171,11 @@ func (k *class) evaluate(c *Cluster, n *node) {
 		k.remove(n.slot)
 		return
 	}
-	tier := k.tierOf(c.levelOf(k.shape, n))
+	tier := k.tierOf(k.checks.level(n))
 	if e.pos != notInHeap && e.tier != tier {
 		k.remove(n.slot)
 	}
-	e.score, e.turn = c.localScore(k.shape, n), n.turn
+	e.score, e.turn = k.checks.score(n), n.turn
 	e.tier = tier
 	t := &k.tiers[tier]
 	if e.pos == notInHeap {
@@ -143,26 +212,25 @@ func (k *class) tierOf(l level) uint16 {
 	return uint16(len(k.tiers) - 1)
 }
 
-// levels that occur among the feasible nodes, and how many nodes have each.
-func (k *class) levels(yield func(level, int) bool) {
+// occurring are the levels of the feasible nodes with their scaled scores, in room that is used again.
+func (k *class) occurring(room []occurrence) []occurrence {
 	for i := range k.tiers {
-		if n := len(k.tiers[i].heap); n > 0 && !yield(k.tiers[i].level, n) {
-			return
+		if n := len(k.tiers[i].heap); n > 0 {
+			room = append(room, occurrence{level: k.tiers[i].level, nodes: n, tier: i})
 		}
 	}
+	k.checks.scale(room)
+	return room
 }
 
 // best is the slot of the node with the highest score, the longest unused among equals; none if no node fits.
 func (k *class) best(c *Cluster) (slot int32, score int64) {
-	scale := c.scale(k.shape, k.levels)
+	levels := k.occurring(c.classes.occurring[:0])
+	c.classes.occurring = levels
 	found, foundScore := none, int64(0)
-	for i := range k.tiers {
-		t := &k.tiers[i]
-		if len(t.heap) == 0 {
-			continue
-		}
-		slot := t.heap[0]
-		score := int64(k.entries[slot].score) + scale.score(t.level)
+	for i := range levels {
+		slot := k.tiers[levels[i].tier].heap[0]
+		score := int64(k.entries[slot].score) + levels[i].score
 		if found == none || score > foundScore || score == foundScore && k.waitedLonger(slot, found) {
 			found, foundScore = slot, score
 		}

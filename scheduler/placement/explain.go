@@ -26,9 +26,9 @@ type Refusal struct {
 	Nodes   int
 }
 
-func (c *Cluster) explain(w *Want, counts []int32) *Explanation {
-	e := &Explanation{Nodes: c.count, Refused: w.refused}
-	policy := w.pod.Spec.PreemptionPolicy
+func (c *Cluster) explain(p *PendingPod, counts []int32) *Explanation {
+	e := &Explanation{Nodes: c.count, Refused: p.refused}
+	policy := p.pod.Spec.PreemptionPolicy
 	e.NoPreemption = policy != nil && *policy == corev1.PreemptNever
 	for id, nodes := range counts {
 		if nodes > 0 && uint16(id) != absent && uint16(id) != fits {
@@ -84,11 +84,23 @@ func histogram(reasons map[string]int) string {
 	return strings.Join(parts, ", ")
 }
 
-// Filters names the plugins that refused, sorted.
-func (e *Explanation) Filters() []string {
+// HelpedBy are the events of which one must happen before a node may take the pod.
+func (e *Explanation) HelpedBy() Events {
+	if e.Refused != "" {
+		return 0
+	}
+	events := NodeAdded
+	for i := range e.Refusals {
+		events |= e.Refusals[i].Verdict.HelpedBy
+	}
+	return events
+}
+
+// Plugins names the plugins that refused, sorted.
+func (e *Explanation) Plugins() []string {
 	var names []string
 	for _, r := range e.Refusals {
-		names = append(names, r.Verdict.Filter)
+		names = append(names, r.Verdict.Plugin)
 	}
 	slices.Sort(names)
 	return slices.Compact(names)

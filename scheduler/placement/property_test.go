@@ -3,6 +3,7 @@ package placement
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,6 +21,8 @@ type world struct {
 	// at is where each pod is.
 	at   map[types.UID]*corev1.Pod
 	next int
+	// events of the last change of a node.
+	events Events
 }
 
 // TestRandomClusters changes clusters at random, and checks of each placement that it is allowed, and that its score is
@@ -86,7 +89,7 @@ func (w *world) setNode(name string) {
 		n.Status.Images = []corev1.ContainerImage{{Names: []string{"app:1"}, SizeBytes: int64(w.rand.IntN(1200)) << 20}}
 	}
 	w.nodes[name] = n
-	w.c.SetNode(n)
+	w.events = w.c.SetNode(n)
 }
 
 func list(milliCPU, memory, gpus int64) corev1.ResourceList {
@@ -153,9 +156,9 @@ func in(key, value string) corev1.NodeSelectorTerm {
 }
 
 func (w *world) place(pod *corev1.Pod) {
-	want := w.c.Want(pod)
-	d := w.c.Place(want)
-	best, feasible := w.bestOfAll(want)
+	pending := w.c.Pending(pod)
+	d := w.c.Decide(pending)
+	best, feasible := w.bestOfAll(pending)
 	if feasible == 0 {
 		if d.Node != "" {
 			w.t.Errorf("%s went to %s, which cannot take it", pod.Name, d.Node)
@@ -171,7 +174,7 @@ func (w *world) place(pod *corev1.Pod) {
 	if d.Score != best || d.Feasible != feasible {
 		w.t.Errorf("%s went to %s with score %d of %d nodes; the best of %d nodes has %d", pod.Name, d.Node, d.Score, d.Feasible, feasible, best)
 	}
-	w.c.Assume(want, d.Node)
+	w.c.Assume(pending, d.Node)
 	bound := pod.DeepCopy()
 	bound.Spec.NodeName = d.Node
 	w.at[pod.UID] = bound
@@ -182,29 +185,26 @@ func (w *world) place(pod *corev1.Pod) {
 }
 
 // bestOfAll evaluates every node for the pod, without any class.
-func (w *world) bestOfAll(want *Want) (best int64, feasible int) {
-	top := &w.c.topology
-	rules := w.c.rules(want, top.repelling.concerning(top, want.pod))
-	var levels []level
-	var nodes []candidate
+func (w *world) bestOfAll(p *PendingPod) (best int64, feasible int) {
+	k, rules := w.c.prepare(p.key), w.c.amongOthers(p)
+	found := candidates{}
 	for _, n := range w.c.nodes {
-		if w.c.judge(want.shape, n) == fits && rules.judge(n) == fits {
-			levels = append(levels, w.c.levelOf(want.shape, n))
-			nodes = append(nodes, candidate{n: n})
+		if k.judge(n) != fits || slices.ContainsFunc(rules, func(r rule) bool { return r.filter != nil && r.filter(n) != fits }) {
+			continue
+		}
+		found.list = append(found.list, candidate{n: n, score: k.score(n), level: int32(len(found.levels))})
+		found.levels = append(found.levels, occurrence{level: k.level(n)})
+	}
+	for _, r := range rules {
+		if r.score != nil {
+			r.score(found.list, r.weight)
 		}
 	}
-	scale := w.c.scale(want.shape, func(yield func(level, int) bool) {
-		for _, l := range levels {
-			if !yield(l, 1) {
-				return
-			}
-		}
-	})
-	rules.addSoftScores(nodes, top.pulling.concerning(top, want.pod))
-	for i, a := range nodes {
-		best = max(best, int64(w.c.localScore(want.shape, a.n))+scale.score(levels[i])+a.soft)
+	found.scale(k)
+	for _, a := range found.list {
+		best = max(best, int64(a.score)+found.levels[a.level].score+a.among)
 	}
-	return best, len(nodes)
+	return best, len(found.list)
 }
 
 // checkAllowed judges from the plain record alone.
@@ -286,12 +286,12 @@ func benchmarkPlace(b *testing.B, nodes int) {
 	c := benchmarkCluster(nodes)
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		w := c.Want(benchmarkPod(i))
-		d := c.Place(w)
+		p := c.Pending(benchmarkPod(i))
+		d := c.Decide(p)
 		if d.Node == "" {
 			b.Fatal(d.Why)
 		}
-		c.Assume(w, d.Node)
+		c.Assume(p, d.Node)
 	}
 }
 
@@ -305,7 +305,7 @@ func BenchmarkNewClass5000(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		pod := benchmarkPod(i)
 		pod.OwnerReferences[0].UID = types.UID(fmt.Sprint(i))
-		if d := c.Place(c.Want(pod)); d.Node == "" {
+		if d := c.Decide(c.Pending(pod)); d.Node == "" {
 			b.Fatal(d.Why)
 		}
 	}

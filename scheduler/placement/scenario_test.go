@@ -79,13 +79,13 @@ func placeTimes(t *testing.T, cluster *placement.Cluster, name string, times int
 		if times > 1 {
 			one = fmt.Sprintf("%s-%d", name, n)
 		}
-		w := cluster.Want(podOf(t, one, args, more))
-		d := cluster.Place(w)
+		p := cluster.Pending(podOf(t, one, args, more))
+		d := cluster.Decide(p)
 		if d.Node == "" {
 			fmt.Fprintf(&out, "%s: %s\n", one, d.Why)
 			continue
 		}
-		cluster.Assume(w, d.Node)
+		cluster.Assume(p, d.Node)
 		fmt.Fprintf(&out, "%s -> %s (score %d, %d feasible)\n", one, d.Node, d.Score, d.Feasible)
 	}
 	return out.String()

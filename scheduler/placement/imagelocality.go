@@ -9,6 +9,46 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
+// Sizes of images between which the score grows; the upper one is for each image of the pod.
+const (
+	imageSizeMin    = 23 << 20
+	imageSizePerMax = 1000 << 20
+)
+
+// imageLocality prefers nodes that have the pod's images, the more the larger and the more common these are.
+var imageLocality = plugin{
+	reads: NodeImages,
+	// Images that no node has are left out: they change no score, and there are many.
+	part: func(c *Cluster, b []byte, pod *corev1.Pod, _ *demand) []byte {
+		names, all := c.images.known(pod)
+		if len(names) == 0 {
+			return b
+		}
+		b = appendInt(b, int64(all)) // the same images among more others count for less
+		for _, name := range names {
+			b = appendText(b, name)
+		}
+		return b
+	},
+	prepare: func(s *setup) prepared {
+		if !s.part.more() {
+			return prepared{}
+		}
+		c, most := s.cluster, imageSizePerMax*s.part.int()
+		var names []string
+		for s.part.more() {
+			names = append(names, s.part.text())
+		}
+		return prepared{wide: true, score: func(n *node) int64 {
+			if c.count == 0 {
+				return 0
+			}
+			sum := min(max(c.images.sum(names, n.slot, c.count), imageSizeMin), most)
+			return scoreMax * (sum - imageSizeMin) / (most - imageSizeMin)
+		}}
+	},
+}
+
 // images knows which nodes have which container images.
 type images struct {
 	byName map[string]*image
@@ -20,9 +60,9 @@ type image struct {
 }
 
 // nodeChanged takes over a node's list of images; a nil object has none.
-func (t *images) nodeChanged(c *Cluster, slot int32, old, new *corev1.Node) {
-	before, after := imagesOf(old), imagesOf(new)
-	sameNodes := (old == nil) == (new == nil)
+func (t *images) nodeChanged(c *Cluster, slot int32, old, now *corev1.Node) {
+	before, after := imagesOf(old), imagesOf(now)
+	sameNodes := (old == nil) == (now == nil)
 	if sameNodes && maps.Equal(before, after) {
 		return
 	}
@@ -42,12 +82,19 @@ func (t *images) nodeChanged(c *Cluster, slot int32, old, new *corev1.Node) {
 		}
 		i.size[slot] = size
 	}
-	// The score of an image depends on the share of nodes that have it, so all nodes of its classes score anew.
-	for _, k := range c.classes.byKey {
-		if len(k.shape.images) > 0 {
-			k.seen = 0
+	c.classes.forgetWide()
+}
+
+// sum of the sizes of those images that the node has, each by the share of the nodes that have it.
+func (t *images) sum(names []string, slot int32, nodes int) (sum int64) {
+	for _, name := range names {
+		if i := t.byName[name]; i != nil {
+			if size, ok := i.size[slot]; ok {
+				sum += int64(float64(size) * float64(len(i.size)) / float64(nodes))
+			}
 		}
 	}
+	return sum
 }
 
 func imagesOf(n *corev1.Node) map[string]int64 {
@@ -110,22 +157,4 @@ func taggedImage(name string) string {
 		return name + ":latest"
 	}
 	return name
-}
-
-// imageLocality: the more of the pod's images are on the node, by size and by how common they are, the better.
-func imageLocality(c *Cluster, s *shape, n *node) int64 {
-	if len(s.images) == 0 || c.count == 0 {
-		return 0
-	}
-	var sum int64
-	for _, name := range s.images {
-		if i := c.images.byName[name]; i != nil {
-			if size, ok := i.size[n.slot]; ok {
-				sum += int64(float64(size) * float64(len(i.size)) / float64(c.count))
-			}
-		}
-	}
-	most := int64(imageSizePerMax) * int64(s.imageCount)
-	sum = min(max(sum, imageSizeMin), most)
-	return scoreMax * (sum - imageSizeMin) / (most - imageSizeMin)
 }

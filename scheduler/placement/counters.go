@@ -18,9 +18,9 @@ type topology struct {
 	// counters by the text of what they count.
 	counters map[string]*counter
 	clock    uint64
-	// repelling are the required anti-affinity terms of the pods on nodes; pulling are the terms of theirs that draw
+	// repelling are the required anti-affinity terms of the pods on nodes; attracting are the terms of theirs that draw
 	// other pods near or, with a negative weight, rather away.
-	repelling, pulling heldTerms
+	repelling, attracting heldTerms
 	// namespaces and their labels.
 	namespaces map[string]labels.Set
 }
@@ -33,8 +33,8 @@ type counter struct {
 	used    uint64
 }
 
-// term is a pod affinity term.
-type term struct {
+// affinityTerm is a term of pod affinity or anti-affinity.
+type affinityTerm struct {
 	topologyKey string
 	selector    labels.Selector
 	namespaces  []string
@@ -45,7 +45,7 @@ type term struct {
 
 // heldTerm is an affinity term of pods on nodes.
 type heldTerm struct {
-	term
+	affinityTerm
 	weight int64
 	// perNode counts the pods that have the term, by slot.
 	perNode map[int32]int32
@@ -80,13 +80,13 @@ func (c *Cluster) RemoveNamespace(name string) {
 	clear(c.topology.counters)
 }
 
-// newTerm reads a term of a pod in the namespace.
-func newTerm(t *corev1.PodAffinityTerm, namespace string) term {
+// newAffinityTerm reads a term of a pod in the namespace.
+func newAffinityTerm(t *corev1.PodAffinityTerm, namespace string) affinityTerm {
 	selector, err := metav1.LabelSelectorAsSelector(t.LabelSelector)
 	if err != nil {
 		selector = labels.Nothing()
 	}
-	made := term{topologyKey: t.TopologyKey, selector: selector, namespaces: t.Namespaces}
+	made := affinityTerm{topologyKey: t.TopologyKey, selector: selector, namespaces: t.Namespaces}
 	if t.NamespaceSelector != nil {
 		if made.namespaceSelector, err = metav1.LabelSelectorAsSelector(t.NamespaceSelector); err != nil {
 			made.namespaceSelector = nil
@@ -111,7 +111,7 @@ func selectorText(s labels.Selector) string {
 }
 
 // concerns tells whether the term selects the pod.
-func (t *term) concerns(top *topology, pod *corev1.Pod) bool {
+func (t *affinityTerm) concerns(top *topology, pod *corev1.Pod) bool {
 	if !slices.Contains(t.namespaces, pod.Namespace) &&
 		(t.namespaceSelector == nil || !t.namespaceSelector.Matches(top.namespaces[pod.Namespace])) {
 		return false
@@ -185,27 +185,27 @@ func (t *topology) addTerms(pod *corev1.Pod, n *node) []*heldTerm {
 		}
 		for i := range anti.PreferredDuringSchedulingIgnoredDuringExecution {
 			p := &anti.PreferredDuringSchedulingIgnoredDuringExecution[i]
-			held = append(held, t.pulling.add(&p.PodAffinityTerm, -int64(p.Weight), pod, n))
+			held = append(held, t.attracting.add(&p.PodAffinityTerm, -int64(p.Weight), pod, n))
 		}
 	}
 	if near := a.PodAffinity; near != nil {
 		for i := range near.RequiredDuringSchedulingIgnoredDuringExecution {
-			held = append(held, t.pulling.add(&near.RequiredDuringSchedulingIgnoredDuringExecution[i], requiredWeight, pod, n))
+			held = append(held, t.attracting.add(&near.RequiredDuringSchedulingIgnoredDuringExecution[i], requiredWeight, pod, n))
 		}
 		for i := range near.PreferredDuringSchedulingIgnoredDuringExecution {
 			p := &near.PreferredDuringSchedulingIgnoredDuringExecution[i]
-			held = append(held, t.pulling.add(&p.PodAffinityTerm, int64(p.Weight), pod, n))
+			held = append(held, t.attracting.add(&p.PodAffinityTerm, int64(p.Weight), pod, n))
 		}
 	}
 	return held
 }
 
 func (h *heldTerms) add(t *corev1.PodAffinityTerm, weight int64, pod *corev1.Pod, n *node) *heldTerm {
-	made := newTerm(t, pod.Namespace)
+	made := newAffinityTerm(t, pod.Namespace)
 	made.key = strconv.FormatInt(weight, 10) + "\x00" + made.key
 	known := h.byKey[made.key]
 	if known == nil {
-		known = &heldTerm{term: made, weight: weight, perNode: map[int32]int32{}, in: h}
+		known = &heldTerm{affinityTerm: made, weight: weight, perNode: map[int32]int32{}, in: h}
 		h.byKey[made.key] = known
 		if ns, one := known.oneNamespace(); one {
 			h.byNamespace[ns] = append(h.byNamespace[ns], known)
@@ -239,7 +239,7 @@ func (h *heldTerms) remove(held *heldTerm) {
 	}
 }
 
-func (t *term) oneNamespace() (string, bool) {
+func (t *affinityTerm) oneNamespace() (string, bool) {
 	if len(t.namespaces) == 1 && t.namespaceSelector == nil {
 		return t.namespaces[0], true
 	}
@@ -257,4 +257,10 @@ func (h *heldTerms) concerning(t *topology, pod *corev1.Pod) []*heldTerm {
 		}
 	}
 	return found
+}
+
+// termCounter counts the pods that a term selects.
+func (c *Cluster) termCounter(t *affinityTerm) *counter {
+	own := *t
+	return c.counter("term\x00"+t.key, func(p *corev1.Pod) bool { return own.concerns(&c.topology, p) })
 }

@@ -1,7 +1,6 @@
 package placement
 
 import (
-	"encoding/binary"
 	"slices"
 	"strings"
 
@@ -30,17 +29,6 @@ type scalar struct {
 	amount int64
 }
 
-// hostPort is a port that a pod takes on its node. An empty ip is the wildcard.
-type hostPort struct {
-	ip       string
-	protocol corev1.Protocol
-	port     int32
-}
-
-func (p hostPort) conflicts(o hostPort) bool {
-	return p.port == o.port && p.protocol == o.protocol && (p.ip == o.ip || p.ip == "" || o.ip == "")
-}
-
 // demand is what a pod takes from its node. Pods that take the same share one demand, which nobody changes.
 type demand struct {
 	milliCPU, memory, ephemeral int64
@@ -49,7 +37,9 @@ type demand struct {
 	// For scores: requests with a default for each container that has none.
 	scoredMilliCPU, scoredMemory int64
 	ports                        []hostPort
-	key                          string
+	// key says all of this in bytes; up to resources it is about all but the ports.
+	key       string
+	resources int
 }
 
 // demands shares equal demands.
@@ -147,15 +137,10 @@ func missingDefaults(pod *corev1.Pod, requests corev1.ResourceList) corev1.Resou
 }
 
 func (t *demands) share(d *demand) *demand {
-	b := t.buf[:0]
-	for _, n := range []int64{d.milliCPU, d.memory, d.ephemeral, d.scoredMilliCPU, d.scoredMemory} {
-		b = binary.AppendVarint(b, n)
-	}
-	for _, s := range d.scalars {
-		b = binary.AppendVarint(appendText(append(b, 's'), string(s.name)), s.amount)
-	}
+	b := appendResources(t.buf[:0], d)
+	resources := len(b)
 	for _, p := range d.ports {
-		b = binary.AppendVarint(appendText(appendText(append(b, 'p'), p.ip), string(p.protocol)), int64(p.port))
+		b = appendPort(b, p)
 	}
 	t.buf = b
 	if known, ok := t.byKey[string(b)]; ok {
@@ -165,41 +150,30 @@ func (t *demands) share(d *demand) *demand {
 		t.byKey = map[string]*demand{}
 	}
 	shared := *d
-	shared.key = string(b)
+	shared.key, shared.resources = string(b), resources
 	t.byKey[shared.key] = &shared
 	return &shared
 }
 
-func appendText(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+// resourcesKey and portsKey are the two halves of the key.
+func (d *demand) resourcesKey() string { return d.key[:d.resources] }
+func (d *demand) portsKey() string     { return d.key[d.resources:] }
+
+func appendResources(b []byte, d *demand) []byte {
+	for _, n := range [...]int64{d.milliCPU, d.memory, d.ephemeral, d.scoredMilliCPU, d.scoredMemory, int64(len(d.scalars))} {
+		b = appendInt(b, n)
+	}
+	for _, s := range d.scalars {
+		b = appendInt(appendText(b, string(s.name)), s.amount)
+	}
+	return b
 }
 
-// hostPorts of containers and sidecars.
-func hostPorts(pod *corev1.Pod) []hostPort {
-	var ports []hostPort
-	add := func(c *corev1.Container) {
-		for _, p := range c.Ports {
-			if p.HostPort <= 0 {
-				continue
-			}
-			port := hostPort{ip: p.HostIP, protocol: p.Protocol, port: p.HostPort}
-			if port.ip == "0.0.0.0" {
-				port.ip = ""
-			}
-			if port.protocol == "" {
-				port.protocol = corev1.ProtocolTCP
-			}
-			ports = append(ports, port)
-		}
+// readResources is a demand without ports.
+func readResources(p part) demand {
+	d := demand{milliCPU: p.int(), memory: p.int(), ephemeral: p.int(), scoredMilliCPU: p.int(), scoredMemory: p.int()}
+	for range p.int() {
+		d.scalars = append(d.scalars, scalar{name: corev1.ResourceName(p.text()), amount: p.int()})
 	}
-	for i := range pod.Spec.Containers {
-		add(&pod.Spec.Containers[i])
-	}
-	for i := range pod.Spec.InitContainers {
-		c := &pod.Spec.InitContainers[i]
-		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
-			add(c)
-		}
-	}
-	return ports
+	return d
 }
