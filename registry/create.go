@@ -45,6 +45,9 @@ func (r *Resource) Create(ctx context.Context, obj kind.Object, o CreateOptions)
 
 // create makes one attempt under one name.
 func (r *Resource) create(ctx context.Context, obj kind.Object, o CreateOptions) (*Item, error) {
+	if err := r.table.live(); err != nil {
+		return nil, err
+	}
 	r.born(obj)
 	settle, err := r.prepareNew(ctx, obj, o)
 	if err != nil {

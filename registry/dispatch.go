@@ -1,6 +1,10 @@
 package registry
 
-import "slices"
+import (
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
 
 // place is where a watcher is entered, so that it can leave.
 type place struct {
@@ -28,6 +32,8 @@ type watchers struct {
 	byField     []map[string]*bucket
 	count       int
 	subscribers []*subscription
+	// closed: there will be no more changes.
+	closed bool
 }
 
 func newWatchers(fields int) watchers {
@@ -55,6 +61,9 @@ func (s *watchers) enter(w *Watcher) {
 		s.all.members = append(s.all.members, w)
 	}
 	s.count++
+	if s.closed {
+		w.fail(endedWatch())
+	}
 }
 
 func (s *watchers) put(m map[string]*bucket, value string, w *Watcher) {
@@ -145,7 +154,25 @@ func (s *watchers) end(why func(*Watcher) error) {
 	}
 }
 
-func (s *watchers) subscribe(sub *subscription) { s.subscribers = append(s.subscribers, sub) }
+// close ends all watches and subscriptions, and those that come later.
+func (s *watchers) close() {
+	s.closed = true
+	s.end(func(*Watcher) error { return endedWatch() })
+	for _, sub := range s.subscribers {
+		sub.close()
+	}
+}
+
+func endedWatch() error {
+	return apierrors.NewResourceExpired("the definition of the watched resource has changed")
+}
+
+func (s *watchers) subscribe(sub *subscription) {
+	s.subscribers = append(s.subscribers, sub)
+	if s.closed {
+		sub.close()
+	}
+}
 
 func (s *watchers) unsubscribe(sub *subscription) {
 	s.subscribers = slices.DeleteFunc(s.subscribers, func(other *subscription) bool { return other == sub })

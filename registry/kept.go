@@ -116,7 +116,7 @@ func (r *Registry) passed(revision int64, now time.Time) {
 	if !r.horizon.pass(revision, now) {
 		return
 	}
-	for _, t := range r.tables {
+	for _, t := range r.kinds.Load().tables {
 		t.mu.Lock()
 		t.expire(now)
 		t.mu.Unlock()

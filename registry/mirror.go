@@ -71,16 +71,24 @@ func (r *Registry) follow(ctx context.Context, reload bool) error {
 	if r.waiting.count.Load() > 0 {
 		r.nudge(ctx)
 	}
-	for batch := range watch.C() {
-		r.applyBatch(batch)
+	for {
+		select {
+		case batch, ok := <-watch.C():
+			if !ok {
+				return watch.Err()
+			}
+			r.applyBatch(batch)
+		case errand := <-r.errands:
+			errand()
+		}
 	}
-	return watch.Err()
 }
 
 // applyBatch brings every table that a batch touches to the batch's revision, then publishes the revision.
 func (r *Registry) applyBatch(batch store.Batch) {
 	applied := r.Applied()
 	now := r.now()
+	kinds := r.kinds.Load()
 	var touched []*table // in order of first change; nearly always one
 	var t *table
 	for n := range batch.Events {
@@ -88,26 +96,19 @@ func (r *Registry) applyBatch(batch store.Batch) {
 		if e.Revision <= applied {
 			continue
 		}
+		for _, a := range kinds.arriving {
+			a.note(e)
+		}
 		if t == nil || !strings.HasPrefix(e.Key, t.prefix) {
-			t = r.route(e.Key)
+			t = kinds.route(e.Key)
 		}
 		if t == nil || !t.well(e.Key) {
 			r.countUnknown(e)
 			continue
 		}
-		u, bad := r.updateOf(t, e)
-		if bad != nil {
-			t.applyPending(now) // what came before it
-			r.hide(t, e.Key, *bad)
-			continue
-		}
-		if t.unreadableCount.Load() > 0 {
-			t.show(e.Key)
-		}
-		if len(t.pending) == 0 {
+		if r.collect(t, e, now) && len(t.pending) == 1 {
 			touched = append(touched, t)
 		}
-		t.pending = append(t.pending, u)
 	}
 	for _, t := range touched {
 		t.applyPending(now)
@@ -116,6 +117,21 @@ func (r *Registry) applyBatch(batch store.Batch) {
 		r.advance(batch.Revision)
 		r.passed(batch.Revision, now)
 	}
+}
+
+// collect adds an event to the table's pending updates. An event that cannot be read takes effect at once instead, after them.
+func (r *Registry) collect(t *table, e *store.Event, now time.Time) bool {
+	u, bad := r.updateOf(t, e)
+	if bad != nil {
+		t.applyPending(now) // what came before it
+		r.hide(t, e.Key, *bad)
+		return false
+	}
+	if t.unreadableCount.Load() > 0 {
+		t.show(e.Key)
+	}
+	t.pending = append(t.pending, u)
+	return true
 }
 
 func (r *Registry) countUnknown(e *store.Event) {
@@ -127,31 +143,11 @@ func (r *Registry) countUnknown(e *store.Event) {
 	}
 }
 
-// route finds the table of a key: its prefix has one part below Root, or two.
-func (r *Registry) route(key string) *table {
-	if !strings.HasPrefix(key, Root) {
-		return nil
-	}
-	end := strings.IndexByte(key[len(Root):], '/')
-	if end < 0 {
-		return nil
-	}
-	end += len(Root) + 1
-	if t := r.byPrefix[key[:end]]; t != nil {
-		return t
-	}
-	next := strings.IndexByte(key[end:], '/')
-	if next < 0 {
-		return nil
-	}
-	return r.byPrefix[key[:end+next+1]]
-}
-
 // load reads everything at one revision. The first time it fills the tables; later it brings them up to date with
 // the changes that this takes.
 func (r *Registry) load(ctx context.Context) error {
-	found := map[*table][]*Item{}
-	hidden := map[*table]map[string]unreadable{}
+	kinds := r.kinds.Load()
+	found := map[*table]*contents{}
 	var revision, unknown int64
 	for o := (store.ListOptions{Limit: loadPage}); ; {
 		page, err := r.store.List(ctx, Root, o)
@@ -161,22 +157,15 @@ func (r *Registry) load(ctx context.Context) error {
 		revision = page.Revision
 		for n := range page.Entries {
 			e := &page.Entries[n]
-			t := r.route(e.Key)
+			t := kinds.route(e.Key)
 			if t == nil || !t.well(e.Key) {
 				unknown++
 				continue
 			}
-			i, bad := r.read(t, e)
-			if bad != nil {
-				if hidden[t] == nil {
-					hidden[t] = map[string]unreadable{}
-				}
-				hidden[t][e.Key] = *bad
-				i = t.get(e.Key) // its last readable state stays
+			if found[t] == nil {
+				found[t] = &contents{hidden: map[string]unreadable{}}
 			}
-			if i != nil {
-				found[t] = append(found[t], i)
-			}
+			r.sort(t, e, found[t])
 		}
 		if !page.More || len(page.Entries) == 0 {
 			break
@@ -187,19 +176,26 @@ func (r *Registry) load(ctx context.Context) error {
 	r.unknown.Store(unknown)
 	again := r.loaded()
 	now := r.now()
-	for _, t := range r.tables {
-		unsealed := r.hideAll(t, hidden[t])
+	for _, a := range kinds.arriving {
+		a.stale = true // what changed meanwhile is not known
+	}
+	for _, t := range kinds.tables {
+		c := found[t]
+		if c == nil {
+			c = &contents{}
+		}
+		unsealed := r.hideAll(t, c.hidden)
 		switch {
 		case !again:
-			t.fill(found[t], revision)
+			t.fill(c.items, revision)
 		case revision < r.Applied() || unsealed:
 			// The store went back in time (it was restored), or old changes become readable only now: no watcher can go on
 			// from where it is.
 			r.horizon.reset()
 			t.turnBack(revision)
-			t.replace(found[t], revision, now)
+			t.replace(c.items, revision, now)
 		default:
-			t.replace(found[t], revision, now)
+			t.replace(c.items, revision, now)
 		}
 	}
 	r.claims.drop(revision)
@@ -209,6 +205,24 @@ func (r *Registry) load(ctx context.Context) error {
 		close(r.ready)
 	}
 	return nil
+}
+
+// contents is what the store holds below a table's prefix: items in the order of their keys, and what cannot be read, by key.
+type contents struct {
+	items  []*Item
+	hidden map[string]unreadable
+}
+
+// sort adds what the store delivered to a table's contents.
+func (r *Registry) sort(t *table, e *store.Entry, c *contents) {
+	i, bad := r.read(t, e)
+	if bad != nil {
+		c.hidden[e.Key] = *bad
+		i = t.get(e.Key) // its last readable state stays
+	}
+	if i != nil {
+		c.items = append(c.items, i)
+	}
 }
 
 // read makes an item of what the store delivered, or tells why that cannot be read.
@@ -231,6 +245,9 @@ func (r *Registry) updateOf(t *table, e *store.Event) (update, *unreadable) {
 	}
 	if e.Sealed == nil {
 		u.item = r.claims.take(e.Key, e.Value, e.Revision)
+		if u.item != nil && u.item.shape != t.shape {
+			u.item = nil // written in the shape that the kind had before
+		}
 	}
 	var bad *unreadable
 	if u.item == nil {

@@ -4,7 +4,6 @@ package registry
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -51,12 +50,9 @@ type Registry struct {
 	// catchingUp holds a token for each watch that reads history.
 	catchingUp chan struct{}
 
-	// Resources by group and resource, and by group, version and resource. Fixed after New.
-	byResource map[schema.GroupResource]*Resource
-	byVersion  map[schema.GroupVersionResource]*Resource
-	// tables by key prefix, and in the order of Options.Kinds. Fixed after New.
-	byPrefix map[string]*table
-	tables   []*table
+	// kinds are the resources there are now; only the goroutine of Run changes them, once it runs. errands is what it is asked to do.
+	kinds   atomic.Pointer[kinds]
+	errands chan func()
 
 	ready   chan struct{}
 	applied atomic.Int64
@@ -86,8 +82,7 @@ const Root = "/registry/"
 func New(o Options) (*Registry, error) {
 	r := &Registry{
 		store: o.Store, now: o.Now, log: o.Log, reservers: o.Reservers, ttl: o.EventTTL, outage: o.Outage, catchingUp: make(chan struct{}, catchingUpMax), ready: make(chan struct{}),
-		byResource: map[schema.GroupResource]*Resource{}, byVersion: map[schema.GroupVersionResource]*Resource{},
-		byPrefix: map[string]*table{},
+		errands: make(chan func()),
 	}
 	r.unsealing.kick = make(chan struct{}, 1)
 	if r.now == nil {
@@ -96,53 +91,31 @@ func New(o Options) (*Registry, error) {
 	if r.log == nil {
 		r.log = slog.Default()
 	}
+	all := newKinds()
 	for _, info := range o.Kinds {
 		if info.Stored() {
-			if err := r.addStored(info); err != nil {
+			if err := all.keep(r, r.newTable(info)); err != nil {
 				return nil, err
 			}
 		}
 	}
 	for _, info := range o.Kinds {
 		if info.Via != nil {
-			if err := r.addConverted(info); err != nil {
+			if err := all.convert(r, info); err != nil {
 				return nil, err
 			}
 		}
 	}
+	r.kinds.Store(all)
 	return r, nil
 }
 
-func (r *Registry) addStored(info *kind.Info) error {
-	if other := r.byPrefix[info.StoragePrefix]; other != nil {
-		return fmt.Errorf("kinds %s and %s are both stored below %s", other.info.GVK, info.GVK, info.StoragePrefix)
-	}
+func (r *Registry) newTable(info *kind.Info) *table {
 	t := newTable(info, r.Applied)
 	if t.ttl > 0 && r.ttl > 0 {
 		t.ttl = r.ttl
 	}
-	r.byPrefix[info.StoragePrefix] = t
-	r.tables = append(r.tables, t)
-	res := &Resource{reg: r, table: t, info: info, shape: t.shape, names: validName(info)}
-	r.byResource[info.GR()] = res
-	r.byVersion[info.GVR()] = res
-	return nil
-}
-
-func (r *Registry) addConverted(info *kind.Info) error {
-	stored := r.byResource[info.Via.Stored]
-	if stored == nil {
-		return fmt.Errorf("kind %s is stored as %s, which is not among the kinds", info.GVK, info.Via.Stored)
-	}
-	res := &Resource{
-		reg: r, table: stored.table, info: info, shape: newShape(info, stored.info), via: info.Via,
-		names: validName(info),
-	}
-	if r.byResource[info.GR()] == nil {
-		r.byResource[info.GR()] = res
-	}
-	r.byVersion[info.GVR()] = res
-	return nil
+	return t
 }
 
 // Ready is closed when the mirror has been loaded for the first time.
@@ -159,13 +132,13 @@ func (r *Registry) loaded() bool {
 
 // Resource gives one resource's objects; a kind with Via has a Resource that converts.
 func (r *Registry) Resource(gr schema.GroupResource) (*Resource, bool) {
-	res, ok := r.byResource[gr]
+	res, ok := r.kinds.Load().byResource[gr]
 	return res, ok
 }
 
 // ResourceFor is Resource for a kind of which several versions are served.
 func (r *Registry) ResourceFor(info *kind.Info) (*Resource, bool) {
-	res, ok := r.byVersion[info.GVR()]
+	res, ok := r.kinds.Load().byVersion[info.GVR()]
 	return res, ok
 }
 
@@ -196,7 +169,7 @@ type ResourceStats struct {
 func (r *Registry) Stats() Stats {
 	s := Stats{Applied: r.Applied(), UnknownKeys: r.unknown.Load(),
 		ConsistentReads: r.fresh.reads.Load(), RevisionReads: r.fresh.questions.Load()}
-	for _, t := range r.tables {
+	for _, t := range r.kinds.Load().tables {
 		t.mu.RLock()
 		s.Resources = append(s.Resources, ResourceStats{
 			Resource: t.info.GR(), Objects: t.tree.Len(), Bytes: t.bytes, Watchers: t.watchers.count, Window: t.window.count,

@@ -30,7 +30,7 @@ func (r *Registry) Unseal() {
 }
 
 func (r *Registry) anySealed() bool {
-	for _, t := range r.tables {
+	for _, t := range r.kinds.Load().tables {
 		if t.anySealed() {
 			return true
 		}
@@ -74,7 +74,7 @@ func (r *Registry) unsealAll(ctx context.Context) {
 func (r *Registry) canUnseal(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, unsealPatience)
 	defer cancel()
-	for _, t := range r.tables {
+	for _, t := range r.kinds.Load().tables {
 		t.mu.RLock()
 		var keys []string
 		for key, u := range t.unreadable {

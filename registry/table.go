@@ -18,11 +18,14 @@ import (
 // Readers hold mu for the moment that they need to find an item, to collect a few, or to take a snapshot.
 type table struct {
 	*shape
+	// applied is the registry's applied revision, or that at which the table ended. Changed with mu held.
 	applied func() int64
 	// ttl after which the store drops the objects; 0 means never.
 	ttl time.Duration
 	// pending are the updates of the batch that is being applied; only the mirror's goroutine uses it.
 	pending []update
+	// ended tells why the table is not kept up to date any more; nil while it is. Set with mu held.
+	ended atomic.Pointer[error]
 
 	mu sync.RWMutex // guards everything below
 	// tree of the objects.

@@ -123,6 +123,9 @@ func (t *table) anySealed() bool {
 
 // legible fails if values in a scope (a prefix, or one key if it does not end with a slash) cannot be read.
 func (t *table) legible(scope string) error {
+	if err := t.live(); err != nil {
+		return err
+	}
 	if t.unreadableCount.Load() == 0 {
 		return nil
 	}
@@ -199,7 +202,7 @@ type Unreadable struct {
 
 // Unreadable lists the values that cannot be read, by key, at most max of them, and counts all.
 func (r *Registry) Unreadable(max int) (some []Unreadable, count int) {
-	for _, t := range r.tables {
+	for _, t := range r.kinds.Load().tables {
 		if t.unreadableCount.Load() == 0 {
 			continue
 		}
@@ -217,7 +220,7 @@ func (r *Registry) Unreadable(max int) (some []Unreadable, count int) {
 // Sealed counts the values of each resource that the store cannot decrypt.
 func (r *Registry) Sealed() map[schema.GroupResource]int {
 	counts := map[schema.GroupResource]int{}
-	for _, t := range r.tables {
+	for _, t := range r.kinds.Load().tables {
 		if t.unreadableCount.Load() == 0 {
 			continue
 		}

@@ -76,8 +76,8 @@ type Delta struct {
 	Revision int64
 }
 
-// Subscribe calls f with every object that exists (Old nil), perhaps none, then with every change in order, until ctx ends,
-// and returns then. f sees the mirror at the change's revision or later; calls do not overlap; f must not block for
+// Subscribe calls f with every object that exists (Old nil), perhaps none, then with every change in order, until ctx ends or the
+// kind is served no more, and returns then. f sees the mirror at the change's revision or later; calls do not overlap; f must not block for
 // long, because what it has not taken yet waits in memory.
 func (r *Resource) Subscribe(ctx context.Context, f func([]Delta)) {
 	if r.reg.whenLoaded(ctx) != nil {
@@ -100,17 +100,23 @@ func (r *Resource) Subscribe(ctx context.Context, f func([]Delta)) {
 		return true
 	})
 	present = nil
+	more := true
 	for first := true; ctx.Err() == nil; first = false {
 		if first || len(deltas) > 0 {
 			f(deltas)
+		}
+		if !more {
+			return
 		}
 		select {
 		case <-s.wake:
 		case <-ctx.Done():
 			return
 		}
+		var changes []*change
+		changes, more = s.take()
 		deltas = nil
-		for _, c := range s.take() {
+		for _, c := range changes {
 			deltas = append(deltas, Delta{Old: r.served(c.old), New: r.served(c.new), Revision: c.revision})
 		}
 	}
@@ -121,6 +127,7 @@ type subscription struct {
 	wake  chan struct{}
 	mu    sync.Mutex
 	queue []*change // guarded by mu
+	over  bool      // no more will come; guarded by mu
 }
 
 func (s *subscription) push(c *change) {
@@ -133,10 +140,21 @@ func (s *subscription) push(c *change) {
 	}
 }
 
-func (s *subscription) take() []*change {
+// close lets the subscription end when everything has been taken.
+func (s *subscription) close() {
+	s.mu.Lock()
+	s.over = true
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take gives the changes that are there, and whether more may come.
+func (s *subscription) take() (changes []*change, more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	queue := s.queue
-	s.queue = nil
-	return queue
+	changes, s.queue = s.queue, nil
+	return changes, !s.over
 }

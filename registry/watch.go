@@ -77,6 +77,9 @@ func (r *Resource) Watch(ctx context.Context, o WatchOptions) (*Watcher, error) 
 	if err := r.reg.whenLoaded(ctx); err != nil {
 		return nil, err
 	}
+	if err := r.table.live(); err != nil {
+		return nil, err
+	}
 	switch {
 	case initial && o.ResourceVersion == "":
 		_, err = r.reg.Fresh(ctx)

@@ -1,0 +1,306 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/store"
+)
+
+// backlogMax is how many changes may come while a kind's objects are read; then they are read anew.
+const backlogMax = 100_000
+
+// kinds are the resources of a registry at one time. A value that others see never changes: a kind that comes or goes makes another
+// one, so readers need no lock.
+type kinds struct {
+	// Resources by group and resource, and by group, version and resource.
+	byResource map[schema.GroupResource]*Resource
+	byVersion  map[schema.GroupVersionResource]*Resource
+	// tables by key prefix, and in the order in which they came.
+	byPrefix map[string]*table
+	tables   []*table
+	// arriving are the tables whose objects are being read. They are not served yet.
+	arriving []*arrival
+}
+
+func newKinds() *kinds {
+	return &kinds{byResource: map[schema.GroupResource]*Resource{}, byVersion: map[schema.GroupVersionResource]*Resource{}, byPrefix: map[string]*table{}}
+}
+
+func (k *kinds) clone() *kinds {
+	return &kinds{byResource: maps.Clone(k.byResource), byVersion: maps.Clone(k.byVersion), byPrefix: maps.Clone(k.byPrefix),
+		tables: slices.Clone(k.tables), arriving: slices.Clone(k.arriving)}
+}
+
+// keep adds a table and its resource.
+func (k *kinds) keep(r *Registry, t *table) error {
+	if other := k.byPrefix[t.info.StoragePrefix]; other != nil {
+		return fmt.Errorf("kinds %s and %s are both stored below %s", other.info.GVK, t.info.GVK, t.info.StoragePrefix)
+	}
+	k.byPrefix[t.info.StoragePrefix] = t
+	k.tables = append(k.tables, t)
+	res := &Resource{reg: r, table: t, info: t.info, shape: t.shape, names: validName(t.info)}
+	k.byResource[t.info.GR()] = res
+	k.byVersion[t.info.GVR()] = res
+	return nil
+}
+
+// convert adds the resource of a kind whose objects another kind stores.
+func (k *kinds) convert(r *Registry, info *kind.Info) error {
+	stored := k.byResource[info.Via.Stored]
+	if stored == nil {
+		return fmt.Errorf("kind %s is stored as %s, which is not among the kinds", info.GVK, info.Via.Stored)
+	}
+	res := &Resource{reg: r, table: stored.table, info: info, shape: newShape(info, stored.info), via: info.Via, names: validName(info)}
+	if k.byResource[info.GR()] == nil {
+		k.byResource[info.GR()] = res
+	}
+	k.byVersion[info.GVR()] = res
+	return nil
+}
+
+// drop takes out a table and all resources over it.
+func (k *kinds) drop(t *table) {
+	over := func(res *Resource) bool { return res.table == t }
+	maps.DeleteFunc(k.byResource, func(_ schema.GroupResource, res *Resource) bool { return over(res) })
+	maps.DeleteFunc(k.byVersion, func(_ schema.GroupVersionResource, res *Resource) bool { return over(res) })
+	delete(k.byPrefix, t.info.StoragePrefix)
+	k.tables = slices.DeleteFunc(k.tables, func(other *table) bool { return other == t })
+}
+
+// route finds the table of a key: its prefix has one part below Root, or two.
+func (k *kinds) route(key string) *table {
+	if !strings.HasPrefix(key, Root) {
+		return nil
+	}
+	end := strings.IndexByte(key[len(Root):], '/')
+	if end < 0 {
+		return nil
+	}
+	end += len(Root) + 1
+	if t := k.byPrefix[key[:end]]; t != nil {
+		return t
+	}
+	next := strings.IndexByte(key[end:], '/')
+	if next < 0 {
+		return nil
+	}
+	return k.byPrefix[key[:end+next+1]]
+}
+
+// arrival is a table whose objects are being read at one revision, and what has changed since. Only the goroutine of Run uses it once it
+// is listed.
+type arrival struct {
+	table   *table
+	from    int64
+	backlog []store.Event
+	// stale: changes are missing from backlog.
+	stale bool
+}
+
+func (a *arrival) note(e *store.Event) {
+	switch {
+	case a.stale || !strings.HasPrefix(e.Key, a.table.prefix):
+	case len(a.backlog) == backlogMax:
+		a.stale, a.backlog = true, nil
+	default:
+		a.backlog = append(a.backlog, *e)
+	}
+}
+
+// errAnew: what was read of a kind's objects does not lead up to the present.
+var errAnew = errors.New("the objects must be read anew")
+
+// Add begins to serve a kind, or serves it in another way if there is one below the same prefix already: the objects that are stored are
+// read first, and requests go on meanwhile. Watches of the kind that is replaced end with 410; their clients begin anew.
+func (r *Registry) Add(ctx context.Context, info *kind.Info) error {
+	if info.Via != nil {
+		return r.do(ctx, func() error {
+			all := r.kinds.Load().clone()
+			err := all.convert(r, info)
+			r.kinds.Store(all)
+			return err
+		})
+	}
+	if !info.Stored() {
+		return fmt.Errorf("no objects of kind %s are stored", info.GVK)
+	}
+	a := &arrival{table: r.newTable(info)}
+	defer r.giveUp(a)
+	for {
+		if err := r.do(ctx, func() error { return r.expect(a) }); err != nil {
+			return err
+		}
+		c, err := r.readBelow(ctx, a.table, a.from)
+		if err == nil {
+			err = r.do(ctx, func() error { return r.takeOn(a, c) })
+		}
+		if !errors.Is(err, errAnew) && !errors.Is(err, store.ErrCompacted) {
+			return err
+		}
+	}
+}
+
+// Remove ends the service of a kind. What is stored of it stays. Its watches end with 410, and requests that are at work with 404.
+func (r *Registry) Remove(ctx context.Context, gr schema.GroupResource) error {
+	return r.do(ctx, func() error {
+		all := r.kinds.Load().clone()
+		res := all.byResource[gr]
+		switch {
+		case res == nil:
+			return nil
+		case res.via != nil:
+			delete(all.byResource, gr)
+			delete(all.byVersion, res.info.GVR())
+			r.kinds.Store(all)
+			return nil
+		}
+		all.drop(res.table)
+		r.kinds.Store(all)
+		r.unknown.Add(res.table.keys())
+		res.table.end(unknownKind())
+		return nil
+	})
+}
+
+// do lets the goroutine of Run do something between two batches of changes.
+func (r *Registry) do(ctx context.Context, f func() error) error {
+	done := make(chan error, 1)
+	select {
+	case r.errands <- func() { done <- f() }:
+		return <-done
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// expect gathers what changes below a table's prefix from now on.
+func (r *Registry) expect(a *arrival) error {
+	all := r.kinds.Load().clone()
+	for _, other := range all.arriving {
+		if other != a && other.table.prefix == a.table.prefix {
+			return fmt.Errorf("kind %s is being added already", a.table.info.GVK)
+		}
+	}
+	a.from, a.backlog, a.stale = r.Applied(), nil, false
+	if !slices.Contains(all.arriving, a) {
+		all.arriving = append(all.arriving, a)
+		r.kinds.Store(all)
+	}
+	return nil
+}
+
+// giveUp ends the gathering, if it goes on still.
+func (r *Registry) giveUp(a *arrival) {
+	if !slices.Contains(r.kinds.Load().arriving, a) {
+		return
+	}
+	_ = r.do(r.life, func() error { // an error means that the registry has ended
+		all := r.kinds.Load().clone()
+		all.arriving = slices.DeleteFunc(all.arriving, func(other *arrival) bool { return other == a })
+		r.kinds.Store(all)
+		return nil
+	})
+}
+
+// readBelow reads what the store held below a table's prefix at a revision.
+func (r *Registry) readBelow(ctx context.Context, t *table, revision int64) (*contents, error) {
+	c := &contents{hidden: map[string]unreadable{}}
+	for o := (store.ListOptions{Limit: loadPage, Revision: revision}); ; {
+		page, err := r.store.List(ctx, t.prefix, o)
+		if err != nil {
+			return nil, err
+		}
+		for n := range page.Entries {
+			if e := &page.Entries[n]; t.well(e.Key) {
+				r.sort(t, e, c)
+			}
+		}
+		if !page.More || len(page.Entries) == 0 {
+			return c, nil
+		}
+		o.From = page.Entries[len(page.Entries)-1].Key + "\x00"
+	}
+}
+
+// takeOn fills a table with what was read and brings it up to date; from then on it is served.
+func (r *Registry) takeOn(a *arrival, c *contents) error {
+	if a.stale {
+		return errAnew
+	}
+	t, now := a.table, r.now()
+	r.hideAll(t, c.hidden)
+	t.fill(c.items, a.from)
+	for n := range a.backlog {
+		if e := &a.backlog[n]; t.well(e.Key) {
+			r.collect(t, e, now)
+		}
+	}
+	t.applyPending(now)
+	all := r.kinds.Load().clone()
+	all.arriving = slices.DeleteFunc(all.arriving, func(other *arrival) bool { return other == a })
+	before := all.byPrefix[t.prefix]
+	if before != nil {
+		all.drop(before)
+	}
+	if err := all.keep(r, t); err != nil {
+		return err
+	}
+	r.kinds.Store(all)
+	if before == nil {
+		r.unknown.Add(-t.keys())
+		return nil
+	}
+	before.end(changedKind())
+	return nil
+}
+
+// unknownKind is the answer to requests of a kind that is served no more.
+func unknownKind() error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusNotFound,
+		Reason: metav1.StatusReasonNotFound, Message: "the server could not find the requested resource"}}
+}
+
+// changedKind is the answer to requests that were at work when their kind was replaced: the next attempt finds the new one.
+func changedKind() error {
+	return apierrors.NewTooManyRequests("the definition of the requested resource has just changed, please try again", 1)
+}
+
+// keys is how many keys there are below the table's prefix. The caller is the mirror's goroutine.
+func (t *table) keys() int64 {
+	n := t.tree.Len()
+	for key := range t.unreadable {
+		if !t.tree.Has(entry{key: key}) {
+			n++
+		}
+	}
+	return int64(n)
+}
+
+// end tells everybody that the table is not kept up to date any more: watches end with 410, subscriptions end, and reads fail.
+func (t *table) end(why error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	at := t.applied()
+	t.applied = func() int64 { return at } // what comes later is not in it
+	t.ended.Store(&why)
+	t.watchers.close()
+}
+
+// live fails when the table has ended.
+func (t *table) live() error {
+	if why := t.ended.Load(); why != nil {
+		return *why
+	}
+	return nil
+}

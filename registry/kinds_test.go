@@ -1,0 +1,287 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/store"
+	"github.com/wheelhouse-k8s/wheelhouse/store/memory"
+)
+
+// widgets are a kind that comes and goes; in its second form it has an index.
+func widgets(indexed bool) *kind.Info {
+	k := kind.Kind[*corev1.ConfigMap]{
+		Group: "example.com", Version: "v1", Kind: "Widget", Plural: "widgets", Namespaced: true,
+		New:     func() *corev1.ConfigMap { return &corev1.ConfigMap{} },
+		NewList: func() runtime.Object { return &corev1.ConfigMapList{} },
+	}
+	if indexed {
+		k.Fields = []kind.Field[*corev1.ConfigMap]{{Name: "data.color", Indexed: true, Value: func(c *corev1.ConfigMap) string { return c.Data["color"] }}}
+	}
+	return k.Info()
+}
+
+var widgetGR = schema.GroupResource{Group: "example.com", Resource: "widgets"}
+
+// pair is a registry whose kinds change, and another one on the same store that has always had widgets.
+func pair(t *testing.T) (changing, whole *bench) {
+	t.Helper()
+	s := memory.New()
+	t.Cleanup(func() { s.Close() })
+	return start(t, Options{Store: slowly{s}}), start(t, Options{Store: s, Kinds: append(testKinds(), widgets(false))})
+}
+
+// slowly is a store in which things change while one kind's objects are read.
+type slowly struct{ store.Store }
+
+func (s slowly) List(ctx context.Context, prefix string, o store.ListOptions) (store.Page, error) {
+	page, err := s.Store.List(ctx, prefix, o)
+	if prefix != Root {
+		time.Sleep(2 * time.Millisecond)
+	}
+	return page, err
+}
+
+func widget(name string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: name}, Data: map[string]string{"color": "red"}}
+}
+
+func of(t testing.TB, b *bench) *Resource {
+	t.Helper()
+	r, ok := b.Resource(widgetGR)
+	if !ok {
+		t.Fatal("widgets are not served")
+	}
+	return r
+}
+
+// TestKindsComeAndGo: what is stored of a kind is there as soon as the kind is served; a change of the kind and its end reach
+// everybody who reads it.
+func TestKindsComeAndGo(t *testing.T) {
+	ctx := context.Background()
+	changing, whole := pair(t)
+	for n := range 50 {
+		must(of(t, whole).Create(ctx, widget(fmt.Sprint("w", n)), CreateOptions{}))(t)
+	}
+	changing.settle(t)
+	if n := changing.Stats().UnknownKeys; n != 50 {
+		t.Errorf("%d unknown keys before, want 50", n)
+	}
+	if err := changing.Add(ctx, widgets(false)); err != nil {
+		t.Fatal(err)
+	}
+	first := of(t, changing)
+	if list := must(first.List(ctx, ListOptions{}))(t); len(list.Items) != 50 || changing.Stats().UnknownKeys != 0 {
+		t.Errorf("%d objects, %d unknown keys", len(list.Items), changing.Stats().UnknownKeys)
+	}
+	w := must(first.Watch(ctx, WatchOptions{ResourceVersion: "0"}))(t)
+	subscribed := make(chan struct{})
+	go func() { first.Subscribe(ctx, func([]Delta) {}); close(subscribed) }()
+
+	if err := changing.Add(ctx, widgets(true)); err != nil {
+		t.Fatal(err)
+	}
+	<-subscribed
+	if err := drained(ctx, w); !apierrors.IsResourceExpired(err) {
+		t.Errorf("the watch of the kind that was changed ended with %v", err)
+	}
+	if _, err := first.Get(ctx, "a", "w1", ""); !apierrors.IsTooManyRequests(err) {
+		t.Errorf("a request at work: %v", err)
+	}
+	second, revision := of(t, changing), first.table.revision()
+	red := 0
+	for range second.ByField("data.color", "red") {
+		red++
+	}
+	if red != 50 || len(second.table.fields) != 1 {
+		t.Errorf("%d objects are found by the new index", red)
+	}
+	must(of(t, whole).Create(ctx, widget("later"), CreateOptions{}))(t)
+	changing.settle(t)
+	if first.table.revision() != revision || second.table.revision() == revision {
+		t.Error("what was replaced claims to know what came later")
+	}
+	w = must(second.Watch(ctx, WatchOptions{ResourceVersion: "0"}))(t)
+	if err := changing.Remove(ctx, widgetGR); err != nil {
+		t.Fatal(err)
+	}
+	if err := drained(ctx, w); !apierrors.IsResourceExpired(err) {
+		t.Errorf("the watch of the kind that was removed ended with %v", err)
+	}
+	if _, ok := changing.Resource(widgetGR); ok || changing.Stats().UnknownKeys != 51 {
+		t.Errorf("served: %v, %d unknown keys", ok, changing.Stats().UnknownKeys)
+	}
+	for what, err := range map[string]error{
+		"get": second1(second.Get(ctx, "a", "w1", "0")), "list": second1(second.List(ctx, ListOptions{})), "watch": second1(second.Watch(ctx, WatchOptions{})),
+		"create": second1(second.Create(ctx, widget("late"), CreateOptions{})), "whole": second.Whole(""),
+	} {
+		if !apierrors.IsNotFound(err) {
+			t.Errorf("%s of a kind that is gone: %v", what, err)
+		}
+	}
+}
+
+func second1[T any](_ T, err error) error { return err }
+
+// drained takes all events of a watch and gives the error that ends it.
+func drained(ctx context.Context, w *Watcher) error {
+	for {
+		if _, err := w.Next(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// TestKindsChangeUnderLoad adds, changes and removes a kind again and again, with reloads of the mirror in between, while others
+// write, list and watch its objects. Whoever lists sees what the store holds at the list's revision, and list and watch together
+// miss nothing.
+func TestKindsChangeUnderLoad(t *testing.T) {
+	changing, whole := pair(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	var busy sync.WaitGroup
+	for n := range 3 {
+		busy.Go(func() { write(ctx, of(t, whole), rand.New(rand.NewPCG(uint64(n), 8)), n) })
+		busy.Go(func() { follow(ctx, t, changing, whole) })
+	}
+	random := rand.New(rand.NewPCG(1, 8))
+	for range 150 {
+		switch random.IntN(5) {
+		case 0:
+			if err := changing.Remove(ctx, widgetGR); err != nil {
+				t.Fatal(err)
+			}
+		case 1:
+			changing.reload()
+		default:
+			if err := changing.Add(ctx, widgets(random.IntN(2) == 0)); err != nil {
+				t.Fatal(err)
+			}
+			compare(ctx, t, changing, whole)
+		}
+	}
+	cancel()
+	busy.Wait()
+	if n := len(changing.kinds.Load().arriving); n != 0 {
+		t.Errorf("%d kinds are still arriving", n)
+	}
+}
+
+// write creates and removes objects until ctx ends.
+func write(ctx context.Context, r *Resource, random *rand.Rand, writer int) {
+	for ctx.Err() == nil {
+		name := fmt.Sprintf("w%d-%d", writer, random.IntN(40))
+		if random.IntN(2) == 0 {
+			_, _ = r.Create(ctx, widget(name), CreateOptions{}) // it may exist
+		} else {
+			_, _, _ = r.Delete(ctx, "a", name, DeleteOptions{}) // it may not
+		}
+		if random.IntN(20) == 0 {
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+// compare lists in one registry, and what the other one knows of that revision.
+func compare(ctx context.Context, t *testing.T, changing, whole *bench) {
+	t.Helper()
+	r, ok := changing.Resource(widgetGR)
+	if !ok {
+		return
+	}
+	list, err := r.List(ctx, ListOptions{})
+	if err != nil {
+		if ctx.Err() == nil && !ended(err) {
+			t.Error(err)
+		}
+		return
+	}
+	want, err := of(t, whole).List(ctx, ListOptions{ResourceVersion: fmt.Sprint(list.Revision), ResourceVersionMatch: metav1.ResourceVersionMatchExact})
+	if err != nil {
+		if ctx.Err() == nil {
+			t.Error(err)
+		}
+		return
+	}
+	if got, want := versions(list.Items), versions(want.Items); got != want {
+		t.Errorf("at revision %d: %s, want %s", list.Revision, got, want)
+	}
+}
+
+func versions(items []*Item) (s string) {
+	for _, i := range items {
+		s += fmt.Sprintf("%s@%d ", i.Name(), i.Revision())
+	}
+	return s
+}
+
+// ended tells of errors that a kind's change or end gives to those who are at work.
+func ended(err error) bool {
+	return apierrors.IsNotFound(err) || apierrors.IsTooManyRequests(err) || apierrors.IsResourceExpired(err)
+}
+
+// follow lists and watches as informers do. After some events its picture must be what the store held at the last one's revision.
+func follow(ctx context.Context, t *testing.T, changing, whole *bench) {
+	for ctx.Err() == nil {
+		r, ok := changing.Resource(widgetGR)
+		if !ok {
+			time.Sleep(100 * time.Microsecond)
+			continue
+		}
+		list, err := r.List(ctx, ListOptions{})
+		if err != nil {
+			if ctx.Err() == nil && !ended(err) {
+				t.Error(err)
+			}
+			continue
+		}
+		picture, at := map[string]*Item{}, list.Revision
+		for _, i := range list.Items {
+			picture[i.Name()] = i
+		}
+		w, err := r.Watch(ctx, WatchOptions{ResourceVersion: fmt.Sprint(at)})
+		if err != nil {
+			continue
+		}
+		for range 5 {
+			var events []Event
+			if events, err = w.Next(ctx); err != nil {
+				break
+			}
+			for _, e := range events {
+				if at = e.Revision; e.Type == "DELETED" {
+					delete(picture, e.Item.Name())
+				} else {
+					picture[e.Item.Name()] = e.Item
+				}
+			}
+		}
+		w.Stop()
+		if err != nil && !ended(err) && !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		want, err := of(t, whole).List(ctx, ListOptions{ResourceVersion: fmt.Sprint(at), ResourceVersionMatch: metav1.ResourceVersionMatchExact})
+		if err != nil {
+			continue
+		}
+		for _, i := range want.Items {
+			if have := picture[i.Name()]; have == nil || have.Revision() != i.Revision() {
+				t.Errorf("at revision %d %s is %v", at, i.Name(), have)
+			}
+		}
+		if len(picture) != len(want.Items) {
+			t.Errorf("at revision %d: %d objects, want %d", at, len(picture), len(want.Items))
+		}
+	}
+}
