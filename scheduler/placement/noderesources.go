@@ -78,7 +78,7 @@ const (
 func (f *fit) filter(n *node) uint16 {
 	u := &n.used
 	var lack uint64
-	if u.pods+1 > n.podsMax {
+	if int64(len(n.pods)) >= n.podsMax {
 		lack |= shortPods
 	}
 	if f.milliCPU > 0 && f.milliCPU > n.milliCPU-u.milliCPU {

@@ -1,6 +1,8 @@
 package placement
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -22,6 +24,9 @@ type node struct {
 	zone      int32
 	hostnamed bool
 
+	// pods that take room here, the highest priority first; among equals those that came first.
+	pods []*Pod
+	// used and ports are what these pods take.
 	used  usage
 	ports []hostPort
 
@@ -32,7 +37,6 @@ type node struct {
 
 // usage is the sum of the demands of a node's pods.
 type usage struct {
-	pods                         int64
 	milliCPU, memory, ephemeral  int64
 	scoredMilliCPU, scoredMemory int64
 	scalars                      map[corev1.ResourceName]int64
@@ -118,11 +122,11 @@ func (c *Cluster) nodeNamed(name string) *node {
 
 // release gives a slot back that has neither node nor pods.
 func (c *Cluster) release(n *node) {
-	if n.object != nil || n.used.pods > 0 {
+	if n.object != nil || len(n.pods) > 0 {
 		return
 	}
 	delete(c.byName, n.name)
-	n.name, n.used, n.ports = "", usage{}, nil
+	n.name, n.used, n.pods, n.ports = "", usage{}, nil, nil
 	c.free = append(c.free, n.slot)
 }
 
@@ -156,4 +160,45 @@ func (c *Cluster) pushFront(n *node) {
 		c.oldest = n.slot
 	}
 	c.newest = n.slot
+}
+
+// add takes a pod in: a change that those who look at the node are told of by Cluster.changed.
+func (n *node) add(p *Pod) {
+	at, _ := slices.BinarySearchFunc(n.pods, p.priority, func(o *Pod, priority int32) int {
+		if o.priority >= priority {
+			return -1
+		}
+		return 1
+	})
+	n.pods = slices.Insert(n.pods, at, p)
+	n.count(p.demand, 1)
+	n.ports = append(n.ports, p.demand.ports...)
+}
+
+// remove lets a pod of the node go.
+func (n *node) remove(p *Pod) {
+	at := slices.Index(n.pods, p)
+	n.pods = slices.Delete(n.pods, at, at+1)
+	n.count(p.demand, -1)
+	for _, port := range p.demand.ports {
+		if at := slices.Index(n.ports, port); at >= 0 {
+			n.ports = slices.Delete(n.ports, at, at+1)
+		}
+	}
+}
+
+// count changes the sums by a demand, sign 1 or -1.
+func (n *node) count(d *demand, sign int64) {
+	u := &n.used
+	u.milliCPU += sign * d.milliCPU
+	u.memory += sign * d.memory
+	u.ephemeral += sign * d.ephemeral
+	u.scoredMilliCPU += sign * d.scoredMilliCPU
+	u.scoredMemory += sign * d.scoredMemory
+	for _, s := range d.scalars {
+		if u.scalars == nil {
+			u.scalars = map[corev1.ResourceName]int64{}
+		}
+		u.scalars[s.name] += sign * s.amount
+	}
 }

@@ -2,7 +2,6 @@ package placement
 
 import (
 	"maps"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -14,10 +13,22 @@ type Pod struct {
 	demand *demand
 	node   *node
 	terms  []*heldTerm
+	// priority is by what the node orders its pods.
+	priority int32
 }
 
 // Node is the name of the pod's node.
 func (p *Pod) Node() string { return p.node.name }
+
+// Priority of the pod: those of higher priority may take its room.
+func (p *Pod) Priority() int32 { return p.priority }
+
+func priorityOf(pod *corev1.Pod) int32 {
+	if pod.Spec.Priority == nil {
+		return 0
+	}
+	return *pod.Spec.Priority
+}
 
 // Pod finds a pod on a node.
 func (c *Cluster) Pod(uid types.UID) (*Pod, bool) {
@@ -62,14 +73,15 @@ func (c *Cluster) updatePod(p *Pod, object *corev1.Pod) (freed bool) {
 	if old.Generation == object.Generation && object.Generation != 0 && !resized(old) && !resized(object) {
 		return freed
 	}
-	if d := c.demands.of(object); d.key != p.demand.key {
-		c.add(p.node, p.demand, -1)
-		p.demand = d
-		c.add(p.node, d, 1)
-		c.changed(p.node)
-		return true
+	d, priority := c.demands.of(object), priorityOf(object)
+	if d.key == p.demand.key && priority == p.priority {
+		return freed
 	}
-	return freed
+	p.node.remove(p)
+	p.demand, p.priority = d, priority
+	p.node.add(p)
+	c.changed(p.node)
+	return true
 }
 
 // resized tells whether the node reports resources of its own for the pod, which then count instead of the spec's.
@@ -84,9 +96,9 @@ func resized(pod *corev1.Pod) bool {
 }
 
 func (c *Cluster) addPod(object *corev1.Pod, d *demand, n *node) {
-	p := &Pod{Object: object, demand: d, node: n}
+	p := &Pod{Object: object, demand: d, node: n, priority: priorityOf(object)}
 	c.pods[object.UID] = p
-	c.add(n, d, 1)
+	n.add(p)
 	c.topology.count(object, n, 1)
 	c.owners.count(object, n, 1)
 	p.terms = c.topology.addTerms(object, n)
@@ -100,7 +112,7 @@ func (c *Cluster) RemovePod(uid types.UID) string {
 		return ""
 	}
 	delete(c.pods, uid)
-	c.add(p.node, p.demand, -1)
+	p.node.remove(p)
 	c.topology.count(p.Object, p.node, -1)
 	c.owners.count(p.Object, p.node, -1)
 	c.topology.removeTerms(p)
@@ -108,28 +120,4 @@ func (c *Cluster) RemovePod(uid types.UID) string {
 	name := p.node.name
 	c.release(p.node)
 	return name
-}
-
-// add changes the node's sums by a demand, sign 1 or -1.
-func (c *Cluster) add(n *node, d *demand, sign int64) {
-	u := &n.used
-	u.pods += sign
-	u.milliCPU += sign * d.milliCPU
-	u.memory += sign * d.memory
-	u.ephemeral += sign * d.ephemeral
-	u.scoredMilliCPU += sign * d.scoredMilliCPU
-	u.scoredMemory += sign * d.scoredMemory
-	for _, s := range d.scalars {
-		if u.scalars == nil {
-			u.scalars = map[corev1.ResourceName]int64{}
-		}
-		u.scalars[s.name] += sign * s.amount
-	}
-	for _, p := range d.ports {
-		if sign > 0 {
-			n.ports = append(n.ports, p)
-		} else if i := slices.Index(n.ports, p); i >= 0 {
-			n.ports = slices.Delete(n.ports, i, i+1)
-		}
-	}
 }

@@ -23,6 +23,8 @@ type world struct {
 	next int
 	// events of the last change of a node.
 	events Events
+	// prioritize gives pods priorities.
+	prioritize bool
 }
 
 // TestRandomClusters changes clusters at random, and checks of each placement that it is allowed, and that its score is
@@ -111,6 +113,10 @@ func (w *world) pod() *corev1.Pod {
 	name := fmt.Sprintf("p%d", w.next)
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", UID: types.UID(name), Generation: 1,
 		Labels: map[string]string{"app": fmt.Sprintf("a%d", w.rand.IntN(3))}}}
+	if w.prioritize {
+		priority := int32(w.rand.IntN(4))
+		p.Spec.Priority = &priority
+	}
 	c := corev1.Container{Name: "c", Image: []string{"app:1", "web"}[w.rand.IntN(2)]}
 	c.Resources.Requests = list(int64(w.rand.IntN(4)*300), int64(w.rand.IntN(3))<<30, int64(w.rand.IntN(8)/7))
 	if w.rand.IntN(6) == 0 {
