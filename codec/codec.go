@@ -1,12 +1,6 @@
-// Package codec turns objects into bytes and back: JSON, YAML, protobuf, tables, lists and watch frames, and finds out
-// from a request's headers which of them the client wants.
-//
-// It never decodes what is already encoded: an object's bytes are copied between a head and a tail that say its kind.
 package codec
 
 import (
-	"encoding/binary"
-	"encoding/json"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/codec/objectjson"
+	"github.com/wheelhouse-k8s/wheelhouse/codec/wire"
 )
 
 // Format is a way to write objects.
@@ -79,9 +75,8 @@ func (k *Kind) rowConditions(o kind.Object) []metav1.TableRowCondition {
 // heads say a kind and a version in each format.
 type heads struct {
 	// json is `{"kind":"Pod","apiVersion":"v1"`.
-	json []byte
-	// proto is the envelope up to the tag of its payload.
-	proto []byte
+	json  []byte
+	proto wire.Envelope
 }
 
 // NewKind prepares the encoding of a kind.
@@ -96,49 +91,24 @@ func NewKind(info *kind.Info) *Kind {
 // headCache spares objects of unusual kinds (Status, Scale, reviews) the making of their heads.
 var headCache sync.Map
 
-func headsFor(gvk schema.GroupVersionKind) heads {
+func headsFor(gvk schema.GroupVersionKind) *heads {
 	if h, ok := headCache.Load(gvk); ok {
-		return h.(heads)
+		return h.(*heads)
 	}
 	h := headsOf(gvk)
-	headCache.Store(gvk, h)
-	return h
+	headCache.Store(gvk, &h)
+	return &h
 }
 
 func headsOf(gvk schema.GroupVersionKind) heads {
 	version, name := gvk.GroupVersion().String(), gvk.Kind
 	var h heads
 	h.json = append(h.json, `{"kind":`...)
-	h.json = appendString(h.json, name)
+	h.json = objectjson.AppendString(h.json, name)
 	h.json = append(h.json, `,"apiVersion":`...)
-	h.json = appendString(h.json, version)
-	h.proto = appendEnvelopeHead(nil, version, name)
+	h.json = objectjson.AppendString(h.json, version)
+	h.proto = wire.NewEnvelope(version, name)
 	return h
-}
-
-// appendString appends s as a JSON string.
-func appendString(dst []byte, s string) []byte {
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
-			quoted, _ := json.Marshal(s) // a string always has an encoding
-			return append(dst, quoted...)
-		}
-	}
-	dst = append(dst, '"')
-	dst = append(dst, s...)
-	return append(dst, '"')
-}
-
-// appendVarint appends a number as protobuf writes it.
-func appendVarint(dst []byte, n int) []byte { return binary.AppendUvarint(dst, uint64(n)) }
-
-func varintSize(n int) int {
-	size := 1
-	for n >= 0x80 {
-		n >>= 7
-		size++
-	}
-	return size
 }
 
 // metaOf is the metadata of a generated type.

@@ -21,6 +21,7 @@ import (
 	restwatch "k8s.io/client-go/rest/watch"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/codec/wire"
 )
 
 var podInfo = kind.Kind[*corev1.Pod]{Version: "v1", Kind: "Pod", Plural: "pods", Namespaced: true,
@@ -221,10 +222,10 @@ func TestMetadataOnly(t *testing.T) {
 	if err := l.Write(&b, Media{Format: Protobuf, Form: PartialList, Version: "v1"}); err != nil {
 		t.Fatal(err)
 	}
-	e, err := openEnvelope(b.Bytes())
+	_, name, payload, err := wire.Open(b.Bytes())
 	var list metav1.PartialObjectMetadataList
-	if err != nil || e.kind != "PartialObjectMetadataList" || list.Unmarshal(e.payload) != nil || len(list.Items) != 600 {
-		t.Errorf("protobuf: %+v %v, %d items", e.kind, err, len(list.Items))
+	if err != nil || name != "PartialObjectMetadataList" || list.Unmarshal(payload) != nil || len(list.Items) != 600 {
+		t.Errorf("protobuf: %+v %v, %d items", name, err, len(list.Items))
 	}
 	if err := l.Write(&b, Media{Form: Partial, Version: "v1"}); err != ErrNotAcceptable {
 		t.Errorf("a list as one object's metadata: %v", err)

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
+	"github.com/wheelhouse-k8s/wheelhouse/codec/wire"
 )
 
 // Message is what a body can be decoded into: the generated types.
@@ -104,23 +105,23 @@ func fromYAML(body []byte, check bool) ([]byte, []error, error) {
 }
 
 func decodeProtobuf(body []byte, into Message, want schema.GroupVersionKind) (schema.GroupVersionKind, error) {
-	e, err := openEnvelope(body)
+	apiVersion, kind, payload, err := wire.Open(body)
 	if err != nil {
 		return schema.GroupVersionKind{}, err
 	}
-	gv, err := schema.ParseGroupVersion(e.apiVersion)
+	gv, err := schema.ParseGroupVersion(apiVersion)
 	if err != nil {
 		return schema.GroupVersionKind{}, err
 	}
-	got := withDefaults(gv.WithKind(e.kind), want)
+	got := withDefaults(gv.WithKind(kind), want)
 	if got != want && got.Kind != want.Kind {
 		// Another kind's fields have other numbers: leave the payload alone, the caller refuses the kind.
 		return got, nil
 	}
-	if err := bounds.Protobuf(e.payload, into); err != nil {
+	if err := bounds.Protobuf(payload, into); err != nil {
 		return got, err
 	}
-	if err := into.Unmarshal(e.payload); err != nil {
+	if err := into.Unmarshal(payload); err != nil {
 		return got, err
 	}
 	into.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})

@@ -2,13 +2,15 @@ package codec
 
 import (
 	"bytes"
-	"encoding/json"
 	"io"
 	"runtime"
 	"sync"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/wheelhouse-k8s/wheelhouse/codec/objectjson"
+	"github.com/wheelhouse-k8s/wheelhouse/codec/wire"
 )
 
 const (
@@ -30,6 +32,12 @@ func putBuffer(b *[]byte, content []byte) {
 	}
 }
 
+// Fields of every list in protobuf.
+const (
+	fieldListMeta  = 1
+	fieldListItems = 2
+)
+
 // List is a list ready to be written.
 type List[I Item] struct {
 	Kind    *Kind
@@ -43,16 +51,14 @@ func (l *List[I]) Size(m Media) int {
 	if m.Format != Protobuf || m.Form != Whole {
 		return -1
 	}
-	return envelopeSize(l.Kind.list.proto, l.payloadSize())
+	return l.Kind.list.proto.Size(l.payloadSize())
 }
 
 // payloadSize is the size of the list's protobuf message.
 func (l *List[I]) payloadSize() int {
-	meta := l.Meta.Size()
-	size := 1 + varintSize(meta) + meta
+	size := wire.BytesSize(l.Meta.Size())
 	for _, item := range l.Items {
-		n := item.ProtoSize()
-		size += 1 + varintSize(n) + n
+		size += wire.BytesSize(item.ProtoSize())
 	}
 	return size
 }
@@ -83,20 +89,14 @@ func (l *List[I]) Write(w io.Writer, m Media) error {
 
 func (l *List[I]) writeProto(w io.Writer) error {
 	p := buffers.Get().(*[]byte)
-	b := (*p)[:0]
-	b = append(b, l.Kind.list.proto...)
-	b = appendVarint(b, l.payloadSize())
+	b := l.Kind.list.proto.AppendHead((*p)[:0], l.payloadSize())
 	meta, err := l.Meta.Marshal()
 	if err != nil {
 		return err
 	}
-	b = append(b, 0x0a)
-	b = appendVarint(b, len(meta))
-	b = append(b, meta...)
+	b = wire.AppendBytes(b, fieldListMeta, meta)
 	for _, item := range l.Items {
-		b = append(b, 0x12)
-		b = appendVarint(b, item.ProtoSize())
-		b = item.AppendProto(b)
+		b = item.AppendProto(wire.AppendLength(b, fieldListItems, item.ProtoSize()))
 		if len(b) >= writeSize {
 			if _, err := w.Write(b); err != nil {
 				return err
@@ -104,7 +104,7 @@ func (l *List[I]) writeProto(w io.Writer) error {
 			b = b[:0]
 		}
 	}
-	b = append(b, envelopeTail...)
+	b = wire.AppendTail(b)
 	if _, err = w.Write(b); err == nil {
 		putBuffer(p, b)
 	}
@@ -122,7 +122,7 @@ func (l *List[I]) writePartialProto(w io.Writer, version string) error {
 	}
 	gvk := partialGVK(version)
 	gvk.Kind += "List"
-	_, err = w.Write(appendEnveloped(nil, headsFor(gvk), raw))
+	_, err = w.Write(headsFor(gvk).proto.Append(nil, raw))
 	return err
 }
 
@@ -160,12 +160,10 @@ func (l *List[I]) appendHead(b []byte, m Media) ([]byte, error) {
 	default:
 		b = append(b, l.Kind.list.json...)
 	}
-	meta, err := json.Marshal(&l.Meta)
+	b, err := objectjson.Append(append(b, `,"metadata":`...), &l.Meta)
 	if err != nil {
 		return nil, err
 	}
-	b = append(b, `,"metadata":`...)
-	b = append(b, meta...)
 	return append(b, `,"items":[`...), nil
 }
 

@@ -12,6 +12,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/codec/objectjson"
+	"github.com/wheelhouse-k8s/wheelhouse/codec/wire"
 )
 
 // ErrNotAcceptable: the object has no such form (metadata of a list was asked of a single object, or the reverse).
@@ -23,10 +25,9 @@ func (k *Kind) AppendItem(dst []byte, m Media, item Item, include metav1.Include
 	case Whole:
 		if m.Format == Protobuf {
 			n := item.ProtoSize()
-			dst = append(slices.Grow(dst, envelopeSize(k.one.proto, n)), k.one.proto...)
-			dst = appendVarint(dst, n)
-			dst = item.AppendProto(dst)
-			return append(dst, envelopeTail...), nil
+			e := &k.one.proto
+			dst = item.AppendProto(e.AppendHead(slices.Grow(dst, e.Size(n)), n))
+			return wire.AppendTail(dst), nil
 		}
 	case PartialList:
 		return nil, ErrNotAcceptable
@@ -81,27 +82,21 @@ func AppendObject(dst []byte, m Media, o runtime.Object, gvk schema.GroupVersion
 		if err != nil {
 			return nil, err
 		}
-		return appendEnveloped(dst, h, raw), nil
+		return h.proto.Append(dst, raw), nil
 	}
-	body, err := json.Marshal(o)
+	start := len(dst)
+	if t, ok := o.GetObjectKind().(*metav1.TypeMeta); !ok || t.Kind == "" {
+		dst = append(dst, h.json...)
+	}
+	body := len(dst)
+	dst, err := objectjson.Append(dst, o)
 	if err != nil {
 		return nil, err
 	}
-	start := len(dst)
-	if t, ok := o.GetObjectKind().(*metav1.TypeMeta); ok && t.Kind != "" {
-		dst = append(dst, body...)
-	} else {
-		dst = append(dst, h.json...)
-		dst = splice(append(dst, body...), len(dst))
+	if body > start {
+		dst = splice(dst, body)
 	}
 	return finish(dst, start, m)
-}
-
-func appendEnveloped(dst []byte, h heads, raw []byte) []byte {
-	dst = append(slices.Grow(dst, envelopeSize(h.proto, len(raw))), h.proto...)
-	dst = appendVarint(dst, len(raw))
-	dst = append(dst, raw...)
-	return append(dst, envelopeTail...)
 }
 
 // finish gives the JSON that begins at start its last form: YAML, indented, or a line.
@@ -129,13 +124,11 @@ func partialGVK(version string) schema.GroupVersionKind {
 }
 
 func appendPartial(dst []byte, version string, o kind.Object) ([]byte, error) {
-	meta, err := json.Marshal(metaOf(o))
+	dst = append(dst, headsFor(partialGVK(version)).json...)
+	dst, err := objectjson.Append(append(dst, `,"metadata":`...), metaOf(o))
 	if err != nil {
 		return nil, err
 	}
-	dst = append(dst, headsFor(partialGVK(version)).json...)
-	dst = append(dst, `,"metadata":`...)
-	dst = append(dst, meta...)
 	return append(dst, '}'), nil
 }
 
@@ -144,5 +137,5 @@ func appendPartialProto(dst []byte, version string, item Item) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return appendEnveloped(dst, headsFor(partialGVK(version)), raw), nil
+	return headsFor(partialGVK(version)).proto.Append(dst, raw), nil
 }

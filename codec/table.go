@@ -7,6 +7,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/wheelhouse-k8s/wheelhouse/codec/objectjson"
 )
 
 func tableHead(version string) []byte {
@@ -31,11 +33,10 @@ func (k *Kind) definitions() []byte {
 func (k *Kind) appendTableHead(dst []byte, version string, meta *metav1.ListMeta, headers bool) ([]byte, error) {
 	dst = append(dst, tableHead(version)...)
 	dst = append(dst, `,"metadata":`...)
-	m, err := json.Marshal(meta)
+	dst, err := objectjson.Append(dst, meta)
 	if err != nil {
 		return nil, err
 	}
-	dst = append(dst, m...)
 	dst = append(dst, `,"columnDefinitions":`...)
 	if headers {
 		dst = append(dst, k.definitions()...)
@@ -94,7 +95,7 @@ func (k *Kind) appendRow(dst []byte, version string, item Item, include metav1.I
 func appendCell(dst []byte, v any) ([]byte, error) {
 	switch v := v.(type) {
 	case string:
-		return appendString(dst, v), nil
+		return objectjson.AppendString(dst, v), nil
 	case int64:
 		return strconv.AppendInt(dst, v, 10), nil
 	case int:

@@ -2,13 +2,14 @@ package codec
 
 import (
 	"encoding/binary"
-	"encoding/json"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/codec/objectjson"
+	"github.com/wheelhouse-k8s/wheelhouse/codec/wire"
 )
 
 // Stream writes the events of one watch.
@@ -32,15 +33,14 @@ func (k *Kind) NewStream(m Media, include metav1.IncludeObjectPolicy) *Stream {
 func (s *Stream) Append(dst []byte, event string, item Item) ([]byte, error) {
 	if s.media.Format == Protobuf {
 		if s.media.Form != Partial {
-			dst = appendFrameHead(dst, event, s.kind.one, item.ProtoSize())
-			return append(item.AppendProto(dst), envelopeTail...), nil
+			dst = appendFrameHead(dst, event, &s.kind.one.proto, item.ProtoSize())
+			return wire.AppendTail(item.AppendProto(dst)), nil
 		}
 		raw, err := (&metav1.PartialObjectMetadata{ObjectMeta: *metaOf(item.Object())}).Marshal()
 		if err != nil {
 			return nil, err
 		}
-		dst = appendFrameHead(dst, event, headsFor(partialGVK(s.media.Version)), len(raw))
-		return append(append(dst, raw...), envelopeTail...), nil
+		return appendFrame(dst, event, headsFor(partialGVK(s.media.Version)), raw), nil
 	}
 	dst = appendEventHead(dst, event)
 	dst, err := s.kind.appendForm(dst, s.media, item, s.include, !s.started)
@@ -62,8 +62,7 @@ func (s *Stream) AppendObject(dst []byte, event string, o runtime.Object, gvk sc
 		if err != nil {
 			return nil, err
 		}
-		dst = appendFrameHead(dst, event, headsFor(gvk), len(raw))
-		return append(append(dst, raw...), envelopeTail...), nil
+		return appendFrame(dst, event, headsFor(gvk), raw), nil
 	}
 	dst = appendEventHead(dst, event)
 	dst, err := AppendObject(dst, Media{}, o, gvk)
@@ -79,22 +78,29 @@ func appendEventHead(dst []byte, event string) []byte {
 	return append(dst, `","object":`...)
 }
 
+// Fields of WatchEvent, and of the RawExtension that its object is.
+const (
+	fieldEventType   = 1
+	fieldEventObject = 2
+	fieldRaw         = 1
+)
+
+// appendFrame appends an event of an encoded object.
+func appendFrame(dst []byte, event string, h *heads, raw []byte) []byte {
+	dst = appendFrameHead(dst, event, &h.proto, len(raw))
+	return wire.AppendTail(append(dst, raw...))
+}
+
 // appendFrameHead appends WatchEvent{type, object{raw}} up to the payload of the enveloped object that raw is. The
 // payload's size must be known beforehand.
-func appendFrameHead(dst []byte, event string, h heads, payload int) []byte {
-	object := envelopeSize(h.proto, payload)
-	extension := 1 + varintSize(object) + object
-	size := 1 + varintSize(len(event)) + len(event) + 1 + varintSize(extension) + extension
-	dst = binary.BigEndian.AppendUint32(dst, uint32(size))
-	dst = append(dst, 0x0a)
-	dst = appendVarint(dst, len(event))
-	dst = append(dst, event...)
-	dst = append(dst, 0x12)
-	dst = appendVarint(dst, extension)
-	dst = append(dst, 0x0a)
-	dst = appendVarint(dst, object)
-	dst = append(dst, h.proto...)
-	return appendVarint(dst, payload)
+func appendFrameHead(dst []byte, event string, e *wire.Envelope, payload int) []byte {
+	object := e.Size(payload)
+	extension := wire.BytesSize(object)
+	dst = binary.BigEndian.AppendUint32(dst, uint32(wire.BytesSize(len(event))+wire.BytesSize(extension)))
+	dst = wire.AppendBytes(dst, fieldEventType, event)
+	dst = wire.AppendLength(dst, fieldEventObject, extension)
+	dst = wire.AppendLength(dst, fieldRaw, object)
+	return e.AppendHead(dst, payload)
 }
 
 // Fresh makes an Item of an object that no registry keeps: a bookmark.
@@ -106,8 +112,7 @@ func (f fresh) Object() kind.Object { return f.object }
 func (f fresh) ProtoSize() int      { return f.object.Size() }
 
 func (f fresh) AppendJSON(dst []byte) ([]byte, error) {
-	body, err := json.Marshal(f.object)
-	return append(dst, body...), err
+	return objectjson.Append(dst, f.object)
 }
 
 func (f fresh) AppendProto(dst []byte) []byte {

@@ -6,7 +6,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
-	"github.com/wheelhouse-k8s/wheelhouse/registry/exact"
+	"github.com/wheelhouse-k8s/wheelhouse/codec/canonical"
 )
 
 // Enter is the registry's door: an object that a caller hands in is defaulted and becomes what its encoded form decodes to,
@@ -35,11 +35,11 @@ func (r *Resource) enter(o, old kind.Object, entered bool) error {
 
 // settled makes an object exact. Nothing that is exact is written to, so that it may share parts with one that is stored.
 func (r *Resource) settled(o, old kind.Object) error {
-	err := exact.Settle(o, exactly(r.table.info))
+	err := canonical.Settle(o, exactly(r.table.info))
 	if err == nil {
 		return nil
 	}
-	if old != nil && exact.Settle(kind.Copy(old), exactly(r.table.info)) != nil {
+	if old != nil && canonical.Settle(kind.Copy(old), exactly(r.table.info)) != nil {
 		r.table.settleAgain(o) // all but what cannot be
 		return nil
 	}
@@ -47,20 +47,22 @@ func (r *Resource) settled(o, old kind.Object) error {
 }
 
 // exactly: what expires by itself tells of others, whose words may be no text. Better garbled than lost.
-func exactly(info *kind.Info) exact.Options { return exact.Options{ReplaceInvalid: info.TTL > 0} }
+func exactly(info *kind.Info) canonical.Options {
+	return canonical.Options{ReplaceInvalid: info.TTL > 0}
+}
 
 // settle makes an object exact that has been decoded: an update shares parts of the present object (the spec, when the status
 // changes), and nothing may be written there.
-func (s *shape) settle(o kind.Object) {
-	options := exactly(s.info)
+func (f *form) settle(o kind.Object) {
+	options := exactly(f.info)
 	options.Again = !options.ReplaceInvalid // what is no text must not keep the rest from becoming exact
-	_ = exact.Settle(o, options)
+	_ = canonical.Settle(o, options)
 }
 
 // settleAgain makes an object exact once more that is about to be stored: admission and the kind's preparations have changed it.
 // It has passed the door, or has been stored with what the door would refuse.
-func (s *shape) settleAgain(o kind.Object) {
-	again := exactly(s.info)
+func (f *form) settleAgain(o kind.Object) {
+	again := exactly(f.info)
 	again.Again = true
-	_ = exact.Settle(o, again)
+	_ = canonical.Settle(o, again)
 }

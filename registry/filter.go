@@ -54,9 +54,9 @@ func (f *filter) selects() bool { return f.label != nil || f.field != nil }
 // scope is the prefix of the keys that can match.
 func (f *filter) scope() string {
 	if f.namespace != "" {
-		return f.r.shape.prefix + f.namespace + "/"
+		return f.r.form.prefix + f.namespace + "/"
 	}
-	return f.r.shape.prefix
+	return f.r.form.prefix
 }
 
 // single is the one key that can match, "" if there may be more.

@@ -2,13 +2,12 @@ package registry
 
 import (
 	"reflect"
-	"strconv"
 	"strings"
 
 	"github.com/google/btree"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/api/shape"
 )
 
 // treeDegree of all trees: nodes of a few hundred bytes, so that a copied path is cheap.
@@ -65,7 +64,7 @@ type fieldIndex struct {
 	index
 	field kind.InfoField
 	// path of field numbers to the value in protobuf, nil if it must be asked of the decoded object.
-	path []uint64
+	path []int32
 }
 
 // newFieldIndexes makes an index for each field that asks for one.
@@ -79,41 +78,23 @@ func newFieldIndexes(info *kind.Info) []fieldIndex {
 	return all
 }
 
-// value of an item in the index. It must be the same each time it is asked for.
-func (x *fieldIndex) value(i *Item) string {
-	if x.path != nil && i.end > 0 {
-		return string(protoPath(i.body(), x.path))
-	}
-	return x.field.Value(i.Object())
-}
-
 // protoFieldPath finds where a plain string field such as spec.nodeName stands in the protobuf encoding, so that
 // an object need not be decoded to be indexed. It is nil if there is no such field, or if the kind's Value does
 // more than to read it.
-func protoFieldPath(info *kind.Info, f kind.InfoField) []uint64 {
+func protoFieldPath(info *kind.Info, f kind.InfoField) []int32 {
 	probe := info.New()
 	v := reflect.ValueOf(probe).Elem()
-	var path []uint64
-	for _, name := range strings.Split(f.Name, ".") {
-		if v.Kind() != reflect.Struct {
+	t := shape.Of(v.Type())
+	var path []int32
+	for name := range strings.SplitSeq(f.Name, ".") {
+		m, ok := t.Member(name)
+		if !ok || len(m.Path) > 1 || m.Encoding != "bytes" {
 			return nil
 		}
-		field, ok := fieldByJSON(v.Type(), name)
-		if !ok {
-			return nil
-		}
-		parts := strings.Split(field.Tag.Get("protobuf"), ",")
-		if len(parts) < 2 || parts[0] != "bytes" {
-			return nil
-		}
-		number, err := strconv.ParseUint(parts[1], 10, 32)
-		if err != nil {
-			return nil
-		}
-		path = append(path, number)
-		v = v.FieldByIndex(field.Index)
+		path = append(path, int32(m.Number))
+		t, v = m.Type, v.Field(m.Index)
 	}
-	if v.Kind() != reflect.String || f.Value(probe) != "" {
+	if t.Class != shape.String || f.Value(probe) != "" {
 		return nil
 	}
 	v.SetString("probe")
@@ -121,28 +102,4 @@ func protoFieldPath(info *kind.Info, f kind.InfoField) []uint64 {
 		return nil
 	}
 	return path
-}
-
-func fieldByJSON(t reflect.Type, name string) (reflect.StructField, bool) {
-	for n := range t.NumField() {
-		if tag, _, _ := strings.Cut(t.Field(n).Tag.Get("json"), ","); tag == name {
-			return t.Field(n), true
-		}
-	}
-	return reflect.StructField{}, false
-}
-
-// owners are the uids that an item's owner references name.
-func owners(i *Item) []types.UID {
-	var uids []types.UID
-	if i.end > 0 {
-		for uid := range protoOwners(i.body()) {
-			uids = append(uids, uid)
-		}
-		return uids
-	}
-	for _, ref := range i.Object().GetOwnerReferences() {
-		uids = append(uids, ref.UID)
-	}
-	return uids
 }

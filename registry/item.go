@@ -3,16 +3,14 @@ package registry
 import (
 	"encoding/json"
 	"fmt"
-	"reflect"
 	"strconv"
-	"strings"
 	"sync/atomic"
 
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
-	"github.com/wheelhouse-k8s/wheelhouse/registry/objectjson"
+	"github.com/wheelhouse-k8s/wheelhouse/codec/objectjson"
+	"github.com/wheelhouse-k8s/wheelhouse/codec/wire"
 )
 
 // Item is one object at one revision. It never changes; all its results are shared and must not be changed.
@@ -20,7 +18,7 @@ import (
 // It holds the bytes that the store delivered. The decoded object and the JSON are made when first asked for, and
 // both can be dropped and made again.
 type Item struct {
-	shape    *shape
+	form     *form
 	key      string
 	revision int64
 	// value is the stored value; nil for an item that was converted from another kind's item.
@@ -37,56 +35,14 @@ type Item struct {
 	stale bool
 }
 
-// shape is what items of one kind have in common.
-type shape struct {
-	info *kind.Info
-	envelope
-	// prefix of keys.
-	prefix string
-	// wire is what is known of the objects' encoding.
-	wire *wire
-}
-
 type decoded struct {
 	object kind.Object
 	err    error
 }
 
-func newShape(info *kind.Info, stored *kind.Info) *shape {
-	return &shape{
-		info: info, envelope: newEnvelope(stored.StorageVersion.String(), stored.GVK.Kind), prefix: stored.StoragePrefix,
-		wire: wireOf(reflect.TypeOf(stored.New()).Elem()),
-	}
-}
-
-// read makes an Item of a stored value, of which it looks at the envelope alone: examine does more. It shares the value's bytes.
-func (s *shape) read(key string, value []byte, revision int64) (*Item, error) {
-	start, end, err := s.body(value)
-	if err != nil {
-		return nil, fmt.Errorf("key %s: %w", key, err)
-	}
-	return &Item{shape: s, key: key, revision: revision, value: value, start: uint32(start), end: uint32(end)}, nil
-}
-
-// write makes an Item of an object that is about to be stored; its revision is set by settle.
-func (s *shape) write(key string, o kind.Object) (*Item, error) {
-	o.SetResourceVersion("")
-	o.SetSelfLink("")
-	o.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
-	s.settleAgain(o)
-	value, begin, err := s.encode(o)
-	if err != nil {
-		return nil, err
-	}
-	i := &Item{shape: s, key: key, value: value, start: uint32(begin), end: uint32(len(value) - len(envelopeTail))}
-	i.object.Store(&decoded{object: o})
-	return i, nil
-}
-
 // Compute makes an Item of an object that is kept nowhere: it has no revision.
 func Compute(info *kind.Info, o kind.Object) *Item {
-	s := &shape{info: info}
-	i := &Item{shape: s, key: o.GetName()}
+	i := &Item{form: &form{info: info}, key: o.GetName()}
 	if info.Namespaced {
 		i.key = o.GetNamespace() + "/" + o.GetName()
 	}
@@ -104,18 +60,18 @@ func (i *Item) settle(revision int64) {
 
 // at is the same object at another revision (the last state, at the revision of its deletion).
 func (i *Item) at(revision int64) *Item {
-	return &Item{shape: i.shape, key: i.key, revision: revision, value: i.value, start: i.start, end: i.end}
+	return &Item{form: i.form, key: i.key, revision: revision, value: i.value, start: i.start, end: i.end}
 }
 
 // body is the object's own protobuf as stored, nil if it is not stored as protobuf.
-func (i *Item) body() []byte { return i.value[i.start:i.end] }
+func (i *Item) body() wire.Object { return i.value[i.start:i.end] }
 
 // Object is the decoded object, resourceVersion set, TypeMeta empty. A stored value that does not decode gives an
 // object with nothing but its name; Decode tells why.
 func (i *Item) Object() kind.Object {
 	o, err := i.Decode()
 	if err != nil {
-		o = i.shape.info.New()
+		o = i.form.info.New()
 		o.SetName(i.Name())
 		o.SetNamespace(i.Namespace())
 		o.SetResourceVersion(strconv.FormatInt(i.revision, 10))
@@ -138,7 +94,7 @@ func (i *Item) Decode() (kind.Object, error) {
 }
 
 func (i *Item) decode() *decoded {
-	o := i.shape.info.New()
+	o := i.form.info.New()
 	var err error
 	if i.end > 0 {
 		err = o.Unmarshal(i.body())
@@ -148,8 +104,8 @@ func (i *Item) decode() *decoded {
 	if err != nil {
 		return &decoded{err: fmt.Errorf("key %s at revision %d does not decode: %w", i.key, i.revision, err)}
 	}
-	i.shape.info.Default(o)
-	i.shape.settle(o) // others' writers (and JSON) leave more than ours; what is shared must need no change later
+	i.form.info.Default(o)
+	i.form.settle(o) // others' writers (and JSON) leave more than ours; what is shared must need no change later
 	o.SetResourceVersion(strconv.FormatInt(i.revision, 10))
 	return &decoded{object: o}
 }
@@ -159,33 +115,20 @@ func (i *Item) Revision() int64 { return i.revision }
 
 // Name of the object.
 func (i *Item) Name() string {
-	_, name := i.shape.split(i.key)
+	_, name := i.form.split(i.key)
 	return name
 }
 
 // Namespace of the object, "" if it is cluster-scoped.
 func (i *Item) Namespace() string {
-	namespace, _ := i.shape.split(i.key)
+	namespace, _ := i.form.split(i.key)
 	return namespace
 }
 
-func (s *shape) split(key string) (namespace, name string) {
-	rest := key[len(s.prefix):]
-	if !s.info.Namespaced {
-		return "", rest
-	}
-	namespace, name, _ = strings.Cut(rest, "/")
-	return namespace, name
-}
-
-// well tells whether a key has the form of this kind's keys.
-func (s *shape) well(key string) bool {
-	rest := key[len(s.prefix):]
-	slash := strings.IndexByte(rest, '/')
-	if !s.info.Namespaced {
-		return rest != "" && slash < 0
-	}
-	return slash > 0 && slash < len(rest)-1 && strings.IndexByte(rest[slash+1:], '/') < 0
+// named tells whether name and namespace are those of the item's key.
+func (i *Item) named(name, namespace string) bool {
+	wantNamespace, wantName := i.form.split(i.key)
+	return name == wantName && namespace == wantNamespace
 }
 
 // Proto is the object's protobuf encoding with its resourceVersion, without envelope.
@@ -201,7 +144,7 @@ func (i *Item) ProtoSize() int {
 	if i.revision == 0 {
 		return int(i.end - i.start)
 	}
-	return int(i.end-i.start) + 2 + 2 + decimals(i.revision)
+	return int(i.end-i.start) + wire.RevisionSize(i.revision)
 }
 
 // AppendProto appends Proto to b. A stored object becomes its wire form by a second, appended metadata field that
@@ -221,21 +164,7 @@ func (i *Item) AppendProto(b []byte) []byte {
 	if i.revision == 0 {
 		return b // a dry run's
 	}
-	digits := decimals(i.revision)
-	b = append(b, fieldMetadata<<3|2, byte(2+digits), fieldResourceVersion<<3|2, byte(digits))
-	return strconv.AppendInt(b, i.revision, 10)
-}
-
-// fieldResourceVersion is the field number of ObjectMeta.resourceVersion.
-const fieldResourceVersion = 6
-
-func decimals(v int64) int {
-	n := 1
-	for v >= 10 {
-		v /= 10
-		n++
-	}
-	return n
+	return wire.AppendRevision(b, i.revision)
 }
 
 // JSON is the object's JSON encoding without apiVersion and kind (as an element of a list).
@@ -248,7 +177,7 @@ func (i *Item) JSON() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := encodeJSON(o)
+	b, err := objectjson.Marshal(o)
 	if err != nil {
 		return nil, fmt.Errorf("encode %s as JSON: %w", i.key, err)
 	}
@@ -285,12 +214,4 @@ func (i *Item) cool(current bool) {
 	if !current && i.value != nil {
 		i.object.Store(nil)
 	}
-}
-
-// labels of the object.
-func (i *Item) labels() labels.Labels {
-	if i.end > 0 {
-		return labelsOf(i.body())
-	}
-	return labels.Set(i.Object().GetLabels())
 }

@@ -49,7 +49,7 @@ func (k *kinds) keep(r *Registry, t *table) error {
 	}
 	k.byPrefix[t.info.StoragePrefix] = t
 	k.tables = append(k.tables, t)
-	res := &Resource{reg: r, table: t, info: t.info, shape: t.shape, names: validName(t.info)}
+	res := &Resource{reg: r, table: t, info: t.info, form: t.form, names: validName(t.info)}
 	k.byResource[t.info.GR()] = res
 	k.byVersion[t.info.GVR()] = res
 	return nil
@@ -61,7 +61,7 @@ func (k *kinds) convert(r *Registry, info *kind.Info) error {
 	if stored == nil {
 		return fmt.Errorf("kind %s is stored as %s, which is not among the kinds", info.GVK, info.Via.Stored)
 	}
-	res := &Resource{reg: r, table: stored.table, info: info, shape: newShape(info, stored.info), via: info.Via, names: validName(info)}
+	res := &Resource{reg: r, table: stored.table, info: info, form: newForm(info, stored.info), via: info.Via, names: validName(info)}
 	if k.byResource[info.GR()] == nil {
 		k.byResource[info.GR()] = res
 	}

@@ -245,8 +245,8 @@ func (r *Registry) updateOf(t *table, e *store.Event) (update, *unreadable) {
 	}
 	if e.Sealed == nil {
 		u.item = r.claims.take(e.Key, e.Value, e.Revision)
-		if u.item != nil && u.item.shape != t.shape {
-			u.item = nil // written in the shape that the kind had before
+		if u.item != nil && u.item.form != t.form {
+			u.item = nil // written in the form that the kind had before
 		}
 	}
 	var bad *unreadable

@@ -16,8 +16,8 @@ type Resource struct {
 	reg   *Registry
 	table *table
 	info  *kind.Info
-	// shape of the items that are handed out.
-	shape *shape
+	// form of the items that are handed out.
+	form *form
 	// via is set if another kind stores the objects.
 	via *kind.Conversion
 	// names are the complaints about a name.
@@ -37,13 +37,13 @@ func validName(info *kind.Info) validation.ValidateNameFunc {
 	return validation.NameIsDNSSubdomain
 }
 
-// served is a table's item in the shape that this resource serves.
+// served is a table's item in the form that this resource serves.
 func (r *Resource) served(i *Item) *Item {
-	if r.via == nil || i == nil || i.shape == r.shape {
+	if r.via == nil || i == nil || i.form == r.form {
 		return i
 	}
 	stored, err := i.Decode()
-	converted := &Item{shape: r.shape, key: i.key, revision: i.revision}
+	converted := &Item{form: r.form, key: i.key, revision: i.revision}
 	if err == nil {
 		var o kind.Object
 		if o, err = r.via.FromStored(stored); err == nil {
@@ -56,7 +56,7 @@ func (r *Resource) served(i *Item) *Item {
 	return converted
 }
 
-// item makes the item that stores an object, which is in the shape that this resource serves.
+// item makes the item that stores an object, which is in the form that this resource serves.
 func (r *Resource) item(key string, o kind.Object) (*Item, error) {
 	if r.via == nil {
 		return r.table.write(key, o)
@@ -122,7 +122,7 @@ func (r *Registry) reach(ctx context.Context, resourceVersion string, revision i
 // key in the store.
 func (r *Resource) key(namespace, name string) string {
 	if r.info.Namespaced {
-		return r.shape.prefix + namespace + "/" + name
+		return r.form.prefix + namespace + "/" + name
 	}
-	return r.shape.prefix + name
+	return r.form.prefix + name
 }

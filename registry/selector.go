@@ -7,6 +7,8 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
+
+	"github.com/wheelhouse-k8s/wheelhouse/codec/wire"
 )
 
 // fewTerms is up to how many requirements and values a selector is left as it is.
@@ -114,8 +116,8 @@ func (m labelDemands) Matches(have labels.Labels) bool {
 // eachLabel calls f for each label, until f returns false.
 func eachLabel(have labels.Labels, f func(key, value string) bool) bool {
 	switch have := have.(type) {
-	case protoLabels:
-		return have.each(f)
+	case wire.Labels:
+		return have.Each(f)
 	case labels.Set:
 		for key, value := range have {
 			if !f(key, value) {

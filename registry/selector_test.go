@@ -11,6 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/wheelhouse-k8s/wheelhouse/codec/wire"
 )
 
 // encodedLabels are labels as they stand in an encoded object.
@@ -20,7 +22,7 @@ func encodedLabels(t *testing.T, set map[string]string) labels.Labels {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return labelsOf(body)
+	return wire.Object(body).Labels()
 }
 
 // TestLongSelectors compares the matchers of long selectors with the library's, over random selectors and objects.

@@ -28,13 +28,13 @@ func TestSound(t *testing.T) {
 		if !info.Stored() {
 			continue
 		}
-		s := newShape(info, info)
+		s := newForm(info, info)
 		file := cmp.Or(info.GVK.Group, "core") + "." + info.StorageVersion.Version + "." + info.GVK.Kind + ".pb"
 		value, err := os.ReadFile(filepath.Join(dir, "testdata", "HEAD", file))
 		if err != nil {
 			t.Fatal(err)
 		}
-		start, end, err := s.body(value)
+		start, end, err := s.envelope.Payload(value)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -46,7 +46,7 @@ func TestSound(t *testing.T) {
 		taken, broken := 0, 0
 		for range mutations {
 			mutant := mutate(body, random)
-			sound := s.wire.sound(mutant)
+			sound := s.message.Sound(mutant)
 			err := info.New().Unmarshal(mutant)
 			switch {
 			case sound && err != nil:
@@ -60,7 +60,7 @@ func TestSound(t *testing.T) {
 		if broken == 0 {
 			t.Errorf("%s: no mutation of %d bytes broke anything", file, len(body))
 		}
-		if !s.wire.sound(body) {
+		if !s.message.Sound(body) {
 			t.Logf("%s is decoded to be sure", file)
 		}
 	}
@@ -92,19 +92,19 @@ func mutate(b []byte, random *rand.Rand) []byte {
 // TestSoundIsUsual: ordinary objects are not decoded to be sure.
 func TestSoundIsUsual(t *testing.T) {
 	info := api.Of[*corev1.Pod]()
-	s := newShape(info, info)
+	s := newForm(info, info)
 	i, err := s.write("/registry/pods/default/x", commonPod("x"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !s.wire.sound(i.body()) {
+	if !s.message.Sound(i.body()) {
 		t.Error("an ordinary pod is decoded to be sure")
 	}
 }
 
 func BenchmarkExamine(b *testing.B) {
 	info := api.Of[*corev1.Pod]()
-	s := newShape(info, info)
+	s := newForm(info, info)
 	i, err := s.write("/registry/pods/default/x", commonPod("x"))
 	if err != nil {
 		b.Fatal(err)

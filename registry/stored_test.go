@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/codec/wire"
 )
 
 // golden is an object that upstream encoded with every field set.
@@ -64,7 +65,7 @@ func TestStoredFormIsUpstreams(t *testing.T) {
 				group = "core"
 			}
 			want := golden(t, group+".v1."+info.GVK.Kind)
-			s := newShape(info, info)
+			s := newForm(info, info)
 			read, err := s.read(info.Key("ns", "name"), want, 7)
 			if err != nil {
 				t.Fatal(err)
@@ -80,7 +81,7 @@ func TestStoredFormIsUpstreams(t *testing.T) {
 			plain := kind.Copy(o)
 			plain.SetResourceVersion("resourceVersionValue")
 			plain.SetSelfLink("selfLinkValue")
-			got, begin, err := s.encode(plain)
+			got, begin, _, err := s.encode(plain)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -102,7 +103,7 @@ func TestProtoCarriesResourceVersion(t *testing.T) {
 				group = "core"
 			}
 			o := info.New()
-			s := newShape(info, info)
+			s := newForm(info, info)
 			full, err := s.read(info.Key("ns", "name"), golden(t, group+".v1."+info.GVK.Kind), 1)
 			if err != nil {
 				t.Fatal(err)
@@ -130,18 +131,18 @@ func TestProtoCarriesResourceVersion(t *testing.T) {
 }
 
 func TestEnvelopeRefuses(t *testing.T) {
-	s := newShape(testKinds()[0], testKinds()[0])
+	s := newForm(testKinds()[0], testKinds()[0])
 	whole, err := s.write("k", configMap("a", "b", nil))
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := newEnvelope("v1", "Secret")
-	foreign, _, err := other.encode(configMap("a", "b", nil))
+	other := form{envelope: wire.NewEnvelope("v1", "Secret")}
+	foreign, _, _, err := other.encode(configMap("a", "b", nil))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, value := range map[string][]byte{
-		"empty": nil, "noise": []byte("noise"), "magic alone": []byte(magic), "another kind": foreign,
+		"empty": nil, "noise": []byte("noise"), "magic alone": []byte(wire.Magic), "another kind": foreign,
 		"cut": whole.value[:len(whole.value)/2], "another kind in JSON": []byte(`{"kind":"Secret","apiVersion":"v1"}`),
 		"encrypted": []byte("k8s:enc:aescbc:v1:key1:xxxx"),
 	} {
@@ -166,7 +167,7 @@ func TestEnvelopeRefuses(t *testing.T) {
 // What is read from the bytes must be what the decoded object says.
 func TestScanAgreesWithDecoding(t *testing.T) {
 	info := testKinds()[1]
-	s := newShape(info, info)
+	s := newForm(info, info)
 	for _, p := range []*corev1.Pod{
 		pod("a", "bare", ""),
 		{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "full", UID: "u1", Labels: map[string]string{"app": "x", "empty": "", "z": "ü"},
@@ -225,7 +226,7 @@ func TestCanonicalIsWhatDecodes(t *testing.T) {
 		if _, ok := o.(*corev1.Pod); ok {
 			info = testKinds()[1]
 		}
-		s := newShape(info, info)
+		s := newForm(info, info)
 		i, err := s.write(info.Key("a", "b"), o)
 		if err != nil {
 			t.Fatal(err)
@@ -247,7 +248,7 @@ func TestCanonicalIsWhatDecodes(t *testing.T) {
 
 func TestJSONIsAListElement(t *testing.T) {
 	info := testKinds()[1]
-	i, err := newShape(info, info).write(info.Key("a", "b"), pod("a", "b", "<n>"))
+	i, err := newForm(info, info).write(info.Key("a", "b"), pod("a", "b", "<n>"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -330,8 +331,7 @@ func TestStatusUpdateLeavesTheMirrorsSpecAlone(t *testing.T) {
 	zero := metav1.Time{}
 	p.Spec.Containers = []corev1.Container{{LivenessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Port: intstr.IntOrString{IntVal: 5, StrVal: "odd"}}}}}}
 	p.DeletionTimestamp = &zero
-	e := newEnvelope("v1", "Pod")
-	value, _, err := e.encode(p)
+	value, _, _, err := pods.table.encode(p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -359,7 +359,7 @@ func TestStoredTextsThatAreNone(t *testing.T) {
 	o := pod("a", "odd", "n")
 	started := metav1.NewTime(time.Unix(1700000000, 5))
 	o.Labels, o.Annotations, o.Status.StartTime = map[string]string{"a": "\xff"}, map[string]string{}, &started
-	value, _, err := pods.table.encode(o)
+	value, _, _, err := pods.table.encode(o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 // Only the mirror's own goroutine (Run) changes it, with mu held for writing; so it reads without a lock.
 // Readers hold mu for the moment that they need to find an item, to collect a few, or to take a snapshot.
 type table struct {
-	*shape
+	*form
 	// applied is the registry's applied revision, or that at which the table ended. Changed with mu held.
 	applied func() int64
 	// ttl after which the store drops the objects; 0 means never.
@@ -66,9 +66,9 @@ type snapshot struct {
 }
 
 func newTable(info *kind.Info, applied func() int64) *table {
-	s := newShape(info, info)
+	f := newForm(info, info)
 	return &table{
-		shape: s, applied: applied, ttl: info.TTL, tree: newTree(s.prefix), namespaces: map[string]int{},
+		form: f, applied: applied, ttl: info.TTL, tree: newTree(f.prefix), namespaces: map[string]int{},
 		owners: newIndex(), fields: newFieldIndexes(info), watchers: newWatchers(len(newFieldIndexes(info))),
 	}
 }
@@ -283,11 +283,4 @@ func (t *table) replace(items []*Item, revision int64, now time.Time) {
 	defer t.mu.Unlock()
 	t.window.reset(revision)
 	t.last = max(t.last, revision)
-}
-
-func uidOf(i *Item) string {
-	if i.end > 0 {
-		return string(protoUID(i.body()))
-	}
-	return string(i.Object().GetUID())
 }

@@ -19,7 +19,7 @@ import (
 // corruptions are what a disk, a hand or a newer program may leave under the key of ConfigMap a/x.
 func corruptions(t *testing.T) map[string][]byte {
 	info := api.Of[*corev1.ConfigMap]()
-	s := newShape(info, info)
+	s := newForm(info, info)
 	encoded := func(o kind.Object) string {
 		i, err := s.write("/registry/configmaps/a/x", o)
 		if err != nil {

@@ -14,7 +14,7 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
-	"github.com/wheelhouse-k8s/wheelhouse/registry/exact"
+	"github.com/wheelhouse-k8s/wheelhouse/codec/canonical"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
@@ -314,9 +314,9 @@ func (u *updating) remove(ctx context.Context, present *Item, new, old kind.Obje
 
 // final is an item of an object that is not stored (any more).
 func (r *Resource) final(key string, o kind.Object, revision int64) *Item {
-	_ = exact.Settle(o, exact.Options{ReplaceInvalid: true}) // it is not stored any more: whatever it holds is shown
+	_ = canonical.Settle(o, canonical.Options{ReplaceInvalid: true}) // it is not stored any more: whatever it holds is shown
 	o.SetResourceVersion(strconv.FormatInt(revision, 10))
-	i := &Item{shape: r.shape, key: key, revision: revision}
+	i := &Item{form: r.form, key: key, revision: revision}
 	i.object.Store(&decoded{object: o})
 	return i
 }

@@ -641,7 +641,7 @@ func TestReload(t *testing.T) {
 }
 
 func TestConvertedKind(t *testing.T) {
-	// The second shape calls the data of a ConfigMap a Secret's.
+	// The second form calls the data of a ConfigMap a Secret's.
 	stored := testKinds()[0]
 	second := kind.Kind[*corev1.Secret]{
 		Group: "other", Version: "v1", Kind: "Setting", Plural: "settings", Namespaced: true,

@@ -101,7 +101,7 @@ func (u *use) rawValue() bool {
 }
 
 // items checks the length of a list or map.
-func (u *use) items(n int, element *shape) bool {
+func (u *use) items(n int, element *plan) bool {
 	if n <= MaxObjects || u.err != nil || u.unbounded {
 		return u.err == nil
 	}

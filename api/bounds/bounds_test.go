@@ -23,6 +23,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/yaml"
+
+	"github.com/wheelhouse-k8s/wheelhouse/codec/wire"
 )
 
 // TestGoldenObjectsAreInBounds scans upstream's fully populated objects of every kind to their end in each format.
@@ -45,7 +47,7 @@ func TestGoldenObjectsAreInBounds(t *testing.T) {
 			continue // a kind that client-go does not know
 		}
 		s := scan{data: body}
-		if !s.any(shapeOf(typeOf(o)), 0) || s.err != nil || len(bytes.TrimSpace(body[s.at:])) > 0 {
+		if !s.any(planOf(typeOf(o)), 0) || s.err != nil || len(bytes.TrimSpace(body[s.at:])) > 0 {
 			t.Errorf("%s: the scan ended at %d of %d: %v", filepath.Base(file), s.at, len(body), s.err)
 		}
 		if want := tokens(t, body); s.values+s.raw != want {
@@ -60,7 +62,7 @@ func TestGoldenObjectsAreInBounds(t *testing.T) {
 			t.Fatal(err)
 		}
 		var u use
-		if !u.message(data, shapeOf(typeOf(o))) {
+		if !u.message(data, planOf(typeOf(o))) {
 			t.Errorf("%s: the scan of its protobuf did not reach the end: %v", filepath.Base(file), u.err)
 		}
 		text, err := yaml.JSONToYAML(body)
@@ -156,16 +158,7 @@ func verdict(t *testing.T, err error, code int32) {
 }
 
 func bytesField(number int, value string) string {
-	b := varintOf(number<<3 | wireBytes)
-	return b + varintOf(len(value)) + value
-}
-
-func varintOf(n int) string {
-	var b []byte
-	for ; n >= 0x80; n >>= 7 {
-		b = append(b, byte(n)|0x80)
-	}
-	return string(append(b, byte(n)))
+	return string(wire.AppendBytes(nil, number, value))
 }
 
 func TestMessages(t *testing.T) {
@@ -213,7 +206,7 @@ func TestWhatPassesDecodesSmall(t *testing.T) {
 		goruntime.ReadMemStats(&after)
 		return after.TotalAlloc - before.TotalAlloc
 	}
-	if err := JSON(body, &corev1.Pod{}); err != nil { // it makes the shape of pods as well
+	if err := JSON(body, &corev1.Pod{}); err != nil { // it makes the plan of pods as well
 		t.Fatal(err)
 	}
 	if n := allocated(func() error { return JSON(body, &corev1.Pod{}) }); n > 64<<10 {

@@ -12,7 +12,7 @@ func JSON(data []byte, into any) error {
 		return nil
 	}
 	s := scan{data: data}
-	s.any(shapeOf(reflect.TypeOf(into)), 0)
+	s.any(planOf(reflect.TypeOf(into)), 0)
 	return s.err
 }
 
@@ -62,22 +62,22 @@ func (s *scan) next() byte {
 }
 
 // any scans one value; false ends the scan.
-func (s *scan) any(sh *shape, extra int) bool {
+func (s *scan) any(p *plan, extra int) bool {
 	c := s.next()
 	if c == 'n' { // null takes nothing
 		extra = 0
 	}
-	if sh.isRaw() && !s.rawValue() || !sh.isRaw() && !s.value(extra) {
+	if p.isRaw() && !s.rawValue() || !p.isRaw() && !s.value(extra) {
 		return false
 	}
 	switch c {
 	case '{':
-		return s.object(sh)
+		return s.object(p)
 	case '[':
-		return s.array(sh)
+		return s.array(p)
 	case '"':
 		body, ok := s.string()
-		if ok && sh.form == quantity {
+		if ok && p.form == quantity {
 			s.quantity(bytes.TrimSpace(unescaped(body)))
 		}
 		return ok && s.err == nil
@@ -91,7 +91,7 @@ func (s *scan) any(sh *shape, extra int) bool {
 			if s.at == begin {
 				return s.stop()
 			}
-			if sh.form == quantity {
+			if p.form == quantity {
 				s.quantity(s.data[begin:s.at])
 			}
 			return s.err == nil
@@ -135,39 +135,39 @@ func unescaped(body []byte) []byte {
 }
 
 // member is the plan for a member of an object, and what an entry of the object takes.
-func (sh *shape) member(key []byte) (inner *shape, extra int) {
-	switch sh.form {
+func (p *plan) member(key []byte) (inner *plan, extra int) {
+	switch p.form {
 	case record:
-		if f := sh.fields[string(unescaped(key))]; f != nil {
-			return f.shape, f.extra
+		if f := p.fields[string(unescaped(key))]; f != nil {
+			return f.plan, f.extra
 		}
 		return unknown, 0
 	case dictionary:
-		return sh.element, entryMemory + 2*sh.element.memory
+		return p.element, entryMemory + 2*p.element.memory
 	case raw:
-		return sh, 0
+		return p, 0
 	}
-	return sh, 2*entryMemory + 2*sh.memory
+	return p, 2*entryMemory + 2*p.memory
 }
 
 // entryMemory is what a map takes for a key, with the room that it has for more.
 const entryMemory = 48
 
-// unknown is the shape of what no decoder keeps as values.
-var unknown = &shape{form: raw}
+// unknown is the plan of what no decoder keeps as values.
+var unknown = &plan{form: raw}
 
 // isRaw tells whether the values are kept as JSON.
-func (sh *shape) isRaw() bool { return sh.form == raw && sh != unknown }
+func (p *plan) isRaw() bool { return p.form == raw && p != unknown }
 
-// entries is the shape of what an object has, as far as their number is concerned.
-func (sh *shape) entries() *shape {
-	if sh.isRaw() {
-		return sh
+// entries is the plan of what an object has, as far as their number is concerned.
+func (p *plan) entries() *plan {
+	if p.isRaw() {
+		return p
 	}
 	return unknown
 }
 
-func (s *scan) object(sh *shape) bool {
+func (s *scan) object(p *plan) bool {
 	if !s.enter() {
 		return false
 	}
@@ -182,11 +182,11 @@ func (s *scan) object(sh *shape) bool {
 			return s.stop()
 		}
 		key, ok := s.string()
-		if !ok || s.next() != ':' || !s.items(n, sh.entries()) {
+		if !ok || s.next() != ':' || !s.items(n, p.entries()) {
 			return s.stop()
 		}
 		s.at++
-		inner, extra := sh.member(key)
+		inner, extra := p.member(key)
 		if !s.any(inner, extra) {
 			return false
 		}
@@ -203,16 +203,16 @@ func (s *scan) object(sh *shape) bool {
 	}
 }
 
-func (s *scan) array(sh *shape) bool {
+func (s *scan) array(p *plan) bool {
 	if !s.enter() {
 		return false
 	}
-	element, memory := sh, 0
-	switch sh.form {
+	element, memory := p, 0
+	switch p.form {
 	case list:
-		element, memory = sh.element, 2*sh.element.memory
+		element, memory = p.element, 2*p.element.memory
 	case scalar:
-		memory = 2 * sh.memory
+		memory = 2 * p.memory
 	case raw:
 	default:
 		element = unknown

@@ -5,7 +5,7 @@ import "reflect"
 // Object checks what a change has made of an object. What is not larger than before passes, however large.
 func Object(object, before any) error {
 	var now use
-	now.decoded(reflect.ValueOf(object), shapeOf(reflect.TypeOf(object)))
+	now.decoded(reflect.ValueOf(object), planOf(reflect.TypeOf(object)))
 	if now.err == nil || before == nil {
 		return now.err
 	}
@@ -18,12 +18,12 @@ func Object(object, before any) error {
 // size counts without bounds.
 func size(object any) int {
 	u := use{unbounded: true}
-	u.decoded(reflect.ValueOf(object), shapeOf(reflect.TypeOf(object)))
+	u.decoded(reflect.ValueOf(object), planOf(reflect.TypeOf(object)))
 	return u.values
 }
 
 // decoded counts a value in Go; what JSON would leave out is not worth the look.
-func (u *use) decoded(v reflect.Value, sh *shape) bool {
+func (u *use) decoded(v reflect.Value, p *plan) bool {
 	for v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface {
 		if v.IsNil() {
 			return true
@@ -33,39 +33,37 @@ func (u *use) decoded(v reflect.Value, sh *shape) bool {
 	if !u.value(0) {
 		return false
 	}
-	switch sh.form {
+	switch p.form {
 	case record:
-		for i := range v.NumField() {
-			f := v.Field(i)
-			switch f.Kind() {
-			case reflect.Struct, reflect.Pointer, reflect.Slice, reflect.Map:
-				if !f.IsZero() && !u.decoded(f, shapeOf(f.Type())) {
-					return false
-				}
-			case reflect.String:
+		for i := range p.members {
+			m := &p.members[i]
+			switch f := v.Field(m.index); {
+			case m.text:
 				if f.Len() > 0 {
 					u.values++
 				}
+			case !f.IsZero() && !u.decoded(f, m.plan):
+				return false
 			}
 		}
 	case list, dictionary:
-		if !u.items(v.Len(), sh.element) {
+		if !u.items(v.Len(), p.element) {
 			return false
 		}
-		if sh.element.form == scalar || sh.element.form == text {
+		if p.element.form == scalar || p.element.form == text {
 			u.values += v.Len()
 			return u.value(0)
 		}
-		if sh.form == dictionary {
+		if p.form == dictionary {
 			for i := v.MapRange(); i.Next(); {
-				if !u.decoded(i.Value(), sh.element) {
+				if !u.decoded(i.Value(), p.element) {
 					return false
 				}
 			}
 			return true
 		}
 		for i := range v.Len() {
-			if !u.decoded(v.Index(i), sh.element) {
+			if !u.decoded(v.Index(i), p.element) {
 				return false
 			}
 		}

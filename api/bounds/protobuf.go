@@ -1,6 +1,10 @@
 package bounds
 
-import "reflect"
+import (
+	"reflect"
+
+	"github.com/wheelhouse-k8s/wheelhouse/codec/wire"
+)
 
 // Protobuf scans a message that is about to be decoded into a value of the type of into.
 func Protobuf(data []byte, into any) error {
@@ -8,124 +12,58 @@ func Protobuf(data []byte, into any) error {
 		return nil
 	}
 	var u use
-	u.message(data, shapeOf(reflect.TypeOf(into)))
+	u.message(data, planOf(reflect.TypeOf(into)))
 	return u.err
 }
 
-// The wire types.
-const (
-	wireVarint = iota
-	wireFixed64
-	wireBytes
-	wireGroup
-	wireGroupEnd
-	wireFixed32
-)
-
-// part is one field of a message as it stands there.
-type part struct {
-	number, wire int
-	// bytes of a field that is bytes.
-	bytes []byte
-}
-
-// next reads one field as the generated decoders do: numbers are cut to 32 bits, and what overflows a varint is lost. It
-// is not ok where they would fail.
-func next(b []byte) (p part, rest []byte, ok bool) {
-	tag, b, ok := varint(b)
-	if !ok {
-		return p, nil, false
-	}
-	p.number, p.wire = int(int32(tag>>3)), int(tag&7)
-	switch p.wire {
-	case wireVarint:
-		_, b, ok = varint(b)
-		return p, b, ok
-	case wireFixed64:
-		return p, after(b, 8), len(b) >= 8
-	case wireFixed32:
-		return p, after(b, 4), len(b) >= 4
-	case wireBytes:
-		return p.sized(b)
-	}
-	return p, b, p.wire == wireGroup || p.wire == wireGroupEnd
-}
-
-func (p part) sized(b []byte) (part, []byte, bool) {
-	size, b, ok := varint(b)
-	if !ok || size > uint64(len(b)) {
-		return p, nil, false
-	}
-	p.bytes = b[:size]
-	return p, b[size:], true
-}
-
-func after(b []byte, n int) []byte { return b[min(n, len(b)):] }
-
-func varint(b []byte) (v uint64, rest []byte, ok bool) {
-	for i, c := range b {
-		if i == 10 {
-			break
-		}
-		v |= uint64(c&0x7f) << (7 * i)
-		if c < 0x80 {
-			return v, b[i+1:], true
-		}
-	}
-	return 0, nil, false
-}
-
 // message scans one message; false ends the scan.
-func (u *use) message(b []byte, sh *shape) bool {
+func (u *use) message(b []byte, p *plan) bool {
 	if !u.enter() {
 		return false
 	}
 	defer u.leave()
 	var counts [maxNumber + 1]int // of elements, by field
-	count := func(number, n int, element *shape) bool {
-		counts[number] += n
-		return u.items(counts[number], element)
-	}
 	for group := 0; len(b) > 0; {
-		p, rest, ok := next(b)
+		part, rest, ok := wire.Next(b)
 		if !ok {
 			return false
 		}
 		b = rest
-		f := sh.numbered(p.number)
-		switch {
-		case p.wire == wireGroup:
+		switch part.Type {
+		case wire.Group:
 			group++
-		case p.wire == wireGroupEnd:
+		case wire.GroupEnd:
 			if group--; group < 0 {
 				return false
 			}
 		}
-		if f == nil || group > 0 || p.wire == wireGroupEnd {
+		f := p.numbered(part.Number)
+		if f == nil || group > 0 || part.Type == wire.GroupEnd {
 			if !u.value(0) {
 				return false
 			}
 			continue
 		}
 		if f.form == list && !f.wrapped || f.form == dictionary {
-			if !count(p.number, f.elements(p), f.element) {
+			counts[part.Number] += f.elements(part)
+			if !u.items(counts[part.Number], f.element) {
 				return false
 			}
 		}
-		if !u.part(f, p) {
+		if !u.part(f, part) {
 			return false
 		}
 	}
 	return true
 }
 
-// elements is how many elements of its list or map a part is: numbers may be packed.
-func (f *fieldShape) elements(p part) int {
-	if f.form != list || !f.element.number || p.wire != wireBytes {
+// elements is how many elements of its list or map a part of a message is: numbers may be packed.
+func (f *fieldPlan) elements(part wire.Field) int {
+	if f.form != list || !f.element.number || part.Type != wire.Bytes {
 		return 1
 	}
 	n := 0
-	for _, c := range p.bytes {
+	for _, c := range part.Bytes {
 		if c < 0x80 {
 			n++
 		}
@@ -134,58 +72,60 @@ func (f *fieldShape) elements(p part) int {
 }
 
 // part scans what a known field has.
-func (u *use) part(f *fieldShape, p part) bool {
+func (u *use) part(f *fieldPlan, part wire.Field) bool {
 	switch {
 	case f.form == list && !f.wrapped:
-		n := f.elements(p)
+		n := f.elements(part)
 		if f.element.number {
 			u.values += n
 			return u.value(2 * n * f.element.memory)
 		}
-		return u.content(f.element, p.bytes, 2*f.element.memory)
+		return u.content(f.element, part.Bytes, 2*f.element.memory)
 	case f.form == dictionary:
-		return u.entry(f.element, p.bytes)
+		return u.entry(f.element, part.Bytes)
 	}
-	return u.content(f.shape, p.bytes, f.extra)
+	return u.content(f.plan, part.Bytes, f.extra)
 }
 
 // entry scans an entry of a map: a message of key and value, whose wire types decoders take for granted.
-func (u *use) entry(element *shape, b []byte) bool {
+func (u *use) entry(element *plan, b []byte) bool {
 	if !u.value(entryMemory + 2*element.memory) {
 		return false
 	}
 	for len(b) > 0 {
-		tag, rest, ok := varint(b)
-		if !ok {
+		tag, n := wire.Uvarint(b)
+		if n == 0 {
 			return false
 		}
-		var p part
-		switch p.number = int(int32(tag >> 3)); {
-		case p.number == 1, p.number == 2 && !element.number:
-			p, b, ok = p.sized(rest)
-		default:
-			p, b, ok = next(b)
+		var value, rest []byte
+		var ok bool
+		number := int32(tag >> 3)
+		if number == 1 || number == 2 && !element.number {
+			value, rest, ok = wire.Sized(b[n:])
+		} else {
+			_, rest, ok = wire.Next(b)
 		}
-		if !ok || !u.value(0) || p.number == 2 && !u.content(element, p.bytes, 0) {
+		if !ok || !u.value(0) || number == 2 && !u.content(element, value, 0) {
 			return false
 		}
+		b = rest
 	}
 	return true
 }
 
 // content scans the bytes of a value.
-func (u *use) content(sh *shape, value []byte, memory int) bool {
+func (u *use) content(p *plan, value []byte, memory int) bool {
 	if !u.value(memory) {
 		return false
 	}
-	switch sh.form {
+	switch p.form {
 	case record:
-		return u.message(value, sh)
+		return u.message(value, p)
 	case list: // a message with one field
 		n := 0
 		return u.inner(value, func(item []byte) {
-			if n++; u.items(n, sh.element) {
-				u.content(sh.element, item, 2*sh.element.memory)
+			if n++; u.items(n, p.element) {
+				u.content(p.element, item, 2*p.element.memory)
 			}
 		})
 	case quantity:
@@ -193,7 +133,7 @@ func (u *use) content(sh *shape, value []byte, memory int) bool {
 	case raw:
 		return u.inner(value, func(document []byte) {
 			s := scan{use: *u, data: document}
-			s.any(sh, 0)
+			s.any(p, 0)
 			s.use.depth = u.depth
 			*u = s.use
 		})
@@ -204,12 +144,12 @@ func (u *use) content(sh *shape, value []byte, memory int) bool {
 // inner calls f with what the first field of a message holds, as often as it stands there.
 func (u *use) inner(b []byte, f func([]byte)) bool {
 	for len(b) > 0 {
-		p, rest, ok := next(b)
+		part, rest, ok := wire.Next(b)
 		if !ok || !u.value(0) {
 			return false
 		}
-		if b = rest; p.number == 1 && p.wire == wireBytes {
-			f(p.bytes)
+		if b = rest; part.Number == 1 && part.Type == wire.Bytes {
+			f(part.Bytes)
 		}
 		if u.err != nil {
 			return false

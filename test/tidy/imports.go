@@ -42,6 +42,14 @@ var forbidden = []edge{
 	{From: "api/kind", To: "api/core", Why: "what a kind is comes before any kind"},
 	{From: "api/podspec", To: "api/core", Why: "what pods and templates share knows neither"},
 
+	{From: "api", To: "codec", Except: []string{"api/bounds"}, Why: "a kind does not know how it is written; its bounds read what comes in"},
+	{From: "api/shape", To: "api", Why: "a type is described before there are kinds"},
+
+	{From: "codec", To: "registry", Why: "an object brings its encodings along, whoever keeps it"},
+	{From: "codec/wire", To: "codec", Why: "all encodings stand on it"},
+	{From: "codec/wire", To: "api/kind", Why: "bytes know messages and numbers, no kinds"},
+	{From: "codec/objectjson", To: "api/kind", Why: "an encoding is that of a type, whatever its kind"},
+	{From: "codec/canonical", To: "api/kind", Why: "an encoding is that of a type, whatever its kind"},
 	{From: "codec", To: "store", Why: "bytes on the wire are not the bytes of the store"},
 	{From: "codec", To: "apiserver", Why: "imports go downward"},
 	{From: "patch", To: "registry", Why: "a patch is a function of an object"},

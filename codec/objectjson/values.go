@@ -1,40 +1,34 @@
 package objectjson
 
 import (
-	"encoding/json"
-	"reflect"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 	"unsafe"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/shape"
 )
 
 // special encodes the types that stand in nearly every object and that encode themselves.
-func special(t reflect.Type) encode {
-	switch t {
-	case reflect.TypeFor[metav1.Time]():
+func special(t *shape.Type) encode {
+	switch t.Class {
+	case shape.Time:
 		return func(b []byte, p unsafe.Pointer) ([]byte, error) { return appendTime(b, (*metav1.Time)(p)), nil }
-	case reflect.TypeFor[resource.Quantity]():
+	case shape.Quantity:
 		return func(b []byte, p unsafe.Pointer) ([]byte, error) {
 			j, err := (*resource.Quantity)(p).MarshalJSON()
 			return append(b, j...), err
 		}
-	case reflect.TypeFor[intstr.IntOrString]():
+	case shape.IntOrString:
 		return func(b []byte, p unsafe.Pointer) ([]byte, error) {
 			return appendIntOrString(b, (*intstr.IntOrString)(p))
 		}
-	case reflect.TypeFor[metav1.FieldsV1]():
+	case shape.FieldSet:
 		return func(b []byte, p unsafe.Pointer) ([]byte, error) { return appendFields(b, (*metav1.FieldsV1)(p)) }
-	}
-	return nil
-}
-
-func specialZero(t reflect.Type) func(unsafe.Pointer) bool {
-	if t == reflect.TypeFor[metav1.Time]() {
-		return func(p unsafe.Pointer) bool { return (*metav1.Time)(p).IsZero() }
 	}
 	return nil
 }
@@ -66,7 +60,7 @@ func appendIntOrString(b []byte, v *intstr.IntOrString) ([]byte, error) {
 	case intstr.Int:
 		return strconv.AppendInt(b, int64(v.IntVal), 10), nil
 	case intstr.String:
-		return appendString(b, v.StrVal), nil
+		return AppendString(b, v.StrVal), nil
 	}
 	return appendForeign(b, v)
 }
@@ -141,24 +135,54 @@ func plainKey(raw []byte, n int) int {
 
 // plain are the characters that stand for themselves in a string.
 var plain = func() (t [256]bool) {
-	for c := ' '; c < utf8.RuneSelf-1; c++ {
+	for c := ' '; c < utf8.RuneSelf; c++ {
 		t[c] = c != '"' && c != '\\' && c != '<' && c != '>' && c != '&'
 	}
 	return t
 }()
 
-// appendString appends a string in quotes. One with characters that must be escaped is left to encoding/json.
-func appendString(b []byte, s string) []byte {
+// AppendString appends a string in quotes.
+func AppendString(b []byte, s string) []byte {
+	b = append(b, '"')
 	for n := range len(s) {
 		if !plain[s[n]] {
-			j, err := json.Marshal(s)
-			if err != nil {
-				return append(b, `""`...) // cannot happen: every string can be encoded
-			}
-			return append(b, j...)
+			return append(appendEscaped(append(b, s[:n]...), s[n:]), '"')
 		}
 	}
-	b = append(b, '"')
 	b = append(b, s...)
 	return append(b, '"')
+}
+
+// appendEscaped appends text with the escapes that encoding/json uses: it keeps text from being taken for HTML or a line of
+// JavaScript, and replaces what is no UTF-8.
+func appendEscaped(b []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	for n := 0; n < len(s); {
+		c := s[n]
+		if c >= utf8.RuneSelf {
+			r, size := utf8.DecodeRuneInString(s[n:])
+			switch {
+			case r == utf8.RuneError && size == 1:
+				b = append(b, `\ufffd`...)
+			case r == '\u2028' || r == '\u2029':
+				b = append(b, '\\', 'u', '2', '0', '2', hex[r&0xf])
+			default:
+				b = append(b, s[n:n+size]...)
+			}
+			n += size
+			continue
+		}
+		n++
+		switch at := strings.IndexByte("\b\f\n\r\t", c); {
+		case plain[c]:
+			b = append(b, c)
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		case at >= 0:
+			b = append(b, '\\', "bfnrt"[at])
+		default:
+			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&0xf])
+		}
+	}
+	return b
 }

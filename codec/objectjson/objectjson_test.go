@@ -156,6 +156,29 @@ func TestOdd(t *testing.T) {
 	}
 }
 
+// Every character, alone and among others, and what is none.
+func TestStrings(t *testing.T) {
+	texts := []string{"", "a\xff", "\xc3", "\xed\xa0\x80", "x\u2027\u2028\u2029\u202a", "\U0001f600 <&>", "\ufffd"}
+	for c := range 0x180 {
+		texts = append(texts, string(rune(c)), "a"+string(rune(c))+"b", "ü"+string([]byte{byte(c)}))
+	}
+	for _, text := range texts {
+		want, _ := json.Marshal(text)
+		if got := AppendString([]byte("x"), text); string(got[1:]) != string(want) {
+			t.Errorf("%q is written %s, encoding/json writes %s", text, got[1:], want)
+		}
+	}
+}
+
+func FuzzString(f *testing.F) {
+	f.Add("a<b>&c \"quoted\" \u2028 \xff")
+	f.Fuzz(func(t *testing.T, text string) {
+		if want, _ := json.Marshal(text); string(AppendString(nil, text)) != string(want) {
+			t.Fatalf("%q is written %s, encoding/json writes %s", text, AppendString(nil, text), want)
+		}
+	})
+}
+
 func BenchmarkPod(b *testing.B) {
 	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "k8s.io/api").Output()
 	if err != nil {

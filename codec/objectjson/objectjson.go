@@ -1,18 +1,22 @@
 // Package objectjson encodes API objects in JSON, byte for byte as encoding/json does and several times faster.
 //
-// A plan is made once a type: for each field the bytes of its name and a function that appends its value. The functions
-// read the object through pointers (package unsafe), which spares the conversions that make encoding/json slow on
+// A plan is compiled once for each type from its description (api/shape): for each field the bytes of its name and a function that
+// appends its value. The functions read the object through pointers (package unsafe), which spares the conversions that make encoding/json slow on
 // objects with a hundred mostly empty fields. What a plan does not cover is left to encoding/json.
 package objectjson
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"unsafe"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/shape"
 )
 
 // encode appends the JSON of the value at p.
@@ -30,7 +34,7 @@ func Append(b []byte, o any) ([]byte, error) {
 	t := v.Type().Elem()
 	f, ok := plans.Load(t)
 	if !ok {
-		f, _ = plans.LoadOrStore(t, (&planner{structs: map[reflect.Type]*structPlan{}}).plan(t))
+		f, _ = plans.LoadOrStore(t, (&planner{structs: map[*shape.Type]*structPlan{}}).plan(shape.Of(t)))
 	}
 	return f.(encode)(b, v.UnsafePointer())
 }
@@ -38,38 +42,42 @@ func Append(b []byte, o any) ([]byte, error) {
 // planner makes the plans of one type and of all that it contains.
 type planner struct {
 	// structs that have been begun, for types that contain themselves.
-	structs map[reflect.Type]*structPlan
+	structs map[*shape.Type]*structPlan
 }
 
-func (pl *planner) plan(t reflect.Type) encode {
+func (pl *planner) plan(t *shape.Type) encode {
 	if f := special(t); f != nil {
 		return f
 	}
-	if t.Kind() == reflect.Pointer {
+	if t.Class == shape.Pointer {
 		return pl.pointer(t) // whether or not it encodes itself: nil is null, and else what it points to decides
 	}
-	if marshals(t) {
+	if t.EncodesJSON {
 		return foreign(t)
 	}
-	switch t.Kind() {
-	case reflect.Bool:
+	switch t.Class {
+	case shape.Bool:
 		return func(b []byte, p unsafe.Pointer) ([]byte, error) { return strconv.AppendBool(b, *(*bool)(p)), nil }
-	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+	case shape.Int:
 		return integer(t)
-	case reflect.String:
-		return func(b []byte, p unsafe.Pointer) ([]byte, error) { return appendString(b, *(*string)(p)), nil }
-	case reflect.Slice:
+	case shape.String:
+		return func(b []byte, p unsafe.Pointer) ([]byte, error) { return AppendString(b, *(*string)(p)), nil }
+	case shape.Bytes:
+		if !t.Elem.EncodesJSON {
+			return appendBytes
+		}
+	case shape.List:
 		return pl.slice(t)
-	case reflect.Map:
+	case shape.Map:
 		return pl.mapping(t)
-	case reflect.Struct:
+	case shape.Struct:
 		return pl.structure(t)
 	}
 	return foreign(t)
 }
 
-func integer(t reflect.Type) encode {
-	switch t.Size() {
+func integer(t *shape.Type) encode {
+	switch t.Go.Size() {
 	case 4:
 		return func(b []byte, p unsafe.Pointer) ([]byte, error) {
 			return strconv.AppendInt(b, int64(*(*int32)(p)), 10), nil
@@ -80,8 +88,8 @@ func integer(t reflect.Type) encode {
 	return foreign(t)
 }
 
-func (pl *planner) pointer(t reflect.Type) encode {
-	elem := pl.plan(t.Elem())
+func (pl *planner) pointer(t *shape.Type) encode {
+	elem := pl.plan(t.Elem)
 	return func(b []byte, p unsafe.Pointer) ([]byte, error) {
 		if p = *(*unsafe.Pointer)(p); p == nil {
 			return append(b, "null"...), nil
@@ -96,14 +104,8 @@ type sliceHeader struct {
 	len, cap int
 }
 
-func (pl *planner) slice(t reflect.Type) encode {
-	if t.Elem().Kind() == reflect.Uint8 {
-		if marshals(t.Elem()) {
-			return foreign(t)
-		}
-		return appendBytes
-	}
-	elem, size := pl.plan(t.Elem()), t.Elem().Size()
+func (pl *planner) slice(t *shape.Type) encode {
+	elem, size := pl.plan(t.Elem), t.Elem.Go.Size()
 	return func(b []byte, p unsafe.Pointer) ([]byte, error) {
 		s := (*sliceHeader)(p)
 		if s.data == nil {
@@ -133,29 +135,29 @@ func appendBytes(b []byte, p unsafe.Pointer) ([]byte, error) {
 	return append(b, '"'), nil
 }
 
-func (pl *planner) mapping(t reflect.Type) encode {
-	if t.Key().Kind() != reflect.String || marshals(t.Key()) {
+func (pl *planner) mapping(t *shape.Type) encode {
+	if t.Key.Class != shape.String || t.Key.EncodesJSON {
 		return foreign(t)
 	}
-	if t.Elem().Kind() == reflect.String && !marshals(t.Elem()) && t.Key() == reflect.TypeFor[string]() && t.Elem() == reflect.TypeFor[string]() {
+	if text := reflect.TypeFor[string](); t.Key.Go == text && t.Elem.Go == text {
 		return appendStrings
 	}
-	elem := pl.plan(t.Elem())
+	elem, goType := pl.plan(t.Elem), t.Go
 	return func(b []byte, p unsafe.Pointer) ([]byte, error) {
-		m := reflect.NewAt(t, p).Elem()
+		m := reflect.NewAt(goType, p).Elem()
 		if m.IsNil() {
 			return append(b, "null"...), nil
 		}
 		keys := m.MapKeys()
-		slices.SortFunc(keys, func(x, y reflect.Value) int { return compare(x.String(), y.String()) })
-		value := reflect.New(t.Elem())
+		slices.SortFunc(keys, func(x, y reflect.Value) int { return strings.Compare(x.String(), y.String()) })
+		value := reflect.New(goType.Elem())
 		b = append(b, '{')
 		var err error
 		for n, key := range keys {
 			if n > 0 {
 				b = append(b, ',')
 			}
-			b = append(appendString(b, key.String()), ':')
+			b = append(AppendString(b, key.String()), ':')
 			value.Elem().Set(m.MapIndex(key))
 			if b, err = elem(b, value.UnsafePointer()); err != nil {
 				return b, err
@@ -163,16 +165,6 @@ func (pl *planner) mapping(t reflect.Type) encode {
 		}
 		return append(b, '}'), nil
 	}
-}
-
-func compare(x, y string) int {
-	switch {
-	case x < y:
-		return -1
-	case x > y:
-		return 1
-	}
-	return 0
 }
 
 // appendStrings is the map of labels and annotations.
@@ -192,35 +184,42 @@ func appendStrings(b []byte, p unsafe.Pointer) ([]byte, error) {
 		if n > 0 {
 			b = append(b, ',')
 		}
-		b = append(appendString(b, key), ':')
-		b = appendString(b, m[key])
+		b = append(AppendString(b, key), ':')
+		b = AppendString(b, m[key])
 	}
 	return append(b, '}'), nil
 }
 
-var (
-	marshaler     = reflect.TypeFor[json.Marshaler]()
-	textMarshaler = reflect.TypeFor[interface{ MarshalText() ([]byte, error) }]()
-)
-
-// marshals tells whether a type encodes itself.
-func marshals(t reflect.Type) bool {
-	for _, own := range []reflect.Type{marshaler, textMarshaler} {
-		if t.Implements(own) || t.Kind() != reflect.Pointer && reflect.PointerTo(t).Implements(own) {
-			return true
-		}
-	}
-	return false
-}
-
 // foreign leaves a value to encoding/json.
-func foreign(t reflect.Type) encode {
+func foreign(t *shape.Type) encode {
+	goType := t.Go
 	return func(b []byte, p unsafe.Pointer) ([]byte, error) {
-		return appendForeign(b, reflect.NewAt(t, p).Interface())
+		return appendForeign(b, reflect.NewAt(goType, p).Interface())
 	}
 }
 
 func appendForeign(b []byte, v any) ([]byte, error) {
 	j, err := json.Marshal(v)
 	return append(b, j...), err
+}
+
+// keptMax bounds the buffers that are kept for reuse.
+const keptMax = 256 << 10
+
+// buffers are reused, because an object's length is not known before it is encoded.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// Marshal is the JSON of the struct that o points to, in a slice of its length.
+func Marshal(o any) ([]byte, error) {
+	buffer := buffers.Get().(*[]byte)
+	b, err := Append((*buffer)[:0], o)
+	if err != nil {
+		return nil, err
+	}
+	exact := bytes.Clone(b)
+	if cap(b) <= keptMax {
+		*buffer = b
+		buffers.Put(buffer)
+	}
+	return exact, nil
 }

@@ -1,4 +1,4 @@
-package exact
+package canonical
 
 import (
 	"encoding/json"
@@ -15,24 +15,29 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
-	"github.com/wheelhouse-k8s/wheelhouse/registry/objectjson"
+	"github.com/wheelhouse-k8s/wheelhouse/api/shape"
+	"github.com/wheelhouse-k8s/wheelhouse/codec/objectjson"
 )
 
 // special are the types that encode themselves, and the maps that stand in nearly every object.
-func special(t reflect.Type) (step, bool) {
-	switch t {
-	case reflect.TypeFor[metav1.Time]():
+func special(t *shape.Type) (step, bool) {
+	switch t.Class {
+	case shape.Time:
 		return func(w *walk, p unsafe.Pointer) { settleTime(w, &(*metav1.Time)(p).Time, time.Second) }, true
-	case reflect.TypeFor[metav1.MicroTime]():
+	case shape.MicroTime:
 		return func(w *walk, p unsafe.Pointer) { settleTime(w, &(*metav1.MicroTime)(p).Time, time.Microsecond) }, true
-	case reflect.TypeFor[metav1.Duration](), reflect.TypeFor[metav1.TypeMeta]():
-		return nil, true // TypeMeta is for whoever encodes to fill in
-	case reflect.TypeFor[resource.Quantity]():
+	case shape.Duration:
+		return nil, true
+	case shape.Quantity:
 		return func(w *walk, p unsafe.Pointer) { settleQuantity(w, (*resource.Quantity)(p)) }, true
-	case reflect.TypeFor[intstr.IntOrString]():
+	case shape.IntOrString:
 		return func(w *walk, p unsafe.Pointer) { settleIntOrString(w, (*intstr.IntOrString)(p)) }, true
-	case reflect.TypeFor[runtime.RawExtension]():
+	case shape.Raw:
 		return func(w *walk, p unsafe.Pointer) { settleRaw(w, (*runtime.RawExtension)(p)) }, true
+	}
+	switch t.Go {
+	case reflect.TypeFor[metav1.TypeMeta]():
+		return nil, true // it is for whoever encodes to fill in
 	case reflect.TypeFor[map[string]string]():
 		return func(w *walk, p unsafe.Pointer) { settleStrings(w, (*map[string]string)(p)) }, true
 	case reflect.TypeFor[corev1.ResourceList]():
@@ -43,9 +48,9 @@ func special(t reflect.Type) (step, bool) {
 
 // specialPointer are the types of which JSON knows no zero value: null is no pointer. What a pointer points to may be shared,
 // so one that must change gets a new value.
-func specialPointer(t reflect.Type) (step, bool) {
-	switch t {
-	case reflect.TypeFor[metav1.Time]():
+func specialPointer(t *shape.Type) (step, bool) {
+	switch t.Class {
+	case shape.Time:
 		return func(w *walk, p unsafe.Pointer) {
 			at := (**metav1.Time)(p)
 			if v := **at; v.IsZero() {
@@ -54,7 +59,7 @@ func specialPointer(t reflect.Type) (step, bool) {
 				*at = &v
 			}
 		}, true
-	case reflect.TypeFor[metav1.MicroTime]():
+	case shape.MicroTime:
 		return func(w *walk, p unsafe.Pointer) {
 			at := (**metav1.MicroTime)(p)
 			if v := **at; v.IsZero() {
@@ -63,7 +68,7 @@ func specialPointer(t reflect.Type) (step, bool) {
 				*at = &v
 			}
 		}, true
-	case reflect.TypeFor[metav1.FieldsV1]():
+	case shape.FieldSet:
 		return func(w *walk, p unsafe.Pointer) { settleFields(w, (**metav1.FieldsV1)(p)) }, true
 	}
 	return nil, false
@@ -83,9 +88,10 @@ func text(w *walk, p unsafe.Pointer) {
 	*s, w.changed = strings.ToValidUTF8(*s, replacement), true
 }
 
-func number(t reflect.Type) step {
+func number(t *shape.Type) step {
+	goType := t.Go
 	return func(w *walk, p unsafe.Pointer) {
-		if f := reflect.NewAt(t, p).Elem().Float(); math.IsNaN(f) || math.IsInf(f, 0) {
+		if f := reflect.NewAt(goType, p).Elem().Float(); math.IsNaN(f) || math.IsInf(f, 0) {
 			w.fail("%v is no number that JSON knows", f)
 		}
 	}

@@ -1,11 +1,11 @@
-// Package exact makes an object in memory what its encoded form decodes to, in place and without encoding it: whole
+// Package canonical makes an object in memory what its encoded form decodes to, in place and without encoding it: whole
 // seconds, times in the local zone, no empty list where the encoding knows none, quantities in their canonical form. So
 // an object that a caller in the process hands in cannot differ from what any other reader will see of it.
 //
-// A plan is made once a type, as in objectjson: for each field that can hold anything inexact its offset and a function.
+// A plan is compiled once for each type, as in objectjson: for each field that can hold anything inexact its offset and a function.
 // Most fields of most objects are empty, and those cost one look at a word. What is exact already is never written to: it may
 // be shared with objects that others read.
-package exact
+package canonical
 
 import (
 	"fmt"
@@ -16,6 +16,8 @@ import (
 	"sync"
 	"unicode/utf8"
 	"unsafe"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/shape"
 )
 
 // Options of Settle.
@@ -67,8 +69,8 @@ var plans sync.Map
 func planOf(t reflect.Type) step {
 	f, ok := plans.Load(t)
 	if !ok {
-		pl := planner{structs: map[reflect.Type]*structPlan{}}
-		f, _ = plans.LoadOrStore(t, pl.plan(t))
+		pl := planner{structs: map[*shape.Type]*structPlan{}}
+		f, _ = plans.LoadOrStore(t, pl.plan(shape.Of(t)))
 	}
 	return f.(step)
 }
@@ -76,25 +78,25 @@ func planOf(t reflect.Type) step {
 // planner makes the plans of one type and of all that it contains.
 type planner struct {
 	// structs that have been begun, for types that contain themselves.
-	structs map[reflect.Type]*structPlan
+	structs map[*shape.Type]*structPlan
 }
 
-func (pl *planner) plan(t reflect.Type) step {
+func (pl *planner) plan(t *shape.Type) step {
 	if f, ok := special(t); ok {
 		return f
 	}
-	switch t.Kind() {
-	case reflect.String:
+	switch t.Class {
+	case shape.String:
 		return text
-	case reflect.Float32, reflect.Float64:
+	case shape.Float:
 		return number(t)
-	case reflect.Pointer:
+	case shape.Pointer:
 		return pl.pointer(t)
-	case reflect.Slice:
+	case shape.List:
 		return pl.slice(t)
-	case reflect.Map:
+	case shape.Map:
 		return pl.mapping(t)
-	case reflect.Struct:
+	case shape.Struct, shape.FieldSet:
 		return pl.structure(t)
 	}
 	return nil
@@ -111,7 +113,7 @@ type fieldPlan struct {
 	step step
 }
 
-func (pl *planner) structure(t reflect.Type) step {
+func (pl *planner) structure(t *shape.Type) step {
 	s := pl.structs[t]
 	if s == nil {
 		s = &structPlan{}
@@ -122,22 +124,22 @@ func (pl *planner) structure(t reflect.Type) step {
 }
 
 // fields collects the fields of t, those of structs within it as if they were its own.
-func (pl *planner) fields(s *structPlan, t reflect.Type, offset uintptr, path string) {
-	for n := range t.NumField() {
-		f := t.Field(n)
-		if !f.IsExported() {
+func (pl *planner) fields(s *structPlan, t *shape.Type, offset uintptr, path string) {
+	for n := range t.Fields {
+		f := &t.Fields[n]
+		if !f.Exported {
 			continue
 		}
-		name, at := path+"."+jsonName(f), offset+f.Offset
-		if tag, _, _ := strings.Cut(f.Tag.Get("json"), ","); f.Anonymous && tag == "" {
+		name, at := path+"."+f.Name, offset+f.Offset
+		if f.Inline {
 			name = path
 		}
-		if _, own := special(f.Type); f.Type.Kind() == reflect.Struct && !own {
+		if _, own := special(f.Type); f.Type.Go.Kind() == reflect.Struct && !own {
 			pl.fields(s, f.Type, at, name)
 			continue
 		}
 		do := pl.plan(f.Type)
-		if f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Uint8 && omitsEmpty(f) {
+		if f.Type.Class == shape.Bytes && f.OmitEmpty {
 			do = omittedBytes
 		}
 		if do != nil {
@@ -146,24 +148,12 @@ func (pl *planner) fields(s *structPlan, t reflect.Type, offset uintptr, path st
 	}
 }
 
-func startsWithPointer(t reflect.Type) bool {
-	switch t.Kind() {
-	case reflect.String, reflect.Pointer, reflect.Slice, reflect.Map:
+func startsWithPointer(t *shape.Type) bool {
+	switch t.Class {
+	case shape.String, shape.Pointer, shape.Bytes, shape.List, shape.Map:
 		return true
 	}
 	return false
-}
-
-func jsonName(f reflect.StructField) string {
-	if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
-		return name
-	}
-	return f.Name
-}
-
-func omitsEmpty(f reflect.StructField) bool {
-	_, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-	return slices.Contains(strings.Split(options, ","), "omitempty")
 }
 
 func (s *structPlan) settle(w *walk, p unsafe.Pointer) {
@@ -180,14 +170,15 @@ func (s *structPlan) settle(w *walk, p unsafe.Pointer) {
 	}
 }
 
-func (pl *planner) pointer(t reflect.Type) step {
-	if f, ok := specialPointer(t.Elem()); ok {
+func (pl *planner) pointer(t *shape.Type) step {
+	if f, ok := specialPointer(t.Elem); ok {
 		return f
 	}
-	if t.Elem().Kind() == reflect.Slice || t.Elem().Kind() == reflect.Map {
+	switch t.Elem.Class {
+	case shape.Bytes, shape.List, shape.Map:
 		return nil // no type of the API has one
 	}
-	elem := pl.plan(t.Elem())
+	elem := pl.plan(t.Elem)
 	if elem == nil {
 		return nil
 	}
@@ -205,11 +196,8 @@ type sliceHeader struct {
 }
 
 // slice: the encoding knows no empty list beside none.
-func (pl *planner) slice(t reflect.Type) step {
-	if t.Elem().Kind() == reflect.Uint8 {
-		return nil
-	}
-	elem, size := pl.plan(t.Elem()), t.Elem().Size()
+func (pl *planner) slice(t *shape.Type) step {
+	elem, size := pl.plan(t.Elem), t.Elem.Go.Size()
 	return func(w *walk, p unsafe.Pointer) {
 		s := (*sliceHeader)(p)
 		if s.len == 0 {
@@ -231,13 +219,13 @@ func (pl *planner) slice(t reflect.Type) step {
 }
 
 // mapping: a map's values cannot be changed where they stand, and those that did not change are not written.
-func (pl *planner) mapping(t reflect.Type) step {
-	elem, texts := pl.plan(t.Elem()), t.Elem().Kind() == reflect.String
-	if t.Elem().Kind() == reflect.Slice {
-		elem = valueSlice(t.Elem(), elem)
+func (pl *planner) mapping(t *shape.Type) step {
+	goType, elem, texts := t.Go, pl.plan(t.Elem), t.Elem.Class == shape.String
+	if t.Elem.Class == shape.List || t.Elem.Class == shape.Bytes {
+		elem = valueSlice(t.Elem.Go, elem)
 	}
 	return func(w *walk, p unsafe.Pointer) {
-		m := reflect.NewAt(t, p).Elem()
+		m := reflect.NewAt(goType, p).Elem()
 		if m.Len() == 0 {
 			if !m.IsNil() {
 				m.SetZero()
@@ -248,7 +236,7 @@ func (pl *planner) mapping(t reflect.Type) step {
 		if w.again && texts {
 			return
 		}
-		value := reflect.New(t.Elem())
+		value := reflect.New(goType.Elem())
 		for it := m.MapRange(); it.Next(); {
 			key := it.Key()
 			name := key.String()
@@ -262,7 +250,7 @@ func (pl *planner) mapping(t reflect.Type) step {
 					inner.fail("the key is no UTF-8")
 				}
 				m.SetMapIndex(key, reflect.Value{})
-				key, inner.changed = reflect.ValueOf(strings.ToValidUTF8(name, replacement)).Convert(t.Key()), true
+				key, inner.changed = reflect.ValueOf(strings.ToValidUTF8(name, replacement)).Convert(goType.Key()), true
 			}
 			if inner.problem != "" {
 				w.problem, w.path = inner.problem, append(inner.path, fmt.Sprintf("[%q]", name))

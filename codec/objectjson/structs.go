@@ -2,8 +2,11 @@ package objectjson
 
 import (
 	"reflect"
-	"strings"
 	"unsafe"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/shape"
 )
 
 // structPlan encodes a struct.
@@ -18,13 +21,17 @@ type fieldPlan struct {
 	encode encode
 }
 
-func (pl *planner) structure(t reflect.Type) encode {
+func (pl *planner) structure(t *shape.Type) encode {
+	if !t.Plain {
+		return foreign(t)
+	}
 	s := pl.structs[t]
 	if s == nil {
-		s = &structPlan{}
+		s = &structPlan{fields: make([]fieldPlan, 0, len(t.Members))}
 		pl.structs[t] = s
-		if !pl.fields(s, t, 0) || !s.unique() {
-			return foreign(t)
+		for n := range t.Members {
+			m := &t.Members[n]
+			s.fields = append(s.fields, fieldPlan{name: string(AppendString(nil, m.Name)) + ":", offset: m.Begin, omit: omit(m.Field), encode: pl.plan(m.Type)})
 		}
 	}
 	return s.encode
@@ -51,64 +58,14 @@ func (s *structPlan) encode(b []byte, p unsafe.Pointer) ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-// fields collects the fields of t, and of the structs that it embeds, in order. It is false if that is not enough
-// to encode the struct as encoding/json would.
-func (pl *planner) fields(s *structPlan, t reflect.Type, offset uintptr) bool {
-	for n := range t.NumField() {
-		f := t.Field(n)
-		tag := f.Tag.Get("json")
-		if tag == "-" || !f.IsExported() && !f.Anonymous {
-			continue
-		}
-		name, options, _ := strings.Cut(tag, ",")
-		if f.Anonymous && name == "" {
-			if f.Type.Kind() != reflect.Struct || marshals(f.Type) || !pl.fields(s, f.Type, offset+f.Offset) {
-				return false
-			}
-			continue
-		}
-		if name == "" {
-			name = f.Name
-		}
-		if !f.IsExported() || hasOption(options, "string") {
-			return false
-		}
-		plan := fieldPlan{name: string(appendString(nil, name)) + ":", offset: offset + f.Offset, encode: pl.plan(f.Type)}
-		plan.omit = omit(f.Type, hasOption(options, "omitempty"), hasOption(options, "omitzero"))
-		s.fields = append(s.fields, plan)
-	}
-	return true
-}
-
-func hasOption(options, option string) bool {
-	for o := range strings.SplitSeq(options, ",") {
-		if o == option {
-			return true
-		}
-	}
-	return false
-}
-
-// unique tells that no two fields have one name: which one counts is encoding/json's business.
-func (s *structPlan) unique() bool {
-	seen := map[string]bool{}
-	for _, f := range s.fields {
-		if seen[f.name] {
-			return false
-		}
-		seen[f.name] = true
-	}
-	return true
-}
-
 // omit is the test for a field that may be left out.
-func omit(t reflect.Type, empty, zero bool) func(unsafe.Pointer) bool {
+func omit(f *shape.Field) func(unsafe.Pointer) bool {
 	var ifEmpty, ifZero func(unsafe.Pointer) bool
-	if empty {
-		ifEmpty = emptiness(t)
+	if f.OmitEmpty {
+		ifEmpty = emptiness(f.Type.Go)
 	}
-	if zero {
-		ifZero = zeroness(t)
+	if f.OmitZero {
+		ifZero = zeroness(f.Type)
 	}
 	switch {
 	case ifEmpty == nil:
@@ -152,13 +109,14 @@ func emptiness(t reflect.Type) func(unsafe.Pointer) bool {
 }
 
 // zeroness is what omitzero leaves out.
-func zeroness(t reflect.Type) func(unsafe.Pointer) bool {
-	type zeroer interface{ IsZero() bool }
-	if reflect.PointerTo(t).Implements(reflect.TypeFor[zeroer]()) {
-		if f := specialZero(t); f != nil {
-			return f
-		}
-		return func(p unsafe.Pointer) bool { return reflect.NewAt(t, p).Interface().(zeroer).IsZero() }
+func zeroness(t *shape.Type) func(unsafe.Pointer) bool {
+	if t.Class == shape.Time {
+		return func(p unsafe.Pointer) bool { return (*metav1.Time)(p).IsZero() }
 	}
-	return func(p unsafe.Pointer) bool { return reflect.NewAt(t, p).Elem().IsZero() }
+	type zeroer interface{ IsZero() bool }
+	goType := t.Go
+	if reflect.PointerTo(goType).Implements(reflect.TypeFor[zeroer]()) {
+		return func(p unsafe.Pointer) bool { return reflect.NewAt(goType, p).Interface().(zeroer).IsZero() }
+	}
+	return func(p unsafe.Pointer) bool { return reflect.NewAt(goType, p).Elem().IsZero() }
 }
