@@ -45,8 +45,8 @@ func settings(value string) *corev1.ConfigMap {
 // node's own patch, what the node has read.
 func TestTaintedNodeReportsAgain(t *testing.T) {
 	m, clients := start(t, Options{Configure: func(c *master.Config) {
-		c.ControllerManager.NodeMonitorPeriod = 50 * time.Millisecond
-		c.ControllerManager.NodeMonitorGracePeriod, c.ControllerManager.NodeStartupGracePeriod = 100*time.Millisecond, 100*time.Millisecond
+		c.ControllerManager.NodeLifecycle.MonitorPeriod = 50 * time.Millisecond
+		c.ControllerManager.NodeLifecycle.MonitorGracePeriod, c.ControllerManager.NodeLifecycle.StartupGracePeriod = 100*time.Millisecond, 100*time.Millisecond
 	}})
 	nodes := clients.CoreV1().Nodes()
 	if _, err := nodes.Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "silent"}}, metav1.CreateOptions{}); err != nil {

@@ -3,7 +3,6 @@
 package controllers
 
 import (
-	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/bootstrapsigner"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/clusterrole"
@@ -33,142 +32,84 @@ type Entry struct {
 	Source string
 	// OffByDefault: runs only if --controllers names it.
 	OffByDefault bool
-	// New declares the controller. It is nil for names of upstream that this version does not have: they are accepted, so
-	// that flags written for upstream work, and do nothing.
-	New func(b Builder) *reconcile.Controller
+	// New declares the controller; what it gives is nil if the options turn it off. New itself is nil for names of upstream that this
+	// version does not have: they are accepted, so that flags written for upstream work, and do nothing.
+	New func(b *reconcile.Builder) *reconcile.Controller
 }
 
-func (e Entry) source() string {
-	if e.Source != "" {
-		return e.Source
+// build makes the entry's controller over a transport with its account's rights. Its events, which are not part of what it declares,
+// go over the transport itself, as long as the recorder runs.
+func (e Entry) build(t client.Transport, kinds reconcile.KindSet, o *Options) (*reconcile.Controller, *client.Recorder, error) {
+	source := e.Source
+	if source == "" {
+		source = e.Account
 	}
-	return e.Account
-}
-
-// Builder is what a controller is made with.
-type Builder struct {
-	Transport client.Transport
-	Events    *client.Recorder
-	Kinds     []*kind.Info
-	Options   Options
+	b := reconcile.NewBuilder(e.Name, t)
+	b.Events, b.Kinds = client.NewRecorder(t, source), kinds
+	for _, own := range o.each() {
+		b.Options = append(b.Options, own)
+	}
+	c, err := b.Make(e.New)
+	return c, b.Events, err
 }
 
 // Catalog is all controllers, in the order in which they start, and after them the names of upstream's that this version
 // does not have.
-func Catalog() []Entry { return append(entries(), elsewhere()...) }
-
-func entries() []Entry {
+func Catalog() []Entry {
 	return []Entry{
-		{Name: "serviceaccount-controller", Alias: "serviceaccount", Account: "service-account-controller",
-			New: func(b Builder) *reconcile.Controller { return serviceaccount.New(b.Transport) }},
-		{Name: "root-ca-certificate-publisher-controller", Alias: "root-ca-cert-publisher", Account: "root-ca-cert-publisher", New: newRootCA},
-		{Name: "deployment-controller", Alias: "deployment", Account: "deployment-controller",
-			New: func(b Builder) *reconcile.Controller {
-				return deployment.New(b.Transport, b.Events, b.Options.ConcurrentDeploymentSyncs)
-			}},
-		{Name: "replicaset-controller", Alias: "replicaset", Account: "replicaset-controller",
-			New: func(b Builder) *reconcile.Controller {
-				return replicaset.New(b.Transport, b.Events, b.Options.ConcurrentReplicaSetSyncs)
-			}},
-		{Name: "namespace-controller", Alias: "namespace", Account: "namespace-controller",
-			New: func(b Builder) *reconcile.Controller {
-				return namespace.New(b.Transport, b.Kinds, b.Options.ConcurrentNamespaceSyncs)
-			}},
-		{Name: "garbage-collector-controller", Alias: "garbagecollector", Account: "generic-garbage-collector", Source: "garbage-collector-controller", New: newGarbage},
-		{Name: "endpoints-controller", Alias: "endpoint", Account: "endpoint-controller",
-			New: func(b Builder) *reconcile.Controller {
-				return endpoints.New(b.Transport, b.Events, b.Options.ConcurrentEndpointSyncs)
-			}},
-		{Name: "endpointslice-controller", Alias: "endpointslice", Account: "endpointslice-controller", Source: "endpoint-slice-controller",
-			New: func(b Builder) *reconcile.Controller {
-				return endpointslice.New(b.Transport, b.Events, b.Options.ConcurrentServiceEndpointSyncs, b.Options.MaxEndpointsPerSlice)
-			}},
-		{Name: "node-lifecycle-controller", Alias: "nodelifecycle", Account: "node-controller", New: newNodeLifecycle},
-		{Name: "taint-eviction-controller", Account: "node-controller", Source: "taint-eviction-controller",
-			New: func(b Builder) *reconcile.Controller { return tainteviction.New(b.Transport, b.Events) }},
-		{Name: "pod-garbage-collector-controller", Alias: "podgc", Account: "pod-garbage-collector",
-			New: func(b Builder) *reconcile.Controller {
-				return podgc.New(b.Transport, b.Options.TerminatedPodGCThreshold)
-			}},
-		{Name: "clusterrole-aggregation-controller", Alias: "clusterrole-aggregation", Account: "clusterrole-aggregation-controller",
-			New: func(b Builder) *reconcile.Controller { return clusterrole.New(b.Transport) }},
-		{Name: "ttl-controller", Alias: "ttl", Account: "ttl-controller",
-			New: func(b Builder) *reconcile.Controller { return ttl.New(b.Transport) }},
+		{Name: "serviceaccount-controller", Alias: "serviceaccount", Account: "service-account-controller", New: serviceaccount.New},
+		{Name: "root-ca-certificate-publisher-controller", Alias: "root-ca-cert-publisher", Account: "root-ca-cert-publisher", New: rootca.New},
+		{Name: "deployment-controller", Alias: "deployment", Account: "deployment-controller", New: deployment.New},
+		{Name: "replicaset-controller", Alias: "replicaset", Account: "replicaset-controller", New: replicaset.New},
+		{Name: "namespace-controller", Alias: "namespace", Account: "namespace-controller", New: namespace.New},
+		{Name: "garbage-collector-controller", Alias: "garbagecollector", Account: "generic-garbage-collector", Source: "garbage-collector-controller", New: garbage.New},
+		{Name: "endpoints-controller", Alias: "endpoint", Account: "endpoint-controller", New: endpoints.New},
+		{Name: "endpointslice-controller", Alias: "endpointslice", Account: "endpointslice-controller", Source: "endpoint-slice-controller", New: endpointslice.New},
+		{Name: "node-lifecycle-controller", Alias: "nodelifecycle", Account: "node-controller", New: nodelifecycle.New},
+		{Name: "taint-eviction-controller", Account: "node-controller", Source: "taint-eviction-controller", New: tainteviction.New},
+		{Name: "pod-garbage-collector-controller", Alias: "podgc", Account: "pod-garbage-collector", New: podgc.New},
+		{Name: "clusterrole-aggregation-controller", Alias: "clusterrole-aggregation", Account: "clusterrole-aggregation-controller", New: clusterrole.New},
+		{Name: "ttl-controller", Alias: "ttl", Account: "ttl-controller", New: ttl.New},
 		// Upstream has these two off, and kubeadm turns them on: without them nobody could join with a token.
-		{Name: "bootstrap-signer-controller", Alias: "bootstrapsigner", Account: "bootstrap-signer",
-			New: func(b Builder) *reconcile.Controller { return bootstrapsigner.New(b.Transport) }},
-		{Name: "token-cleaner-controller", Alias: "tokencleaner", Account: "token-cleaner",
-			New: func(b Builder) *reconcile.Controller { return tokencleaner.New(b.Transport) }},
-	}
-}
+		{Name: "bootstrap-signer-controller", Alias: "bootstrapsigner", Account: "bootstrap-signer", New: bootstrapsigner.New},
+		{Name: "token-cleaner-controller", Alias: "tokencleaner", Account: "token-cleaner", New: tokencleaner.New},
 
-func newRootCA(b Builder) *reconcile.Controller {
-	if b.Options.RootCA == nil {
-		return nil
+		{Name: "serviceaccount-token-controller", Alias: "serviceaccount-token"},
+		{Name: "endpointslice-mirroring-controller", Alias: "endpointslicemirroring"},
+		{Name: "replicationcontroller-controller", Alias: "replicationcontroller"},
+		{Name: "resourcequota-controller", Alias: "resourcequota"},
+		{Name: "daemonset-controller", Alias: "daemonset"},
+		{Name: "job-controller", Alias: "job"},
+		{Name: "horizontal-pod-autoscaler-controller", Alias: "horizontalpodautoscaling"},
+		{Name: "disruption-controller", Alias: "disruption"},
+		{Name: "statefulset-controller", Alias: "statefulset"},
+		{Name: "cronjob-controller", Alias: "cronjob"},
+		{Name: "certificatesigningrequest-signing-controller", Alias: "csrsigning"},
+		{Name: "certificatesigningrequest-approving-controller", Alias: "csrapproving"},
+		{Name: "certificatesigningrequest-cleaner-controller", Alias: "csrcleaner"},
+		{Name: "podcertificaterequest-cleaner-controller"},
+		{Name: "node-ipam-controller", Alias: "nodeipam"},
+		{Name: "device-taint-eviction-controller"},
+		{Name: "persistentvolume-binder-controller", Alias: "persistentvolume-binder"},
+		{Name: "persistentvolume-attach-detach-controller", Alias: "attachdetach"},
+		{Name: "persistentvolume-expander-controller", Alias: "persistentvolume-expander"},
+		{Name: "persistentvolumeclaim-protection-controller", Alias: "pvc-protection"},
+		{Name: "persistentvolume-protection-controller", Alias: "pv-protection"},
+		{Name: "podgroup-protection-controller"},
+		{Name: "volumeattributesclass-protection-controller"},
+		{Name: "ttl-after-finished-controller", Alias: "ttl-after-finished"},
+		{Name: "kube-apiserver-serving-clustertrustbundle-publisher-controller"},
+		{Name: "ephemeral-volume-controller", Alias: "ephemeral-volume"},
+		{Name: "storageversion-garbage-collector-controller", Alias: "storage-version-gc"},
+		{Name: "resourceclaim-controller", Alias: "resource-claim-controller"},
+		{Name: "resourcepoolstatusrequest-controller"},
+		{Name: "legacy-serviceaccount-token-cleaner-controller", Alias: "legacy-service-account-token-cleaner"},
+		{Name: "validatingadmissionpolicy-status-controller"},
+		{Name: "service-cidr-controller"},
+		{Name: "storage-version-migrator-controller"},
+		{Name: "selinux-warning-controller"},
+		{Name: "service-lb-controller", Alias: "service"},
+		{Name: "node-route-controller", Alias: "route"},
+		{Name: "cloud-node-lifecycle-controller", Alias: "cloud-node-lifecycle"},
 	}
-	return rootca.New(b.Transport, b.Options.RootCA)
-}
-
-func newGarbage(b Builder) *reconcile.Controller {
-	if !b.Options.EnableGarbageCollector {
-		return nil
-	}
-	return garbage.New(b.Transport, b.Events, b.Kinds, b.Options.ConcurrentGCSyncs)
-}
-
-func newNodeLifecycle(b Builder) *reconcile.Controller {
-	o := b.Options
-	return nodelifecycle.New(b.Transport, b.Events, nodelifecycle.Settings{
-		NodeMonitorPeriod: o.NodeMonitorPeriod, NodeMonitorGracePeriod: o.NodeMonitorGracePeriod, NodeStartupGracePeriod: o.NodeStartupGracePeriod,
-		NodeEvictionRate: o.NodeEvictionRate, SecondaryNodeEvictionRate: o.SecondaryNodeEvictionRate,
-		UnhealthyZoneThreshold: o.UnhealthyZoneThreshold, LargeClusterSizeThreshold: o.LargeClusterSizeThreshold,
-	})
-}
-
-// elsewhere are controllers of upstream that are not part of this version.
-func elsewhere() []Entry {
-	names := []struct{ name, alias string }{
-		{"serviceaccount-token-controller", "serviceaccount-token"},
-		{"endpointslice-mirroring-controller", "endpointslicemirroring"},
-		{"replicationcontroller-controller", "replicationcontroller"},
-		{"resourcequota-controller", "resourcequota"},
-		{"daemonset-controller", "daemonset"},
-		{"job-controller", "job"},
-		{"horizontal-pod-autoscaler-controller", "horizontalpodautoscaling"},
-		{"disruption-controller", "disruption"},
-		{"statefulset-controller", "statefulset"},
-		{"cronjob-controller", "cronjob"},
-		{"certificatesigningrequest-signing-controller", "csrsigning"},
-		{"certificatesigningrequest-approving-controller", "csrapproving"},
-		{"certificatesigningrequest-cleaner-controller", "csrcleaner"},
-		{"podcertificaterequest-cleaner-controller", ""},
-		{"node-ipam-controller", "nodeipam"},
-		{"device-taint-eviction-controller", ""},
-		{"persistentvolume-binder-controller", "persistentvolume-binder"},
-		{"persistentvolume-attach-detach-controller", "attachdetach"},
-		{"persistentvolume-expander-controller", "persistentvolume-expander"},
-		{"persistentvolumeclaim-protection-controller", "pvc-protection"},
-		{"persistentvolume-protection-controller", "pv-protection"},
-		{"podgroup-protection-controller", ""},
-		{"volumeattributesclass-protection-controller", ""},
-		{"ttl-after-finished-controller", "ttl-after-finished"},
-		{"kube-apiserver-serving-clustertrustbundle-publisher-controller", ""},
-		{"ephemeral-volume-controller", "ephemeral-volume"},
-		{"storageversion-garbage-collector-controller", "storage-version-gc"},
-		{"resourceclaim-controller", "resource-claim-controller"},
-		{"resourcepoolstatusrequest-controller", ""},
-		{"legacy-serviceaccount-token-cleaner-controller", "legacy-service-account-token-cleaner"},
-		{"validatingadmissionpolicy-status-controller", ""},
-		{"service-cidr-controller", ""},
-		{"storage-version-migrator-controller", ""},
-		{"selinux-warning-controller", ""},
-		{"service-lb-controller", "service"},
-		{"node-route-controller", "route"},
-		{"cloud-node-lifecycle-controller", "cloud-node-lifecycle"},
-	}
-	list := make([]Entry, len(names))
-	for i, n := range names {
-		list[i] = Entry{Name: n.name, Alias: n.alias}
-	}
-	return list
 }

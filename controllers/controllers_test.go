@@ -38,8 +38,8 @@ func run(m *testing.M) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	running, err := wheelhouse.Start(ctx, wheelhouse.Options{Configure: func(c *master.Config) {
-		c.ControllerManager.NodeMonitorPeriod = 50 * time.Millisecond
-		c.ControllerManager.NodeMonitorGracePeriod = time.Second
+		c.ControllerManager.NodeLifecycle.MonitorPeriod = 50 * time.Millisecond
+		c.ControllerManager.NodeLifecycle.MonitorGracePeriod = time.Second
 	}})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -23,35 +23,47 @@ type Declaration struct {
 
 // Declarations are what all controllers declare that they read and write. They are for reading: these controllers reach no
 // server.
-func Declarations(kinds []*kind.Info) []Declaration {
+func Declarations(kinds []*kind.Info) ([]Declaration, error) {
 	o := DefaultOptions()
-	o.RootCA = rootca.Fixed([]byte("-"))
+	o.RootCA.Source = rootca.Fixed([]byte("-"))
 	var list []Declaration
-	for _, e := range entries() {
-		list = append(list, Declaration{Entry: e, Controller: e.New(Builder{Transport: nowhere{}, Events: client.NewRecorder(nowhere{}, e.source()), Kinds: kinds, Options: o})})
+	for _, e := range Catalog() {
+		if e.New == nil {
+			continue
+		}
+		c, _, err := e.build(nowhere{}, reconcile.FixedKinds(kinds), &o)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, Declaration{Entry: e, Controller: c})
 	}
-	return list
+	return list, nil
 }
 
 // Document is the table of all controllers: who each one is, what it watches, and what it may write.
-func Document(kinds []*kind.Info) string {
+func Document(kinds []*kind.Info) (string, error) {
+	declarations, err := Declarations(kinds)
+	if err != nil {
+		return "", err
+	}
 	var b strings.Builder
 	b.WriteString(`# Controllers
 
 What each controller watches and writes. A controller acts as the service account
 in kube-system that is named with it, with the rights of upstream's role
-` + "`system:controller:<account>`" + `; what it does not declare here it cannot write.
-Those whose role allows it also write Events. This page is made from the
+` + "`system:controller:<account>`" + `; what it does not declare here it can neither read nor write.
+Those whose role allows it also write Events. In the metrics of queues its name stands
+without ` + "`-controller`" + `, and with underscores. This page is made from the
 declarations in ` + "`controllers/`" + `
 by ` + "`go test ./controllers -run TestDocument -rewrite`" + `.
 
 | controller | alias | account | watches | writes |
 | --- | --- | --- | --- | --- |
 `)
-	for _, d := range Declarations(kinds) {
+	for _, d := range declarations {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", d.Name, d.Alias, d.Account, d.reads(), d.writes())
 	}
-	return b.String()
+	return b.String(), nil
 }
 
 func (d Declaration) reads() string {
@@ -59,8 +71,8 @@ func (d Declaration) reads() string {
 	for _, r := range d.Controller.Reads {
 		names = append(names, r.Kind.Plural)
 	}
-	if len(names) > 5 {
-		return "all that can be deleted"
+	for _, v := range d.Controller.AllReads {
+		names = append(names, v.What())
 	}
 	return strings.Join(names, ", ")
 }
@@ -68,8 +80,10 @@ func (d Declaration) reads() string {
 func (d Declaration) writes() string {
 	var parts []string
 	for _, w := range d.Controller.Writes {
-		name := "anything"
-		if w.Kind != nil {
+		var name string
+		if w.All != nil {
+			name = w.All.What()
+		} else {
 			name = w.Kind.Plural
 		}
 		if w.Subresource != "" {

@@ -16,7 +16,10 @@ var rewrite = scenario.Flag()
 
 func TestDocument(t *testing.T) {
 	const file = "../docs/controllers.md"
-	want := Document(api.Kinds())
+	want, err := Document(api.Kinds())
+	if err != nil {
+		t.Fatal(err)
+	}
 	if rewrite() {
 		if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
@@ -43,7 +46,11 @@ func TestDeclarationsAreAllowed(t *testing.T) {
 			rules[r.Name] = append(rules[r.Name], rule)
 		}
 	}
-	for _, d := range Declarations(api.Kinds()) {
+	declarations, err := Declarations(api.Kinds())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range declarations {
 		role := "system:controller:" + d.Account
 		for _, w := range d.Controller.Writes {
 			need := rbacv1.PolicyRule{APIGroups: []string{"*"}, Resources: []string{"*"}}

@@ -4,47 +4,62 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
+	"github.com/spf13/pflag"
+
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/deployment"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/endpoints"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/endpointslice"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/garbage"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/namespace"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/nodelifecycle"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/podgc"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/replicaset"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/rootca"
 )
 
-// Options are the settings of all controllers, with the meaning of kube-controller-manager's flags of the same names.
+// Options are the settings of all controllers: each package's own, and which controllers run.
 type Options struct {
 	// Controllers selects: "*" is all that are on by default, "foo" turns one on, "-foo" off. Names or aliases.
 	Controllers []string
-	// RootCA gives what kube-root-ca.crt publishes; without it nothing is published.
-	RootCA rootca.Source
 
-	ConcurrentDeploymentSyncs      int
-	ConcurrentReplicaSetSyncs      int
-	ConcurrentNamespaceSyncs       int
-	ConcurrentServiceEndpointSyncs int
-	ConcurrentEndpointSyncs        int
-	ConcurrentGCSyncs              int
-	EnableGarbageCollector         bool
-	MaxEndpointsPerSlice           int
-	NodeMonitorPeriod              time.Duration
-	NodeMonitorGracePeriod         time.Duration
-	NodeStartupGracePeriod         time.Duration
-	NodeEvictionRate               float64
-	SecondaryNodeEvictionRate      float64
-	LargeClusterSizeThreshold      int
-	UnhealthyZoneThreshold         float64
-	TerminatedPodGCThreshold       int
+	Deployment    deployment.Options
+	Endpoints     endpoints.Options
+	EndpointSlice endpointslice.Options
+	Garbage       garbage.Options
+	Namespace     namespace.Options
+	NodeLifecycle nodelifecycle.Options
+	PodGC         podgc.Options
+	ReplicaSet    replicaset.Options
+	RootCA        rootca.Options
 }
 
-// DefaultOptions are upstream's defaults, but for more workers in the garbage collector.
-func DefaultOptions() Options {
-	return Options{
-		Controllers:               []string{"*"},
-		ConcurrentDeploymentSyncs: 5, ConcurrentReplicaSetSyncs: 5, ConcurrentNamespaceSyncs: 10,
-		ConcurrentServiceEndpointSyncs: 5, ConcurrentEndpointSyncs: 5, ConcurrentGCSyncs: 64, EnableGarbageCollector: true,
-		MaxEndpointsPerSlice: 100,
-		NodeMonitorPeriod:    5 * time.Second, NodeMonitorGracePeriod: 50 * time.Second, NodeStartupGracePeriod: time.Minute,
-		NodeEvictionRate: 0.1, SecondaryNodeEvictionRate: 0.01, LargeClusterSizeThreshold: 50, UnhealthyZoneThreshold: 0.55,
-		TerminatedPodGCThreshold: 12500,
+// options are those of one package.
+type options interface {
+	// AddFlags adds the flags, and sets the defaults.
+	AddFlags(s *pflag.FlagSet)
+}
+
+// each gives the options of each package.
+func (o *Options) each() []options {
+	return []options{
+		&o.Deployment, &o.Endpoints, &o.EndpointSlice, &o.Garbage, &o.Namespace, &o.NodeLifecycle, &o.PodGC, &o.ReplicaSet, &o.RootCA,
 	}
+}
+
+// AddFlags adds the flags of all controllers, and sets the defaults.
+func (o *Options) AddFlags(s *pflag.FlagSet) {
+	s.StringSliceVar(&o.Controllers, "controllers", []string{"*"}, "Controllers to run: * for all that are on by default, NAME for one, -NAME to leave one out.")
+	for _, own := range o.each() {
+		own.AddFlags(s)
+	}
+}
+
+// DefaultOptions are what the flags are by default.
+func DefaultOptions() Options {
+	var o Options
+	o.AddFlags(pflag.NewFlagSet("controllers", pflag.ContinueOnError))
+	return o
 }
 
 // Select gives the entries of the catalog that the options choose, or says which name is unknown.

@@ -14,6 +14,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/controllers"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/rootca"
 	"github.com/wheelhouse-k8s/wheelhouse/master"
+	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
 
 // TestControllersRunRemotely runs all controllers as clients over HTTPS of an API server that has none: as they can against
@@ -32,9 +33,9 @@ func TestControllersRunRemotely(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	options := controllers.DefaultOptions()
-	options.RootCA = rootca.Fixed([]byte("certificate"))
+	options.RootCA.Source = rootca.Fixed([]byte("certificate"))
 	go func() {
-		done <- controllers.Run(ctx, func(string) client.Transport { return transport }, api.Kinds(), options)
+		done <- controllers.Run(ctx, func(string) client.Transport { return transport }, reconcile.FixedKinds(api.Kinds()), options)
 	}()
 	namespaces, deployments, pods := client.For[*corev1.Namespace](transport), client.For[*appsv1.Deployment](transport), client.For[*corev1.Pod](transport)
 	must[*corev1.Namespace](t)(namespaces.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "work"}}))

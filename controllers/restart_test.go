@@ -15,6 +15,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers"
 	"github.com/wheelhouse-k8s/wheelhouse/master"
+	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
 
 // restarted is a cluster whose master and controllers come and go.
@@ -102,7 +103,7 @@ func TestOrphansAreAdoptedAfterARestart(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- controllers.Run(ctx, func(string) client.Transport { return r.transport }, api.Kinds(), controllers.DefaultOptions())
+		done <- controllers.Run(ctx, func(string) client.Transport { return r.transport }, reconcile.FixedKinds(api.Kinds()), controllers.DefaultOptions())
 	}()
 	if after := r.adopted(size); after != before {
 		t.Errorf("controllers over HTTP made of\n%s\nthis:\n%s", before, after)

@@ -116,7 +116,7 @@ type Config struct {
 	// members in the masters notice themselves when one is gone, with an etcd of its own only the lease's end tells.
 	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
 
-	// Controller manager settings; RootCA is filled in from the authority.
+	// Controller manager settings; RootCA.Source is filled in from the authority.
 	ControllerManager controllers.Options
 
 	// Flags are the command line's names and values, which /flagz shows.
@@ -253,7 +253,7 @@ func (c *Config) Check() error {
 	if lease, renew, retry := c.leaseTimes(); lease <= renew || renew <= retry {
 		return errors.New("--leader-elect-lease-duration must be longer than --leader-elect-renew-deadline, and that longer than --leader-elect-retry-period")
 	}
-	if c.ControllerManager.NodeMonitorGracePeriod < c.ControllerManager.NodeMonitorPeriod {
+	if c.ControllerManager.NodeLifecycle.MonitorGracePeriod < c.ControllerManager.NodeLifecycle.MonitorPeriod {
 		return errors.New("--node-monitor-grace-period must not be shorter than --node-monitor-period")
 	}
 	if _, err := c.ControllerManager.Select(); err != nil {

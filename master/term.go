@@ -13,6 +13,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers"
 	"github.com/wheelhouse-k8s/wheelhouse/election"
+	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 	"github.com/wheelhouse-k8s/wheelhouse/registry/notes"
 	"github.com/wheelhouse-k8s/wheelhouse/scheduler"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
@@ -151,9 +152,9 @@ func (m *Master) as(userName string) *inProcess {
 func (m *Master) control(ctx context.Context, fence int64) error {
 	return m.during(ctx, election.ControllerManager, fence, func(ctx context.Context, t *term) error {
 		options := m.config.ControllerManager
-		options.RootCA = m.rootCA
+		options.RootCA.Source = m.rootCA
 		loops, ctx := errgroup.WithContext(ctx)
-		loops.Go(func() error { return controllers.Run(ctx, t.as, kinds(), options) })
+		loops.Go(func() error { return controllers.Run(ctx, t.as, reconcile.FixedKinds(kinds()), options) })
 		loops.Go(func() error { return m.backups.Keep(ctx, t.as(controllerManagerUser)) })
 		return loops.Wait()
 	})

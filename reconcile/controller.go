@@ -1,7 +1,8 @@
 // Package reconcile says what a controller is, and runs it: a queue of keys, workers, and a live view of what it reads.
 //
-// A controller is a declaration. It names the kinds that it reads and how a change of each maps to keys, the kinds
-// that it writes, and a Reconcile that brings what one key stands for from what is to what should be. Reconcile may be
+// A controller is made with a Builder. Watch gives it the objects of a kind, and declares by that how their changes map to
+// keys, and what it writes of them; WatchKinds does so for all kinds that have something in common. What it has not declared it
+// can neither read nor write. Its Reconcile brings what one key stands for from what is to what should be, and may be
 // repeated at any time. The engine never runs it twice at once for one key, repeats it with growing delays when it
 // fails, and before running it again waits until the views show what the previous run wrote, and what has become of a
 // write that nobody could tell the outcome of: no controller keeps expectations of its own.
@@ -9,6 +10,7 @@ package reconcile
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -39,18 +41,11 @@ func (k Key) String() string {
 // KeyOf is the key of an object by namespace and name.
 func KeyOf(o kind.Object) Key { return Key{Namespace: o.GetNamespace(), Name: o.GetName()} }
 
-// Controller is the declaration of a controller.
+// Controller is what a controller does. Builder.Make gives it its name and what it has declared.
 type Controller struct {
-	// Name as --controllers knows it ("deployment-controller"); it also names the queue in metrics.
-	Name string
-	// Reads are the kinds whose views must be complete before the first Reconcile. What their Keys have built must be,
-	// too: each has been called for every object that was there.
-	Reads []Read
-	// Writes are what Reconcile may write. Other writes are refused.
-	Writes []Write
 	// Workers is how many keys are reconciled at once; 0 means 5.
 	Workers int
-	// Reconcile handles one key through the transport that New was given.
+	// Reconcile handles one key.
 	Reconcile func(ctx context.Context, key Key) (Result, error)
 	// Start runs when all views are complete and before the first key is handled; enqueue adds keys at any time
 	// until ctx ends. It must return. It may be nil.
@@ -60,22 +55,56 @@ type Controller struct {
 	// Pace limits how often one key is reconciled because of changes that arrive in quick succession.
 	// The zero Pace does not limit.
 	Pace Pace
+
+	// Declaration is set by Builder.Make.
+	Declaration
+	transport *guard
+}
+
+// Declaration is what a controller has declared while it was made.
+type Declaration struct {
+	// Name is upstream's name, by which --controllers knows the controller ("deployment-controller").
+	Name string
+	// Reads are the kinds whose views must be complete before the first Reconcile. What their Keys have built must be,
+	// too: each has been called for every object that was there.
+	Reads []Read
+	// AllReads are the same for kinds that come and go.
+	AllReads []*Views
+	// Writes are what Reconcile may write. Other writes are refused.
+	Writes []Write
+}
+
+// QueueName names the controller's queue in metrics: "deployment" for "deployment-controller".
+func (d *Declaration) QueueName() string {
+	return strings.ReplaceAll(strings.TrimSuffix(d.Name, "-controller"), "-", "_")
 }
 
 // Read is a kind that a controller watches.
 type Read struct {
 	Kind *kind.Info
-	// Keys calls enqueue for each key that a change concerns; nil when changes of this kind call for nothing.
-	// It must be quick: it runs in the view's delivery.
-	Keys func(d client.Delta, enqueue func(Key))
+	Keys Keys
+	view client.View
 }
 
-// Write is a kind that a controller writes, perhaps a subresource of it, with the verbs of the API.
+// Keys calls enqueue for each key that a change concerns; it is nil when changes of a kind call for nothing. It must be quick: it runs
+// in the view's delivery.
+type Keys func(d client.Delta, enqueue func(Key))
+
+// Write is what a controller writes of a kind, perhaps a subresource of it, with the verbs of the API.
 type Write struct {
-	// Kind is nil for all kinds.
+	// Kind is nil for all kinds of All.
 	Kind        *kind.Info
+	All         *Views
 	Subresource string
 	Verbs       []client.Verb
+}
+
+// Writes declares that the objects themselves are written.
+func Writes(verbs ...client.Verb) Write { return Write{Verbs: verbs} }
+
+// WritesPart declares that a subresource is written.
+func WritesPart(subresource string, verbs ...client.Verb) Write {
+	return Write{Subresource: subresource, Verbs: verbs}
 }
 
 // Result tells when a key is to be handled again although nothing changed.
@@ -93,11 +122,13 @@ type Pace struct {
 	Interval time.Duration
 }
 
-// Own maps a change of an object to its own key.
-func Own(d client.Delta, enqueue func(Key)) {
+// Subject is the object that a change is about: as it is now, or as it was before it went.
+func Subject(d client.Delta) kind.Object {
 	if d.New != nil {
-		enqueue(KeyOf(d.New))
-		return
+		return d.New
 	}
-	enqueue(KeyOf(d.Old))
+	return d.Old
 }
+
+// Own maps a change of an object to its own key.
+func Own(d client.Delta, enqueue func(Key)) { enqueue(KeyOf(Subject(d))) }

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -61,22 +62,17 @@ type engine struct {
 	told    time.Time            // guarded by mu; when it was last said that values cannot be read
 }
 
-// Run runs a controller until ctx ends, and returns when its last worker has stopped. transport must be the one that the
-// controller was made with (see Guard). An error says that a part of it has failed, and the controller has stopped:
-// a Reconcile that fails, or panics, is only repeated.
-func Run(ctx context.Context, transport client.Transport, c *Controller) error {
+// Run runs the controller until ctx ends, and returns when its last worker has stopped. An error says that a part of it has
+// failed, and the controller has stopped: a Reconcile that fails, or panics, is only repeated.
+func (c *Controller) Run(ctx context.Context) error {
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[Key](retryMin, retryMax)
 	e := &engine{
-		limiter: limiter, controller: c, transport: transport, written: map[Key]int64{}, open: map[Key][]*kind.Info{}, sweepAt: writtenSweep, pace: newPacer(c.Pace),
-		queue: workqueue.NewTypedRateLimitingQueueWithConfig(limiter, workqueue.TypedRateLimitingQueueConfig[Key]{Name: c.Name}),
+		limiter: limiter, controller: c, transport: c.transport, written: map[Key]int64{}, open: map[Key][]*kind.Info{}, sweepAt: writtenSweep, pace: newPacer(c.Pace),
+		queue: workqueue.NewTypedRateLimitingQueueWithConfig(limiter, workqueue.TypedRateLimitingQueueConfig[Key]{Name: c.QueueName()}),
 	}
-	for _, r := range c.Reads {
-		select {
-		case <-transport.View(r.Kind).Synced():
-		case <-ctx.Done():
-			e.queue.ShutDown()
-			return nil
-		}
+	if !e.synced(ctx) {
+		e.queue.ShutDown()
+		return nil
 	}
 	parts, ctx := crew.New(ctx)
 	if c.Start != nil {
@@ -96,21 +92,43 @@ func Run(ctx context.Context, transport client.Transport, c *Controller) error {
 	return parts.Wait()
 }
 
+// synced waits until every view is complete. False means that ctx ended before.
+func (e *engine) synced(ctx context.Context) bool {
+	for _, r := range e.controller.Reads {
+		select {
+		case <-r.view.Synced():
+		case <-ctx.Done():
+			return false
+		}
+	}
+	for _, v := range e.controller.AllReads {
+		if !v.synced(ctx) {
+			return false
+		}
+	}
+	return true
+}
+
 // follow begins to follow all kinds that call for something, and returns when each one's Keys have seen all that was there:
 // a controller that looks into what its Keys build must not take what has not come yet for missing. False means that ctx
 // ended before.
 func (e *engine) follow(ctx context.Context, parts *crew.Crew) bool {
 	var begun []<-chan struct{}
-	for _, r := range e.controller.Reads {
-		if r.Keys == nil {
-			continue
-		}
+	begin := func(f func(seen func())) {
 		first := make(chan struct{})
 		begun = append(begun, first)
 		parts.Go(func() error {
-			e.subscribe(ctx, r, sync.OnceFunc(func() { close(first) }))
+			f(sync.OnceFunc(func() { close(first) }))
 			return nil
 		})
+	}
+	for _, r := range e.controller.Reads {
+		if r.Keys != nil {
+			begin(func(seen func()) { e.subscribe(ctx, r, seen) })
+		}
+	}
+	for _, v := range e.controller.AllReads {
+		begin(func(seen func()) { v.follow(ctx, parts, e.enqueue, seen) })
 	}
 	for _, first := range begun {
 		select {
@@ -139,19 +157,22 @@ func (e *engine) work(ctx context.Context, parts *crew.Crew) {
 
 // subscribe follows one kind until ctx ends. delivered is called after each delivery.
 func (e *engine) subscribe(ctx context.Context, r Read, delivered func()) {
-	enqueue := func(k Key) {
-		if wait := e.pace.wait(k); wait > 0 {
-			e.queue.AddAfter(k, wait)
-			return
-		}
-		e.queue.Add(k)
-	}
-	e.transport.View(r.Kind).Subscribe(ctx, func(deltas []client.Delta) {
+	enqueue := e.enqueue // once, not for each change
+	r.view.Subscribe(ctx, func(deltas []client.Delta) {
 		for _, d := range deltas {
 			r.Keys(d, enqueue)
 		}
 		delivered()
 	})
+}
+
+// enqueue puts a key that something has changed about into the queue, at the pace that its budget allows.
+func (e *engine) enqueue(k Key) {
+	if wait := e.pace.wait(k); wait > 0 {
+		e.queue.AddAfter(k, wait)
+		return
+	}
+	e.queue.Add(k)
 }
 
 // next handles one key; false ends the worker.
@@ -310,9 +331,10 @@ func (w *writes) result() (highest int64, open []*kind.Info) {
 	return w.highest, w.open
 }
 
-// Transient tells of errors that are part of an ordinary day: a lost race, an object or namespace that just went away.
+// Transient tells of errors that are part of an ordinary day: a lost race, an object or namespace that just went away, a kind that
+// was just added.
 func Transient(err error) bool {
-	return apierrors.IsConflict(err) || apierrors.IsNotFound(err) || NamespaceTerminating(err)
+	return apierrors.IsConflict(err) || apierrors.IsNotFound(err) || NamespaceTerminating(err) || errors.Is(err, errFilling)
 }
 
 // NamespaceTerminating tells that a creation was refused because its namespace is being deleted.

@@ -24,6 +24,24 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/client/clienttest"
 )
 
+// started makes a controller and runs it; stop ends it and waits for its end.
+func started(t *testing.T, s *clienttest.Server, declare func(*Builder) *Controller) (stop func()) {
+	t.Helper()
+	c, err := NewBuilder("test-controller", s).Make(declare)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- c.Run(ctx) }()
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func configMap(name string) kind.Object {
 	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}}
 }
@@ -31,7 +49,7 @@ func configMap(name string) kind.Object {
 // No worker starts before the Keys of every kind have been called for all that is there, however late a view delivers, and
 // even if there is nothing to deliver.
 func TestWorkersWaitForFirstDeliveries(t *testing.T) {
-	maps, pods, secrets := api.Of[*corev1.ConfigMap](), api.Of[*corev1.Pod](), api.Of[*corev1.Secret]()
+	maps, pods := api.Of[*corev1.ConfigMap](), api.Of[*corev1.Pod]()
 	for name, late := range map[string][]kind.Object{
 		"with objects": {&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}}, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "q"}}}, "without": nil,
 	} {
@@ -44,26 +62,24 @@ func TestWorkersWaitForFirstDeliveries(t *testing.T) {
 				var mu sync.Mutex
 				var runs []string
 				indexed := 0
-				ctx, cancel := context.WithCancel(t.Context())
-				done := make(chan error)
-				go func() {
-					done <- Run(ctx, s, &Controller{
-						Name: "test", Reads: []Read{{Kind: maps, Keys: Own}, {Kind: secrets}, {Kind: pods, Keys: func(client.Delta, func(Key)) {
-							mu.Lock()
-							defer mu.Unlock()
-							indexed++
-						}}},
-						Reconcile: func(_ context.Context, key Key) (Result, error) {
-							mu.Lock()
-							defer mu.Unlock()
-							if indexed != len(late) {
-								t.Errorf("%s runs when %d of %d objects have been delivered", key, indexed, len(late))
-							}
-							runs = append(runs, key.String())
-							return Result{}, nil
-						},
+				stop := started(t, s, func(b *Builder) *Controller {
+					Watch[*corev1.ConfigMap](b, Own)
+					Watch[*corev1.Secret](b, nil)
+					Watch[*corev1.Pod](b, func(client.Delta, func(Key)) {
+						mu.Lock()
+						defer mu.Unlock()
+						indexed++
 					})
-				}()
+					return &Controller{Reconcile: func(_ context.Context, key Key) (Result, error) {
+						mu.Lock()
+						defer mu.Unlock()
+						if indexed != len(late) {
+							t.Errorf("%s runs when %d of %d objects have been delivered", key, indexed, len(late))
+						}
+						runs = append(runs, key.String())
+						return Result{}, nil
+					}}
+				})
 				synctest.Wait()
 				if len(runs) != 0 {
 					t.Errorf("%v ran before the last view delivered", runs)
@@ -75,10 +91,7 @@ func TestWorkersWaitForFirstDeliveries(t *testing.T) {
 					t.Errorf("ran: %v", runs)
 				}
 				mu.Unlock()
-				cancel()
-				if err := <-done; err != nil {
-					t.Error(err)
-				}
+				stop()
 			})
 		})
 	}
@@ -90,16 +103,12 @@ func TestStoppedBeforeTheFirstDelivery(t *testing.T) {
 		maps := api.Of[*corev1.ConfigMap]()
 		s := &clienttest.Server{}
 		s.Hold(maps)
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error)
-		go func() {
-			done <- Run(ctx, s, &Controller{Name: "test", Reads: []Read{{Kind: maps, Keys: Own}}})
-		}()
+		stop := started(t, s, func(b *Builder) *Controller {
+			Watch[*corev1.ConfigMap](b, Own)
+			return &Controller{}
+		})
 		synctest.Wait()
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
+		stop()
 	})
 }
 
@@ -127,25 +136,20 @@ func unknownOutcome(t *testing.T, lost error) {
 		}
 	}
 	s.Put(maps, configMap("a"))
-	guarded := Guard(s)
 	var mu sync.Mutex
 	runs := map[string]int{}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
-	go func() {
-		done <- Run(ctx, guarded, &Controller{
-			Name: "test", Reads: []Read{{Kind: maps, Keys: Own}},
-			Reconcile: func(ctx context.Context, key Key) (Result, error) {
-				mu.Lock()
-				defer mu.Unlock()
-				if runs[key.Name]++; runs[key.Name] == 1 && key.Name == "a" {
-					// It is told of the write even if the controller makes nothing of the error.
-					_, _ = guarded.Do(ctx, client.Request{Verb: client.Create, Kind: maps})
-				}
-				return Result{}, nil
-			},
-		})
-	}()
+	stop := started(t, s, func(b *Builder) *Controller {
+		c := Watch[*corev1.ConfigMap](b, Own, Writes(client.Create))
+		return &Controller{Reconcile: func(ctx context.Context, key Key) (Result, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if runs[key.Name]++; runs[key.Name] == 1 && key.Name == "a" {
+				// It is told of the write even if the controller makes nothing of the error.
+				_, _ = c.Create(ctx, &corev1.ConfigMap{})
+			}
+			return Result{}, nil
+		}}
+	})
 	answer := func(err error) {
 		t.Helper()
 		select {
@@ -174,10 +178,7 @@ func unknownOutcome(t *testing.T, lost error) {
 	ran(2, 1)
 	s.Put(maps, configMap("a"))
 	ran(3, 1) // it is known now
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
+	stop()
 }
 
 func TestOutcomeUnknown(t *testing.T) {

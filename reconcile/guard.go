@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -12,27 +13,60 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 )
 
-// Guarded is a transport for one controller. It notes what each run writes, or may have written, for the engine to wait for, and
-// when a declaration has been bound to it, refuses writes that the declaration does not name.
-type Guarded struct {
+// errUndeclared is the fault of a controller that does what it has not declared.
+var errUndeclared = errors.New("this is not declared")
+
+// guard is the transport of one controller. It refuses what the controller has not declared, and notes what each run
+// writes, or may have written, for the engine to wait for.
+type guard struct {
 	client.Transport
-	controller *Controller
+	declared Declaration // written while the controller is made, never afterwards
+	sealed   bool        // the controller is made
 }
 
-// Guard wraps the transport that a controller is made with.
-func Guard(t client.Transport) *Guarded { return &Guarded{Transport: t} }
+func (g *guard) declareRead(r Read) {
+	g.mustBeOpen()
+	g.declared.Reads = append(g.declared.Reads, r)
+}
 
-// Bind holds the controller to its declaration.
-func (g *Guarded) Bind(c *Controller) { g.controller = c }
+func (g *guard) declareViews(v *Views) {
+	g.mustBeOpen()
+	g.declared.AllReads = append(g.declared.AllReads, v)
+}
 
-// Do refuses what was not declared, and notes the revision of what was written.
-func (g *Guarded) Do(ctx context.Context, r client.Request) (runtime.Object, error) {
-	if g.controller != nil && !r.Verb.Reads() && !g.controller.mayWrite(r) {
-		return nil, apierrors.NewInternalError(fmt.Errorf("%s does not declare that it writes: %s %s/%s", g.controller.Name, r.Verb, r.Kind.Plural, r.Subresource))
+func (g *guard) declareWrite(w Write) {
+	g.mustBeOpen()
+	g.declared.Writes = append(g.declared.Writes, w)
+}
+
+func (g *guard) mustBeOpen() {
+	if g.sealed {
+		panic(g.declared.Name + " declares something after it was made")
+	}
+}
+
+// View refuses, by a panic, the view of a kind that is not declared to be read: there is no run that could do without it.
+func (g *guard) View(k *kind.Info) client.View {
+	if !g.declared.reads(k) {
+		panic(fmt.Errorf("%s reads %s: %w", g.declared.Name, k.Plural, errUndeclared))
+	}
+	return g.Transport.View(k)
+}
+
+// Do refuses what is not declared, and notes the revision of what was written.
+func (g *guard) Do(ctx context.Context, r client.Request) (runtime.Object, error) {
+	if r.Verb.Reads() {
+		if !g.declared.reads(r.Kind) {
+			return nil, g.refuse(r)
+		}
+		return g.Transport.Do(ctx, r)
+	}
+	if !g.declared.writes(r) {
+		return nil, g.refuse(r)
 	}
 	answer, err := g.Transport.Do(ctx, r)
 	w, counted := ctx.Value(writesKey{}).(*writes)
-	if r.Verb.Reads() || !counted {
+	if !counted {
 		return answer, err
 	}
 	if o, ok := answer.(kind.Object); ok && err == nil {
@@ -43,8 +77,18 @@ func (g *Guarded) Do(ctx context.Context, r client.Request) (runtime.Object, err
 	return answer, err
 }
 
-func (c *Controller) mayWrite(r client.Request) bool {
-	return slices.ContainsFunc(c.Writes, func(w Write) bool {
-		return (w.Kind == nil || w.Kind == r.Kind) && w.Subresource == r.Subresource && slices.Contains(w.Verbs, r.Verb)
+// refuse is an error that is known to be one: nothing was sent.
+func (g *guard) refuse(r client.Request) error {
+	return apierrors.NewInternalError(fmt.Errorf("%s: %s of %s/%s: %w", g.declared.Name, r.Verb, r.Kind.Plural, r.Subresource, errUndeclared))
+}
+
+func (d *Declaration) reads(k *kind.Info) bool {
+	return slices.ContainsFunc(d.Reads, func(r Read) bool { return r.Kind == k }) ||
+		slices.ContainsFunc(d.AllReads, func(v *Views) bool { return v.Of(k) != nil })
+}
+
+func (d *Declaration) writes(r client.Request) bool {
+	return slices.ContainsFunc(d.Writes, func(w Write) bool {
+		return (w.Kind == r.Kind || w.All != nil && w.All.Of(r.Kind) != nil) && w.Subresource == r.Subresource && slices.Contains(w.Verbs, r.Verb)
 	})
 }

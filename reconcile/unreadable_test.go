@@ -39,10 +39,9 @@ func TestUnreadableIsAskedAboutAgain(t *testing.T) {
 		var mu sync.Mutex
 		mended := false
 		done := map[string]bool{}
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error)
-		go func() {
-			ended <- Run(ctx, s, &Controller{Name: "test", Reads: []Read{{Kind: maps, Keys: Own}}, Reconcile: func(_ context.Context, key Key) (Result, error) {
+		stop := started(t, s, func(b *Builder) *Controller {
+			Watch[*corev1.ConfigMap](b, Own)
+			return &Controller{Reconcile: func(_ context.Context, key Key) (Result, error) {
 				mu.Lock()
 				defer mu.Unlock()
 				if !mended {
@@ -50,8 +49,8 @@ func TestUnreadableIsAskedAboutAgain(t *testing.T) {
 				}
 				done[key.Name] = true
 				return Result{}, nil
-			}})
-		}()
+			}}
+		})
 		time.Sleep(2 * time.Hour)
 		mu.Lock()
 		mended = true
@@ -63,10 +62,7 @@ func TestUnreadableIsAskedAboutAgain(t *testing.T) {
 			t.Errorf("%d of %d keys were tried again", len(done), keys)
 		}
 		mu.Unlock()
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
+		stop()
 	})
 	if lines := strings.Count(log.String(), "\n"); lines < 100 || lines > 125 {
 		t.Errorf("%d lines in two hours:\n%.2000s", lines, log.String())

@@ -118,24 +118,7 @@ func (f *serverFlags) access(s *pflag.FlagSet) {
 
 func (f *serverFlags) controllers(s *pflag.FlagSet) {
 	c := f.config
-	o := &c.ControllerManager
-	s.StringSliceVar(&o.Controllers, "controllers", o.Controllers, "Controllers to run: * for all that are on by default, NAME for one, -NAME to leave one out.")
-	s.DurationVar(&o.NodeMonitorPeriod, "node-monitor-period", o.NodeMonitorPeriod, "How often nodes are looked at.")
-	s.DurationVar(&o.NodeMonitorGracePeriod, "node-monitor-grace-period", o.NodeMonitorGracePeriod, "How long a node may be silent before it is taken for unreachable.")
-	s.DurationVar(&o.NodeStartupGracePeriod, "node-startup-grace-period", o.NodeStartupGracePeriod, "The same for a node that has just started.")
-	s.Float64Var(&o.NodeEvictionRate, "node-eviction-rate", o.NodeEvictionRate, "Nodes a second whose pods are evicted when their zone is healthy.")
-	s.Float64Var(&o.SecondaryNodeEvictionRate, "secondary-node-eviction-rate", o.SecondaryNodeEvictionRate, "The same when their zone is unhealthy.")
-	s.IntVar(&o.LargeClusterSizeThreshold, "large-cluster-size-threshold", o.LargeClusterSizeThreshold, "Nodes from which on an unhealthy zone gets evictions at all.")
-	s.Float64Var(&o.UnhealthyZoneThreshold, "unhealthy-zone-threshold", o.UnhealthyZoneThreshold, "Share of nodes not ready from which on a zone is unhealthy.")
-	s.IntVar(&o.TerminatedPodGCThreshold, "terminated-pod-gc-threshold", o.TerminatedPodGCThreshold, "Finished pods that are kept; 0 keeps all.")
-	s.IntVar(&o.ConcurrentDeploymentSyncs, "concurrent-deployment-syncs", o.ConcurrentDeploymentSyncs, "Deployments worked on at once.")
-	s.IntVar(&o.ConcurrentReplicaSetSyncs, "concurrent-replicaset-syncs", o.ConcurrentReplicaSetSyncs, "ReplicaSets worked on at once.")
-	s.IntVar(&o.ConcurrentNamespaceSyncs, "concurrent-namespace-syncs", o.ConcurrentNamespaceSyncs, "Namespaces worked on at once.")
-	s.IntVar(&o.ConcurrentEndpointSyncs, "concurrent-endpoint-syncs", o.ConcurrentEndpointSyncs, "Services whose Endpoints are worked on at once.")
-	s.IntVar(&o.ConcurrentServiceEndpointSyncs, "concurrent-service-endpoint-syncs", o.ConcurrentServiceEndpointSyncs, "Services whose EndpointSlices are worked on at once.")
-	s.IntVar(&o.ConcurrentGCSyncs, "concurrent-gc-syncs", o.ConcurrentGCSyncs, "Objects that the garbage collector works on at once.")
-	s.BoolVar(&o.EnableGarbageCollector, "enable-garbage-collector", o.EnableGarbageCollector, "Delete dependents of deleted objects.")
-	s.IntVar(&o.MaxEndpointsPerSlice, "max-endpoints-per-slice", o.MaxEndpointsPerSlice, "Endpoints in one EndpointSlice.")
+	c.ControllerManager.AddFlags(s)
 	s.DurationVar(&c.LeaseDuration, "leader-elect-lease-duration", c.LeaseDuration, "After how much silence another master takes over controllers and scheduler (default 15s, or 4s with --etcd-servers).")
 	s.DurationVar(&c.RenewDeadline, "leader-elect-renew-deadline", c.RenewDeadline, "After how long a leader that cannot renew stops leading (default 10s, or 3s with --etcd-servers).")
 	s.DurationVar(&c.RetryPeriod, "leader-elect-retry-period", c.RetryPeriod, "How often leadership is renewed or tried (default 4s, or 1s with --etcd-servers).")

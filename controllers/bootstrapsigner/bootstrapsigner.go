@@ -17,7 +17,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
@@ -39,28 +38,17 @@ var tokenID = regexp.MustCompile(`^[a-z0-9]{6}$`)
 var info = reconcile.Key{Namespace: metav1.NamespacePublic, Name: mapName}
 
 type controller struct {
-	maps    client.Client[*corev1.ConfigMap]
-	live    client.Live[*corev1.ConfigMap]
-	tokenOf client.Client[*corev1.Secret]
-	secrets client.Live[*corev1.Secret]
+	maps    reconcile.Objects[*corev1.ConfigMap]
+	secrets reconcile.Objects[*corev1.Secret]
 }
 
 // New declares the signer.
-func New(t client.Transport) *reconcile.Controller {
-	c := &controller{maps: client.For[*corev1.ConfigMap](t), tokenOf: client.For[*corev1.Secret](t)}
-	c.secrets = c.tokenOf.Live()
-	c.live = c.maps.Live()
-	configMaps, secrets := api.Of[*corev1.ConfigMap](), api.Of[*corev1.Secret]()
-	return &reconcile.Controller{
-		Name: "bootstrap_signer",
-		Reads: []reconcile.Read{
-			{Kind: configMaps, Keys: mapChanged},
-			{Kind: secrets, Keys: tokenChanged},
-		},
-		Writes:    []reconcile.Write{{Kind: configMaps, Verbs: []client.Verb{client.Update}}},
-		Workers:   1,
-		Reconcile: c.reconcile,
+func New(b *reconcile.Builder) *reconcile.Controller {
+	c := &controller{
+		maps:    reconcile.Watch[*corev1.ConfigMap](b, mapChanged, reconcile.Writes(client.Update)),
+		secrets: reconcile.Watch[*corev1.Secret](b, tokenChanged),
 	}
+	return &reconcile.Controller{Workers: 1, Reconcile: c.reconcile}
 }
 
 func mapChanged(d client.Delta, enqueue func(reconcile.Key)) {
@@ -70,10 +58,7 @@ func mapChanged(d client.Delta, enqueue func(reconcile.Key)) {
 }
 
 func tokenChanged(d client.Delta, enqueue func(reconcile.Key)) {
-	o := d.New
-	if o == nil {
-		o = d.Old
-	}
+	o := reconcile.Subject(d)
 	if s, ok := o.(*corev1.Secret); ok && s.Namespace == metav1.NamespaceSystem && s.Type == tokenType {
 		enqueue(info)
 	}
@@ -82,7 +67,7 @@ func tokenChanged(d client.Delta, enqueue func(reconcile.Key)) {
 // tokens are the secrets by which the ConfigMap is signed, by the tokens' IDs.
 func (c *controller) tokens() map[string][]byte {
 	all := map[string][]byte{}
-	for o := range c.secrets.All(metav1.NamespaceSystem) {
+	for o := range c.secrets.Live.All(metav1.NamespaceSystem) {
 		id, secret := string(o.Data["token-id"]), o.Data["token-secret"]
 		if o.Type == tokenType && o.DeletionTimestamp == nil && o.Name == tokenPrefix+id && len(secret) > 0 && string(o.Data["usage-bootstrap-signing"]) == "true" {
 			all[id] = secret
@@ -119,10 +104,10 @@ func (c *controller) confirm(ctx context.Context, have, want map[string]string) 
 		if _, stays := want[key]; !signs || stays || !tokenID.MatchString(id) {
 			continue
 		}
-		if _, seen := c.secrets.Get(metav1.NamespaceSystem, tokenPrefix+id); seen {
+		if _, seen := c.secrets.Live.Get(metav1.NamespaceSystem, tokenPrefix+id); seen {
 			continue
 		}
-		if gone, err := c.tokenOf.Look(ctx, metav1.NamespaceSystem, tokenPrefix+id, "").Gone(); err != nil {
+		if gone, err := c.secrets.Look(ctx, metav1.NamespaceSystem, tokenPrefix+id, "").Gone(); err != nil {
 			return err
 		} else if !gone {
 			return fmt.Errorf("waiting to see the token %s", id)
@@ -148,7 +133,7 @@ func sign(text, id string, secret []byte) (string, error) {
 }
 
 func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
-	have, ok := c.live.Get(key.Namespace, key.Name)
+	have, ok := c.maps.Live.Get(key.Namespace, key.Name)
 	if !ok {
 		return reconcile.Result{}, nil
 	}

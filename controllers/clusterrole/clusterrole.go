@@ -13,32 +13,24 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
 
 type controller struct {
-	roles client.Client[*rbacv1.ClusterRole]
-	live  client.Live[*rbacv1.ClusterRole]
+	roles reconcile.Objects[*rbacv1.ClusterRole]
 }
 
 // New declares the ClusterRole aggregation controller.
-func New(t client.Transport) *reconcile.Controller {
-	c := &controller{roles: client.For[*rbacv1.ClusterRole](t)}
-	c.live = c.roles.Live()
-	roles := api.Of[*rbacv1.ClusterRole]()
-	return &reconcile.Controller{
-		Name:      "ClusterRoleAggregator",
-		Reads:     []reconcile.Read{{Kind: roles, Keys: c.roleChanged}},
-		Writes:    []reconcile.Write{{Kind: roles, Verbs: []client.Verb{client.Update}}},
-		Reconcile: c.reconcile,
-	}
+func New(b *reconcile.Builder) *reconcile.Controller {
+	c := &controller{}
+	c.roles = reconcile.Watch[*rbacv1.ClusterRole](b, c.roleChanged, reconcile.Writes(client.Update))
+	return &reconcile.Controller{Reconcile: c.reconcile}
 }
 
 // roleChanged looks at every aggregating role again: any role may be selected, or no longer, by any of them.
 func (c *controller) roleChanged(_ client.Delta, enqueue func(reconcile.Key)) {
-	for role := range c.live.All("") {
+	for role := range c.roles.Live.All("") {
 		if role.AggregationRule != nil {
 			enqueue(reconcile.KeyOf(role))
 		}
@@ -70,15 +62,15 @@ func aggregate(into *rbacv1.ClusterRole, all []*rbacv1.ClusterRole) ([]rbacv1.Po
 }
 
 func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
-	role, ok := c.live.Get("", key.Name)
+	role, ok := c.roles.Live.Get("", key.Name)
 	if !ok || role.AggregationRule == nil {
 		return reconcile.Result{}, nil
 	}
-	if err := c.live.Whole(""); err != nil {
+	if err := c.roles.Live.Whole(""); err != nil {
 		// A role that cannot be read would take its rules away from everybody who has them through this one.
 		return reconcile.Result{}, fmt.Errorf("roles may be missing: %w", err)
 	}
-	rules, err := aggregate(role, slices.Collect(c.live.All("")))
+	rules, err := aggregate(role, slices.Collect(c.roles.Live.All("")))
 	if err != nil || equality.Semantic.DeepEqual(rules, role.Rules) {
 		return reconcile.Result{}, err
 	}

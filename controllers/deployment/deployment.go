@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/spf13/pflag"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -14,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/ownership"
@@ -28,33 +28,32 @@ var (
 )
 
 type controller struct {
-	deployments client.Client[*appsv1.Deployment]
-	sets        client.Client[*appsv1.ReplicaSet]
-	live        client.Live[*appsv1.Deployment]
-	liveSet     client.Live[*appsv1.ReplicaSet]
-	livePod     client.Live[*corev1.Pod]
+	deployments reconcile.Objects[*appsv1.Deployment]
+	sets        reconcile.Objects[*appsv1.ReplicaSet]
+	pods        reconcile.Objects[*corev1.Pod]
 	orphans     ownership.Orphans
 	events      *client.Recorder
 	now         func() time.Time
 }
 
+// Options of the controller, with the meaning of kube-controller-manager's flags.
+type Options struct {
+	ConcurrentSyncs int
+}
+
+// AddFlags adds the flags, and sets the defaults.
+func (o *Options) AddFlags(s *pflag.FlagSet) {
+	s.IntVar(&o.ConcurrentSyncs, "concurrent-deployment-syncs", 5, "Deployments worked on at once.")
+}
+
 // New declares the Deployment controller.
-func New(t client.Transport, events *client.Recorder, workers int) *reconcile.Controller {
-	c := &controller{
-		deployments: client.For[*appsv1.Deployment](t), sets: client.For[*appsv1.ReplicaSet](t), events: events, now: time.Now,
-	}
-	c.live, c.liveSet, c.livePod = c.deployments.Live(), c.sets.Live(), client.For[*corev1.Pod](t).Live()
-	deployments, sets, pods := api.Of[*appsv1.Deployment](), api.Of[*appsv1.ReplicaSet](), api.Of[*corev1.Pod]()
+func New(b *reconcile.Builder) *reconcile.Controller {
+	c := &controller{events: b.Events, now: b.Now}
+	c.deployments = reconcile.Watch[*appsv1.Deployment](b, reconcile.Own, reconcile.Writes(client.Update), reconcile.WritesPart("status", client.Update))
+	c.sets = reconcile.Watch[*appsv1.ReplicaSet](b, c.setChanged, reconcile.Writes(client.Create, client.Update, client.Patch, client.Delete))
+	c.pods = reconcile.Watch[*corev1.Pod](b, c.podChanged)
 	return &reconcile.Controller{
-		Name: "deployment", Workers: workers,
-		Reads: []reconcile.Read{{Kind: deployments, Keys: reconcile.Own}, {Kind: sets, Keys: c.setChanged}, {Kind: pods, Keys: c.podChanged}},
-		Writes: []reconcile.Write{
-			{Kind: deployments, Verbs: []client.Verb{client.Update}},
-			{Kind: deployments, Subresource: "status", Verbs: []client.Verb{client.Update}},
-			{Kind: sets, Verbs: []client.Verb{client.Create, client.Update, client.Patch, client.Delete}},
-		},
-		Pace:      reconcile.Pace{Burst: 20, Interval: 50 * time.Millisecond},
-		Reconcile: c.reconcile,
+		Workers: reconcile.Option[Options](b).ConcurrentSyncs, Pace: reconcile.Pace{Burst: 20, Interval: 50 * time.Millisecond}, Reconcile: c.reconcile,
 	}
 }
 
@@ -76,7 +75,7 @@ func (c *controller) setChanged(d client.Delta, enqueue func(reconcile.Key)) {
 		}
 		return
 	}
-	for d := range c.live.All(rs.New.Namespace) {
+	for d := range c.deployments.Live.All(rs.New.Namespace) {
 		if ownership.Matches(d.Spec.Selector, rs.New.Labels) {
 			enqueue(reconcile.KeyOf(d))
 		}
@@ -93,20 +92,20 @@ func (c *controller) podChanged(d client.Delta, enqueue func(reconcile.Key)) {
 	if !ownership.Names(ref, setGVK) {
 		return
 	}
-	rs, ok := c.liveSet.Get(pod.Old.Namespace, ref.Name)
+	rs, ok := c.sets.Live.Get(pod.Old.Namespace, ref.Name)
 	if !ok || rs.UID != ref.UID {
 		return
 	}
 	if ref = metav1.GetControllerOfNoCopy(rs); !ownership.Names(ref, gvk) {
 		return
 	}
-	if owner, ok := c.live.Get(rs.Namespace, ref.Name); ok && owner.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
+	if owner, ok := c.deployments.Live.Get(rs.Namespace, ref.Name); ok && owner.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
 		enqueue(reconcile.KeyOf(owner))
 	}
 }
 
 func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
-	d, ok := c.live.Get(key.Namespace, key.Name)
+	d, ok := c.deployments.Live.Get(key.Namespace, key.Name)
 	if !ok {
 		return reconcile.Result{}, nil
 	}
@@ -144,8 +143,8 @@ func (c *controller) claim(ctx context.Context, d *appsv1.Deployment) ([]*appsv1
 	if err != nil || selectsAll(d) {
 		return nil, err
 	}
-	claim := ownership.Decide(d, selector, ownership.Candidates(c.liveSet, &c.orphans, d))
-	return claim.Settle(ctx, c.sets, d, gvk, func(ctx context.Context) (kind.Object, error) {
+	claim := ownership.Decide(d, selector, ownership.Candidates(c.sets.Live, &c.orphans, d))
+	return claim.Settle(ctx, c.sets.Client, d, gvk, func(ctx context.Context) (kind.Object, error) {
 		return c.deployments.Get(ctx, d.Namespace, d.Name)
 	})
 }
@@ -155,7 +154,7 @@ func (c *controller) hasOldPods(sets []*appsv1.ReplicaSet, newest *appsv1.Replic
 		if newest != nil && rs.UID == newest.UID {
 			continue
 		}
-		for p := range c.livePod.OwnedBy(rs.UID) {
+		for p := range c.pods.Live.OwnedBy(rs.UID) {
 			if !podstate.Finished(p) {
 				return true
 			}
@@ -167,7 +166,7 @@ func (c *controller) hasOldPods(sets []*appsv1.ReplicaSet, newest *appsv1.Replic
 // availablePods counts the pods of a ReplicaSet that have been ready for long enough.
 func (c *controller) availablePods(rs *appsv1.ReplicaSet, now time.Time) (n int32) {
 	minReady := time.Duration(rs.Spec.MinReadySeconds) * time.Second
-	for p := range c.livePod.OwnedBy(rs.UID) {
+	for p := range c.pods.Live.OwnedBy(rs.UID) {
 		if p.DeletionTimestamp != nil || podstate.Finished(p) || !metav1.IsControlledBy(p, rs) {
 			continue
 		}

@@ -25,7 +25,8 @@ func TestOwnersOfOtherGroups(t *testing.T) {
 	key := reconcile.Key{Namespace: "ns", Name: "web"}
 	for version, want := range map[string][]reconcile.Key{"apps/v1": {key}, "example.com/v1": nil, "v1": nil} {
 		s := &clienttest.Server{}
-		c := &controller{liveSet: client.For[*appsv1.ReplicaSet](s).Live(), live: client.For[*appsv1.Deployment](s).Live()}
+		b := reconcile.NewBuilder("deployment-controller", s)
+		c := &controller{sets: reconcile.Watch[*appsv1.ReplicaSet](b, nil), deployments: reconcile.Watch[*appsv1.Deployment](b, nil)}
 		web := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web", UID: "web"}}
 		web.Spec.Strategy.Type = appsv1.RecreateDeploymentStrategyType
 		s.Put(api.Of[*appsv1.Deployment](), web)

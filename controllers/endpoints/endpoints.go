@@ -7,12 +7,12 @@ import (
 	"slices"
 	"time"
 
+	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	trigger "k8s.io/endpointslice/util"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/serving"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
@@ -25,34 +25,32 @@ const leaderAnnotation = "control-plane.alpha.kubernetes.io/leader"
 const recheck = 5 * time.Second
 
 type controller struct {
-	endpoints client.Client[*corev1.Endpoints]
-	live      client.Live[*corev1.Endpoints]
-	serving   client.Client[*corev1.Service]
-	services  client.Live[*corev1.Service]
-	pods      client.Live[*corev1.Pod]
+	services  reconcile.Objects[*corev1.Service]
+	pods      reconcile.Objects[*corev1.Pod]
+	endpoints reconcile.Objects[*corev1.Endpoints]
 	times     *trigger.TriggerTimeTracker
 	events    *client.Recorder
 }
 
+// Options of the controller, with the meaning of kube-controller-manager's flags.
+type Options struct {
+	ConcurrentSyncs int
+}
+
+// AddFlags adds the flags, and sets the defaults.
+func (o *Options) AddFlags(s *pflag.FlagSet) {
+	s.IntVar(&o.ConcurrentSyncs, "concurrent-endpoint-syncs", 5, "Services whose Endpoints are worked on at once.")
+}
+
 // New declares the Endpoints controller.
-func New(t client.Transport, events *client.Recorder, workers int) *reconcile.Controller {
-	c := &controller{
-		endpoints: client.For[*corev1.Endpoints](t), serving: client.For[*corev1.Service](t),
-		pods: client.For[*corev1.Pod](t).Live(), times: trigger.NewTriggerTimeTracker(), events: events,
-	}
-	c.live, c.services = c.endpoints.Live(), c.serving.Live()
-	endpoints := api.Of[*corev1.Endpoints]()
+func New(b *reconcile.Builder) *reconcile.Controller {
+	c := &controller{times: trigger.NewTriggerTimeTracker(), events: b.Events}
+	c.services = reconcile.Watch[*corev1.Service](b, reconcile.Own)
+	c.pods = reconcile.Watch[*corev1.Pod](b, serving.PodChanged(c.services.Live))
+	c.endpoints = reconcile.Watch[*corev1.Endpoints](b, endpointsRemoved, reconcile.Writes(client.Create, client.Update, client.Delete))
 	return &reconcile.Controller{
-		Name: "endpoint", Workers: workers,
-		Reads: []reconcile.Read{
-			{Kind: api.Of[*corev1.Service](), Keys: reconcile.Own},
-			{Kind: api.Of[*corev1.Pod](), Keys: serving.PodChanged(c.services)},
-			{Kind: endpoints, Keys: endpointsRemoved},
-		},
-		Writes:    []reconcile.Write{{Kind: endpoints, Verbs: []client.Verb{client.Create, client.Update, client.Delete}}},
-		Pace:      reconcile.Pace{Burst: 5, Interval: 100 * time.Millisecond},
-		Start:     c.start,
-		Reconcile: c.reconcile,
+		Workers: reconcile.Option[Options](b).ConcurrentSyncs, Pace: reconcile.Pace{Burst: 5, Interval: 100 * time.Millisecond},
+		Start: c.start, Reconcile: c.reconcile,
 	}
 }
 
@@ -64,7 +62,7 @@ func endpointsRemoved(d client.Delta, enqueue func(reconcile.Key)) {
 
 // start looks once for Endpoints whose Service went away while no controller ran.
 func (c *controller) start(_ context.Context, enqueue func(reconcile.Key, time.Duration)) {
-	for e := range c.live.All("") {
+	for e := range c.endpoints.Live.All("") {
 		if _, leads := e.Annotations[leaderAnnotation]; !leads {
 			enqueue(reconcile.KeyOf(e), 0)
 		}
@@ -72,8 +70,8 @@ func (c *controller) start(_ context.Context, enqueue func(reconcile.Key, time.D
 }
 
 func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
-	have, exists := c.live.Get(key.Namespace, key.Name)
-	s, ok := c.services.Get(key.Namespace, key.Name)
+	have, exists := c.endpoints.Live.Get(key.Namespace, key.Name)
+	s, ok := c.services.Live.Get(key.Namespace, key.Name)
 	if !ok {
 		c.times.DeleteService(key.Namespace, key.Name)
 		if !exists {
@@ -84,8 +82,8 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	if !serving.HasSelector(s) {
 		return reconcile.Result{}, nil
 	}
-	pods := serving.Pods(c.pods, s)
-	if len(pods) == 0 && exists && anyHidden(have, serving.Hidden(c.pods, s.Namespace)) {
+	pods := serving.Pods(c.pods.Live, s)
+	if len(pods) == 0 && exists && anyHidden(have, serving.Hidden(c.pods.Live, s.Namespace)) {
 		return reconcile.Result{After: recheck}, nil // they may still serve
 	}
 	changed := c.times.ComputeEndpointLastChangeTriggerTime(s.Namespace, s, pods)
@@ -115,7 +113,7 @@ func anyHidden(e *corev1.Endpoints, hidden func(string) bool) bool {
 
 // remove deletes the Endpoints of a Service that is proven to be gone.
 func (c *controller) remove(ctx context.Context, e *corev1.Endpoints) error {
-	if gone, err := c.serving.Look(ctx, e.Namespace, e.Name, "").Gone(); err != nil || !gone {
+	if gone, err := c.services.Look(ctx, e.Namespace, e.Name, "").Gone(); err != nil || !gone {
 		return err
 	}
 	uid := e.UID

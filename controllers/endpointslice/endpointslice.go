@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	trigger "k8s.io/endpointslice/util"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/serving"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
@@ -23,54 +23,52 @@ import (
 const recheck = 5 * time.Second
 
 type controller struct {
-	slices    client.Client[*discoveryv1.EndpointSlice]
-	liveSlice client.Live[*discoveryv1.EndpointSlice]
-	services  client.Live[*corev1.Service]
-	pods      client.Live[*corev1.Pod]
-	nodes     client.Live[*corev1.Node]
-	hints     *hints
-	times     *trigger.TriggerTimeTracker
-	events    *client.Recorder
-	max       int
+	services reconcile.Objects[*corev1.Service]
+	pods     reconcile.Objects[*corev1.Pod]
+	slices   reconcile.Objects[*discoveryv1.EndpointSlice]
+	nodes    reconcile.Objects[*corev1.Node]
+	hints    *hints
+	times    *trigger.TriggerTimeTracker
+	events   *client.Recorder
+	max      int // endpoints in a slice
 }
 
-// New declares the EndpointSlice controller; max is how many endpoints a slice holds at most.
-func New(t client.Transport, events *client.Recorder, workers, max int) *reconcile.Controller {
-	c := &controller{
-		slices: client.For[*discoveryv1.EndpointSlice](t), services: client.For[*corev1.Service](t).Live(),
-		pods: client.For[*corev1.Pod](t).Live(), nodes: client.For[*corev1.Node](t).Live(),
-		times: trigger.NewTriggerTimeTracker(), events: events, max: max,
-	}
-	c.liveSlice = c.slices.Live()
-	c.hints = newHints(c.nodes)
-	slices := api.Of[*discoveryv1.EndpointSlice]()
+// Options of the controller, with the meaning of kube-controller-manager's flags.
+type Options struct {
+	ConcurrentSyncs      int
+	MaxEndpointsPerSlice int
+}
+
+// AddFlags adds the flags, and sets the defaults.
+func (o *Options) AddFlags(s *pflag.FlagSet) {
+	s.IntVar(&o.ConcurrentSyncs, "concurrent-service-endpoint-syncs", 5, "Services whose EndpointSlices are worked on at once.")
+	s.IntVar(&o.MaxEndpointsPerSlice, "max-endpoints-per-slice", 100, "Endpoints in one EndpointSlice.")
+}
+
+// New declares the EndpointSlice controller.
+func New(b *reconcile.Builder) *reconcile.Controller {
+	o := reconcile.Option[Options](b)
+	c := &controller{times: trigger.NewTriggerTimeTracker(), events: b.Events, max: o.MaxEndpointsPerSlice}
+	c.services = reconcile.Watch[*corev1.Service](b, reconcile.Own)
+	c.pods = reconcile.Watch[*corev1.Pod](b, serving.PodChanged(c.services.Live))
+	c.slices = reconcile.Watch[*discoveryv1.EndpointSlice](b, sliceChanged, reconcile.Writes(client.Create, client.Update, client.Delete))
+	c.nodes = reconcile.Watch[*corev1.Node](b, c.nodeChanged)
+	c.hints = newHints(c.nodes.Live)
 	return &reconcile.Controller{
-		Name: "endpoint_slice", Workers: workers,
-		Reads: []reconcile.Read{
-			{Kind: api.Of[*corev1.Service](), Keys: reconcile.Own},
-			{Kind: api.Of[*corev1.Pod](), Keys: serving.PodChanged(c.services)},
-			{Kind: slices, Keys: sliceChanged},
-			{Kind: api.Of[*corev1.Node](), Keys: c.nodeChanged},
-		},
-		Writes:    []reconcile.Write{{Kind: slices, Verbs: []client.Verb{client.Create, client.Update, client.Delete}}},
-		Pace:      reconcile.Pace{Burst: 5, Interval: 100 * time.Millisecond},
-		Reconcile: c.reconcile,
+		Workers: o.ConcurrentSyncs, Pace: reconcile.Pace{Burst: 5, Interval: 100 * time.Millisecond}, Reconcile: c.reconcile,
 	}
 }
 
 // sliceChanged looks at a Service again one of whose slices somebody changed.
 func sliceChanged(d client.Delta, enqueue func(reconcile.Key)) {
-	o := d.New
-	if o == nil {
-		o = d.Old
-	}
+	o := reconcile.Subject(d)
 	if o.GetLabels()[discoveryv1.LabelManagedBy] == managedBy {
 		enqueue(reconcile.Key{Namespace: o.GetNamespace(), Name: o.GetLabels()[discoveryv1.LabelServiceName]})
 	}
 }
 
 func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
-	s, ok := c.services.Get(key.Namespace, key.Name)
+	s, ok := c.services.Live.Get(key.Namespace, key.Name)
 	if !ok {
 		// The slices name the Service as their owner: the garbage collector removes them.
 		c.times.DeleteService(key.Namespace, key.Name)
@@ -79,7 +77,7 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	if !serving.HasSelector(s) {
 		return reconcile.Result{}, nil
 	}
-	w := world{service: s, pods: serving.Pods(c.pods, s), slices: c.existing(s), max: c.max, node: c.node, hidden: serving.Hidden(c.pods, s.Namespace)}
+	w := world{service: s, pods: serving.Pods(c.pods.Live, s), slices: c.existing(s), max: c.max, node: c.node, hidden: serving.Hidden(c.pods.Live, s.Namespace)}
 	changed := c.times.ComputeEndpointLastChangeTriggerTime(s.Namespace, s, w.pods)
 	var failed []error
 	var result reconcile.Result
@@ -107,8 +105,8 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 }
 
 func (c *controller) node(name string) (n *corev1.Node, known bool) {
-	n, known = c.nodes.Get("", name)
-	return n, known || c.nodes.Legible("", name) != nil
+	n, known = c.nodes.Live.Get("", name)
+	return n, known || c.nodes.Live.Legible("", name) != nil
 }
 
 func contains(families []discoveryv1.AddressType, f discoveryv1.AddressType) bool {
@@ -123,7 +121,7 @@ func contains(families []discoveryv1.AddressType, f discoveryv1.AddressType) boo
 // existing are the slices that this controller made for a Service of the name.
 func (c *controller) existing(s *corev1.Service) []*discoveryv1.EndpointSlice {
 	var found []*discoveryv1.EndpointSlice
-	for slice := range c.liveSlice.All(s.Namespace) {
+	for slice := range c.slices.Live.All(s.Namespace) {
 		if slice.Labels[discoveryv1.LabelServiceName] == s.Name && slice.Labels[discoveryv1.LabelManagedBy] == managedBy && slice.DeletionTimestamp == nil {
 			found = append(found, slice)
 		}

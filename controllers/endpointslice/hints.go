@@ -1,7 +1,6 @@
 package endpointslice
 
 import (
-	"slices"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,6 +10,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/nodestate"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/serving"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
@@ -47,8 +47,8 @@ func (c *controller) nodeChanged(d client.Delta, enqueue func(reconcile.Key)) {
 	node := client.Typed[*corev1.Node](d)
 	moved := c.hints.moved(node.Old, node.New)
 	if moved {
-		look := serving.PodChanged(c.services)
-		for pod := range c.pods.ByField("spec.nodeName", node.New.Name) {
+		look := serving.PodChanged(c.services.Live)
+		for pod := range c.pods.Live.ByField("spec.nodeName", node.New.Name) {
 			look(client.Delta{New: pod}, enqueue)
 		}
 	}
@@ -56,7 +56,7 @@ func (c *controller) nodeChanged(d client.Delta, enqueue func(reconcile.Key)) {
 		return
 	}
 	c.hints.nodesChanged()
-	for s := range c.services.All("") {
+	for s := range c.services.Live.All("") {
 		if byAnnotation(s) {
 			enqueue(reconcile.KeyOf(s))
 		}
@@ -95,9 +95,7 @@ func sameCapacity(old, new *corev1.Node) bool {
 				return false
 			}
 		}
-		return slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
-			return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
-		})
+		return nodestate.Ready(n) == corev1.ConditionTrue
 	}
 	was, is := adds(old), adds(new)
 	return was == is && (!is || old.Status.Allocatable.Cpu().Equal(*new.Status.Allocatable.Cpu()))

@@ -48,12 +48,23 @@ func (v stillView) ByField(_, node string) iter.Seq[kind.Object] {
 	}
 }
 
+func made(t *testing.T, objects ...kind.Object) *reconcile.Controller {
+	t.Helper()
+	b := reconcile.NewBuilder("endpointslice-controller", still{objects: objects})
+	b.Options = []any{&Options{ConcurrentSyncs: 1, MaxEndpointsPerSlice: 100}}
+	c, err := b.Make(New)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 // A Service is looked at again exactly when a node's change can change its hints or its endpoints' zones.
 func TestNodeChanges(t *testing.T) {
 	auto := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "auto", Annotations: map[string]string{corev1.AnnotationTopologyMode: "Auto"}}}
 	backend := pod(1, 80, true)
 	backend.Labels = map[string]string{"app": "s"}
-	c := New(still{objects: []kind.Object{newModel(1).service, auto, backend}}, nil, 1, 100)
+	c := made(t, newModel(1).service, auto, backend)
 	node := func(edit ...func(n *corev1.Node)) *corev1.Node {
 		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{corev1.LabelTopologyZone: "a"}}, Status: corev1.NodeStatus{
 			Allocatable: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2")},
@@ -107,7 +118,7 @@ func TestNodeChanges(t *testing.T) {
 func TestNodeComesBackElsewhere(t *testing.T) {
 	backend := pod(1, 80, true)
 	backend.Labels = map[string]string{"app": "s"}
-	c := New(still{objects: []kind.Object{newModel(1).service, backend}}, nil, 1, 100)
+	c := made(t, newModel(1).service, backend)
 	in := func(zone string) *corev1.Node {
 		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{corev1.LabelTopologyZone: zone}}}
 	}

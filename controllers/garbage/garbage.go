@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -36,9 +37,9 @@ var errUnknownKind = errors.New("the server does not know the owner's kind")
 
 type controller struct {
 	transport client.Transport
-	kinds     []*kind.Info
-	byGVK     map[schema.GroupVersionKind]*kind.Info
-	events    *client.Recorder
+	// kinds are all that the server keeps. The watched ones may have owners; any may be one.
+	kinds  *reconcile.Views
+	events *client.Recorder
 
 	mu sync.Mutex
 	// absent are owners that the server has proven to be gone. Where a uid was seen to be gone it never comes back, but who made
@@ -52,25 +53,38 @@ type coordinates struct {
 	uid                               types.UID
 }
 
-// New declares the garbage collector; kinds are all that the server keeps.
-func New(t client.Transport, events *client.Recorder, kinds []*kind.Info, workers int) *reconcile.Controller {
-	c := &controller{transport: t, byGVK: map[schema.GroupVersionKind]*kind.Info{}, events: events, absent: map[coordinates]struct{}{}}
-	var reads []reconcile.Read
-	for _, k := range kinds {
-		c.byGVK[k.GVK] = k
-		if !k.Stored() || !k.Serves("delete") || k.Plural == "events" {
-			continue
-		}
-		c.kinds = append(c.kinds, k)
-		reads = append(reads, reconcile.Read{Kind: k, Keys: func(d client.Delta, enqueue func(reconcile.Key)) { c.changed(k, d, enqueue) }})
+// Options of the controller, with the meaning of kube-controller-manager's flags.
+type Options struct {
+	ConcurrentSyncs int
+	Enabled         bool
+}
+
+// AddFlags adds the flags, and sets the defaults: upstream's, but for more workers.
+func (o *Options) AddFlags(s *pflag.FlagSet) {
+	s.IntVar(&o.ConcurrentSyncs, "concurrent-gc-syncs", 64, "Objects that the garbage collector works on at once.")
+	s.BoolVar(&o.Enabled, "enable-garbage-collector", true, "Delete dependents of deleted objects.")
+}
+
+// New declares the garbage collector.
+func New(b *reconcile.Builder) *reconcile.Controller {
+	o := reconcile.Option[Options](b)
+	if !o.Enabled {
+		return nil
 	}
+	c := &controller{transport: b.Transport(), events: b.Events, absent: map[coordinates]struct{}{}}
+	stored := reconcile.Matching{What: "all that is stored", Has: (*kind.Info).Stored}
+	c.kinds = reconcile.WatchKinds(b, stored, c.keysOf, reconcile.Writes(client.Patch, client.Update, client.Delete))
 	return &reconcile.Controller{
-		Name: "garbage_collector", Workers: workers,
-		Reads:     reads,
-		Writes:    []reconcile.Write{{Verbs: []client.Verb{client.Patch, client.Update, client.Delete}}},
-		Pace:      reconcile.Pace{Burst: 5, Interval: 20 * time.Millisecond},
-		Reconcile: c.reconcile,
+		Workers: o.ConcurrentSyncs, Pace: reconcile.Pace{Burst: 5, Interval: 20 * time.Millisecond}, Reconcile: c.reconcile,
 	}
+}
+
+// keysOf watches what can be collected.
+func (c *controller) keysOf(k *kind.Info) reconcile.Keys {
+	if !k.Serves("delete") || k.Plural == "events" {
+		return nil
+	}
+	return func(d client.Delta, enqueue func(reconcile.Key)) { c.changed(k, d, enqueue) }
 }
 
 func keyOf(k *kind.Info, o metav1.Object) reconcile.Key {
@@ -98,7 +112,7 @@ func (c *controller) changed(k *kind.Info, d client.Delta, enqueue func(reconcil
 		c.wakeWaitingOwners(d.Old, enqueue)
 	}
 	for _, ref := range d.New.GetOwnerReferences() {
-		if owner, exists := c.seen(d.New, ref); !exists || stateOf(owner) == waiting {
+		if _, owner, exists := c.seen(d.New, ref); !exists || stateOf(owner) == waiting {
 			enqueue(keyOf(k, d.New))
 			return
 		}
@@ -121,32 +135,28 @@ func blocks(ref metav1.OwnerReference) bool {
 // wakeWaitingOwners looks again at owners that may have waited for a dependent that went.
 func (c *controller) wakeWaitingOwners(o kind.Object, enqueue func(reconcile.Key)) {
 	for _, ref := range o.GetOwnerReferences() {
-		if owner, exists := c.seen(o, ref); exists && stateOf(owner) == waiting {
-			enqueue(keyOf(c.byGVK[schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind)], owner))
+		if k, owner, exists := c.seen(o, ref); exists && stateOf(owner) == waiting {
+			enqueue(keyOf(k, owner))
 		}
 	}
 }
 
 // seen finds an owner in the views.
-func (c *controller) seen(o metav1.Object, ref metav1.OwnerReference) (kind.Object, bool) {
+func (c *controller) seen(o metav1.Object, ref metav1.OwnerReference) (*kind.Info, kind.Object, bool) {
 	k := c.kindOf(ref)
 	if k == nil {
-		return nil, false
+		return nil, nil, false
 	}
-	owner, ok := c.transport.View(k).Get(ownerNamespace(k, o), ref.Name)
+	owner, ok := k.Get(ownerNamespace(k.Kind, o), ref.Name)
 	if !ok || owner.GetUID() != ref.UID {
-		return nil, false
+		return nil, nil, false
 	}
-	return owner, true
+	return k.Kind, owner, true
 }
 
 // kindOf is the kind that a reference names, nil if the server does not keep such.
-func (c *controller) kindOf(ref metav1.OwnerReference) *kind.Info {
-	k := c.byGVK[schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind)]
-	if k == nil || !k.Stored() {
-		return nil
-	}
-	return k
+func (c *controller) kindOf(ref metav1.OwnerReference) *reconcile.KindView {
+	return c.kinds.Named(schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind))
 }
 
 func ownerNamespace(k *kind.Info, o metav1.Object) string {
@@ -158,9 +168,12 @@ func ownerNamespace(k *kind.Info, o metav1.Object) string {
 
 // eachDependent calls f for the objects that name the uid as an owner, until f returns false.
 func (c *controller) eachDependent(uid types.UID, f func(*kind.Info, kind.Object) bool) {
-	for _, k := range c.kinds {
-		for o := range c.transport.View(k).OwnedBy(uid) {
-			if !f(k, o) {
+	for _, k := range c.kinds.All() {
+		if k.Keys == nil {
+			continue
+		}
+		for o := range k.OwnedBy(uid) {
+			if !f(k.Kind, o) {
 				return
 			}
 		}
@@ -188,9 +201,19 @@ func (c *controller) dependents(owner metav1.Object) []dependent {
 	return found
 }
 
+// get finds what a key stands for. Its kind may have gone since.
+func (c *controller) get(key reconcile.Key) (kind.Object, bool) {
+	k := c.kinds.Of(key.Kind)
+	if k == nil {
+		return nil, false
+	}
+	o, ok := k.Get(key.Namespace, key.Name)
+	return o, ok && o.GetUID() == key.UID
+}
+
 func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
-	o, ok := c.transport.View(key.Kind).Get(key.Namespace, key.Name)
-	if !ok || o.GetUID() != key.UID {
+	o, ok := c.get(key)
+	if !ok {
 		return reconcile.Result{}, nil
 	}
 	var owners []ownerState
@@ -207,11 +230,18 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 			owners = append(owners, state)
 		}
 	}
-	p := makePlan(o, owners, func() []dependent { return c.dependents(o) })
-	if p.verb == release || p.verb == orphan {
-		if err := c.seesAllDependents(o); err != nil {
-			return reconcile.Result{}, err
+	var unseen error // asked before the dependents are looked up: what could not be seen then may be by now
+	p := makePlan(o, owners, func() []dependent {
+		if o.GetDeletionTimestamp() != nil {
+			unseen = c.seesAllDependents(o)
 		}
+		return c.dependents(o)
+	})
+	if p.verb == orphan {
+		unseen = c.seesAllDependents(o)
+	}
+	if unseen != nil && (p.verb == release || p.verb == orphan) {
+		return reconcile.Result{}, unseen
 	}
 	err := c.act(ctx, key, o, p)
 	if apierrors.IsNotFound(err) {
@@ -223,11 +253,11 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 // seesAllDependents fails while an object may exist that names the owner and cannot be read: an owner that let go of it
 // unseen would leave it to be collected later, although it may have been told to stay.
 func (c *controller) seesAllDependents(owner metav1.Object) error {
-	for _, k := range c.kinds {
-		if owner.GetNamespace() != "" && !k.Namespaced {
+	for _, k := range c.kinds.All() {
+		if k.Keys == nil || owner.GetNamespace() != "" && !k.Kind.Namespaced {
 			continue // such an owner holds nothing outside of its namespace
 		}
-		if err := c.transport.View(k).Whole(owner.GetNamespace()); err != nil {
+		if err := k.Whole(owner.GetNamespace()); err != nil {
 			return fmt.Errorf("dependents may be missing: %w", err)
 		}
 	}
@@ -236,23 +266,23 @@ func (c *controller) seesAllDependents(owner metav1.Object) error {
 
 // look finds the state of an owner. That it is absent is only believed when the server has proven it.
 func (c *controller) look(ctx context.Context, o kind.Object, ref metav1.OwnerReference) (ownerState, error) {
-	if owner, exists := c.seen(o, ref); exists {
+	if _, owner, exists := c.seen(o, ref); exists {
 		return stateOf(owner), nil
 	}
 	k := c.kindOf(ref)
 	if k == nil {
 		return solid, errUnknownKind
 	}
-	if k.Namespaced && o.GetNamespace() == "" {
+	if k.Kind.Namespaced && o.GetNamespace() == "" {
 		c.events.Eventf(o, corev1.EventTypeWarning, "OwnerRefInvalidNamespace", "ownerRef %s %s with uid %s is namespaced and cannot own a cluster-scoped object", ref.Kind, ref.Name, ref.UID)
 		return invalid, nil
 	}
-	namespace := ownerNamespace(k, o)
+	namespace := ownerNamespace(k.Kind, o)
 	at := coordinates{ref.APIVersion, ref.Kind, namespace, ref.Name, ref.UID}
-	if c.isAbsent(at) && c.transport.View(k).Whole(namespace) == nil {
+	if c.isAbsent(at) && k.Whole(namespace) == nil {
 		return absent, nil
 	}
-	found := client.Look(ctx, c.transport, k, namespace, ref.Name, ref.UID)
+	found := client.Look(ctx, c.transport, k.Kind, namespace, ref.Name, ref.UID)
 	gone, err := found.Gone()
 	switch {
 	case err != nil:
@@ -317,8 +347,8 @@ func (c *controller) delete(ctx context.Context, key reconcile.Key, revision *st
 
 // dropFinalizer takes one finalizer off, of the very state that was seen.
 func (c *controller) dropFinalizer(ctx context.Context, key reconcile.Key, finalizer string) error {
-	o, ok := c.transport.View(key.Kind).Get(key.Namespace, key.Name)
-	if !ok || o.GetUID() != key.UID || !hasFinalizer(o, finalizer) {
+	o, ok := c.get(key)
+	if !ok || !hasFinalizer(o, finalizer) {
 		return nil
 	}
 	var left []string

@@ -35,7 +35,12 @@ type desk struct {
 func newDesk() *desk {
 	d := &desk{server: &clienttest.Server{}, answers: map[string]error{}, stored: map[string]kind.Object{}}
 	d.server.Answer = d.answer
-	d.made = New(d.server, client.NewRecorder(d.server, "test"), api.Kinds(), 1)
+	b := reconcile.NewBuilder("garbage-collector-controller", d.server)
+	b.Events, b.Kinds, b.Options = client.NewRecorder(d.server, "test"), reconcile.FixedKinds(api.Kinds()), []any{&Options{Enabled: true}}
+	var err error
+	if d.made, err = b.Make(New); err != nil {
+		panic(err)
+	}
 	return d
 }
 
@@ -227,13 +232,7 @@ func TestUnblocked(t *testing.T) {
 	blocking.BlockOwnerDeletion = ptr.To(true)
 	soft := plain
 	soft.BlockOwnerDeletion = ptr.To(false)
-	maps := api.Of[*corev1.ConfigMap]()
-	var read reconcile.Read
-	for _, r := range d.made.Reads {
-		if r.Kind == maps {
-			read = r
-		}
-	}
+	changed := d.made.AllReads[0].Of(api.Of[*corev1.ConfigMap]()).Keys
 	for _, c := range []struct {
 		name     string
 		old, new []metav1.OwnerReference
@@ -247,7 +246,7 @@ func TestUnblocked(t *testing.T) {
 		{"never blocked", []metav1.OwnerReference{soft}, []metav1.OwnerReference{plain}, false},
 	} {
 		woken := map[string]bool{}
-		read.Keys(client.Delta{Old: owned("ga", "child", c.old...), New: owned("ga", "child", c.new...)}, func(k reconcile.Key) { woken[fmt.Sprint(k.Name)] = true })
+		changed(client.Delta{Old: owned("ga", "child", c.old...), New: owned("ga", "child", c.new...)}, func(k reconcile.Key) { woken[fmt.Sprint(k.Name)] = true })
 		if woken["owner"] != c.wakes {
 			t.Errorf("%s: woken %v", c.name, woken)
 		}

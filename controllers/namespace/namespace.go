@@ -8,12 +8,12 @@ import (
 	"slices"
 	"time"
 
+	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
@@ -28,34 +28,33 @@ const (
 
 type controller struct {
 	transport  client.Transport
-	kinds      []*kind.Info
-	namespaces client.Client[*corev1.Namespace]
-	live       client.Live[*corev1.Namespace]
+	namespaces reconcile.Objects[*corev1.Namespace]
+	contents   *reconcile.Views
 	now        func() time.Time
 }
 
-// New declares the namespace controller; kinds are all that the server keeps.
-func New(t client.Transport, kinds []*kind.Info, workers int) *reconcile.Controller {
-	c := &controller{transport: t, namespaces: client.For[*corev1.Namespace](t), now: time.Now}
-	c.live = c.namespaces.Live()
-	namespaces := api.Of[*corev1.Namespace]()
-	reads := []reconcile.Read{{Kind: namespaces, Keys: reconcile.Own}}
-	for _, k := range kinds {
-		if k.Namespaced && k.Stored() && (k.Serves("delete") || k.Serves("deletecollection")) {
-			c.kinds = append(c.kinds, k)
-			reads = append(reads, reconcile.Read{Kind: k, Keys: c.contentChanged})
-		}
-	}
+// Options of the controller, with the meaning of kube-controller-manager's flags.
+type Options struct {
+	ConcurrentSyncs int
+}
+
+// AddFlags adds the flags, and sets the defaults.
+func (o *Options) AddFlags(s *pflag.FlagSet) {
+	s.IntVar(&o.ConcurrentSyncs, "concurrent-namespace-syncs", 10, "Namespaces worked on at once.")
+}
+
+// deletable are the kinds that a namespace is emptied of.
+var deletable = reconcile.Matching{What: "all in namespaces that can be deleted", Has: func(k *kind.Info) bool {
+	return k.Namespaced && k.Stored() && (k.Serves("delete") || k.Serves("deletecollection"))
+}}
+
+// New declares the namespace controller.
+func New(b *reconcile.Builder) *reconcile.Controller {
+	c := &controller{transport: b.Transport(), now: b.Now}
+	c.namespaces = reconcile.Watch[*corev1.Namespace](b, reconcile.Own, reconcile.WritesPart("status", client.Update), reconcile.WritesPart("finalize", client.Update))
+	c.contents = reconcile.WatchKinds(b, deletable, func(*kind.Info) reconcile.Keys { return c.contentChanged }, reconcile.Writes(client.Delete, client.DeleteCollection))
 	return &reconcile.Controller{
-		Name: "namespace", Workers: workers,
-		Reads: reads,
-		Writes: []reconcile.Write{
-			{Kind: namespaces, Subresource: "status", Verbs: []client.Verb{client.Update}},
-			{Kind: namespaces, Subresource: "finalize", Verbs: []client.Verb{client.Update}},
-			{Verbs: []client.Verb{client.Delete, client.DeleteCollection}},
-		},
-		Pace:      reconcile.Pace{Burst: 5, Interval: 50 * time.Millisecond},
-		Reconcile: c.reconcile,
+		Workers: reconcile.Option[Options](b).ConcurrentSyncs, Pace: reconcile.Pace{Burst: 5, Interval: 50 * time.Millisecond}, Reconcile: c.reconcile,
 	}
 }
 
@@ -64,17 +63,14 @@ func (c *controller) contentChanged(d client.Delta, enqueue func(reconcile.Key))
 	if d.Old != nil && d.New != nil {
 		return
 	}
-	o := d.New
-	if o == nil {
-		o = d.Old
-	}
-	if ns, ok := c.live.Get("", o.GetNamespace()); !ok && d.New != nil || ok && ns.DeletionTimestamp != nil {
+	o := reconcile.Subject(d)
+	if ns, ok := c.namespaces.Live.Get("", o.GetNamespace()); !ok && d.New != nil || ok && ns.DeletionTimestamp != nil {
 		enqueue(reconcile.Key{Name: o.GetNamespace()})
 	}
 }
 
 func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
-	ns, ok := c.live.Get("", key.Name)
+	ns, ok := c.namespaces.Live.Get("", key.Name)
 	if !ok {
 		return c.sweep(ctx, key.Name)
 	}
@@ -140,8 +136,12 @@ type condemned struct {
 
 // seen are a namespace's objects of a kind that nobody has asked to delete yet.
 func (c *controller) seen(k *kind.Info, namespace string) []condemned {
+	view := c.contents.Of(k)
+	if view == nil {
+		return nil // the kind has gone
+	}
 	var found []condemned
-	for o := range c.transport.View(k).All(namespace) {
+	for o := range view.All(namespace) {
 		if o.GetDeletionTimestamp() == nil {
 			found = append(found, condemned{k, o})
 		}
@@ -166,9 +166,10 @@ func (c *controller) deleteSeen(ctx context.Context, all []condemned) error {
 
 // isEmpty asks the server whether nothing of any kind is left in a namespace, in any form.
 func (c *controller) isEmpty(ctx context.Context, namespace string) (bool, error) {
-	full := make([]bool, len(c.kinds))
-	_, err := reconcile.Batch(ctx, len(c.kinds), func(ctx context.Context, i int) error {
-		empty, err := client.LookEmpty(ctx, c.transport, c.kinds[i], namespace)
+	kinds := c.contents.All()
+	full := make([]bool, len(kinds))
+	_, err := reconcile.Batch(ctx, len(kinds), func(ctx context.Context, i int) error {
+		empty, err := client.LookEmpty(ctx, c.transport, kinds[i].Kind, namespace)
 		full[i] = !empty
 		return err
 	})
@@ -189,9 +190,9 @@ func unseen(left []content) error {
 // look counts what is left in a namespace.
 func (c *controller) look(namespace string) []content {
 	var left []content
-	for _, k := range c.kinds {
-		found := content{kind: k, finalizers: map[string]int{}, hidden: c.transport.View(k).Whole(namespace)}
-		for o := range c.transport.View(k).All(namespace) {
+	for _, k := range c.contents.All() {
+		found := content{kind: k.Kind, finalizers: map[string]int{}, hidden: k.Whole(namespace)}
+		for o := range k.All(namespace) {
 			found.count++
 			if o.GetDeletionTimestamp() == nil {
 				found.fresh++

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/podstate"
 )
 
 // content is what is left of one kind in a namespace that is being deleted.
@@ -62,7 +63,7 @@ func isPod(k *kind.Info) bool { return k.GVK.Group == "" && k.Plural == "pods" }
 
 // podGrace is how long a pod may still take to stop.
 func podGrace(p *corev1.Pod) time.Duration {
-	if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed || p.Spec.NodeName == "" {
+	if podstate.Finished(p) || p.Spec.NodeName == "" {
 		return 0
 	}
 	seconds := int64(corev1.DefaultTerminationGracePeriodSeconds)

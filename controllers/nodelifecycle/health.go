@@ -6,6 +6,8 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/nodestate"
 )
 
 const (
@@ -26,7 +28,7 @@ type health struct {
 
 // observe updates a node's health by what is there now; the zero health is of a node seen for the first time.
 func observe(h health, node *corev1.Node, lease *coordinationv1.Lease, now time.Time) health {
-	ready := condition(node.Status.Conditions, corev1.NodeReady)
+	ready := nodestate.Condition(node, corev1.NodeReady)
 	first := h.seen.IsZero()
 	switch {
 	case first && ready == nil:
@@ -55,29 +57,12 @@ func (h health) silent(now time.Time, grace, startup time.Duration) bool {
 	return now.After(h.seen.Add(grace))
 }
 
-func condition(list []corev1.NodeCondition, t corev1.NodeConditionType) *corev1.NodeCondition {
-	for i := range list {
-		if list[i].Type == t {
-			return &list[i]
-		}
-	}
-	return nil
-}
-
-// readyStatus is the node's Ready status; Unknown if it has none.
-func readyStatus(node *corev1.Node) corev1.ConditionStatus {
-	if c := condition(node.Status.Conditions, corev1.NodeReady); c != nil {
-		return c.Status
-	}
-	return corev1.ConditionUnknown
-}
-
 // silenced is the node with all conditions that its kubelet should have posted Unknown; nil if they are.
 func silenced(node *corev1.Node, now time.Time) *corev1.Node {
 	changed := node.DeepCopy()
 	any := false
 	for _, t := range []corev1.NodeConditionType{corev1.NodeReady, corev1.NodeMemoryPressure, corev1.NodeDiskPressure, corev1.NodePIDPressure} {
-		c := condition(changed.Status.Conditions, t)
+		c := nodestate.Condition(changed, t)
 		switch {
 		case c == nil:
 			changed.Status.Conditions = append(changed.Status.Conditions, corev1.NodeCondition{

@@ -16,7 +16,8 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/client/clienttest"
-	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
+
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/nodestate"
 )
 
 // TestAnUnseenLeaseIsNoSilence: a node is not declared silent while its Lease cannot be read, whose reading its controller is not
@@ -34,7 +35,7 @@ func TestAnUnseenLeaseIsNoSilence(t *testing.T) {
 			if n, ok := r.Object.(*corev1.Node); ok {
 				mu.Lock()
 				defer mu.Unlock()
-				silenced[n.Name] = silenced[n.Name] || readyStatus(n) == corev1.ConditionUnknown
+				silenced[n.Name] = silenced[n.Name] || nodestate.Ready(n) == corev1.ConditionUnknown
 				s.Put(nodes, n)
 			}
 			return r.Object, nil
@@ -53,12 +54,8 @@ func TestAnUnseenLeaseIsNoSilence(t *testing.T) {
 			Details: &metav1.StatusDetails{Causes: []metav1.StatusCause{{Type: metav1.CauseTypeUnexpectedServerResponse, Field: "/registry/leases/kube-node-lease/unseen"}}}}})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
-		guarded := reconcile.Guard(s)
-		c := New(guarded, client.NewRecorder(guarded, "test"), Settings{
-			NodeMonitorPeriod: 5 * time.Second, NodeMonitorGracePeriod: 40 * time.Second, NodeStartupGracePeriod: time.Minute,
-			NodeEvictionRate: 0.1, SecondaryNodeEvictionRate: 0.01, UnhealthyZoneThreshold: 0.55, LargeClusterSizeThreshold: 50,
-		})
-		go func() { done <- reconcile.Run(ctx, guarded, c) }()
+		c := made(t, s)
+		go func() { done <- c.Run(ctx) }()
 		expect := func(when string, dead, unseen, lagging bool) {
 			t.Helper()
 			synctest.Wait()

@@ -15,33 +15,21 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/nodestate"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
 
 // recheck is how soon a node is looked at again that could not be tainted for now.
 const recheck = 5 * time.Second
 
-// Settings of the controller, by the names of kube-controller-manager's flags.
-type Settings struct {
-	NodeMonitorPeriod, NodeMonitorGracePeriod, NodeStartupGracePeriod time.Duration
-	NodeEvictionRate, SecondaryNodeEvictionRate                       float64
-	UnhealthyZoneThreshold                                            float64
-	LargeClusterSizeThreshold                                         int
-}
-
 type controller struct {
-	transport client.Transport
-	settings  Settings
-	nodes     client.Client[*corev1.Node]
-	pods      client.Client[*corev1.Pod]
-	leases    client.Client[*coordinationv1.Lease]
-	live      client.Live[*corev1.Node]
-	livePod   client.Live[*corev1.Pod]
-	liveLease client.Live[*coordinationv1.Lease]
-	events    *client.Recorder
-	now       func() time.Time
+	options Options
+	nodes   reconcile.Objects[*corev1.Node]
+	pods    reconcile.Objects[*corev1.Pod]
+	leases  reconcile.Objects[*coordinationv1.Lease]
+	events  *client.Recorder
+	now     func() time.Time
 
 	mu sync.Mutex // guards all below
 	// health holds the nodes that exist.
@@ -55,22 +43,16 @@ type controller struct {
 }
 
 // New declares the node lifecycle controller.
-func New(t client.Transport, events *client.Recorder, s Settings) *reconcile.Controller {
+func New(b *reconcile.Builder) *reconcile.Controller {
 	c := &controller{
-		transport: t, settings: s, nodes: client.For[*corev1.Node](t), pods: client.For[*corev1.Pod](t), leases: client.For[*coordinationv1.Lease](t),
-		events: events, now: time.Now, health: map[string]health{}, zones: map[string]*zone{}, unmarked: map[string]map[types.UID]struct{}{},
+		options: reconcile.Option[Options](b), events: b.Events, now: b.Now,
+		health: map[string]health{}, zones: map[string]*zone{}, unmarked: map[string]map[types.UID]struct{}{},
 	}
-	c.live, c.livePod, c.liveLease = c.nodes.Live(), c.pods.Live(), c.leases.Live()
-	nodes, pods, leases := api.Of[*corev1.Node](), api.Of[*corev1.Pod](), api.Of[*coordinationv1.Lease]()
+	c.nodes = reconcile.Watch[*corev1.Node](b, c.nodeChanged, reconcile.Writes(client.Update), reconcile.WritesPart("status", client.Update))
+	c.pods = reconcile.Watch[*corev1.Pod](b, c.podChanged, reconcile.WritesPart("status", client.Update))
+	c.leases = reconcile.Watch[*coordinationv1.Lease](b, nil)
 	return &reconcile.Controller{
-		Name: "node_lifecycle_controller", Workers: 8,
-		Reads: []reconcile.Read{{Kind: nodes, Keys: c.nodeChanged}, {Kind: pods, Keys: c.podChanged}, {Kind: leases}},
-		Writes: []reconcile.Write{
-			{Kind: nodes, Verbs: []client.Verb{client.Update}},
-			{Kind: nodes, Subresource: "status", Verbs: []client.Verb{client.Update}},
-			{Kind: pods, Subresource: "status", Verbs: []client.Verb{client.Update}},
-		},
-		Pace:      reconcile.Pace{Burst: 10, Interval: 100 * time.Millisecond},
+		Workers: 8, Pace: reconcile.Pace{Burst: 10, Interval: 100 * time.Millisecond},
 		Start:     func(_ context.Context, enqueue func(reconcile.Key, time.Duration)) { c.monitor(enqueue) },
 		Beside:    c.watch,
 		Reconcile: c.reconcile,
@@ -113,8 +95,8 @@ func (c *controller) podChanged(d client.Delta, enqueue func(reconcile.Key)) {
 	if pod.New == nil || pod.New.Spec.NodeName == "" || pod.Old != nil && pod.Old.UID == pod.New.UID && pod.Old.Spec.NodeName == pod.New.Spec.NodeName {
 		return
 	}
-	node, ok := c.live.Get("", pod.New.Spec.NodeName)
-	if !ok || readyStatus(node) == corev1.ConditionTrue || condition(node.Status.Conditions, corev1.NodeReady) == nil {
+	node, ok := c.nodes.Live.Get("", pod.New.Spec.NodeName)
+	if !ok || nodestate.Ready(node) == corev1.ConditionTrue || nodestate.Condition(node, corev1.NodeReady) == nil {
 		return
 	}
 	if unreadyPod(pod.New, time.Time{}) != nil {
@@ -140,7 +122,7 @@ func (c *controller) mark(node string, pods map[types.UID]struct{}) {
 
 // watch looks at all nodes every monitor period until ctx ends.
 func (c *controller) watch(ctx context.Context, enqueue func(reconcile.Key, time.Duration)) {
-	ticker := time.NewTicker(c.settings.NodeMonitorPeriod)
+	ticker := time.NewTicker(c.options.MonitorPeriod)
 	defer ticker.Stop()
 	for {
 		select {
@@ -158,7 +140,7 @@ func (c *controller) monitor(enqueue func(reconcile.Key, time.Duration)) {
 	counted := map[string]*zone{}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for node := range c.live.All("") {
+	for node := range c.nodes.Live.All("") {
 		key := zoneOf(node)
 		z := counted[key]
 		if z == nil {
@@ -170,7 +152,7 @@ func (c *controller) monitor(enqueue func(reconcile.Key, time.Duration)) {
 		}
 		switch _, excluded := node.Labels[labelExcluded]; {
 		case excluded:
-		case readyStatus(node) == corev1.ConditionTrue:
+		case nodestate.Ready(node) == corev1.ConditionTrue:
 			z.ready++
 		default:
 			z.unready++
@@ -179,12 +161,12 @@ func (c *controller) monitor(enqueue func(reconcile.Key, time.Duration)) {
 		if !known {
 			c.events.Eventf(nodeReference(node), corev1.EventTypeNormal, "RegisteredNode", "Node %s event: Registered Node %s in Controller", node.Name, node.Name)
 		}
-		lease, _ := c.liveLease.Get(corev1.NamespaceNodeLease, node.Name)
+		lease, _ := c.leases.Live.Get(corev1.NamespaceNodeLease, node.Name)
 		h := observe(before, node, lease, now)
 		c.health[node.Name] = h
 		_, retry := c.unmarked[node.Name]
-		told := readyStatus(node) == corev1.ConditionUnknown && h.hasReady
-		if retry || !told && h.silent(now, c.settings.NodeMonitorGracePeriod, c.settings.NodeStartupGracePeriod) {
+		told := nodestate.Ready(node) == corev1.ConditionUnknown && h.hasReady
+		if retry || !told && h.silent(now, c.options.MonitorGracePeriod, c.options.StartupGracePeriod) {
 			enqueue(reconcile.KeyOf(node), 0)
 		}
 	}
@@ -196,8 +178,8 @@ func (c *controller) monitor(enqueue func(reconcile.Key, time.Duration)) {
 func (c *controller) judge(now time.Time, enqueue func(reconcile.Key, time.Duration)) {
 	before := c.allDisrupted
 	c.allDisrupted = judgeZones(c.zones, rates{
-		normal: c.settings.NodeEvictionRate, secondary: c.settings.SecondaryNodeEvictionRate,
-		threshold: c.settings.UnhealthyZoneThreshold, largeCluster: c.settings.LargeClusterSizeThreshold,
+		normal: c.options.EvictionRate, secondary: c.options.SecondaryEvictionRate,
+		threshold: c.options.UnhealthyZoneThreshold, largeCluster: c.options.LargeClusterSizeThreshold,
 	})
 	if before == c.allDisrupted {
 		return
@@ -209,13 +191,13 @@ func (c *controller) judge(now time.Time, enqueue func(reconcile.Key, time.Durat
 			c.health[name] = h
 		}
 	}
-	for node := range c.live.All("") {
+	for node := range c.nodes.Live.All("") {
 		enqueue(reconcile.KeyOf(node), 0)
 	}
 }
 
 func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
-	node, ok := c.live.Get("", key.Name)
+	node, ok := c.nodes.Live.Get("", key.Name)
 	if !ok {
 		return reconcile.Result{}, nil
 	}
@@ -260,7 +242,7 @@ func (c *controller) permit(node *corev1.Node, do *eviction) time.Duration {
 	if z == nil {
 		// Not counted yet: the next monitoring does.
 		*do = leave
-		return c.settings.NodeMonitorPeriod
+		return c.options.MonitorPeriod
 	}
 	wait := z.take(c.now())
 	if wait > 0 {
@@ -276,7 +258,7 @@ func (c *controller) silence(ctx context.Context, node *corev1.Node) (*corev1.No
 	c.mu.Lock()
 	h, known := c.health[node.Name]
 	c.mu.Unlock()
-	if !known || !h.silent(now, c.settings.NodeMonitorGracePeriod, c.settings.NodeStartupGracePeriod) {
+	if !known || !h.silent(now, c.options.MonitorGracePeriod, c.options.StartupGracePeriod) {
 		return node, nil
 	}
 	changed := silenced(node, now)
@@ -287,13 +269,13 @@ func (c *controller) silence(ctx context.Context, node *corev1.Node) (*corev1.No
 	if err != nil {
 		return nil, err
 	}
-	if h = observe(h, node, lease, now); !h.silent(now, c.settings.NodeMonitorGracePeriod, c.settings.NodeStartupGracePeriod) {
+	if h = observe(h, node, lease, now); !h.silent(now, c.options.MonitorGracePeriod, c.options.StartupGracePeriod) {
 		c.mu.Lock()
 		c.health[node.Name] = h
 		c.mu.Unlock()
 		return node, nil
 	}
-	wasReady := readyStatus(node) == corev1.ConditionTrue
+	wasReady := nodestate.Ready(node) == corev1.ConditionTrue
 	stored, err := c.nodes.UpdateStatus(ctx, changed)
 	if err != nil {
 		return nil, err
@@ -309,13 +291,13 @@ func (c *controller) silence(ctx context.Context, node *corev1.Node) (*corev1.No
 // which may lag, is not enough. The controller's role lets it see Leases through its view alone, so that is brought up to date; a Lease
 // that cannot be read does not tell that its node is silent.
 func (c *controller) lastLease(ctx context.Context, node string) (*coordinationv1.Lease, error) {
-	if err := c.transport.Fresh(ctx, c.leases.Kind()); err != nil {
+	if err := c.leases.Fresh(ctx); err != nil {
 		return nil, err
 	}
-	if err := c.liveLease.Legible(corev1.NamespaceNodeLease, node); err != nil {
+	if err := c.leases.Live.Legible(corev1.NamespaceNodeLease, node); err != nil {
 		return nil, err
 	}
-	lease, _ := c.liveLease.Get(corev1.NamespaceNodeLease, node)
+	lease, _ := c.leases.Live.Get(corev1.NamespaceNodeLease, node)
 	return lease, nil
 }
 
@@ -325,11 +307,11 @@ func (c *controller) markPods(ctx context.Context, node *corev1.Node) error {
 	which, marked := c.unmarked[node.Name]
 	delete(c.unmarked, node.Name)
 	c.mu.Unlock()
-	if !marked || readyStatus(node) == corev1.ConditionTrue {
+	if !marked || nodestate.Ready(node) == corev1.ConditionTrue {
 		return nil
 	}
 	var pods []*corev1.Pod
-	for p := range c.livePod.ByField("spec.nodeName", node.Name) {
+	for p := range c.pods.Live.ByField("spec.nodeName", node.Name) {
 		if _, meant := which[p.UID]; which != nil && !meant {
 			continue
 		}

@@ -52,6 +52,20 @@ func readyPod(name string) *corev1.Pod {
 	return p
 }
 
+func made(t *testing.T, transport client.Transport) *reconcile.Controller {
+	t.Helper()
+	b := reconcile.NewBuilder("node-lifecycle-controller", transport)
+	b.Events, b.Options = client.NewRecorder(transport, "test"), []any{&Options{
+		MonitorPeriod: 5 * time.Second, MonitorGracePeriod: 40 * time.Second, StartupGracePeriod: time.Minute,
+		EvictionRate: 0.1, SecondaryEvictionRate: 0.01, UnhealthyZoneThreshold: 0.55, LargeClusterSizeThreshold: 50,
+	}}
+	c, err := b.Make(New)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 // TestAKubeletIsNotFought marks the pods of a node once when it falls silent, and each pod once that comes to it afterwards,
 // whatever the kubelet makes of it.
 func TestAKubeletIsNotFought(t *testing.T) {
@@ -64,13 +78,8 @@ func TestAKubeletIsNotFought(t *testing.T) {
 		k.Put(pods, readyPod("a"), readyPod("b"))
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
-		guarded := reconcile.Guard(k)
-		events := client.NewRecorder(guarded, "test")
-		c := New(guarded, events, Settings{
-			NodeMonitorPeriod: 5 * time.Second, NodeMonitorGracePeriod: 40 * time.Second, NodeStartupGracePeriod: time.Minute,
-			NodeEvictionRate: 0.1, SecondaryNodeEvictionRate: 0.01, UnhealthyZoneThreshold: 0.55, LargeClusterSizeThreshold: 50,
-		})
-		go func() { done <- reconcile.Run(ctx, guarded, c) }()
+		c := made(t, k)
+		go func() { done <- c.Run(ctx) }()
 		expect := func(when string, a, b, late int) {
 			t.Helper()
 			time.Sleep(10 * time.Minute)

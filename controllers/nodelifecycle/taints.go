@@ -6,6 +6,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/nodestate"
 )
 
 // conditionTaints says which taint keeps new pods off a node while a condition has a status.
@@ -40,7 +42,7 @@ func isConditionTaint(t corev1.Taint) bool {
 func schedulingTaints(node *corev1.Node, now time.Time) []corev1.Taint {
 	var want []string
 	for _, c := range conditionTaints {
-		if have := condition(node.Status.Conditions, c.condition); have != nil && have.Status == c.status {
+		if have := nodestate.Condition(node, c.condition); have != nil && have.Status == c.status {
 			want = append(want, c.key)
 		}
 	}
@@ -86,7 +88,7 @@ func isEvictionTaint(t corev1.Taint) bool {
 
 // judgeEviction decides by the node's Ready condition; key is the taint that it calls for.
 func judgeEviction(node *corev1.Node) (do eviction, key string) {
-	ready := condition(node.Status.Conditions, corev1.NodeReady)
+	ready := nodestate.Condition(node, corev1.NodeReady)
 	if ready == nil {
 		// A node that has not reported yet has no pods to drive away; it is judged when it falls silent.
 		return leave, ""

@@ -10,13 +10,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/nodestate"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/podstate"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
@@ -28,9 +29,8 @@ const (
 )
 
 type controller struct {
-	pods      client.Client[*corev1.Pod]
-	livePod   client.Live[*corev1.Pod]
-	nodes     client.Client[*corev1.Node]
+	nodes     reconcile.Objects[*corev1.Node]
+	pods      reconcile.Objects[*corev1.Pod]
 	threshold int
 	now       func() time.Time
 
@@ -41,29 +41,30 @@ type controller struct {
 	sentenced map[reconcile.Key]sentence // guarded by mu
 }
 
-func newController(t client.Transport, terminatedThreshold int) *controller {
-	c := &controller{
-		pods: client.For[*corev1.Pod](t), nodes: client.For[*corev1.Node](t), threshold: terminatedThreshold, now: time.Now,
+func newController(b *reconcile.Builder) *controller {
+	return &controller{
+		nodes:     reconcile.Watch[*corev1.Node](b, nil),
+		pods:      reconcile.Watch[*corev1.Pod](b, nil, reconcile.Writes(client.Delete), reconcile.WritesPart("status", client.Patch)),
+		threshold: reconcile.Option[Options](b).TerminatedThreshold, now: b.Now,
 		missing: map[string]time.Time{}, sentenced: map[reconcile.Key]sentence{},
 	}
-	c.livePod = c.pods.Live()
-	return c
 }
 
-// New declares the pod garbage collector; terminatedThreshold is how many finished pods may stay (0: all).
-func New(t client.Transport, terminatedThreshold int) *reconcile.Controller {
-	c := newController(t, terminatedThreshold)
-	nodes, pods := api.Of[*corev1.Node](), api.Of[*corev1.Pod]()
-	return &reconcile.Controller{
-		Name: "pod_garbage_collector", Workers: 8,
-		Reads: []reconcile.Read{{Kind: nodes}, {Kind: pods}},
-		Writes: []reconcile.Write{
-			{Kind: pods, Verbs: []client.Verb{client.Delete}},
-			{Kind: pods, Subresource: "status", Verbs: []client.Verb{client.Patch}},
-		},
-		Beside:    c.watch,
-		Reconcile: c.reconcile,
-	}
+// Options of the controller, with the meaning of kube-controller-manager's flags.
+type Options struct {
+	// TerminatedThreshold is how many finished pods may stay; 0 keeps all.
+	TerminatedThreshold int
+}
+
+// AddFlags adds the flags, and sets the defaults.
+func (o *Options) AddFlags(s *pflag.FlagSet) {
+	s.IntVar(&o.TerminatedThreshold, "terminated-pod-gc-threshold", 12500, "Finished pods that are kept; 0 keeps all.")
+}
+
+// New declares the pod garbage collector.
+func New(b *reconcile.Builder) *reconcile.Controller {
+	c := newController(b)
+	return &reconcile.Controller{Workers: 8, Beside: c.watch, Reconcile: c.reconcile}
 }
 
 // nodeGone is the one sentence that rests on something that is not there.
@@ -122,10 +123,7 @@ func evicted(p *corev1.Pod) int {
 
 // outOfService tells of nodes that are not ready and that someone has declared to be shut down.
 func outOfService(n *corev1.Node) bool {
-	ready := slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
-		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
-	})
-	return !ready && slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeOutOfService })
+	return nodestate.Ready(n) != corev1.ConditionTrue && slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeOutOfService })
 }
 
 // watch looks every period until ctx ends.
@@ -144,14 +142,14 @@ func (c *controller) watch(ctx context.Context, enqueue func(reconcile.Key, time
 
 func (c *controller) look(enqueue func(reconcile.Key, time.Duration)) {
 	now := c.now()
-	nodes := c.nodes.Live()
+	nodes := c.nodes.Live
 	find := func(name string) *corev1.Node {
 		if n, ok := nodes.Get("", name); ok {
 			return n
 		}
 		return nil
 	}
-	pods := slices.Collect(c.livePod.All(""))
+	pods := slices.Collect(c.pods.Live.All(""))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.missing = stillMissing(c.missing, pods, find, now)
@@ -183,7 +181,7 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	c.mu.Lock()
 	s, ok := c.sentenced[key]
 	c.mu.Unlock()
-	pod, exists := c.livePod.Get(key.Namespace, key.Name)
+	pod, exists := c.pods.Live.Get(key.Namespace, key.Name)
 	if !ok || !exists || pod.UID != s.uid {
 		return reconcile.Result{}, nil
 	}

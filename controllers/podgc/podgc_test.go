@@ -45,8 +45,9 @@ func TestNodeIsProvenGone(t *testing.T) {
 		server.Put(api.Of[*corev1.Pod](), pod)
 		now := time.Unix(1000, 0)
 		ctx, cancel := context.WithCancel(t.Context())
-		made := newController(server, 0)
-		made.now = func() time.Time { return now }
+		b := reconcile.NewBuilder("pod-garbage-collector-controller", server)
+		b.Now, b.Options = func() time.Time { return now }, []any{&Options{}}
+		made := newController(b)
 		ignore := func(reconcile.Key, time.Duration) {}
 		made.look(ignore)
 		now = now.Add(quarantine)

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/spf13/pflag"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -18,7 +19,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/ownership"
@@ -35,31 +35,30 @@ const maxGenerated = 58
 var errOvertaken = errors.New("the ReplicaSet has changed")
 
 type controller struct {
-	sets    client.Client[*appsv1.ReplicaSet]
-	pods    client.Client[*corev1.Pod]
-	liveSet client.Live[*appsv1.ReplicaSet]
-	livePod client.Live[*corev1.Pod]
+	sets    reconcile.Objects[*appsv1.ReplicaSet]
+	pods    reconcile.Objects[*corev1.Pod]
 	orphans ownership.Orphans
 	events  *client.Recorder
 	now     func() time.Time
 }
 
+// Options of the controller, with the meaning of kube-controller-manager's flags.
+type Options struct {
+	ConcurrentSyncs int
+}
+
+// AddFlags adds the flags, and sets the defaults.
+func (o *Options) AddFlags(s *pflag.FlagSet) {
+	s.IntVar(&o.ConcurrentSyncs, "concurrent-replicaset-syncs", 5, "ReplicaSets worked on at once.")
+}
+
 // New declares the ReplicaSet controller.
-func New(t client.Transport, events *client.Recorder, workers int) *reconcile.Controller {
-	c := &controller{
-		sets: client.For[*appsv1.ReplicaSet](t), pods: client.For[*corev1.Pod](t), events: events, now: time.Now,
-	}
-	c.liveSet, c.livePod = c.sets.Live(), c.pods.Live()
-	sets, pods := api.Of[*appsv1.ReplicaSet](), api.Of[*corev1.Pod]()
+func New(b *reconcile.Builder) *reconcile.Controller {
+	c := &controller{events: b.Events, now: b.Now}
+	c.sets = reconcile.Watch[*appsv1.ReplicaSet](b, reconcile.Own, reconcile.WritesPart("status", client.Update))
+	c.pods = reconcile.Watch[*corev1.Pod](b, c.podChanged, reconcile.Writes(client.Create, client.Patch, client.Delete))
 	return &reconcile.Controller{
-		Name: "replicaset", Workers: workers,
-		Reads: []reconcile.Read{{Kind: sets, Keys: reconcile.Own}, {Kind: pods, Keys: c.podChanged}},
-		Writes: []reconcile.Write{
-			{Kind: sets, Subresource: "status", Verbs: []client.Verb{client.Update}},
-			{Kind: pods, Verbs: []client.Verb{client.Create, client.Patch, client.Delete}},
-		},
-		Pace:      reconcile.Pace{Burst: 10, Interval: 50 * time.Millisecond},
-		Reconcile: c.reconcile,
+		Workers: reconcile.Option[Options](b).ConcurrentSyncs, Pace: reconcile.Pace{Burst: 10, Interval: 50 * time.Millisecond}, Reconcile: c.reconcile,
 	}
 }
 
@@ -83,7 +82,7 @@ func (c *controller) podChanged(d client.Delta, enqueue func(reconcile.Key)) {
 	after = metav1.GetControllerOfNoCopy(pod.New)
 	switch {
 	case after == nil && pod.New.DeletionTimestamp == nil:
-		for rs := range c.liveSet.All(pod.New.Namespace) {
+		for rs := range c.sets.Live.All(pod.New.Namespace) {
 			if ownership.Matches(rs.Spec.Selector, pod.New.Labels) {
 				enqueue(reconcile.KeyOf(rs))
 			}
@@ -108,7 +107,7 @@ func concerns(old, new *corev1.Pod) bool {
 }
 
 func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
-	rs, ok := c.liveSet.Get(key.Namespace, key.Name)
+	rs, ok := c.sets.Live.Get(key.Namespace, key.Name)
 	if !ok {
 		return reconcile.Result{}, nil
 	}
@@ -119,7 +118,7 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	}
 	// Only active pods are adopted or released. Of those that are on their way out, the ReplicaSet's own are counted.
 	var candidates, terminating []*corev1.Pod
-	for _, p := range ownership.Candidates(c.livePod, &c.orphans, rs) {
+	for _, p := range ownership.Candidates(c.pods.Live, &c.orphans, rs) {
 		switch {
 		case podstate.Active(p):
 			candidates = append(candidates, p)
@@ -128,7 +127,7 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 		}
 	}
 	claim := ownership.Decide(rs, selector, candidates)
-	owned, err := claim.Settle(ctx, c.pods, rs, gvk, func(ctx context.Context) (kind.Object, error) {
+	owned, err := claim.Settle(ctx, c.pods.Client, rs, gvk, func(ctx context.Context) (kind.Object, error) {
 		return c.sets.Get(ctx, rs.Namespace, rs.Name)
 	})
 	if err != nil {
@@ -151,7 +150,7 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 func (c *controller) related(rs *appsv1.ReplicaSet) []*corev1.Pod {
 	var pods []*corev1.Pod
 	collect := func(of *appsv1.ReplicaSet) {
-		for p := range c.livePod.OwnedBy(of.UID) {
+		for p := range c.pods.Live.OwnedBy(of.UID) {
 			if metav1.IsControlledBy(p, of) {
 				pods = append(pods, p)
 			}
@@ -162,7 +161,7 @@ func (c *controller) related(rs *appsv1.ReplicaSet) []*corev1.Pod {
 		collect(rs)
 		return pods
 	}
-	for sibling := range c.liveSet.OwnedBy(ref.UID) {
+	for sibling := range c.sets.Live.OwnedBy(ref.UID) {
 		if of := metav1.GetControllerOfNoCopy(sibling); of != nil && of.UID == ref.UID {
 			collect(sibling)
 		}
@@ -191,14 +190,14 @@ func (c *controller) act(ctx context.Context, rs *appsv1.ReplicaSet, p plan) err
 // unseen is an error if pods that cannot be read, and are not shown as they were, may be the ReplicaSet's by their names: they may be
 // running.
 func (c *controller) unseen(rs *appsv1.ReplicaSet) error {
-	err := c.livePod.Whole(rs.Namespace)
+	err := c.pods.Live.Whole(rs.Namespace)
 	if err == nil {
 		return nil
 	}
 	prefix := podPrefix(rs)
 	prefix = prefix[:min(len(prefix), maxGenerated)]
 	mayBeOwn := func(name string) bool {
-		_, shown := c.livePod.Get(rs.Namespace, name)
+		_, shown := c.pods.Live.Get(rs.Namespace, name)
 		return !shown && strings.HasPrefix(name, prefix)
 	}
 	if client.IsUnreadable(err) && !client.MayConcernAny(err, rs.Namespace, mayBeOwn) {
@@ -209,7 +208,7 @@ func (c *controller) unseen(rs *appsv1.ReplicaSet) error {
 
 func (c *controller) createPod(ctx context.Context, rs *appsv1.ReplicaSet, template *corev1.Pod) error {
 	// A batch may take a while: it must not create what was taken back meanwhile.
-	if now, ok := c.liveSet.Get(rs.Namespace, rs.Name); !ok || now.UID != rs.UID || now.Generation != rs.Generation || now.DeletionTimestamp != nil {
+	if now, ok := c.sets.Live.Get(rs.Namespace, rs.Name); !ok || now.UID != rs.UID || now.Generation != rs.Generation || now.DeletionTimestamp != nil {
 		return errOvertaken
 	}
 	pod, err := c.pods.Create(ctx, template.DeepCopy())

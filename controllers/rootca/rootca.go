@@ -7,11 +7,11 @@ import (
 	"maps"
 	"time"
 
+	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
@@ -33,28 +33,36 @@ type Source func() (ca []byte, changed <-chan struct{})
 // Fixed is the source of certificates that never change.
 func Fixed(ca []byte) Source { return func() ([]byte, <-chan struct{}) { return ca, nil } }
 
+// Options of the controller.
+type Options struct {
+	// Source gives what is published; without it nothing is.
+	Source Source
+}
+
+// AddFlags adds none: the master knows its authority.
+func (o *Options) AddFlags(*pflag.FlagSet) {}
+
 // recheck is how soon it is looked again where a view and the server do not agree.
 const recheck = 30 * time.Second
 
 type controller struct {
 	source     Source
-	maps       client.Client[*corev1.ConfigMap]
-	live       client.Live[*corev1.ConfigMap]
-	namespaces client.Live[*corev1.Namespace]
+	namespaces reconcile.Objects[*corev1.Namespace]
+	maps       reconcile.Objects[*corev1.ConfigMap]
 }
 
-// New declares the publisher of the certificates that source gives.
-func New(t client.Transport, source Source) *reconcile.Controller {
-	c := &controller{source: source, maps: client.For[*corev1.ConfigMap](t), namespaces: client.For[*corev1.Namespace](t).Live()}
-	c.live = c.maps.Live()
-	configMaps, namespaces := api.Of[*corev1.ConfigMap](), api.Of[*corev1.Namespace]()
+// New declares the publisher of the certificates.
+func New(b *reconcile.Builder) *reconcile.Controller {
+	o := reconcile.Option[Options](b)
+	if o.Source == nil {
+		return nil
+	}
+	c := &controller{
+		source:     o.Source,
+		namespaces: reconcile.Watch[*corev1.Namespace](b, namespaceChanged),
+		maps:       reconcile.Watch[*corev1.ConfigMap](b, mapChanged, reconcile.Writes(client.Create, client.Update)),
+	}
 	return &reconcile.Controller{
-		Name: "root_ca_cert_publisher",
-		Reads: []reconcile.Read{
-			{Kind: namespaces, Keys: namespaceChanged},
-			{Kind: configMaps, Keys: mapChanged},
-		},
-		Writes:    []reconcile.Write{{Kind: configMaps, Verbs: []client.Verb{client.Create, client.Update}}},
 		Reconcile: c.reconcile,
 		Start:     func(ctx context.Context, enqueue func(reconcile.Key, time.Duration)) { go c.follow(ctx, enqueue) },
 	}
@@ -74,7 +82,7 @@ func (c *controller) follow(ctx context.Context, enqueue func(reconcile.Key, tim
 			continue
 		}
 		published = now
-		for ns := range c.namespaces.All("") {
+		for ns := range c.namespaces.Live.All("") {
 			enqueue(reconcile.KeyOf(ns), 0)
 		}
 	}
@@ -87,10 +95,7 @@ func namespaceChanged(d client.Delta, enqueue func(reconcile.Key)) {
 }
 
 func mapChanged(d client.Delta, enqueue func(reconcile.Key)) {
-	o := d.New
-	if o == nil {
-		o = d.Old
-	}
+	o := reconcile.Subject(d)
 	if o.GetName() == Name {
 		enqueue(reconcile.Key{Name: o.GetNamespace()})
 	}
@@ -121,11 +126,11 @@ func plan(ns *corev1.Namespace, have *corev1.ConfigMap, ca []byte) *corev1.Confi
 }
 
 func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
-	ns, ok := c.namespaces.Get("", key.Name)
+	ns, ok := c.namespaces.Live.Get("", key.Name)
 	if !ok {
 		return reconcile.Result{}, nil
 	}
-	have, _ := c.live.Get(key.Name, Name)
+	have, _ := c.maps.Live.Get(key.Name, Name)
 	ca, _ := c.source()
 	want := plan(ns, have, ca)
 	if want == nil {

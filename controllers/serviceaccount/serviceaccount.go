@@ -9,7 +9,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
@@ -21,25 +20,17 @@ const name = "default"
 const recheck = 30 * time.Second
 
 type controller struct {
-	accounts   client.Client[*corev1.ServiceAccount]
-	live       client.Live[*corev1.ServiceAccount]
-	namespaces client.Live[*corev1.Namespace]
+	namespaces reconcile.Objects[*corev1.Namespace]
+	accounts   reconcile.Objects[*corev1.ServiceAccount]
 }
 
 // New declares the service account controller.
-func New(t client.Transport) *reconcile.Controller {
-	c := &controller{accounts: client.For[*corev1.ServiceAccount](t), namespaces: client.For[*corev1.Namespace](t).Live()}
-	c.live = c.accounts.Live()
-	accounts, namespaces := api.Of[*corev1.ServiceAccount](), api.Of[*corev1.Namespace]()
-	return &reconcile.Controller{
-		Name: "serviceaccount",
-		Reads: []reconcile.Read{
-			{Kind: namespaces, Keys: namespaceChanged},
-			{Kind: accounts, Keys: accountRemoved},
-		},
-		Writes:    []reconcile.Write{{Kind: accounts, Verbs: []client.Verb{client.Create}}},
-		Reconcile: c.reconcile,
+func New(b *reconcile.Builder) *reconcile.Controller {
+	c := &controller{
+		namespaces: reconcile.Watch[*corev1.Namespace](b, namespaceChanged),
+		accounts:   reconcile.Watch[*corev1.ServiceAccount](b, accountRemoved, reconcile.Writes(client.Create)),
 	}
+	return &reconcile.Controller{Reconcile: c.reconcile}
 }
 
 func namespaceChanged(d client.Delta, enqueue func(reconcile.Key)) {
@@ -60,11 +51,11 @@ func wanted(ns *corev1.Namespace, exists bool) bool {
 }
 
 func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
-	ns, ok := c.namespaces.Get("", key.Name)
+	ns, ok := c.namespaces.Live.Get("", key.Name)
 	if !ok {
 		return reconcile.Result{}, nil
 	}
-	if _, exists := c.live.Get(key.Name, name); !wanted(ns, exists) {
+	if _, exists := c.accounts.Live.Get(key.Name, name); !wanted(ns, exists) {
 		return reconcile.Result{}, nil
 	}
 	_, err := c.accounts.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: key.Name}})

@@ -36,8 +36,11 @@ func TestUnreadableAccount(t *testing.T) {
 		s.Put(api.Of[*corev1.Namespace](), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "a"}})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
-		guarded := reconcile.Guard(s)
-		go func() { done <- reconcile.Run(ctx, guarded, New(guarded)) }()
+		c, err := reconcile.NewBuilder("serviceaccount-controller", s).Make(New)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { done <- c.Run(ctx) }()
 		time.Sleep(time.Hour + time.Second)
 		synctest.Wait()
 		hidden.Store(false)

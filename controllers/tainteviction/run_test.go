@@ -59,11 +59,14 @@ func start(t *testing.T) *stage {
 func (s *stage) run() {
 	ctx, cancel := context.WithCancel(s.Context())
 	done := make(chan error)
-	guarded := reconcile.Guard(s)
-	events := client.NewRecorder(s, "test")
-	go events.Run(ctx)
-	c := New(guarded, events)
-	go func() { done <- reconcile.Run(ctx, guarded, c) }()
+	b := reconcile.NewBuilder("taint-eviction-controller", s)
+	b.Events = client.NewRecorder(s, "test")
+	go b.Events.Run(ctx)
+	c, err := b.Make(New)
+	if err != nil {
+		s.Fatal(err)
+	}
+	go func() { done <- c.Run(ctx) }()
 	s.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

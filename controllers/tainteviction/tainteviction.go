@@ -13,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
@@ -22,29 +21,19 @@ import (
 const recheck = time.Second
 
 type controller struct {
-	pods     client.Client[*corev1.Pod]
-	livePod  client.Live[*corev1.Pod]
-	nodes    client.Client[*corev1.Node]
-	liveNode client.Live[*corev1.Node]
-	events   *client.Recorder
-	now      func() time.Time
-	memory   *memory
+	nodes  reconcile.Objects[*corev1.Node]
+	pods   reconcile.Objects[*corev1.Pod]
+	events *client.Recorder
+	now    func() time.Time
+	memory *memory
 }
 
 // New declares the taint eviction controller.
-func New(t client.Transport, events *client.Recorder) *reconcile.Controller {
-	c := &controller{pods: client.For[*corev1.Pod](t), nodes: client.For[*corev1.Node](t), events: events, now: time.Now, memory: newMemory()}
-	c.livePod, c.liveNode = c.pods.Live(), c.nodes.Live()
-	nodes, pods := api.Of[*corev1.Node](), api.Of[*corev1.Pod]()
-	return &reconcile.Controller{
-		Name: "noexec_taint_pod", Workers: 8,
-		Reads: []reconcile.Read{{Kind: nodes, Keys: c.nodeChanged}, {Kind: pods, Keys: c.podChanged}},
-		Writes: []reconcile.Write{
-			{Kind: pods, Verbs: []client.Verb{client.Delete}},
-			{Kind: pods, Subresource: "status", Verbs: []client.Verb{client.Patch}},
-		},
-		Reconcile: c.reconcile,
-	}
+func New(b *reconcile.Builder) *reconcile.Controller {
+	c := &controller{events: b.Events, now: b.Now, memory: newMemory()}
+	c.nodes = reconcile.Watch[*corev1.Node](b, c.nodeChanged)
+	c.pods = reconcile.Watch[*corev1.Pod](b, c.podChanged, reconcile.Writes(client.Delete), reconcile.WritesPart("status", client.Patch))
+	return &reconcile.Controller{Workers: 8, Reconcile: c.reconcile}
 }
 
 func drives(taints []corev1.Taint) bool {
@@ -73,7 +62,7 @@ func (c *controller) nodeChanged(d client.Delta, enqueue func(reconcile.Key)) {
 	if !drives(before) && !drives(after) || node.Old != nil && node.New != nil && node.Old.UID == node.New.UID && equality.Semantic.DeepEqual(before, after) {
 		return
 	}
-	for p := range c.livePod.ByField("spec.nodeName", name) {
+	for p := range c.pods.Live.ByField("spec.nodeName", name) {
 		enqueue(reconcile.KeyOf(p))
 	}
 }
@@ -94,7 +83,7 @@ func (c *controller) podChanged(d client.Delta, enqueue func(reconcile.Key)) {
 		equality.Semantic.DeepEqual(pod.Old.Spec.Tolerations, pod.New.Spec.Tolerations) {
 		return
 	}
-	if node, ok := c.liveNode.Get("", pod.New.Spec.NodeName); ok && drives(node.Spec.Taints) {
+	if node, ok := c.nodes.Live.Get("", pod.New.Spec.NodeName); ok && drives(node.Spec.Taints) {
 		enqueue(reconcile.KeyOf(pod.New))
 	}
 }
@@ -104,7 +93,7 @@ func tolerates(t corev1.Toleration, taint *corev1.Taint) bool {
 }
 
 func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
-	pod, ok := c.livePod.Get(key.Namespace, key.Name)
+	pod, ok := c.pods.Live.Get(key.Namespace, key.Name)
 	waits := c.memory.waits(key)
 	if waits != nil && (!ok || pod.UID != waits.UID) {
 		if gone, err := c.pods.Look(ctx, key.Namespace, key.Name, waits.UID).Gone(); err != nil || !gone {
@@ -119,7 +108,7 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 		c.memory.end(key)
 		return reconcile.Result{}, nil
 	}
-	node, ok := c.liveNode.Get("", pod.Spec.NodeName)
+	node, ok := c.nodes.Live.Get("", pod.Spec.NodeName)
 	if !ok {
 		if c.memory.waits(key) == nil {
 			return reconcile.Result{}, nil

@@ -9,7 +9,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
@@ -21,23 +20,14 @@ const (
 )
 
 type controller struct {
-	secrets client.Client[*corev1.Secret]
-	live    client.Live[*corev1.Secret]
+	secrets reconcile.Objects[*corev1.Secret]
 	now     func() time.Time
 }
 
 // New declares the token cleaner.
-func New(t client.Transport) *reconcile.Controller {
-	c := &controller{secrets: client.For[*corev1.Secret](t), now: time.Now}
-	c.live = c.secrets.Live()
-	secrets := api.Of[*corev1.Secret]()
-	return &reconcile.Controller{
-		Name:      "token_cleaner",
-		Reads:     []reconcile.Read{{Kind: secrets, Keys: tokenChanged}},
-		Writes:    []reconcile.Write{{Kind: secrets, Verbs: []client.Verb{client.Delete}}},
-		Workers:   1,
-		Reconcile: c.reconcile,
-	}
+func New(b *reconcile.Builder) *reconcile.Controller {
+	c := &controller{now: b.Now, secrets: reconcile.Watch[*corev1.Secret](b, tokenChanged, reconcile.Writes(client.Delete))}
+	return &reconcile.Controller{Workers: 1, Reconcile: c.reconcile}
 }
 
 // tokenChanged looks at tokens that expire.
@@ -66,7 +56,7 @@ func left(s *corev1.Secret, now time.Time) (time.Duration, bool) {
 }
 
 func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
-	s, ok := c.live.Get(key.Namespace, key.Name)
+	s, ok := c.secrets.Live.Get(key.Namespace, key.Name)
 	if !ok {
 		return reconcile.Result{}, nil
 	}

@@ -13,7 +13,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
@@ -40,24 +39,17 @@ func step(before, nodes int) int {
 }
 
 type controller struct {
-	nodes client.Client[*corev1.Node]
-	live  client.Live[*corev1.Node]
+	nodes reconcile.Objects[*corev1.Node]
 
 	mu sync.Mutex
 	at int // guarded by mu; index of the step in force
 }
 
 // New declares the TTL controller.
-func New(t client.Transport) *reconcile.Controller {
-	c := &controller{nodes: client.For[*corev1.Node](t)}
-	c.live = c.nodes.Live()
-	nodes := api.Of[*corev1.Node]()
-	return &reconcile.Controller{
-		Name:      "ttlcontroller",
-		Reads:     []reconcile.Read{{Kind: nodes, Keys: c.nodeChanged}},
-		Writes:    []reconcile.Write{{Kind: nodes, Verbs: []client.Verb{client.Patch}}},
-		Reconcile: c.reconcile,
-	}
+func New(b *reconcile.Builder) *reconcile.Controller {
+	c := &controller{}
+	c.nodes = reconcile.Watch[*corev1.Node](b, c.nodeChanged, reconcile.Writes(client.Patch))
+	return &reconcile.Controller{Reconcile: c.reconcile}
 }
 
 // nodeChanged looks at a node that does not have the annotation of the step in force. Nodes that have another are
@@ -65,7 +57,7 @@ func New(t client.Transport) *reconcile.Controller {
 func (c *controller) nodeChanged(d client.Delta, enqueue func(reconcile.Key)) {
 	if d.New == nil || d.Old == nil {
 		c.mu.Lock()
-		c.at = step(c.at, c.live.Len())
+		c.at = step(c.at, c.nodes.Live.Len())
 		c.mu.Unlock()
 	}
 	if d.New != nil && d.New.GetAnnotations()[corev1.ObjectTTLAnnotationKey] != c.wanted() {
@@ -80,7 +72,7 @@ func (c *controller) wanted() string {
 }
 
 func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
-	node, ok := c.live.Get("", key.Name)
+	node, ok := c.nodes.Live.Get("", key.Name)
 	want := c.wanted()
 	if !ok || node.Annotations[corev1.ObjectTTLAnnotationKey] == want {
 		return reconcile.Result{}, nil

@@ -23,9 +23,9 @@ func TestNodeLost(t *testing.T) {
 	const replicas = 6
 	ctx := context.Background()
 	m, err := wheelhouse.Start(ctx, wheelhouse.Options{SimulateNodes: 3, Configure: func(c *master.Config) {
-		c.ControllerManager.NodeMonitorPeriod = 500 * time.Millisecond
-		c.ControllerManager.NodeMonitorGracePeriod = 15 * time.Second // nodes renew their leases every 10 seconds
-		c.ControllerManager.NodeEvictionRate = 10
+		c.ControllerManager.NodeLifecycle.MonitorPeriod = 500 * time.Millisecond
+		c.ControllerManager.NodeLifecycle.MonitorGracePeriod = 15 * time.Second // nodes renew their leases every 10 seconds
+		c.ControllerManager.NodeLifecycle.EvictionRate = 10
 	}})
 	if err != nil {
 		t.Fatal(err)

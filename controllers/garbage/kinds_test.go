@@ -1,0 +1,134 @@
+package garbage
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api"
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/client/clienttest"
+	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
+	"github.com/wheelhouse-k8s/wheelhouse/reconcile/reconciletest"
+)
+
+// collector is a running garbage collector of kinds that come and go. No owner is there unless a view shows it.
+type collector struct {
+	*testing.T
+	*clienttest.Server
+	kinds reconciletest.Kinds
+
+	mu     sync.Mutex
+	writes []string // guarded by mu
+}
+
+func collect(t *testing.T, kinds ...*kind.Info) (c *collector, stop func()) {
+	c = &collector{T: t, Server: &clienttest.Server{}}
+	c.kinds.Set(kinds...)
+	c.Answer = func(_ context.Context, r client.Request) (runtime.Object, error) {
+		if r.Verb == client.Get {
+			return nil, apierrors.NewNotFound(r.Kind.GR(), r.Name)
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.writes = append(c.writes, string(r.Verb)+" "+r.Name)
+		if r.Verb == client.Delete {
+			c.Remove(r.Kind, r.Namespace, r.Name)
+		}
+		return nil, nil
+	}
+	b := reconcile.NewBuilder("garbage-collector-controller", c.Server)
+	b.Events, b.Kinds, b.Options = client.NewRecorder(c.Server, "test"), &c.kinds, []any{&Options{Enabled: true}}
+	made, err := b.Make(New)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- made.Run(ctx) }()
+	return c, func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// wrote tells what was written since the last time.
+func (c *collector) wrote(want ...string) {
+	c.Helper()
+	synctest.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	slices.Sort(c.writes)
+	if !slices.Equal(slices.Compact(c.writes), want) {
+		c.Errorf("wrote %q, want %q", c.writes, want)
+	}
+	c.writes = nil
+}
+
+func secret(name string, refs ...metav1.OwnerReference) kind.Object {
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ga", Name: name, UID: types.UID("uid of " + name), ResourceVersion: "7", OwnerReferences: refs}}
+}
+
+// TestKindsThatComeAndGo: objects of a kind are collected from the moment on at which the kind comes, and no longer when it has gone; as
+// owners they count as absent while their kind is there, and as unknown before and afterwards.
+func TestKindsThatComeAndGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		maps, secrets := api.Of[*corev1.ConfigMap](), api.Of[*corev1.Secret]()
+		c, stop := collect(t, maps)
+		c.Put(maps, owned("ga", "map", ref("ConfigMap", "gone", "g")))
+		c.Put(maps, owned("ga", "of-secret", ref("Secret", "gone", "g")))
+		c.Put(secrets, secret("early", ref("ConfigMap", "gone", "g")))
+		c.wrote("delete map")
+
+		c.kinds.Set(maps, secrets)
+		c.wrote("delete early")
+		c.Put(maps, owned("ga", "of-secret", ref("Secret", "gone", "g")))
+		c.wrote("delete of-secret")
+		c.Put(secrets, secret("owner"))
+		c.Put(maps, owned("ga", "kept", ref("Secret", "owner", "uid of owner")))
+		c.wrote()
+
+		c.kinds.Set(maps)
+		c.wrote()
+		c.Put(secrets, secret("late", ref("ConfigMap", "gone", "g")))
+		c.Put(maps, owned("ga", "unknown", ref("Secret", "gone", "g")))
+		c.Remove(secrets, "ga", "owner")
+		c.wrote()
+		stop()
+	})
+}
+
+// TestOwnersWaitForKindsThatCame: an owner does not let go of its dependents while some may be of a kind that came lately.
+func TestOwnersWaitForKindsThatCame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		maps, secrets := api.Of[*corev1.ConfigMap](), api.Of[*corev1.Secret]()
+		c, stop := collect(t, maps)
+		c.Put(secrets, secret("child", ref("ConfigMap", "owner", "uid of owner")))
+		c.Hold(secrets)
+		c.kinds.Set(maps, secrets)
+		c.wrote()
+		owner := owned("ga", "owner")
+		owner.DeletionTimestamp, owner.Finalizers = ptr.To(metav1.Unix(1, 0)), []string{metav1.FinalizerOrphanDependents}
+		c.Put(maps, owner)
+		c.wrote()
+		c.Release(secrets)
+		c.Put(maps, owner.DeepCopy())
+		c.wrote("patch child", "patch owner")
+		if _, there := c.View(secrets).Get("ga", "child"); !there {
+			t.Error("the child was not left alone")
+		}
+		stop()
+	})
+}
