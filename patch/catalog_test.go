@@ -25,7 +25,7 @@ func TestCatalogHasSchemas(t *testing.T) {
 				return
 			}
 			seen[n] = true
-			if n.shape == opaque {
+			if n.form == opaque {
 				t.Errorf("%s: %s (%s) is left to the library", k.GVK, path, of)
 				return
 			}
@@ -36,7 +36,7 @@ func TestCatalogHasSchemas(t *testing.T) {
 				field := of.FieldByIndex(f.index)
 				look(f.node, field.Type, path+"."+field.Name)
 			}
-			if n.element != nil && n.shape != set {
+			if n.element != nil && n.form != set {
 				look(n.element, of.Elem(), path+"[]")
 			}
 		}

@@ -3,23 +3,24 @@ package patch
 import (
 	"reflect"
 	"slices"
-	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	smdschema "sigs.k8s.io/structured-merge-diff/v6/schema"
 	"sigs.k8s.io/structured-merge-diff/v6/value"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/shape"
 )
 
-// shape is how a walk treats a value.
-type shape int
+// form is how a walk treats a value.
+type form int
 
 const (
 	// opaque values are beyond a walk: whoever has one is left to the library.
-	opaque shape = iota
+	opaque form = iota
 	// leaf: one path, whatever is below it.
 	leaf
-	// record: a struct, each field with its own shape.
+	// record: a struct, each field with its own form.
 	record
 	// dictionary: a Go map with string keys.
 	dictionary
@@ -31,7 +32,7 @@ const (
 
 // node is the plan of a walk over the values of one Go type with one schema.
 type node struct {
-	shape   shape
+	form    form
 	pointer bool
 	fields  []fieldPlan
 	keys    []keyPlan
@@ -53,6 +54,8 @@ type fieldPlan struct {
 type keyPlan struct {
 	field *fieldPlan
 	name  hash
+	// scalar: only such have a hash.
+	scalar bool
 	// absent stands for an item without the field, if the schema has a default.
 	absent     hash
 	hasDefault bool
@@ -86,15 +89,15 @@ type planner struct {
 }
 
 type planKey struct {
-	goType reflect.Type
-	ref    smdschema.TypeRef
+	of  *shape.Type
+	ref smdschema.TypeRef
 }
 
 // newPlan plans walks over a kind's objects. Left out are managedFields, and whole members of the object that the writer
 // does not own.
 func newPlan(t *typeModel, reset *fieldpath.Set) *node {
 	p := &planner{schema: t.schema, known: map[planKey]*node{}}
-	root := *p.node(reflect.TypeOf(t.kind.New()).Elem(), t.ref)
+	root := *p.node(shape.Of(reflect.TypeOf(t.kind.New()).Elem()), t.ref)
 	for _, name := range []string{"spec", "status"} {
 		if reset.Has(fieldpath.MakePathOrDie(name)) {
 			root.fields = without(root.fields, name)
@@ -115,7 +118,7 @@ func without(fields []fieldPlan, name string) []fieldPlan {
 	return slices.DeleteFunc(slices.Clone(fields), func(f fieldPlan) bool { return f.name == hashString(name) })
 }
 
-func (p *planner) node(t reflect.Type, ref smdschema.TypeRef) *node {
+func (p *planner) node(t *shape.Type, ref smdschema.TypeRef) *node {
 	key := planKey{t, ref}
 	if n, ok := p.known[key]; ok {
 		return n
@@ -127,26 +130,25 @@ func (p *planner) node(t reflect.Type, ref smdschema.TypeRef) *node {
 		return n
 	}
 	inner := t
-	if t.Kind() == reflect.Pointer {
+	if t.Class == shape.Pointer {
 		n.pointer = true
-		inner = t.Elem()
+		inner = t.Elem
 	}
 	if isLeaf(atom) {
-		n.shape, n.equal = leaf, equalFor(t)
+		n.form, n.equal = leaf, equalFor(t)
 		return n
 	}
-	if value.TypeReflectEntryOf(t).CanConvertToUnstructured() || value.TypeReflectEntryOf(inner).CanConvertToUnstructured() ||
-		atom.Scalar != nil || atom.Map != nil && atom.List != nil {
+	if convertsItself(t) || convertsItself(inner) || atom.Scalar != nil || atom.Map != nil && atom.List != nil {
 		return n
 	}
 	switch {
-	case atom.Map != nil && inner.Kind() == reflect.Struct:
+	case atom.Map != nil && inner.Go.Kind() == reflect.Struct:
 		p.record(n, inner, atom.Map)
-	case atom.Map != nil && inner.Kind() == reflect.Map && inner.Key().Kind() == reflect.String:
+	case atom.Map != nil && inner.Class == shape.Map && inner.Key.Class == shape.String:
 		if len(atom.Map.Fields) == 0 {
-			n.shape, n.element = dictionary, p.node(inner.Elem(), atom.Map.ElementType)
+			n.form, n.element = dictionary, p.node(inner.Elem, atom.Map.ElementType)
 		}
-	case atom.List != nil && inner.Kind() == reflect.Slice && atom.List.ElementRelationship == smdschema.Associative:
+	case atom.List != nil && inner.Class == shape.List && atom.List.ElementRelationship == smdschema.Associative:
 		p.list(n, inner, atom.List)
 	}
 	return n
@@ -157,80 +159,61 @@ func isLeaf(a smdschema.Atom) bool {
 	return (a.Map == nil || a.Map.ElementRelationship == smdschema.Atomic) && (a.List == nil || a.List.ElementRelationship == smdschema.Atomic)
 }
 
-func (p *planner) record(n *node, t reflect.Type, m *smdschema.Map) {
-	fields, ok := p.fields(t, nil, m)
-	if !ok {
-		return
-	}
-	n.shape, n.fields = record, fields
+// convertsItself tells whether the library asks values of a type for their form in JSON.
+func convertsItself(t *shape.Type) bool {
+	return value.TypeReflectEntryOf(t.Go).CanConvertToUnstructured()
 }
 
-// fields flattens embedded structs. It is not ok when one is embedded by pointer.
-func (p *planner) fields(t reflect.Type, path []int, m *smdschema.Map) ([]fieldPlan, bool) {
-	var fields []fieldPlan
-	for i := range t.NumField() {
-		field := t.Field(i)
-		index := append(path[:len(path):len(path)], i)
-		tag, options, _ := strings.Cut(field.Tag.Get("json"), ",")
-		switch {
-		case tag == "-", !field.IsExported() && !field.Anonymous:
-			continue
-		case field.Anonymous && tag == "":
-			if field.Type.Kind() != reflect.Struct {
-				return nil, false
-			}
-			inner, ok := p.fields(field.Type, index, m)
-			if !ok {
-				return nil, false
-			}
-			fields = append(fields, inner...)
-			continue
-		case tag == "":
-			tag = field.Name
+func (p *planner) record(n *node, t *shape.Type, m *smdschema.Map) {
+	if t.Plain {
+		n.form, n.fields = record, p.fields(t, m)
+	}
+}
+
+// fields plans the members of a struct.
+func (p *planner) fields(t *shape.Type, m *smdschema.Map) []fieldPlan {
+	fields := make([]fieldPlan, 0, len(t.Members))
+	for i := range t.Members {
+		member := &t.Members[i]
+		plan := fieldPlan{index: member.Path, name: hashString(member.Name), omitEmpty: member.OmitEmpty, node: &node{}}
+		if member.OmitZero {
+			plan.omitZero = value.OmitZeroFunc(member.Type.Go)
 		}
-		plan := fieldPlan{index: index, name: hashString(tag), node: &node{}}
-		options = "," + options + ","
-		plan.omitEmpty = strings.Contains(options, ",omitempty,")
-		if strings.Contains(options, ",omitzero,") {
-			plan.omitZero = value.OmitZeroFunc(field.Type)
-		}
-		if described, ok := m.FindField(tag); ok {
-			plan.node = p.node(field.Type, described.Type)
+		if described, ok := m.FindField(member.Name); ok {
+			plan.node = p.node(member.Type, described.Type)
 		}
 		fields = append(fields, plan)
 	}
-	return fields, true
+	return fields
 }
 
-func (p *planner) list(n *node, t reflect.Type, l *smdschema.List) {
-	element := p.node(t.Elem(), l.ElementType)
+func (p *planner) list(n *node, t *shape.Type, l *smdschema.List) {
+	element := p.node(t.Elem, l.ElementType)
 	switch {
-	case len(l.Keys) == 0 && element.shape == leaf && isScalar(t.Elem()):
-		n.shape, n.element = set, element
-	case len(l.Keys) > 0 && (element.shape == record || element.shape == leaf):
-		keys, ok := p.keys(t.Elem(), l)
+	case len(l.Keys) == 0 && element.form == leaf && isScalar(t.Elem):
+		n.form, n.element = set, element
+	case len(l.Keys) > 0 && (element.form == record || element.form == leaf):
+		keys, ok := p.keys(t.Elem, l)
 		if ok {
-			n.shape, n.element, n.keys = keyed, element, keys
+			n.form, n.element, n.keys = keyed, element, keys
 		}
 	}
 }
 
 // keys plans how a list's items are told apart. It is not ok if that takes more than scalars.
-func (p *planner) keys(item reflect.Type, l *smdschema.List) ([]keyPlan, bool) {
-	if item.Kind() == reflect.Pointer {
-		item = item.Elem()
-	}
+func (p *planner) keys(item *shape.Type, l *smdschema.List) ([]keyPlan, bool) {
+	item = item.Target()
 	atom, ok := p.schema.Resolve(l.ElementType)
-	if !ok || atom.Map == nil || item.Kind() != reflect.Struct {
+	if !ok || atom.Map == nil || !item.Plain {
 		return nil, false
 	}
-	fields, ok := p.fields(item, nil, atom.Map)
-	if !ok {
-		return nil, false
-	}
+	fields := p.fields(item, atom.Map)
 	var keys []keyPlan
 	for _, name := range l.Keys {
 		key := keyPlan{name: hashString(name)}
+		if member, ok := item.Member(name); ok {
+			key.scalar = isScalar(member.Type.Target())
+		}
 		for i := range fields {
 			if fields[i].name == key.name {
 				key.field = &fields[i]
@@ -238,7 +221,7 @@ func (p *planner) keys(item reflect.Type, l *smdschema.List) ([]keyPlan, bool) {
 		}
 		described, _ := atom.Map.FindField(name)
 		key.absent, key.hasDefault = hashDefault(described.Default)
-		if key.field == nil || key.field.node.shape != leaf || described.Default != nil && !key.hasDefault {
+		if key.field == nil || key.field.node.form != leaf || described.Default != nil && !key.hasDefault {
 			return nil, false
 		}
 		keys = append(keys, key)
@@ -257,35 +240,25 @@ func hashDefault(v any) (hash, bool) {
 	return hash{}, false
 }
 
-func isScalar(t reflect.Type) bool {
-	switch t.Kind() {
-	case reflect.String, reflect.Bool, reflect.Int, reflect.Int32, reflect.Int64:
-		return !value.TypeReflectEntryOf(t).CanConvertToUnstructured()
+func isScalar(t *shape.Type) bool {
+	switch t.Class {
+	case shape.String, shape.Bool, shape.Int:
+		return !convertsItself(t)
 	}
 	return false
 }
 
 // equalFor is how leaves of a type are compared: as JSON would show them.
-func equalFor(t reflect.Type) func(l, r reflect.Value) bool {
-	if value.TypeReflectEntryOf(t).CanConvertToUnstructured() {
-		switch t {
-		case reflect.TypeFor[metav1.Time]():
-			return func(l, r reflect.Value) bool { return sameSecond(l.Addr().Interface(), r.Addr().Interface()) }
-		case reflect.TypeFor[*metav1.Time]():
+func equalFor(t *shape.Type) func(l, r reflect.Value) bool {
+	switch t.Class {
+	case shape.Time:
+		return func(l, r reflect.Value) bool { return sameSecond(l.Addr().Interface(), r.Addr().Interface()) }
+	case shape.Pointer:
+		if t.Elem.Class == shape.Time {
 			return func(l, r reflect.Value) bool { return sameSecond(l.Interface(), r.Interface()) }
 		}
-		return equalAny
-	}
-	switch t.Kind() {
-	case reflect.String:
-		return func(l, r reflect.Value) bool { return l.String() == r.String() }
-	case reflect.Bool:
-		return func(l, r reflect.Value) bool { return l.Bool() == r.Bool() }
-	case reflect.Int, reflect.Int32, reflect.Int64:
-		return func(l, r reflect.Value) bool { return l.Int() == r.Int() }
-	case reflect.Pointer:
-		if isScalar(t.Elem()) {
-			inner := equalFor(t.Elem())
+		if isScalar(t.Elem) && !convertsItself(t) {
+			inner := equalFor(t.Elem)
 			return func(l, r reflect.Value) bool {
 				if l.IsNil() || r.IsNil() {
 					return l.IsNil() == r.IsNil()
@@ -293,6 +266,17 @@ func equalFor(t reflect.Type) func(l, r reflect.Value) bool {
 				return inner(l.Elem(), r.Elem())
 			}
 		}
+	}
+	if convertsItself(t) {
+		return equalAny
+	}
+	switch t.Class {
+	case shape.String:
+		return func(l, r reflect.Value) bool { return l.String() == r.String() }
+	case shape.Bool:
+		return func(l, r reflect.Value) bool { return l.Bool() == r.Bool() }
+	case shape.Int:
+		return func(l, r reflect.Value) bool { return l.Int() == r.Int() }
 	}
 	return equalAny
 }

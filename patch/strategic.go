@@ -1,15 +1,13 @@
 package patch
 
 import (
-	"fmt"
 	"reflect"
-	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/mergepatch"
-	"k8s.io/apimachinery/pkg/util/strategicpatch"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/api/shape"
 )
 
 // The members of a strategic merge patch that say how to merge instead of what.
@@ -29,14 +27,10 @@ const (
 // their keys, so that the cost grows with the lists and not with their square. Where the library's result depends on the
 // order in which Go walks a map, deletions from lists come first.
 func mergeStrategic(k *kind.Info, doc, patch map[string]any) (map[string]any, error) {
-	schema, err := strategicpatch.NewPatchMetaFromStruct(k.New())
-	if err != nil {
-		return nil, err
-	}
-	return mergeMembers(doc, patch, schema)
+	return mergeMembers(doc, patch, mergeRules{shape.Of(reflect.TypeOf(k.New()))})
 }
 
-func mergeMembers(doc, patch map[string]any, schema strategicpatch.LookupPatchMeta) (map[string]any, error) {
+func mergeMembers(doc, patch map[string]any, rules mergeRules) (map[string]any, error) {
 	if directive, ok := patch[directiveMember]; ok {
 		switch directive {
 		case replaceDirective:
@@ -55,7 +49,7 @@ func mergeMembers(doc, patch map[string]any, schema strategicpatch.LookupPatchMe
 	}
 	for name, order := range patch {
 		if strings.HasPrefix(name, setOrderPrefix) {
-			if err := mergeOrdered(doc, patch, name, order, schema); err != nil {
+			if err := mergeOrdered(doc, patch, name, order, rules); err != nil {
 				return nil, err
 			}
 		}
@@ -64,7 +58,7 @@ func mergeMembers(doc, patch map[string]any, schema strategicpatch.LookupPatchMe
 		if strings.HasPrefix(name, deleteFromPrefix) {
 			list, err := listName(name, deleteFromPrefix, mergepatch.ErrBadPatchFormatForPrimitiveList)
 			if err == nil {
-				err = mergeMember(doc, list, value, true, schema)
+				err = mergeMember(doc, list, value, true, rules)
 			}
 			if err != nil {
 				return nil, err
@@ -73,7 +67,7 @@ func mergeMembers(doc, patch map[string]any, schema strategicpatch.LookupPatchMe
 	}
 	for name, value := range patch {
 		if !strings.HasPrefix(name, deleteFromPrefix) {
-			if err := mergeMember(doc, name, value, false, schema); err != nil {
+			if err := mergeMember(doc, name, value, false, rules); err != nil {
 				return nil, err
 			}
 		}
@@ -121,7 +115,7 @@ func retainKeys(doc, patch map[string]any) error {
 }
 
 // mergeMember merges one member of a patch; deletions tells that it lists scalars to be deleted from the member.
-func mergeMember(doc map[string]any, name string, value any, deletions bool, schema strategicpatch.LookupPatchMeta) error {
+func mergeMember(doc map[string]any, name string, value any, deletions bool, rules mergeRules) error {
 	if value == nil {
 		delete(doc, name)
 		return nil
@@ -136,11 +130,11 @@ func mergeMember(doc map[string]any, name string, value any, deletions bool, sch
 	}
 	switch value := value.(type) {
 	case map[string]any:
-		inner, meta, err := schema.LookupPatchMetadataForStruct(name)
+		inner, field, err := rules.member(name)
 		if err != nil {
 			return err
 		}
-		strategy, err := listStrategy(meta)
+		strategy, err := strategyOf(field)
 		if err != nil {
 			return err
 		}
@@ -154,11 +148,11 @@ func mergeMember(doc map[string]any, name string, value any, deletions bool, sch
 		}
 		return err
 	case []any:
-		inner, meta, err := schema.LookupPatchMetadataForSlice(name)
+		inner, field, err := rules.list(name)
 		if err != nil {
 			return err
 		}
-		strategy, err := listStrategy(meta)
+		strategy, err := strategyOf(field)
 		if err != nil {
 			return err
 		}
@@ -166,7 +160,7 @@ func mergeMember(doc map[string]any, name string, value any, deletions bool, sch
 			doc[name] = value
 			return nil
 		}
-		merged, err := mergeList(before.([]any), value, inner, meta.GetPatchMergeKey(), deletions)
+		merged, err := mergeList(before.([]any), value, inner, field.MergeKey, deletions)
 		if err == nil {
 			doc[name] = merged
 		}
@@ -174,20 +168,6 @@ func mergeMember(doc map[string]any, name string, value any, deletions bool, sch
 	}
 	setPlain(doc, name, value)
 	return nil
-}
-
-// listStrategy is the strategy of a field beside retainKeys.
-func listStrategy(meta strategicpatch.PatchMeta) (string, error) {
-	const retain = "retainKeys"
-	all := meta.GetPatchStrategies()
-	rest := slices.DeleteFunc(slices.Clone(all), func(s string) bool { return s == retain })
-	switch {
-	case len(rest) == 0:
-		return "", nil
-	case len(rest) == 1 && len(all) <= 2:
-		return rest[0], nil
-	}
-	return "", fmt.Errorf("unexpected patch strategy: %v", all)
 }
 
 // setPlain sets a member to what a patch has, without the directives in it.

@@ -7,11 +7,10 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/util/mergepatch"
-	"k8s.io/apimachinery/pkg/util/strategicpatch"
 )
 
 // mergeList merges a patch's list into a document's, or removes the patch's scalars from it.
-func mergeList(before, patch []any, schema strategicpatch.LookupPatchMeta, key string, deletions bool) ([]any, error) {
+func mergeList(before, patch []any, rules mergeRules, key string, deletions bool) ([]any, error) {
 	if len(before) == 0 && len(patch) == 0 {
 		return before, nil
 	}
@@ -33,13 +32,13 @@ func mergeList(before, patch []any, schema strategicpatch.LookupPatchMeta, key s
 		return arrange(distinct(before, patch), patch, before, key)
 	}
 	if key == "" {
-		return nil, fmt.Errorf("cannot merge lists without merge key for %s", schema.Name())
+		return nil, fmt.Errorf("cannot merge lists without merge key for %s", rules.of.Go.Kind())
 	}
 	before, patch, err = applyDirectives(before, patch, key)
 	if err != nil {
 		return nil, err
 	}
-	merged, err := mergeObjects(before, patch, schema, key)
+	merged, err := mergeObjects(before, patch, rules, key)
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +163,7 @@ func applyDirectives(before, patch []any, key string) (kept, rest []any, err err
 }
 
 // mergeObjects merges each object of a patch into the first of the same key, or appends it.
-func mergeObjects(before, patch []any, schema strategicpatch.LookupPatchMeta, key string) ([]any, error) {
+func mergeObjects(before, patch []any, rules mergeRules, key string) ([]any, error) {
 	merged := before
 	known := positions(merged, key)
 	for _, v := range patch {
@@ -178,7 +177,7 @@ func mergeObjects(before, patch []any, schema strategicpatch.LookupPatchMeta, ke
 			merged = append(merged, v)
 			continue
 		}
-		if merged[n], err = mergeMembers(merged[n].(map[string]any), v.(map[string]any), schema); err != nil {
+		if merged[n], err = mergeMembers(merged[n].(map[string]any), v.(map[string]any), rules); err != nil {
 			return nil, err
 		}
 	}
@@ -250,7 +249,7 @@ func arrange(merged, patchOrder, liveOrder []any, key string) ([]any, error) {
 }
 
 // mergeOrdered merges a list for which the patch says the order, and takes both from the patch.
-func mergeOrdered(doc, patch map[string]any, directive string, value any, schema strategicpatch.LookupPatchMeta) error {
+func mergeOrdered(doc, patch map[string]any, directive string, value any, rules mergeRules) error {
 	delete(patch, directive)
 	order, ok := value.([]any)
 	if !ok {
@@ -268,15 +267,15 @@ func mergeOrdered(doc, patch map[string]any, directive string, value any, schema
 	if err != nil {
 		return err
 	}
-	inner, meta, err := schema.LookupPatchMetadataForSlice(name)
+	inner, field, err := rules.list(name)
 	if err != nil {
 		return err
 	}
-	strategy, err := listStrategy(meta)
+	strategy, err := strategyOf(field)
 	if err != nil {
 		return err
 	}
-	key := meta.GetPatchMergeKey()
+	key := field.MergeKey
 	if err := followsOrder(changes, order, key); err != nil {
 		return err
 	}

@@ -63,7 +63,7 @@ func (w *walk) key(target hash, manager string, before []metav1.ManagedFieldsEnt
 
 // compare takes the values at a path. Either may be absent, not both.
 func (w *walk) compare(n *node, l, r reflect.Value, path hash) {
-	if n.shape == leaf {
+	if n.form == leaf {
 		switch {
 		case !l.IsValid():
 			w.report(path, added)
@@ -79,7 +79,7 @@ func (w *walk) compare(n *node, l, r reflect.Value, path hash) {
 		return
 	}
 	empty := true
-	switch n.shape {
+	switch n.form {
 	case record:
 		empty = w.records(n, left, right, path)
 	case dictionary:
@@ -110,7 +110,7 @@ func (n *node) content(v reflect.Value) reflect.Value {
 		}
 		v = v.Elem()
 	}
-	if n.shape != record && n.shape != opaque && v.IsNil() {
+	if n.form != record && n.form != opaque && v.IsNil() {
 		return absent
 	}
 	return v
@@ -148,7 +148,7 @@ func (w *walk) dictionaries(n *node, l, r reflect.Value, path hash) (empty bool)
 	if l.IsValid() && r.IsValid() && l.Pointer() == r.Pointer() {
 		return false
 	}
-	if n.element.shape == leaf && (!l.IsValid() || l.Type() == stringsType) && (!r.IsValid() || r.Type() == stringsType) {
+	if n.element.form == leaf && (!l.IsValid() || l.Type() == stringsType) && (!r.IsValid() || r.Type() == stringsType) {
 		w.stringMaps(asStrings(l), asStrings(r), path)
 		return false
 	}
@@ -239,7 +239,7 @@ func (w *walk) name(n *node, list reflect.Value, count int) {
 	for i := range count {
 		item := list.Index(i)
 		name, ok := hash{}, true
-		if n.shape == set {
+		if n.form == set {
 			name = hashScalar(item)
 		} else {
 			name, ok = n.itemName(item)
@@ -269,7 +269,7 @@ func (n *node) itemName(item reflect.Value) (name hash, ok bool) {
 				}
 				v = v.Elem()
 			}
-			if !isScalar(v.Type()) {
+			if !key.scalar {
 				return hash{}, false
 			}
 			h, has = hashScalar(v), true
