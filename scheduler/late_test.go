@@ -30,12 +30,17 @@ type stage struct {
 	written []string
 	// bind answers a binding.
 	bind func(pod, node string) error
+	// plugins and metrics of the scheduler; nil and zero for the usual ones.
+	plugins []plugin
+	metrics Metrics
+	// stepsMax is the option of that name.
+	stepsMax int
 }
 
 var pods, nodes = api.Of[*corev1.Pod](), api.Of[*corev1.Node]()
 
-// schedule runs a scheduler until the test ends.
-func schedule(t *testing.T, s *stage) {
+// schedule runs a scheduler until the test ends, or calls what it returns.
+func schedule(t *testing.T, s *stage) (end func()) {
 	s.Answer = func(_ context.Context, r client.Request) (runtime.Object, error) {
 		b, binds := r.Object.(*corev1.Binding)
 		s.mu.Lock()
@@ -55,13 +60,19 @@ func schedule(t *testing.T, s *stage) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- New(s, Options{}).Run(ctx) }()
-	t.Cleanup(func() {
+	scheduler := New(s, Options{Metrics: s.metrics, StepsMax: s.stepsMax})
+	if s.plugins != nil {
+		scheduler.plugins = s.plugins
+	}
+	go func() { done <- scheduler.Run(ctx) }()
+	end = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(end)
+	return end
 }
 
 // quiet waits until nothing moves and lists what was written.

@@ -37,6 +37,11 @@ type run struct {
 	assumed map[types.UID]*item
 	news    news
 
+	// plugins take part in steps; stepping pods are in permit or pre-bind. ready ones wait for a place for their binding.
+	plugins  []plugin
+	stepping int
+	ready    []*item
+
 	binding, patching int
 	patches           []*item
 	crew              *crew.Crew // the loop, and the writers and subscriptions beside it
@@ -65,13 +70,14 @@ type inbox struct {
 	signal  chan struct{}
 }
 
-// letter is one report: a change of an object, or the outcome of a write.
+// letter is one report: a change of an object, or the outcome of a step or a write.
 type letter struct {
 	delta client.Delta
 	item  *item
-	// bound or patched say which write the outcome is of.
-	bound, patched bool
-	err            error
+	// of and patched say what the outcome is of: a step of the item, or a patch of its status.
+	of      step
+	patched bool
+	err     error
 }
 
 func (b *inbox) put(letters ...letter) {
@@ -98,6 +104,7 @@ func (b *inbox) take(spare []letter) []letter {
 func newRun(s *Scheduler) *run {
 	pods := client.For[*corev1.Pod](s.transport)
 	return &run{
+		plugins: s.plugins, queue: newQueue(groupBy(s.plugins)),
 		options: s.options, transport: s.transport, client: pods, recorder: client.NewRecorder(s.transport, s.options.Name),
 		views: []client.View{
 			client.For[*corev1.Node](s.transport).Live().View,
@@ -105,7 +112,7 @@ func newRun(s *Scheduler) *run {
 			pods.Live().View,
 		},
 		metrics: s.options.Metrics, now: s.options.Now,
-		inbox: inbox{signal: make(chan struct{}, 1)}, cluster: placement.NewCluster(), queue: newQueue(),
+		inbox: inbox{signal: make(chan struct{}, 1)}, cluster: placement.NewCluster(),
 		assumed: map[types.UID]*item{}, news: news{improved: map[string]struct{}{}},
 	}
 }
@@ -179,11 +186,14 @@ func (r *run) loop(ctx context.Context) {
 // open acts on one letter.
 func (r *run) open(ctx context.Context, l *letter) {
 	switch {
-	case l.bound:
-		r.bound(ctx, l.item, l.err)
-		return
 	case l.patched:
 		r.patched(ctx, l.item, l.err)
+		return
+	case l.of == stepBind:
+		r.bound(ctx, l.item, l.err)
+		return
+	case l.item != nil:
+		r.stepped(ctx, l.item, l.err)
 		return
 	}
 	object := l.delta.New
@@ -230,7 +240,9 @@ func (r *run) namespaceChanged(d client.Delta) {
 
 // podGone forgets a pod that was deleted or has ended.
 func (r *run) podGone(uid types.UID) {
-	delete(r.assumed, uid)
+	if it := r.assumed[uid]; it != nil {
+		r.abandon(it)
+	}
 	if it, ok := r.queue.byUID[uid]; ok {
 		r.queue.drop(it)
 	}
@@ -263,8 +275,15 @@ func (r *run) podOnNode(pod *corev1.Pod) {
 	if it, ok := r.queue.byUID[pod.UID]; ok {
 		r.queue.drop(it)
 	}
-	own := r.assumed[pod.UID] != nil
-	delete(r.assumed, pod.UID)
+	own := r.assumed[pod.UID]
+	switch {
+	case own == nil:
+	case own.bind.node == pod.Spec.NodeName && own.bind.step == stepBind:
+		own.bind.confirm()
+		delete(r.assumed, pod.UID)
+	default:
+		r.abandon(own)
+	}
 	known, there := r.cluster.Pod(pod.UID)
 	moved := there && known.Node() != pod.Spec.NodeName
 	if moved {
@@ -273,7 +292,7 @@ func (r *run) podOnNode(pod *corev1.Pod) {
 	if r.cluster.SetPod(pod) {
 		r.news.improve(pod.Spec.NodeName, placement.PodArrived|placement.PodDeparted)
 	}
-	if !there && !own {
+	if !there && own == nil {
 		r.news.events |= placement.PodArrived
 	}
 }
@@ -307,6 +326,7 @@ func asksTheSame(a, b *placement.PendingPod) bool {
 
 // schedule decides until nothing is left to decide or enough bindings are in flight. It tells whether to go on at once.
 func (r *run) schedule(ctx context.Context) (more bool) {
+	r.startReady(ctx)
 	for range batchMax {
 		if r.binding >= r.options.BindingsMax {
 			return false
@@ -318,30 +338,6 @@ func (r *run) schedule(ctx context.Context) (more bool) {
 		r.attempt(ctx, it)
 	}
 	return true
-}
-
-// attempt decides on one pod.
-func (r *run) attempt(ctx context.Context, it *item) {
-	start := r.now()
-	decision := r.cluster.Decide(it.pending)
-	if decision.Node == "" {
-		r.refuse(it, decision.Why)
-		r.observe(ResultUnschedulable, start)
-		return
-	}
-	if r.metrics.Algorithm != nil {
-		r.metrics.Algorithm(r.now().Sub(start))
-	}
-	r.cluster.Assume(it.pending, decision.Node)
-	r.news.events |= placement.PodArrived
-	delete(r.queue.byUID, it.uid)
-	it.where = assumed
-	r.assumed[it.uid] = it
-	it.bind = binding{node: decision.Node, start: start}
-	r.bindWhenQuiet(ctx, it)
-	if c := r.queue.classes[it.pending.Key()]; c != nil {
-		r.queue.release(c.items.first(), start)
-	}
 }
 
 // release looks for parked pods that the news may help. Of a class only the first is let go; each pod that finds a node

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"container/heap"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -54,6 +55,8 @@ type item struct {
 	// helpedBy are the events after which it may find a node, while it is parked alone; class is what it is parked in otherwise.
 	helpedBy placement.Events
 	class    *parkedClass
+	// group of pods that it finds a node with or not at all; empty for nearly all.
+	group string
 
 	bind  binding
 	patch patching
@@ -144,10 +147,13 @@ type queue struct {
 	alone map[*item]struct{}
 	gated int
 	seq   uint64
+	// groupOf names the group of a pod, nil if no plugin knows any; groups has the pods of each.
+	groupOf func(*corev1.Pod) string
+	groups  map[string]map[*item]struct{}
 }
 
-func newQueue() *queue {
-	return &queue{byUID: map[types.UID]*item{}, active: items{less: byPriority}, waiting: items{less: byReady}, held: items{less: byReady},
+func newQueue(groupOf func(*corev1.Pod) string) *queue {
+	return &queue{groupOf: groupOf, groups: map[string]map[*item]struct{}{}, byUID: map[types.UID]*item{}, active: items{less: byPriority}, waiting: items{less: byReady}, held: items{less: byReady},
 		classes: map[string]*parkedClass{}, alone: map[*item]struct{}{}}
 }
 
@@ -156,13 +162,56 @@ func (q *queue) add(p *placement.PendingPod, now time.Time) *item {
 	pod := p.Pod()
 	q.seq++
 	it := &item{pending: p, uid: pod.UID, since: now, at: now, seq: q.seq}
-	q.byUID[pod.UID] = it
 	q.enter(it)
 	return it
 }
 
+// track counts an item among the pods that have no node; untrack takes it out when it finds one or is gone.
+func (q *queue) track(it *item) {
+	q.byUID[it.uid] = it
+	if it.group != "" {
+		if q.groups[it.group] == nil {
+			q.groups[it.group] = map[*item]struct{}{}
+		}
+		q.groups[it.group][it] = struct{}{}
+	}
+}
+
+func (q *queue) untrack(it *item) {
+	delete(q.byUID, it.uid)
+	if it.group != "" {
+		delete(q.groups[it.group], it)
+		if len(q.groups[it.group]) == 0 {
+			delete(q.groups, it.group)
+		}
+	}
+}
+
+// together takes all pods of an item's group out of where they are, but those that are gated, in the order of their priority.
+func (q *queue) together(it *item) []*item {
+	members := []*item{it}
+	for other := range q.groups[it.group] {
+		if other != it && other.where != gated {
+			q.leave(other)
+			members = append(members, other)
+		}
+	}
+	slices.SortFunc(members, func(a, b *item) int {
+		if byPriority(a, b) {
+			return -1
+		}
+		return 1
+	})
+	return members
+}
+
 // enter puts an item where its pod belongs at first.
 func (q *queue) enter(it *item) {
+	if q.groupOf != nil {
+		q.untrack(it)
+		it.group = q.groupOf(it.pod())
+	}
+	q.track(it)
 	it.priority = 0
 	if p := it.pod().Spec.Priority; p != nil {
 		it.priority = *p
@@ -202,7 +251,7 @@ func (q *queue) leave(it *item) {
 // drop forgets a pod.
 func (q *queue) drop(it *item) {
 	q.leave(it)
-	delete(q.byUID, it.uid)
+	q.untrack(it)
 }
 
 // pop takes the pod to try next, nil if there is none. A pod in backoff is tried early when nothing else is to do.
@@ -242,7 +291,7 @@ func (q *queue) park(it *item, helpedBy placement.Events, now time.Time) {
 	it.at = now
 	it.attempts++
 	it.where = parked
-	if it.pending.DependsOnOthers() {
+	if it.pending.DependsOnOthers() || it.group != "" {
 		it.hold = true
 		it.helpedBy = helpedBy
 		q.alone[it] = struct{}{}

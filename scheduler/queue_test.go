@@ -30,7 +30,7 @@ func drain(q *queue, now time.Time) (names string, popped []*item) {
 }
 
 func TestQueueOrder(t *testing.T) {
-	q, now := newQueue(), time.Unix(100, 0)
+	q, now := newQueue(nil), time.Unix(100, 0)
 	q.add(pending("a", 0, ""), now)
 	q.add(pending("b", 10, ""), now)
 	q.add(pending("c", 10, ""), now)
@@ -41,7 +41,7 @@ func TestQueueOrder(t *testing.T) {
 }
 
 func TestQueueBackoff(t *testing.T) {
-	q, now := newQueue(), time.Unix(100, 0)
+	q, now := newQueue(nil), time.Unix(100, 0)
 	it := q.add(pending("a", 0, ""), now)
 	for _, seconds := range []int{1, 2, 4, 8, 10, 10} {
 		if got, _ := drain(q, now); got != "a" {
@@ -60,7 +60,7 @@ func TestQueueBackoff(t *testing.T) {
 
 // Parked pods stay until they are released, and then do not wait for their backoff if nothing else is to do.
 func TestQueueParking(t *testing.T) {
-	q, now := newQueue(), time.Unix(100, 0)
+	q, now := newQueue(nil), time.Unix(100, 0)
 	for _, name := range []string{"a", "b", "c"} {
 		q.add(pending(name, 0, map[bool]string{true: "large"}[name != "c"]), now)
 	}
@@ -86,7 +86,7 @@ func TestQueueParking(t *testing.T) {
 }
 
 func TestQueueGates(t *testing.T) {
-	q, now := newQueue(), time.Unix(100, 0)
+	q, now := newQueue(nil), time.Unix(100, 0)
 	w := pending("a", 0, "")
 	w.Pod().Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "x.io/y"}}
 	it := q.add(w, now)

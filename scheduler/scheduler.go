@@ -22,6 +22,8 @@ type Options struct {
 	Name string
 	// BindingsMax and PatchesMax bound the writes in flight; 0 means 128 and 32.
 	BindingsMax, PatchesMax int
+	// StepsMax bounds the pods that plugins are at work for between decision and binding; 0 means 1024.
+	StepsMax int
 	// Metrics to report; the zero value reports nothing.
 	Metrics Metrics
 	// Now is the clock; nil means time.Now.
@@ -55,6 +57,7 @@ type Metrics struct {
 type Scheduler struct {
 	transport client.Transport
 	options   Options
+	plugins   []plugin
 }
 
 // New is a scheduler that reads and writes through the transport.
@@ -68,10 +71,13 @@ func New(t client.Transport, o Options) *Scheduler {
 	if o.PatchesMax <= 0 {
 		o.PatchesMax = 32
 	}
+	if o.StepsMax <= 0 {
+		o.StepsMax = 1024
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Scheduler{transport: t, options: o}
+	return &Scheduler{transport: t, options: o, plugins: plugins}
 }
 
 // Run schedules until ctx ends, which is the end of a leader's term. It starts from what the cluster holds and keeps
@@ -87,5 +93,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		}
 		return nil
 	})
-	return r.crew.Wait()
+	err := r.crew.Wait()
+	r.close()
+	return err
 }

@@ -24,12 +24,6 @@ const (
 	freshRetry = time.Second
 )
 
-// binding is a decision that is being written.
-type binding struct {
-	node  string
-	start time.Time
-}
-
 // patching is what an item has to say in its pod's status.
 type patching struct {
 	// condition to write next, nil for none.
@@ -58,7 +52,7 @@ func (r *run) bindWhenQuiet(ctx context.Context, it *item) {
 			r.tellBound(pod, node)
 		}
 		r.catchUp(ctx, err)
-		r.inbox.put(letter{item: it, bound: true, err: err})
+		r.inbox.put(letter{item: it, of: stepBind, err: err})
 		return nil
 	})
 }
@@ -97,40 +91,11 @@ func (r *run) settled(it *item) bool {
 	return !ok || now.UID != it.uid || now.Spec.NodeName != ""
 }
 
-// bound takes the outcome of a binding.
-func (r *run) bound(ctx context.Context, it *item, err error) {
-	r.binding--
-	if err == nil {
-		r.observe(ResultScheduled, it.bind.start)
-		if r.metrics.Scheduled != nil {
-			r.metrics.Scheduled(it.attempts+1, r.now().Sub(it.since))
-		}
-		return
-	}
-	if ctx.Err() != nil || r.assumed[it.uid] != it {
-		return // the cluster has shown what became of the pod
-	}
-	if client.OutcomeUnknown(err) && r.settled(it) {
-		return
-	}
-	delete(r.assumed, it.uid)
-	r.depart(it.uid)
-	it.pending = r.cluster.Pending(it.pod())
-	r.queue.byUID[it.uid] = it
-	r.queue.retry(it, r.now())
-	r.observe(ResultError, it.bind.start)
-	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		return // deleted, or bound by another: the cluster will show it
-	}
-	slog.Warn("binding a pod failed", "namespace", it.pod().Namespace, "pod", it.pod().Name, "node", it.bind.node, "error", err)
-	r.say(it, corev1.PodReasonSchedulerError, "binding rejected: "+err.Error())
-}
-
 // refuse parks a pod that no node can take, and says why.
 func (r *run) refuse(it *item, why *placement.Explanation) {
 	it.bind = binding{}
 	r.queue.park(it, why.HelpedBy(), r.now())
-	r.queue.byUID[it.uid] = it
+	r.queue.track(it)
 	r.say(it, corev1.PodReasonUnschedulable, why.String())
 }
 

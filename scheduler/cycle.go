@@ -1,0 +1,117 @@
+package scheduler
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/wheelhouse-k8s/wheelhouse/scheduler/placement"
+)
+
+// attempt decides on one pod, and on the rest of its group if it has one.
+func (r *run) attempt(ctx context.Context, it *item) {
+	start := r.now()
+	if it.group != "" {
+		r.attemptGroup(ctx, it, start)
+		return
+	}
+	if r.full(it) {
+		r.queue.retry(it, start)
+		return
+	}
+	decision := r.decide(it, start)
+	if decision.Node == "" {
+		r.refuse(it, decision.Why)
+		r.observe(ResultUnschedulable, start)
+		return
+	}
+	if err := r.assume(it, decision.Node, start); err != nil {
+		r.takeBack(it, err)
+		return
+	}
+	r.proceed(ctx, it)
+	if c := r.queue.classes[it.pending.Key()]; c != nil {
+		r.queue.release(c.items.first(), start)
+	}
+}
+
+func (r *run) decide(it *item, start time.Time) placement.Decision {
+	decision := r.cluster.Decide(it.pending)
+	if decision.Node != "" && r.metrics.Algorithm != nil {
+		r.metrics.Algorithm(r.now().Sub(start))
+	}
+	return decision
+}
+
+// full tells whether so many pods are in their steps that this one, which would have some, has to wait.
+func (r *run) full(it *item) bool {
+	return r.stepping >= r.options.StepsMax && slices.ContainsFunc(r.plugins, func(p plugin) bool { return p.takesPart(it.pod()) })
+}
+
+// attemptGroup finds nodes for all pods of a group that are in the queue, or for none.
+func (r *run) attemptGroup(ctx context.Context, it *item, start time.Time) {
+	members := r.queue.together(it)
+	if r.stepping+len(members) > max(r.options.StepsMax, len(members)) {
+		for _, member := range members {
+			r.queue.retry(member, start)
+		}
+		return
+	}
+	g := &group{members: members, waiting: len(members)}
+	for i, member := range members {
+		decision := r.decide(member, start)
+		if decision.Node == "" {
+			r.refuseGroup(members, i, decision.Why, start)
+			return
+		}
+		err := r.assume(member, decision.Node, start)
+		member.bind.group = g
+		if err != nil {
+			for _, rest := range members[i+1:] {
+				r.queue.retry(rest, start)
+			}
+			r.takeBack(member, err)
+			return
+		}
+	}
+	for _, member := range members {
+		r.proceed(ctx, member)
+	}
+}
+
+// refuseGroup parks a group of which one pod finds no node. Those that were assumed before it leave no trace, and are no news: else
+// the group would help itself to the next attempt.
+func (r *run) refuseGroup(members []*item, assumed int, why *placement.Explanation, start time.Time) {
+	for i, member := range members {
+		if i < assumed {
+			member.bind.unreserve(member.pod())
+			r.cluster.RemovePod(member.uid)
+			delete(r.assumed, member.uid)
+		}
+		r.refuse(member, why)
+		r.observe(ResultUnschedulable, start)
+	}
+}
+
+// groupBy tells the group of a pod by the first plugin that names one; nil if no plugin knows groups.
+func groupBy(plugins []plugin) func(*corev1.Pod) string {
+	var knowing []func(*corev1.Pod) string
+	for i := range plugins {
+		if plugins[i].group != nil {
+			knowing = append(knowing, plugins[i].group)
+		}
+	}
+	if len(knowing) == 0 {
+		return nil
+	}
+	return func(pod *corev1.Pod) string {
+		for _, group := range knowing {
+			if name := group(pod); name != "" {
+				return pod.Namespace + "/" + name
+			}
+		}
+		return ""
+	}
+}

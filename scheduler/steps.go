@@ -1,0 +1,348 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/scheduler/placement"
+)
+
+// The way of a decision to its binding:
+//
+//	assume   the pod counts on its node
+//	reserve  plugins take what the pod needs there, in memory
+//	permit   plugins may have it wait, for other pods of its group for instance
+//	pre-bind plugins do what must be done before, like attaching a volume
+//	bind     the decision is written
+//
+// The loop makes the transitions and calls reserve and unreserve; permit, pre-bind and bind run beside it and report by letter.
+// Whatever fails, is cancelled or loses its pod takes the same way back, undo: reservations are given back in reverse order, and
+// the pod no longer counts on its node. A pod that no plugin concerns goes from assume to bind at once and pays for none of it.
+//
+// What waits in a plugin holds none of the places for bindings: pods that wait for volumes or for each other never keep others
+// from being bound.
+
+// permitMax is how long plugins may have a pod wait.
+const permitMax = 15 * time.Minute
+
+// plugins act on decisions. They stand in upstream's order and under its names. None has anything to do yet: volumes, resource
+// claims and pod groups are what it is for.
+var plugins = []plugin{}
+
+// plugin takes part in the steps of the pods that it concerns. A field that has no use for it is nil.
+type plugin struct {
+	name string
+	// concerns tells whether the plugin has anything to do for a pod; for others nothing of it is called, but group.
+	concerns func(pod *corev1.Pod) bool
+	// group names the pods that are to find nodes all together or not at all; empty for a pod of its own.
+	group func(pod *corev1.Pod) string
+	// reserve takes what the pod needs on the node. It runs on the loop, and must not wait.
+	reserve func(pod *corev1.Pod, node string) error
+	// unreserve gives it back. It runs on the loop, once after each reserve, failed ones too, unless the pod was bound.
+	unreserve func(pod *corev1.Pod, node string)
+	// permit returns when the pod may be bound. Its context ends after permitMax.
+	permit func(ctx context.Context, pod *corev1.Pod, node string) error
+	// preBind does what must be done before the binding.
+	preBind func(ctx context.Context, pod *corev1.Pod, node string) error
+}
+
+func (p *plugin) takesPart(pod *corev1.Pod) bool { return p.concerns != nil && p.concerns(pod) }
+
+// step is where a decision is on its way.
+type step uint8
+
+const (
+	stepAssumed step = iota
+	// stepPermit and stepPreBind: plugins are at work beside the loop.
+	stepPermit
+	// stepPermitted: the pod waits for the rest of its group.
+	stepPermitted
+	stepPreBind
+	// stepReady: it waits for one of the places for bindings.
+	stepReady
+	stepBind
+)
+
+func (s step) String() string {
+	return [...]string{"Assume", "Permit", "Permit", "PreBind", "Bind", "Bind"}[s]
+}
+
+// beside tells whether something runs beside the loop for the pod, whose letter is still to come.
+func (s step) beside() bool { return s == stepPermit || s == stepPreBind || s == stepBind }
+
+// binding is a decision on its way.
+type binding struct {
+	node  string
+	start time.Time
+	step  step
+	// undone is why the decision was taken back while something ran beside the loop; the pod is queued again when that ends.
+	undone error
+	// plugins that concern the pod; the first reserved of them have reserved.
+	plugins  []*plugin
+	reserved int
+	// cancel ends what plugins do beside the loop; nil without plugins.
+	cancel context.CancelFunc
+	// group of the pod until all of it may be bound; nil for a pod of its own.
+	group *group
+}
+
+// group is pods that were assumed together. As long as one of them may not be bound, none is.
+type group struct {
+	members []*item
+	// waiting are those that still lack a permit.
+	waiting int
+}
+
+var errGroup = errors.New("another pod of the group was taken back")
+
+// assume takes a decision over: the pod counts on the node, and what it needs there is reserved.
+func (r *run) assume(it *item, node string, start time.Time) error {
+	r.cluster.Assume(it.pending, node)
+	r.queue.untrack(it)
+	it.where = assumed
+	r.assumed[it.uid] = it
+	it.bind = binding{node: node, start: start}
+	for i := range r.plugins {
+		if r.plugins[i].takesPart(it.pod()) {
+			it.bind.plugins = append(it.bind.plugins, &r.plugins[i])
+		}
+	}
+	for _, p := range it.bind.plugins {
+		it.bind.reserved++
+		if p.reserve == nil {
+			continue
+		}
+		if err := p.reserve(it.pod(), node); err != nil {
+			return fmt.Errorf("running Reserve plugin %q: %w", p.name, err)
+		}
+	}
+	return nil
+}
+
+// proceed sets an assumed pod on its way.
+func (r *run) proceed(ctx context.Context, it *item) {
+	r.news.events |= placement.PodArrived
+	if len(it.bind.plugins) == 0 && it.bind.group == nil {
+		r.becomeReady(ctx, it)
+		return
+	}
+	r.becomePermit(ctx, it)
+}
+
+func (r *run) becomePermit(ctx context.Context, it *item) {
+	ctx, it.bind.cancel = context.WithCancel(ctx)
+	it.bind.step = stepPermit
+	r.beside(ctx, it, permitMax, func(p *plugin) stepFunc { return p.permit })
+}
+
+func (r *run) becomePreBind(ctx context.Context, it *item) {
+	it.bind.group = nil
+	it.bind.cancel()
+	if len(it.bind.plugins) == 0 {
+		r.becomeReady(ctx, it)
+		return
+	}
+	ctx, it.bind.cancel = context.WithCancel(ctx)
+	it.bind.step = stepPreBind
+	r.beside(ctx, it, 0, func(p *plugin) stepFunc { return p.preBind })
+}
+
+// becomeReady binds the pod as soon as there is a place for its binding.
+func (r *run) becomeReady(ctx context.Context, it *item) {
+	if r.binding >= r.options.BindingsMax {
+		it.bind.step = stepReady
+		r.ready = append(r.ready, it)
+		return
+	}
+	it.bind.step = stepBind
+	r.bindWhenQuiet(ctx, it)
+}
+
+type stepFunc = func(ctx context.Context, pod *corev1.Pod, node string) error
+
+// beside runs one step of the pod's plugins, each after the other, beside the loop.
+func (r *run) beside(ctx context.Context, it *item, limit time.Duration, of func(*plugin) stepFunc) {
+	r.stepping++
+	pod, node, step, concerned := it.pod(), it.bind.node, it.bind.step, it.bind.plugins
+	r.crew.Go(func() error {
+		if limit > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, limit)
+			defer cancel()
+		}
+		for _, p := range concerned {
+			if f := of(p); f != nil {
+				if err := f(ctx, pod, node); err != nil {
+					r.inbox.put(letter{item: it, of: step, err: fmt.Errorf("running %s plugin %q: %w", step, p.name, err)})
+					return nil
+				}
+			}
+		}
+		r.inbox.put(letter{item: it, of: step})
+		return nil
+	})
+}
+
+// stepped takes the outcome of permit or pre-bind.
+func (r *run) stepped(ctx context.Context, it *item, err error) {
+	r.stepping--
+	b := &it.bind
+	if ctx.Err() != nil || r.assumed[it.uid] != it {
+		return // the cluster has shown what became of the pod
+	}
+	ended := b.step
+	b.step = stepPermitted
+	switch {
+	case b.undone != nil:
+		r.again(it, b.undone)
+	case err != nil:
+		r.takeBack(it, err)
+	case ended == stepPreBind:
+		r.becomeReady(ctx, it)
+	case b.group == nil:
+		r.becomePreBind(ctx, it)
+	default:
+		if b.group.waiting--; b.group.waiting == 0 {
+			for _, member := range b.group.members {
+				r.becomePreBind(ctx, member)
+			}
+		}
+	}
+}
+
+// startReady binds pods that have waited for a place.
+func (r *run) startReady(ctx context.Context) {
+	for len(r.ready) > 0 && r.binding < r.options.BindingsMax {
+		it := r.ready[0]
+		r.ready[0] = nil
+		r.ready = r.ready[1:]
+		if r.assumed[it.uid] == it && it.bind.step == stepReady {
+			r.becomeReady(ctx, it)
+		}
+	}
+}
+
+// bound takes the outcome of a binding.
+func (r *run) bound(ctx context.Context, it *item, err error) {
+	r.binding--
+	if err == nil {
+		it.bind.confirm()
+		r.observe(ResultScheduled, it.bind.start)
+		if r.metrics.Scheduled != nil {
+			r.metrics.Scheduled(it.attempts+1, r.now().Sub(it.since))
+		}
+		return
+	}
+	if ctx.Err() != nil || r.assumed[it.uid] != it {
+		return // the cluster has shown what became of the pod
+	}
+	if client.OutcomeUnknown(err) && r.settled(it) {
+		return
+	}
+	r.undo(it)
+	r.queueAgain(it)
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return // deleted, or bound by another: the cluster will show it
+	}
+	slog.Warn("binding a pod failed", "namespace", it.pod().Namespace, "pod", it.pod().Name, "node", it.bind.node, "error", err)
+	r.say(it, corev1.PodReasonSchedulerError, "binding rejected: "+err.Error())
+}
+
+// takeBack takes a decision back, and those on the other pods of its group, and has the pods tried again.
+func (r *run) takeBack(it *item, err error) {
+	members := []*item{it}
+	if it.bind.group != nil {
+		members = it.bind.group.members
+	}
+	for _, member := range members {
+		if r.assumed[member.uid] != member {
+			continue // it is gone, or was not assumed yet
+		}
+		why := err
+		if member != it && err != errGroup {
+			why = fmt.Errorf("%w: %w", errGroup, err)
+		}
+		r.undo(member)
+		if member.bind.step.beside() {
+			member.bind.undone = why
+			continue
+		}
+		r.again(member, why)
+	}
+}
+
+// undo gives back what a decision took. The pod stays in assumed until nothing runs for it any more.
+func (r *run) undo(it *item) {
+	it.bind.unreserve(it.pod())
+	it.bind.group = nil
+	r.depart(it.uid)
+}
+
+// unreserve ends what plugins do for the pod and gives their reservations back, the last first.
+func (b *binding) unreserve(pod *corev1.Pod) {
+	if b.cancel != nil {
+		b.cancel()
+	}
+	for ; b.reserved > 0; b.reserved-- {
+		if p := b.plugins[b.reserved-1]; p.unreserve != nil {
+			p.unreserve(pod, b.node)
+		}
+	}
+}
+
+// confirm: the pod is bound, and its reservations are its own.
+func (b *binding) confirm() {
+	if b.cancel != nil {
+		b.cancel()
+	}
+	b.reserved = 0
+}
+
+// again has a pod whose decision was undone tried again after its backoff, and says why.
+func (r *run) again(it *item, err error) {
+	r.queueAgain(it)
+	slog.Warn("scheduling a pod failed", "namespace", it.pod().Namespace, "pod", it.pod().Name, "node", it.bind.node, "error", err)
+	r.say(it, corev1.PodReasonSchedulerError, err.Error())
+}
+
+func (r *run) queueAgain(it *item) {
+	delete(r.assumed, it.uid)
+	it.pending = r.cluster.Pending(it.pod())
+	r.queue.track(it)
+	r.queue.retry(it, r.now())
+	r.observe(ResultError, it.bind.start)
+}
+
+// abandon forgets a decision on a pod that is gone or has a node. Its group cannot be whole any more.
+func (r *run) abandon(it *item) {
+	delete(r.assumed, it.uid)
+	it.bind.unreserve(it.pod())
+	if g := it.bind.group; g != nil {
+		it.bind.group = nil
+		for _, member := range g.members {
+			if member != it && r.assumed[member.uid] == member {
+				r.takeBack(member, errGroup)
+				return
+			}
+		}
+	}
+}
+
+// close gives back what is reserved for pods that were on their way when the term ended. Nothing runs any more.
+func (r *run) close() {
+	for _, l := range r.inbox.take(nil) {
+		if l.item != nil && l.of == stepBind && l.err == nil {
+			l.item.bind.confirm()
+		}
+	}
+	for _, it := range r.assumed {
+		it.bind.unreserve(it.pod())
+	}
+}
