@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -62,5 +63,20 @@ func TestCatalogHasAllNames(t *testing.T) {
 	}
 	if n := len(Catalog()); n != 52 {
 		t.Errorf("%d names, upstream has 52", n)
+	}
+}
+
+// TestEachHasAllOptions: no package's options are forgotten.
+func TestEachHasAllOptions(t *testing.T) {
+	var o Options
+	fields := reflect.ValueOf(&o).Elem()
+	for i := range fields.NumField() {
+		own, ok := fields.Field(i).Addr().Interface().(options)
+		if ok && !slices.Contains(o.each(), own) {
+			t.Errorf("%s is not in each", fields.Type().Field(i).Name)
+		}
+		if !ok && fields.Type().Field(i).Name != "Controllers" {
+			t.Errorf("%s has no flags", fields.Type().Field(i).Name)
+		}
 	}
 }

@@ -14,7 +14,8 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/crew"
 )
 
-// KindSet is the set of kinds that a server keeps. It may change while a process runs.
+// KindSet is the set of kinds that a server keeps. It may change while a process runs. A kind belongs to it as long as there may be
+// objects of it, whether they can be reached at the moment or not: nobody looks for what is of other kinds before something is deleted.
 type KindSet interface {
 	// Kinds are those of the moment, each of them the same value as before if nothing about it has changed, and a channel that is
 	// closed when the set is another one; nil if it never will be. Neither the slice nor what it holds may be changed.
@@ -31,7 +32,7 @@ func (f FixedKinds) Kinds() ([]*kind.Info, <-chan struct{}) { return f, nil }
 type Matching struct {
 	// What they are, for the documentation: "all that can be deleted".
 	What string
-	// Has tells whether a kind is one of them. It is asked once for each kind.
+	// Has tells whether a kind is one of them; only stored kinds may be, since others have no view.
 	Has func(k *kind.Info) bool
 }
 
