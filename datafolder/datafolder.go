@@ -48,6 +48,9 @@ const (
 	RestorePrefix  = ".restore-"
 )
 
+// SharedPKI begins the names of those files that all masters share which belong into the authority's folder.
+const SharedPKI = "pki/"
+
 // entries are those of a data folder that masters write.
 var entries = map[string]bool{"etcd": true, "pki": true, "lock": true, "backups": true, "lost+found": true,
 	IdentityFile: true, StoreFile: true, FirstStartFile: true, NewClusterFile: true, RecoveringFile: true, RecoveredFile: true,

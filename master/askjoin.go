@@ -129,7 +129,7 @@ func (m *Master) memberPair() *tls.Certificate {
 	if files["ca.key"] == nil {
 		return nil
 	}
-	authority, err := pki.New(pki.Options{Now: m.now})
+	authority, err := pki.New(pki.Options{Now: m.config.Now})
 	if err != nil || authority.Install(files) != nil {
 		return nil
 	}

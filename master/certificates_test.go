@@ -30,6 +30,7 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/auth"
 	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/master/certificates"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
 	"github.com/wheelhouse-k8s/wheelhouse/registry/notes"
 )
@@ -160,7 +161,7 @@ func readFile(t *testing.T, path string) []byte {
 
 // published checks that all that tells others whom to trust says so.
 func published(ctx context.Context, clients *kubernetes.Clientset, m *Master) error {
-	ca := string(m.authority.CA().CertPEM)
+	ca := string(m.own.Authority.CA().CertPEM)
 	root, err := clients.CoreV1().ConfigMaps("default").Get(ctx, "kube-root-ca.crt", metav1.GetOptions{})
 	if err != nil {
 		return err
@@ -172,7 +173,7 @@ func published(ctx context.Context, clients *kubernetes.Clientset, m *Master) er
 	if err != nil {
 		return err
 	}
-	if extension.Data["client-ca-file"] != ca || extension.Data["requestheader-client-ca-file"] != string(m.authority.FrontProxyCA().CertPEM) {
+	if extension.Data["client-ca-file"] != ca || extension.Data["requestheader-client-ca-file"] != string(m.own.Authority.FrontProxyCA().CertPEM) {
 		return fmt.Errorf("extension-apiserver-authentication is of another time")
 	}
 	info, err := clients.CoreV1().ConfigMaps("kube-public").Get(ctx, "cluster-info", metav1.GetOptions{})
@@ -229,19 +230,19 @@ func TestRotateAuthority(t *testing.T) {
 	makeToken(t, during.clients)
 	_, commands := fresh(t, old)
 	for _, ends := range []string{"finish", "cancel"} {
-		if err := commands.Post(t.Context(), "certificates/rotation", Step{Step: ends}, nil); err == nil || !strings.Contains(err.Error(), "no rotation of an authority is under way") {
+		if err := commands.Post(t.Context(), "certificates/rotation", certificates.Step{Step: ends}, nil); err == nil || !strings.Contains(err.Error(), "no rotation of an authority is under way") {
 			t.Errorf("%s without a rotation: %v", ends, err)
 		}
 	}
-	step := func(s Step) (RotationStatus, error) {
-		var status RotationStatus
+	step := func(s certificates.Step) (certificates.RotationStatus, error) {
+		var status certificates.RotationStatus
 		return status, commands.Post(t.Context(), "certificates/rotation", s, &status)
 	}
 	for _, s := range []struct {
 		step  string
 		stage pki.Stage
 	}{{"prepare", pki.Prepared}, {"prepare", pki.Prepared}, {"cancel", pki.Settled}, {"prepare", pki.Prepared}, {"switch", pki.Switched}} {
-		status, err := step(Step{Step: s.step})
+		status, err := step(certificates.Step{Step: s.step})
 		if err == nil {
 			_ = commands.Get(t.Context(), "certificates/rotation", &status)
 		}
@@ -259,19 +260,19 @@ func TestRotateAuthority(t *testing.T) {
 			during.beat(clients)
 		}
 	}
-	_, err := step(Step{Step: "finish"})
+	_, err := step(certificates.Step{Step: "finish"})
 	if err == nil || !strings.Contains(err.Error(), "kubernetes-super-admin") || !strings.Contains(err.Error(), "came to "+m.identity+" from 127.0.0.1") ||
 		!strings.Contains(err.Error(), "(serial ") || !strings.Contains(err.Error(), "remembers who came for only") || !strings.Contains(err.Error(), "--force") {
 		t.Fatalf("finishing while the old authority is in use: %v", err)
 	}
-	if left := m.authority.Rotation()[0].Stage; left != pki.Switched {
+	if left := m.own.Authority.Rotation()[0].Stage; left != pki.Switched {
 		t.Fatalf("a refusal changed something: %s", left)
 	}
 	// Everybody gets a new kubeconfig, and nobody comes with the old one for a while.
 	current := readFile(t, m.Kubeconfig())
 	clients, commands := fresh(t, current)
-	now.advance(quiet + time.Minute)
-	if _, err := step(Step{Step: "finish"}); err != nil {
+	now.advance(certificates.Quiet + time.Minute)
+	if _, err := step(certificates.Step{Step: "finish"}); err != nil {
 		t.Fatal(err)
 	}
 	during.beat(clients)
@@ -332,15 +333,15 @@ func TestRotateTokenKey(t *testing.T) {
 	if !good(first) || keys() != 1 {
 		t.Fatal("a token is not good to begin with")
 	}
-	var status TokenKeyStatus
-	if err := commands.Post(t.Context(), "certificates/service-account-key", TokenKeyStep{}, &status); err != nil || status.Keys != 2 {
+	var status certificates.TokenKeyStatus
+	if err := commands.Post(t.Context(), "certificates/service-account-key", certificates.TokenKeyStep{}, &status); err != nil || status.Keys != 2 {
 		t.Fatal(status, err)
 	}
 	second := token()
 	if !good(first) || !good(second) || keys() != 2 {
 		t.Errorf("after the rotation: old %v, new %v, %d keys", good(first), good(second), keys())
 	}
-	if err := commands.Post(t.Context(), "certificates/service-account-key", TokenKeyStep{DropOld: true}, &status); err == nil || !strings.Contains(err.Error(), "--yes-refuse-old-tokens") {
+	if err := commands.Post(t.Context(), "certificates/service-account-key", certificates.TokenKeyStep{DropOld: true}, &status); err == nil || !strings.Contains(err.Error(), "--yes-refuse-old-tokens") {
 		t.Errorf("dropping a key whose tokens are good: %v", err)
 	}
 	record, _, err := m.store.Get(t.Context(), notes.TokenKey, 0)
@@ -350,13 +351,13 @@ func TestRotateTokenKey(t *testing.T) {
 	if _, err := m.store.Delete(t.Context(), notes.TokenKey, record.Revision); err != nil { // as after a rotation by a version that wrote none
 		t.Fatal(err)
 	}
-	if err := commands.Post(t.Context(), "certificates/service-account-key", TokenKeyStep{DropOld: true}, &status); err == nil || !strings.Contains(err.Error(), "not known when") {
+	if err := commands.Post(t.Context(), "certificates/service-account-key", certificates.TokenKeyStep{DropOld: true}, &status); err == nil || !strings.Contains(err.Error(), "not known when") {
 		t.Errorf("dropping a key that was replaced nobody knows when: %v", err)
 	}
 	if !good(first) || keys() != 2 {
 		t.Error("a refusal changed something")
 	}
-	if err := commands.Post(t.Context(), "certificates/service-account-key", TokenKeyStep{DropOld: true, Confirmed: true}, &status); err != nil || status.Keys != 1 {
+	if err := commands.Post(t.Context(), "certificates/service-account-key", certificates.TokenKeyStep{DropOld: true, Confirmed: true}, &status); err != nil || status.Keys != 1 {
 		t.Fatal(status, err)
 	}
 	if good(first) || !good(second) || keys() != 1 {
@@ -373,12 +374,12 @@ func TestTenYears(t *testing.T) {
 	serials := map[string]bool{}
 	for range 40 {
 		now.advance(3 * 30 * 24 * time.Hour)
-		m.renewDue()
-		if err := m.followAuthority(t.Context()); err != nil {
+		m.certificates.RenewDue()
+		if err := m.certificates.Follow(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		for _, d := range m.ownCertificates() {
-			if d.Renews != nil && (d.Left(now.now()) < pki.LeafLifetime/4 && d.NotAfter.Before(m.authority.CA().Certificate.NotAfter)) {
+		for _, d := range m.own.List() {
+			if d.Renews != nil && (d.Left(now.now()) < pki.LeafLifetime/4 && d.NotAfter.Before(m.own.Authority.CA().Certificate.NotAfter)) {
 				t.Fatalf("%s has %v left", d.Name, d.Left(now.now()))
 			}
 		}
@@ -446,9 +447,9 @@ func TestRenewalFails(t *testing.T) {
 	if err := os.WriteFile(pkiDir, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	before := m.authority.Server()
-	m.renewDue()
-	if m.authority.Server() != before {
+	before := m.own.Authority.Server()
+	m.certificates.RenewDue()
+	if m.own.Authority.Server() != before {
 		t.Error("a certificate is in use that could not be written")
 	}
 	if err := os.Remove(pkiDir); err != nil {
@@ -457,8 +458,8 @@ func TestRenewalFails(t *testing.T) {
 	if err := os.Rename(moved, pkiDir); err != nil {
 		t.Fatal(err)
 	}
-	m.renewDue()
-	if m.authority.Server() == before {
+	m.certificates.RenewDue()
+	if m.own.Authority.Server() == before {
 		t.Error("it was not tried again")
 	}
 }
@@ -468,11 +469,11 @@ func TestRenewCommand(t *testing.T) {
 	m := run(t, nil)
 	_, commands := fresh(t, readFile(t, m.Kubeconfig()))
 	before := map[string]string{}
-	for _, d := range m.ownCertificates() {
+	for _, d := range m.own.List() {
 		before[d.Name] = d.Serial
 	}
-	var answer MasterCertificates
-	if err := commands.Post(t.Context(), "certificates/renew", Renewal{Names: []string{"apiserver", "admin.kubeconfig"}}, &answer); err != nil {
+	var answer certificates.OfMaster
+	if err := commands.Post(t.Context(), "certificates/renew", certificates.Renewal{Names: []string{"apiserver", "admin.kubeconfig"}}, &answer); err != nil {
 		t.Fatal(err)
 	}
 	for _, d := range answer.Certificates {
@@ -480,15 +481,15 @@ func TestRenewCommand(t *testing.T) {
 			t.Errorf("%s: serial %s, before %s", d.Name, d.Serial, before[d.Name])
 		}
 	}
-	for _, in := range []Renewal{{}, {Names: []string{"ca"}}, {Names: []string{"x"}, All: true}} {
+	for _, in := range []certificates.Renewal{{}, {Names: []string{"ca"}}, {Names: []string{"x"}, All: true}} {
 		if err := commands.Post(t.Context(), "certificates/renew", in, nil); err == nil {
 			t.Errorf("%+v is taken", in)
 		}
 	}
-	if _, err := RenewOffline(m.config.DataDir, "", nil); err == nil || !strings.Contains(err.Error(), "another process runs") {
+	if _, err := certificates.RenewOffline(m.config.DataDir, "", nil); err == nil || !strings.Contains(err.Error(), "another process runs") {
 		t.Errorf("renewing beside a running master: %v", err)
 	}
-	var all []MasterCertificates
+	var all []certificates.OfMaster
 	if err := commands.Get(t.Context(), "certificates", &all); err != nil || len(all) != 1 || len(all[0].Certificates) != 11 {
 		t.Errorf("list: %v, %+v", err, all)
 	}
@@ -503,12 +504,12 @@ func TestRenewOffline(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := m.authority.Server().Certificate
+	before := m.own.Authority.Server().Certificate
 	m.Close()
-	if _, err := RenewOffline(t.TempDir(), "", nil); err == nil {
+	if _, err := certificates.RenewOffline(t.TempDir(), "", nil); err == nil {
 		t.Error("an empty folder is renewed")
 	}
-	all, err := RenewOffline(dir, "", nil)
+	all, err := certificates.RenewOffline(dir, "", nil)
 	if err != nil || len(all) != 11 {
 		t.Fatalf("%v, %d certificates", err, len(all))
 	}

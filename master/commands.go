@@ -17,7 +17,7 @@ func (m *Master) commands() []control.Command {
 	all = append(all, m.invitationCommands()...)
 	all = append(all, m.backups.Commands()...)
 	all = append(all, m.encryptionCommands()...)
-	all = append(all, m.certificateCommands()...)
+	all = append(all, m.certificates.Commands()...)
 	return all
 }
 
@@ -36,13 +36,13 @@ func (m *Master) commandPaths() []apiserver.Path {
 
 // privilege keeps keys from who could not read them anyway.
 func (m *Master) privilege() control.Privilege {
-	return control.Privilege{Authorities: m.authority.ClientPool, Now: m.now}
+	return control.Privilege{Authorities: m.own.Authority.ClientPool, Now: m.config.Now}
 }
 
 // caller calls the commands of other masters.
 func (m *Master) caller() *control.Caller {
 	return &control.Caller{Introduced: m.introduced, Config: func() *rest.Config {
-		config := m.restConfig(m.admin())
+		config := m.restConfig(m.own.Admin())
 		// A master with a serving certificate of its operator's shows the authority's to other masters.
 		config.TLSClientConfig.NextProtos = []string{"http/1.1", membership.AuthorityProtocol}
 		return config

@@ -149,7 +149,7 @@ func (m *Master) checkAuthority() error {
 		return nil
 	}
 	theirs := publicKeys([]byte(published.Data[clientAuthorityKey]))
-	for key := range publicKeys(m.authority.CA().CertPEM) {
+	for key := range publicKeys(m.own.Authority.CA().CertPEM) {
 		if theirs[key] {
 			return nil
 		}

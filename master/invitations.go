@@ -61,7 +61,7 @@ func (m *Master) makeInvitation(r *http.Request, in InvitationRequest) (*Invitat
 	}
 	a := &InvitationAnswer{}
 	var err error
-	if a.Hashes, err = membership.Hashes(m.authority.CA().CertPEM); err != nil {
+	if a.Hashes, err = membership.Hashes(m.own.Authority.CA().CertPEM); err != nil {
 		return nil, err
 	}
 	for _, live := range m.masters() {
@@ -86,7 +86,7 @@ const joinKeyPurpose = "tokens with which masters join"
 func (m *Master) invitations() *membership.Invitations {
 	v := &membership.Invitations{
 		Store: m.raw, Prefix: notes.Invitations, Now: m.config.Now,
-		Key: func() ([]byte, error) { return m.authority.Derive(joinKeyPurpose) },
+		Key: func() ([]byte, error) { return m.own.Authority.Derive(joinKeyPurpose) },
 	}
 	if m.remote != nil {
 		v.Scope = m.remoteStore

@@ -20,15 +20,11 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/durable"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
-	"github.com/wheelhouse-k8s/wheelhouse/pki"
 	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
 )
 
 // abandonTimeout bounds the attempt of a master that could not start to leave the cluster as it was.
 const abandonTimeout = 15 * time.Second
-
-// sharedPKI begins the names of those shared files that belong into the authority's folder.
-const sharedPKI = "pki/"
 
 // joining is a join under way.
 type joining struct {
@@ -162,7 +158,7 @@ func (m *Master) join(ctx context.Context) (err error) {
 func (m *Master) takeFiles(files map[string][]byte) error {
 	for name, data := range files {
 		path := filepath.Join(m.config.DataDir, name)
-		rest, isPKI := strings.CutPrefix(name, sharedPKI)
+		rest, isPKI := strings.CutPrefix(name, datafolder.SharedPKI)
 		if isPKI {
 			path = filepath.Join(m.config.PKIDir, rest)
 		}
@@ -267,15 +263,15 @@ func (m *Master) peerAddress() (address, listen string, err error) {
 
 // etcdPeer is how other masters reach this one's member of the store, or why they cannot.
 func (m *Master) etcdPeer() (*etcd.Peer, error) {
-	if err := m.authority.EtcdReady(); err != nil {
+	if err := m.own.Authority.EtcdReady(); err != nil {
 		return nil, err
 	}
 	address, listen, err := m.peerAddress()
 	if err != nil {
 		return nil, err
 	}
-	p := &etcd.Peer{URL: address, Listen: listen, ServerTLS: m.authority.PeerTLS(), Extra: http.HandlerFunc(m.answerPeer)}
-	p.CertFile, p.KeyFile, p.CAFile = m.authority.PeerFiles()
+	p := &etcd.Peer{URL: address, Listen: listen, ServerTLS: m.own.Authority.PeerTLS(), Extra: http.HandlerFunc(m.answerPeer)}
+	p.CertFile, p.KeyFile, p.CAFile = m.own.Authority.PeerFiles()
 	return p, nil
 }
 
@@ -290,27 +286,4 @@ func (c *Config) sharedSettings() map[string]string {
 		settings["service-account-issuer"] = c.ServiceAccountIssuers[0]
 	}
 	return settings
-}
-
-// sharedAuthority is the authority as a part of the shared files.
-type sharedAuthority struct{ *pki.Authority }
-
-// Files implements membership.Shared.
-func (s sharedAuthority) Files() (map[string][]byte, error) {
-	files := map[string][]byte{}
-	for name, data := range s.Shared() {
-		files[sharedPKI+name] = data
-	}
-	return files, nil
-}
-
-// Install implements membership.Shared.
-func (s sharedAuthority) Install(files map[string][]byte) error {
-	own := map[string][]byte{}
-	for name, data := range files {
-		if rest, ok := strings.CutPrefix(name, sharedPKI); ok {
-			own[rest] = data
-		}
-	}
-	return s.Authority.Install(own)
 }

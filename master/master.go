@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
@@ -24,6 +25,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/encryption"
 	"github.com/wheelhouse-k8s/wheelhouse/master/backups"
+	"github.com/wheelhouse-k8s/wheelhouse/master/certificates"
 	"github.com/wheelhouse-k8s/wheelhouse/master/roll"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
@@ -39,9 +41,7 @@ type Master struct {
 	config    Config
 	listener  net.Listener
 	lock      *os.File // nil without a data folder
-	authority *pki.Authority
-	adminPair atomic.Pointer[pki.Pair]
-	serving   *servingFiles // nil without --tls-cert-file
+	own       *certificates.Own
 	advertise net.IP
 	identity  string
 	// joining is nil unless this start is one that joins; recovering is true if it makes this the only master.
@@ -68,6 +68,7 @@ type Master struct {
 	group          *membership.Group
 	precedence     *roll.Precedence // nil without a member
 	backups        *backups.Backups
+	certificates   *certificates.Certificates
 	registry       *registry.Registry
 	services       *allocate.Services
 	authorizer     *auth.Authorizer
@@ -85,9 +86,6 @@ type Master struct {
 	ready     chan struct{}
 	stopping  chan struct{} // closed when the master begins to stop
 	readyOnce sync.Once
-	rotating  sync.Mutex // held by a rotation's step
-	// incomplete is the step of a rotation that this master did last, until all others have; guarded by rotating.
-	incomplete string
 }
 
 // New checks the configuration and takes what other processes could hold: the port and the data folder.
@@ -95,6 +93,9 @@ type Master struct {
 func New(c Config) (*Master, error) {
 	if c.Log == nil {
 		c.Log = func(string, ...any) {}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	if err := c.Check(); err != nil {
 		return nil, err
@@ -179,11 +180,11 @@ func (m *Master) URL() string {
 func (m *Master) Kubeconfig() string { return m.config.Kubeconfig }
 
 // RESTConfig is a client configuration with the administrator's credentials.
-func (m *Master) RESTConfig() *rest.Config { return m.restConfig(m.admin()) }
+func (m *Master) RESTConfig() *rest.Config { return m.restConfig(m.own.Admin()) }
 
 func (m *Master) restConfig(client *pki.Pair) *rest.Config {
 	return &rest.Config{Host: m.URL(), TLSClientConfig: rest.TLSClientConfig{
-		CAData: m.authority.CA().CertPEM, CertData: client.CertPEM, KeyData: client.KeyPEM,
+		CAData: m.own.Authority.CA().CertPEM, CertData: client.CertPEM, KeyData: client.KeyPEM,
 	}}
 }
 
@@ -303,7 +304,7 @@ func (m *Master) work(ctx context.Context, begun, ending func()) error {
 	servers.Go(func() error { m.serveLocal(serving); return nil })
 	for name, do := range map[string]func(context.Context) error{
 		"the service addresses": func(ctx context.Context) error { m.services.Run(ctx); return nil },
-		"the certificates":      func(ctx context.Context) error { m.tendCertificates(ctx); return nil },
+		"the certificates":      func(ctx context.Context) error { m.certificates.Tend(ctx); return nil },
 		"the encryption":        func(ctx context.Context) error { m.tendEncryption(ctx); return nil },
 		"the list of masters": func(ctx context.Context) error {
 			m.roll.Live(ctx, entered, m.publishEndpoints, m.meetRoll)
@@ -404,3 +405,23 @@ func (m *Master) openStore(ctx context.Context) error {
 
 // kinds that this master serves.
 var kinds = api.Kinds
+
+// certify loads the authority, or makes it at the first start.
+func (m *Master) certify() (err error) {
+	c := &m.config
+	options := pki.Options{ExtraSANs: c.TLSNames, NoEtcd: c.external(), Now: c.Now}
+	if m.advertise != nil {
+		options.AdvertiseIPs = append(options.AdvertiseIPs, m.advertise)
+	}
+	for _, r := range c.ServiceRanges {
+		options.ServiceIPs = append(options.ServiceIPs, net.IP(r.Addr().Next().AsSlice()))
+	}
+	if ip := net.ParseIP(c.BindAddress); ip != nil && !ip.IsUnspecified() {
+		options.AdvertiseIPs = append(options.AdvertiseIPs, ip)
+	}
+	m.own, err = certificates.Open(certificates.Options{
+		PKIDir: c.PKIDir, Kubeconfig: c.Kubeconfig, URL: m.URL(), PKI: options,
+		CertFile: c.TLSCertFile, KeyFile: c.TLSKeyFile, Log: c.Log, Warn: c.warn,
+	})
+	return err
+}

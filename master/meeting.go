@@ -229,9 +229,9 @@ func (m *Master) tellMeetings(ctx context.Context) {
 func (m *Master) beSuperseded(own membership.Card, by *membership.Card) {
 	kept := &datafolder.Kept{Store: own.Store, Cluster: own.Cluster, Member: own.Member}
 	if kept.ID == "" { // it had not got one yet
-		kept.Store = membership.NewStore(membership.OriginAdopted, m.now())
+		kept.Store = membership.NewStore(membership.OriginAdopted, m.config.Now())
 	}
-	kept.Successor = &membership.Successor{ID: by.Store.ID, Incarnation: by.Store.Incarnation, Master: by.Master, At: m.now().UTC()}
+	kept.Successor = &membership.Successor{ID: by.Store.ID, Incarnation: by.Store.Incarnation, Master: by.Master, At: m.config.Now().UTC()}
 	m.ids.file.Lock()
 	defer m.ids.file.Unlock()
 	if !m.mustEnd(m.superseded(kept)) {

@@ -2,12 +2,9 @@ package master
 
 import (
 	"context"
-	"crypto/tls"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -224,26 +221,6 @@ func (m *Master) settlePeer(ctx context.Context) {
 		case <-ctx.Done():
 		case <-time.After(settlePause):
 		}
-	}
-}
-
-// certificate shows masters, and who wants to become one, the certificate that the authority issued and the authority's
-// own. Others get what is said.
-func (m *Master) certificate(otherwise func(*tls.ClientHelloInfo) (*tls.Certificate, error)) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	return func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		if !slices.Contains(hello.SupportedProtos, membership.AuthorityProtocol) {
-			return otherwise(hello)
-		}
-		leaf, err := m.authority.GetCertificate(hello)
-		if err != nil {
-			return nil, err
-		}
-		shown := *leaf
-		shown.Certificate = slices.Clone(leaf.Certificate)
-		for block, rest := pem.Decode(m.authority.CA().CertPEM); block != nil; block, rest = pem.Decode(rest) {
-			shown.Certificate = append(shown.Certificate, block.Bytes)
-		}
-		return &shown, nil
 	}
 }
 

@@ -231,7 +231,7 @@ func (m *Master) renewStore(ctx context.Context, o etcd.Options, r *recovery, ke
 	if err != nil {
 		return err
 	}
-	fresh, err := datafolder.KeptFor(next, before.Next(membership.OriginRecovered, r.Cluster, r.Former, m.now()).Over(r.Successor))
+	fresh, err := datafolder.KeptFor(next, before.Next(membership.OriginRecovered, r.Cluster, r.Former, m.config.Now()).Over(r.Successor))
 	if err != nil {
 		return err
 	}

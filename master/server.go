@@ -19,6 +19,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/metrics"
 	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/master/backups"
+	"github.com/wheelhouse-k8s/wheelhouse/master/certificates"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/patch"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
@@ -35,7 +36,7 @@ func (m *Master) build() (err error) {
 	m.metrics = metrics.New(metrics.Options{
 		Kinds: kinds(), Version: health.Version(), StoreID: "etcd-0",
 		StoreSize: func() int64 { total, _, _ := m.store.Size(context.Background()); return total },
-		Objects:   m.objects, Certificates: m.expirations, Foreign: m.foreignCount,
+		Objects:   m.objects, Certificates: m.own.Expirations, Foreign: m.foreignCount,
 		InFlight: func() (readOnly, mutating int64) { return m.server.InFlight() },
 	})
 	m.store = measure(m.store, m.metrics, kinds())
@@ -64,7 +65,7 @@ func (m *Master) buildServer() error {
 	var err error
 	m.tokens, err = auth.NewTokens(auth.TokenOptions{
 		Registry: m.registry, Issuers: c.ServiceAccountIssuers, Audiences: c.APIAudiences,
-		Key: m.authority.TokenKey(), Keys: m.authority.TokenKeys(), MaxLife: c.MaxTokenExpiration, Now: c.Now,
+		Key: m.own.Authority.TokenKey(), Keys: m.own.Authority.TokenKeys(), MaxLife: c.MaxTokenExpiration, Now: c.Now,
 	})
 	if err != nil {
 		return err
@@ -74,8 +75,8 @@ func (m *Master) buildServer() error {
 		audiences = c.ServiceAccountIssuers
 	}
 	m.authentication = auth.NewAuthenticator(auth.AuthenticatorOptions{
-		ClientCAs:       m.authority.ClientPool,
-		FrontProxyCAs:   m.authority.FrontProxyPool,
+		ClientCAs:       m.own.Authority.ClientPool,
+		FrontProxyCAs:   m.own.Authority.FrontProxyPool,
 		FrontProxyNames: []string{frontProxyName},
 		Tokens:          []authenticator.Token{m.tokens, masterTokens{m}, notGroup{auth.NewBootstrapTokens(m.registry), membership.MastersGroup}},
 		Audiences:       audiences,
@@ -85,6 +86,7 @@ func (m *Master) buildServer() error {
 	if m.authorizer, err = auth.NewAuthorizer(m.registry); err != nil {
 		return err
 	}
+	m.certificates = certificates.New(m.own, m.certificateNeeds())
 	plugins, err := c.admission()
 	if err != nil {
 		return err
@@ -137,7 +139,7 @@ func (m *Master) bootstrap(ctx context.Context) error {
 	err := bootstrap.Ensure(ctx, bootstrap.Options{
 		Registry: m.registry, Port: m.Port(), Masters: m.roll.Endpoints(),
 		ServiceIP: net.IP(m.config.ServiceRanges[0].Addr().Next().AsSlice()),
-		ClientCA:  m.authority.CA().CertPEM, FrontProxyCA: m.authority.FrontProxyCA().CertPEM,
+		ClientCA:  m.own.Authority.CA().CertPEM, FrontProxyCA: m.own.Authority.FrontProxyCA().CertPEM,
 		FrontProxyNames: []string{frontProxyName}, Joining: m.whoJoins(),
 	})
 	if err != nil {
@@ -179,7 +181,7 @@ func (m *Master) outage() error {
 func (m *Master) backupOptions() backups.Options {
 	c := &m.config
 	o := backups.Options{
-		Plan: c.Backups, DataDir: c.DataDir, Self: m.identity, Store: m.store, Raw: m.raw, Authority: m.authority,
+		Plan: c.Backups, DataDir: c.DataDir, Self: m.identity, Store: m.store, Raw: m.raw, Authority: m.own.Authority,
 		KeysFile: c.EncryptionConfig, KeysName: datafolder.OperatorEncryptionFile,
 		System: m.systemUID, Privilege: m.privilege(), Metrics: m.metrics.Backups, Log: c.Log, Warn: c.warn,
 	}
@@ -200,4 +202,25 @@ func (m *Master) systemUID() (string, error) {
 		return "", errors.New("there is no namespace kube-system, whose uid is the cluster's")
 	}
 	return string(item.Object().GetUID()), nil
+}
+
+// certificateNeeds are what certificates need of the rest of this master.
+func (m *Master) certificateNeeds() certificates.Needs {
+	n := certificates.Needs{
+		Self: m.identity, Store: m.store, Tokens: m.tokens, MaxTokenLife: m.config.MaxTokenExpiration, Authenticator: m.authentication,
+		Trust: m.publishAuthorities, RenewalFailed: m.metrics.RenewalFailed,
+		Masters: m.masters, Absent: m.awayMasters, Caller: m.caller(), Publish: m.publish.Publish,
+	}
+	if m.member != nil {
+		n.Member = m.member
+	}
+	return n
+}
+
+// publishAuthorities has the cluster's objects tell of the authorities.
+func (m *Master) publishAuthorities(ctx context.Context) error {
+	a := m.own.Authority
+	return bootstrap.Trust(ctx, bootstrap.Options{
+		Registry: m.registry, ClientCA: a.CA().CertPEM, FrontProxyCA: a.FrontProxyCA().CertPEM, FrontProxyNames: []string{frontProxyName},
+	})
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/encryption"
+	"github.com/wheelhouse-k8s/wheelhouse/master/certificates"
 	"github.com/wheelhouse-k8s/wheelhouse/master/roll"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/registry/notes"
@@ -55,7 +56,7 @@ func (m *Master) share(ctx context.Context) error {
 
 // sharedParts are all files that masters have alike.
 func (m *Master) sharedParts() []membership.Shared {
-	return []membership.Shared{sharedAuthority{m.authority}, sharedKeys{m}}
+	return []membership.Shared{certificates.Shared{Authority: m.own.Authority}, sharedKeys{m}}
 }
 
 // sharedKeys are the encryption keys, if the masters keep them, as a part of the shared files.

@@ -24,7 +24,7 @@ func (m *Master) simulate(ctx context.Context) error {
 	o := simulate.Options{Config: m.RESTConfig(), Nodes: m.config.SimulateNodes}
 	if o.Nodes <= nodeIdentitiesMax {
 		o.NodeConfig = func(name string) (*rest.Config, error) {
-			identity, err := m.authority.Node(name)
+			identity, err := m.own.Authority.Node(name)
 			if err != nil {
 				return nil, err
 			}

@@ -36,9 +36,9 @@ func (m *Master) statusOf(member *etcd.Embedded, generation int64) membership.Ma
 	}
 	card := m.card()
 	s.StoreID, s.System = card.Store.ID, card.System
-	for _, c := range m.authority.List() {
+	for _, c := range m.own.Authority.List() {
 		s.Certificates = append(s.Certificates, membership.Certificate{
-			Name: c.Name, Expires: c.NotAfter, Days: int(c.Left(m.authority.Now()) / (24 * time.Hour)),
+			Name: c.Name, Expires: c.NotAfter, Days: int(c.Left(m.own.Authority.Now()) / (24 * time.Hour)),
 		})
 	}
 	if member == nil {

@@ -91,7 +91,7 @@ func (m *Master) settle(ctx context.Context, present *datafolder.Kept) (membersh
 				present = nil
 			}
 		}
-		next := membership.NewStore(membership.OriginAdopted, m.now())
+		next := membership.NewStore(membership.OriginAdopted, m.config.Now())
 		switch {
 		case present != nil:
 			next = present.Store
@@ -141,13 +141,6 @@ func (m *Master) writeStore(ctx context.Context, s membership.Store, revision in
 func isConflict(err error) bool {
 	var lost *store.Conflict
 	return errors.As(err, &lost)
-}
-
-func (m *Master) now() time.Time {
-	if m.config.Now != nil {
-		return m.config.Now()
-	}
-	return time.Now()
 }
 
 // examine refuses a folder that was a master's and whose store is missing, or is another's: what would start on it is a new, empty
@@ -220,7 +213,7 @@ func (m *Master) renewNewCluster(given bool) error {
 	if !m.began {
 		m.config.Log("--new-cluster is left aside: this folder holds a cluster's data; leave the flag out")
 	}
-	return datafolder.WriteFile(filepath.Join(m.config.DataDir, datafolder.NewClusterFile), []byte(m.now().UTC().Format(time.RFC3339)+"\n"))
+	return datafolder.WriteFile(filepath.Join(m.config.DataDir, datafolder.NewClusterFile), []byte(m.config.Now().UTC().Format(time.RFC3339)+"\n"))
 }
 
 // beginAnew moves what is left of the store and of its identity aside.

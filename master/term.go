@@ -152,7 +152,7 @@ func (m *Master) as(userName string) *inProcess {
 func (m *Master) control(ctx context.Context, fence int64) error {
 	return m.during(ctx, election.ControllerManager, fence, func(ctx context.Context, t *term) error {
 		options := m.config.ControllerManager
-		options.RootCA.Source = m.rootCA
+		options.RootCA.Source = m.own.RootCA
 		loops, ctx := errgroup.WithContext(ctx)
 		loops.Go(func() error { return controllers.Run(ctx, t.as, reconcile.FixedKinds(kinds()), options) })
 		loops.Go(func() error { return m.backups.Keep(ctx, t.as(controllerManagerUser)) })

@@ -57,7 +57,7 @@ func (m *Master) tlsConfig() *tls.Config {
 		suites = pki.CipherSuites() // the names have been checked
 	}
 	return &tls.Config{
-		GetCertificate: m.certificate(m.servingCertificate),
+		GetCertificate: m.own.Get,
 		ClientAuth:     tls.RequestClientCert, // the authenticator verifies it: a wrong one is answered with 401
 		MinVersion:     tlsVersions[m.config.TLSMinVersion],
 		CipherSuites:   suites,

@@ -17,6 +17,7 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/master"
+	"github.com/wheelhouse-k8s/wheelhouse/master/certificates"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
 )
 
@@ -88,12 +89,12 @@ Without flags, and if no master answers, the default data folder is read.`,
 	return c
 }
 
-func listCertificates(c *cobra.Command, to *controlFlags, folder folderFlags) ([]master.MasterCertificates, error) {
+func listCertificates(c *cobra.Command, to *controlFlags, folder folderFlags) ([]certificates.OfMaster, error) {
 	if folder.given() {
 		return readCertificates(folder)
 	}
 	client, err := to.client()
-	var all []master.MasterCertificates
+	var all []certificates.OfMaster
 	if err == nil {
 		err = client.Get(c.Context(), "certificates", &all)
 	}
@@ -109,7 +110,7 @@ func listCertificates(c *cobra.Command, to *controlFlags, folder folderFlags) ([
 	return found, nil
 }
 
-func readCertificates(folder folderFlags) ([]master.MasterCertificates, error) {
+func readCertificates(folder folderFlags) ([]certificates.OfMaster, error) {
 	found, err := pki.List(folder.authority())
 	if err != nil {
 		return nil, err
@@ -127,10 +128,10 @@ func readCertificates(folder folderFlags) ([]master.MasterCertificates, error) {
 			return nil, err
 		}
 	}
-	return []master.MasterCertificates{{Certificates: found}}, nil
+	return []certificates.OfMaster{{Certificates: found}}, nil
 }
 
-func printCertificates(w io.Writer, all []master.MasterCertificates, wide bool, now time.Time) error {
+func printCertificates(w io.Writer, all []certificates.OfMaster, wide bool, now time.Time) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	head, many := "NAME\tKIND\tSUBJECT\tISSUER\tEXPIRES\tDAYS LEFT", len(all) > 1
 	if many {
@@ -219,28 +220,28 @@ not renewed but rotated: see wheelhouse certs rotate-ca.`,
 }
 
 // renewCertificates asks the masters, or does it in a folder. Without names it renews all.
-func renewCertificates(ctx context.Context, to *controlFlags, folder folderFlags, names []string) ([]master.MasterCertificates, error) {
+func renewCertificates(ctx context.Context, to *controlFlags, folder folderFlags, names []string) ([]certificates.OfMaster, error) {
 	if folder.data != "" {
-		found, err := master.RenewOffline(folder.data, folder.pki, names)
-		return []master.MasterCertificates{{Master: folder.data, Certificates: found}}, err
+		found, err := certificates.RenewOffline(folder.data, folder.pki, names)
+		return []certificates.OfMaster{{Master: folder.data, Certificates: found}}, err
 	}
 	client, err := to.client()
 	if err != nil {
 		return nil, err
 	}
 	if len(names) == 0 {
-		var all []master.MasterCertificates
+		var all []certificates.OfMaster
 		err := client.Post(ctx, "certificates/renew-everywhere", nil, &all)
 		return all, err
 	}
-	var one master.MasterCertificates
-	err = client.Post(ctx, "certificates/renew", master.Renewal{Names: names}, &one)
-	return []master.MasterCertificates{one}, err
+	var one certificates.OfMaster
+	err = client.Post(ctx, "certificates/renew", certificates.Renewal{Names: names}, &one)
+	return []certificates.OfMaster{one}, err
 }
 
 func certsRotateCommand() *cobra.Command {
 	var to controlFlags
-	var step master.Step
+	var step certificates.Step
 	var output string
 	c := &cobra.Command{
 		Use:   "rotate-ca",
@@ -263,7 +264,7 @@ rotation stands and what comes next.
 			if err != nil {
 				return err
 			}
-			var status master.RotationStatus
+			var status certificates.RotationStatus
 			if step.Step == "" {
 				err = client.Get(c.Context(), "certificates/rotation", &status)
 			} else {
@@ -295,7 +296,7 @@ rotation stands and what comes next.
 	return c
 }
 
-func printRotation(w io.Writer, status master.RotationStatus) error {
+func printRotation(w io.Writer, status certificates.RotationStatus) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(t, "AUTHORITY\tSTAGE\tSIGNS\tOTHER")
 	stages := map[pki.Stage]bool{}
@@ -332,7 +333,7 @@ the old one. Then: wheelhouse certs rotate-ca --step finish`
 
 func certsTokenKeyCommand() *cobra.Command {
 	var to controlFlags
-	var step master.TokenKeyStep
+	var step certificates.TokenKeyStep
 	c := &cobra.Command{
 		Use:   "rotate-service-account-key",
 		Short: "Sign service account tokens with a new key",
@@ -345,7 +346,7 @@ may be in use.`,
 			if err != nil {
 				return err
 			}
-			var status master.TokenKeyStatus
+			var status certificates.TokenKeyStatus
 			if err := client.Post(c.Context(), "certificates/service-account-key", step, &status); err != nil {
 				return err
 			}

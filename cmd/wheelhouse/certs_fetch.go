@@ -6,11 +6,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wheelhouse-k8s/wheelhouse/master"
+	"github.com/wheelhouse-k8s/wheelhouse/master/certificates"
 )
 
 // certsFetchCommand takes the flags of the line that wheelhouse token create prints, and its data stay.
 func certsFetchCommand() *cobra.Command {
-	var f master.Fetch
+	var f certificates.Fetch
 	c := &cobra.Command{
 		Use:   "fetch",
 		Short: "Get the authority and keys that a stopped master has missed",

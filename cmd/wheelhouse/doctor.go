@@ -12,6 +12,7 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/master"
+	"github.com/wheelhouse-k8s/wheelhouse/master/certificates"
 )
 
 func doctorCommand() *cobra.Command {
@@ -92,7 +93,7 @@ func printDiagnosis(to io.Writer, d *datafolder.Diagnosis) error {
 	}
 	if len(d.Certificates) > 0 {
 		fmt.Fprintln(to)
-		if err := printCertificates(to, []master.MasterCertificates{{Certificates: d.Certificates}}, false, time.Now()); err != nil {
+		if err := printCertificates(to, []certificates.OfMaster{{Certificates: d.Certificates}}, false, time.Now()); err != nil {
 			return err
 		}
 	}

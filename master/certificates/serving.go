@@ -1,4 +1,4 @@
-package master
+package certificates
 
 import (
 	"crypto/tls"
@@ -110,15 +110,4 @@ func covers(c *x509.Certificate, hello *tls.ClientHelloInfo) bool {
 		name = host
 	}
 	return c.VerifyHostname(name) == nil
-}
-
-// servingCertificate chooses what a client is shown: the operator's certificate where it covers how the client calls this
-// master, and else the authority's, which all clients trust that have a kubeconfig or a service account's files.
-func (m *Master) servingCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	if m.serving != nil {
-		if pair := m.serving.present(); covers(pair.Leaf, hello) {
-			return pair, nil
-		}
-	}
-	return m.authority.GetCertificate(hello)
 }

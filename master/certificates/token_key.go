@@ -1,4 +1,4 @@
-package master
+package certificates
 
 import (
 	"context"
@@ -22,17 +22,17 @@ type replaced struct {
 }
 
 // mayDropTokenKeys asks for a confirmation for as long as tokens of former keys may be good.
-func (m *Master) mayDropTokenKeys(ctx context.Context, in TokenKeyStep) error {
-	if in.Confirmed || len(m.authority.TokenKeys()) < 2 {
+func (c *Certificates) mayDropTokenKeys(ctx context.Context, in TokenKeyStep) error {
+	if in.Confirmed || len(c.Authority.TokenKeys()) < 2 {
 		return nil
 	}
 	const how = "pods that hold one cannot speak to the API until their kubelet replaces it, within the hour, and programs that read theirs only once, or keep it in a Secret, not at all. " +
 		"To refuse them all the same, add --yes-refuse-old-tokens"
 	life := tokenLife
-	if m.config.MaxTokenExpiration > life {
-		life = m.config.MaxTokenExpiration
+	if c.MaxTokenLife > life {
+		life = c.MaxTokenLife
 	}
-	e, _, err := m.store.Get(ctx, notes.TokenKey, 0)
+	e, _, err := c.Store.Get(ctx, notes.TokenKey, 0)
 	var r replaced
 	switch {
 	case errors.Is(err, store.ErrNotFound), err == nil && json.Unmarshal(e.Value, &r) != nil:
@@ -40,26 +40,26 @@ func (m *Master) mayDropTokenKeys(ctx context.Context, in TokenKeyStep) error {
 	case err != nil:
 		return err
 	}
-	if until := r.At.Add(life); m.config.Now().Before(until) {
+	if until := r.At.Add(life); c.PKI.Now().Before(until) {
 		return control.Refused(fmt.Sprintf("the key was replaced %v ago, and tokens of the former one may be good until %s: %s",
-			m.config.Now().Sub(r.At).Round(time.Second), until.UTC().Format(time.DateOnly), how))
+			c.PKI.Now().Sub(r.At).Round(time.Second), until.UTC().Format(time.DateOnly), how))
 	}
 	return nil
 }
 
 // noteTokenKey remembers that the key was replaced now.
-func (m *Master) noteTokenKey(ctx context.Context) error {
-	value, err := json.Marshal(replaced{m.config.Now()})
+func (c *Certificates) noteTokenKey(ctx context.Context) error {
+	value, err := json.Marshal(replaced{c.PKI.Now()})
 	if err != nil {
 		return err
 	}
 	for {
-		e, _, err := m.store.Get(ctx, notes.TokenKey, 0)
+		e, _, err := c.Store.Get(ctx, notes.TokenKey, 0)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
-			_, err = m.store.Create(ctx, notes.TokenKey, value, 0)
+			_, err = c.Store.Create(ctx, notes.TokenKey, value, 0)
 		case err == nil:
-			_, err = m.store.Update(ctx, notes.TokenKey, e.Revision, value, 0)
+			_, err = c.Store.Update(ctx, notes.TokenKey, e.Revision, value, 0)
 		}
 		var lost *store.Conflict
 		if !errors.As(err, &lost) {
@@ -81,29 +81,29 @@ type TokenKeyStatus struct {
 }
 
 // rotateTokenKey has a new key sign service account tokens: first all masters learn its public part, then it signs.
-func (m *Master) rotateTokenKey(ctx context.Context, in TokenKeyStep) (TokenKeyStatus, error) {
-	if !m.rotating.TryLock() {
+func (c *Certificates) rotateTokenKey(ctx context.Context, in TokenKeyStep) (TokenKeyStatus, error) {
+	if !c.rotating.TryLock() {
 		return TokenKeyStatus{}, control.Refused("another rotation is being worked on at this moment: try again when it is done")
 	}
-	defer m.rotating.Unlock()
+	defer c.rotating.Unlock()
 	// The time is noted before the new key signs: one that is never used does no harm, and one that is has its time.
-	steps := []func() error{m.authority.PrepareTokenKey, func() error { return m.noteTokenKey(ctx) }, m.authority.SwitchTokenKey}
+	steps := []func() error{c.Authority.PrepareTokenKey, func() error { return c.noteTokenKey(ctx) }, c.Authority.SwitchTokenKey}
 	if in.DropOld {
-		if err := m.mayDropTokenKeys(ctx, in); err != nil {
+		if err := c.mayDropTokenKeys(ctx, in); err != nil {
 			return TokenKeyStatus{}, err
 		}
-		steps = []func() error{m.authority.DropTokenKeys}
+		steps = []func() error{c.Authority.DropTokenKeys}
 	}
 	for _, step := range steps {
-		if err := m.publishShared(ctx); err != nil {
+		if err := c.Publish(ctx); err != nil {
 			return TokenKeyStatus{}, err
 		}
 		if err := step(); err != nil {
 			return TokenKeyStatus{}, refusal(err)
 		}
 	}
-	if err := errors.Join(m.tokens.SetKeys(m.authority.TokenKey(), m.authority.TokenKeys()), m.publishShared(ctx)); err != nil {
+	if err := errors.Join(c.Tokens.SetKeys(c.Authority.TokenKey(), c.Authority.TokenKeys()), c.Publish(ctx)); err != nil {
 		return TokenKeyStatus{}, control.Refused(fmt.Sprintf("the step was done on this master, but not on all: %v: repeat the command when they can be reached", err))
 	}
-	return TokenKeyStatus{Keys: len(m.authority.TokenKeys())}, nil
+	return TokenKeyStatus{Keys: len(c.Authority.TokenKeys())}, nil
 }

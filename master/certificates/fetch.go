@@ -1,4 +1,4 @@
-package master
+package certificates
 
 import (
 	"bytes"
@@ -111,7 +111,7 @@ func (f *Fetch) install(files map[string][]byte, external bool) error {
 	if err != nil {
 		return err
 	}
-	if err := (sharedAuthority{a}).Install(files); err != nil {
+	if err := (Shared{Authority: a}).Install(files); err != nil {
 		return err
 	}
 	if keys, ok := files[datafolder.EncryptionFile]; ok {

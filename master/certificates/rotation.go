@@ -1,4 +1,4 @@
-package master
+package certificates
 
 import (
 	"context"
@@ -16,31 +16,31 @@ import (
 )
 
 const (
-	// quiet is how long no certificate of an authority must have been used before the authority is dropped: what
+	// Quiet is how long no certificate of an authority must have been used before the authority is dropped: what
 	// runs comes again within minutes.
-	quiet = 10 * time.Minute
+	Quiet = 10 * time.Minute
 	// namedUses bounds the users whom a refusal names.
 	namedUses = 5
 	// reloadTimeout bounds the time in which one master's member of the store is opened again.
 	reloadTimeout = time.Minute
 )
 
-// certificateCommands list, renew and rotate.
-func (m *Master) certificateCommands() []control.Command {
+// Commands list, renew and rotate.
+func (c *Certificates) Commands() []control.Command {
 	return []control.Command{
-		{Method: http.MethodGet, Path: "certificates", Handler: control.Handle(m.listCertificates)},
-		{Method: http.MethodGet, Path: "certificates/own", Handler: control.Handle(m.tellCertificates)},
-		{Method: http.MethodPost, Path: "certificates/renew", Handler: control.Handle(m.renewCertificates)},
-		{Method: http.MethodPost, Path: "certificates/renew-everywhere", Handler: control.Handle(m.renewEverywhere)},
-		{Method: http.MethodGet, Path: "certificates/rotation", Handler: control.Handle(m.tellRotation)},
-		{Method: http.MethodPost, Path: "certificates/rotation", Handler: control.Handle(m.rotate), Long: true},
-		{Method: http.MethodPost, Path: "certificates/reload", Handler: control.Handle(m.reloadPeers), Long: true},
-		{Method: http.MethodPost, Path: "certificates/service-account-key", Handler: control.Handle(m.rotateTokenKey), Long: true},
+		{Method: http.MethodGet, Path: "certificates", Handler: control.Handle(c.listCertificates)},
+		{Method: http.MethodGet, Path: "certificates/own", Handler: control.Handle(c.tellCertificates)},
+		{Method: http.MethodPost, Path: "certificates/renew", Handler: control.Handle(c.renewCertificates)},
+		{Method: http.MethodPost, Path: "certificates/renew-everywhere", Handler: control.Handle(c.renewEverywhere)},
+		{Method: http.MethodGet, Path: "certificates/rotation", Handler: control.Handle(c.tellRotation)},
+		{Method: http.MethodPost, Path: "certificates/rotation", Handler: control.Handle(c.rotate), Long: true},
+		{Method: http.MethodPost, Path: "certificates/reload", Handler: control.Handle(c.reloadPeers), Long: true},
+		{Method: http.MethodPost, Path: "certificates/service-account-key", Handler: control.Handle(c.rotateTokenKey), Long: true},
 	}
 }
 
-// MasterCertificates are the certificates of one master.
-type MasterCertificates struct {
+// OfMaster are the certificates of one master.
+type OfMaster struct {
 	Master       string            `json:"master"`
 	Certificates []pki.Description `json:"certificates,omitempty"`
 	// Uses are the client certificates of authorities that are about to be dropped, as far as they were used lately.
@@ -61,16 +61,16 @@ type OldUse struct {
 }
 
 // tellCertificates are this master's.
-func (m *Master) tellCertificates(context.Context, struct{}) (MasterCertificates, error) {
-	c := MasterCertificates{Master: m.identity, Certificates: m.ownCertificates()}
-	c.Uses, c.Remembered = m.oldUses()
-	return c, nil
+func (c *Certificates) tellCertificates(context.Context, struct{}) (OfMaster, error) {
+	own := OfMaster{Master: c.Self, Certificates: c.List()}
+	own.Uses, own.Remembered = c.oldUses()
+	return own, nil
 }
 
 // oldUses are the client certificates of predecessors that came to this master lately, and since when it remembers that.
-func (m *Master) oldUses() (uses []OldUse, remembered time.Time) {
-	old := m.predecessors()
-	used, remembered := m.authentication.CertificatesUsed(m.config.Now().Add(-quiet))
+func (c *Certificates) oldUses() (uses []OldUse, remembered time.Time) {
+	old := c.predecessors()
+	used, remembered := c.Authenticator.CertificatesUsed(c.PKI.Now().Add(-Quiet))
 	for _, use := range used {
 		for _, authority := range old {
 			if use.Certificate.CheckSignatureFrom(authority) == nil {
@@ -84,21 +84,21 @@ func (m *Master) oldUses() (uses []OldUse, remembered time.Time) {
 }
 
 // listCertificates are those of all masters that live.
-func (m *Master) listCertificates(ctx context.Context, _ struct{}) ([]MasterCertificates, error) {
-	own, _ := m.tellCertificates(ctx, struct{}{})
-	all := []MasterCertificates{own}
-	for _, p := range m.otherMasters() {
-		var theirs MasterCertificates
-		if err := m.caller().Ask(ctx, p.URL, "certificates/own", &theirs); err != nil {
-			theirs = MasterCertificates{Master: p.Name, Error: err.Error()}
+func (c *Certificates) listCertificates(ctx context.Context, _ struct{}) ([]OfMaster, error) {
+	own, _ := c.tellCertificates(ctx, struct{}{})
+	all := []OfMaster{own}
+	for _, p := range c.otherMasters() {
+		var theirs OfMaster
+		if err := c.Caller.Ask(ctx, p.URL, "certificates/own", &theirs); err != nil {
+			theirs = OfMaster{Master: p.Name, Error: err.Error()}
 		}
 		all = append(all, theirs)
 	}
 	return all, nil
 }
 
-func (m *Master) otherMasters() []membership.Master {
-	return slices.DeleteFunc(slices.Clone(m.roll.Masters()), func(p membership.Master) bool { return p.Name == m.identity })
+func (c *Certificates) otherMasters() []membership.Master {
+	return slices.DeleteFunc(slices.Clone(c.Masters()), func(p membership.Master) bool { return p.Name == c.Self })
 }
 
 // Renewal names the certificates to renew.
@@ -108,40 +108,40 @@ type Renewal struct {
 }
 
 // renewCertificates issues certificates of this master anew, whether they are due or not.
-func (m *Master) renewCertificates(_ context.Context, in Renewal) (MasterCertificates, error) {
+func (c *Certificates) renewCertificates(_ context.Context, in Renewal) (OfMaster, error) {
 	if in.All == (len(in.Names) > 0) {
-		return MasterCertificates{}, control.Refused("name the certificates to renew, or ask for all")
+		return OfMaster{}, control.Refused("name the certificates to renew, or ask for all")
 	}
-	if m.authority.CA().Key == nil {
-		return MasterCertificates{}, control.Refused("the authority's key is not on this master: renew its certificates where the key is, and put them in place")
+	if c.Authority.CA().Key == nil {
+		return OfMaster{}, control.Refused("the authority's key is not on this master: renew its certificates where the key is, and put them in place")
 	}
-	if err := renew(m.authority, in.Names, func() error { return m.rewriteKubeconfig() }); err != nil {
-		return MasterCertificates{}, refusal(err)
+	if err := renew(c.Authority, in.Names, c.rewriteKubeconfig); err != nil {
+		return OfMaster{}, refusal(err)
 	}
-	m.config.Log("certificates were renewed on an operator's command")
-	return m.tellCertificates(context.Background(), struct{}{})
+	c.Log("certificates were renewed on an operator's command")
+	return c.tellCertificates(context.Background(), struct{}{})
 }
 
 // renewEverywhere issues all certificates of all masters anew, one master after another.
-func (m *Master) renewEverywhere(ctx context.Context, _ struct{}) ([]MasterCertificates, error) {
-	away, err := m.awayMasters(ctx)
+func (c *Certificates) renewEverywhere(ctx context.Context, _ struct{}) ([]OfMaster, error) {
+	away, err := c.Absent(ctx)
 	if err != nil {
 		return nil, err
 	}
-	own, err := m.renewCertificates(ctx, Renewal{All: true})
+	own, err := c.renewCertificates(ctx, Renewal{All: true})
 	if err != nil {
-		own = MasterCertificates{Master: m.identity, Error: err.Error()}
+		own = OfMaster{Master: c.Self, Error: err.Error()}
 	}
-	all := []MasterCertificates{own}
-	for _, p := range m.otherMasters() {
-		theirs := MasterCertificates{Master: p.Name}
-		if err := m.caller().Order(ctx, p.URL, "certificates/renew", Renewal{All: true}, &theirs); err != nil {
+	all := []OfMaster{own}
+	for _, p := range c.otherMasters() {
+		theirs := OfMaster{Master: p.Name}
+		if err := c.Caller.Order(ctx, p.URL, "certificates/renew", Renewal{All: true}, &theirs); err != nil {
 			theirs.Error = err.Error()
 		}
 		all = append(all, theirs)
 	}
 	for _, name := range away {
-		all = append(all, MasterCertificates{Master: name, Error: "it is not among the live masters; its certificates were left as they are"})
+		all = append(all, OfMaster{Master: name, Error: "it is not among the live masters; its certificates were left as they are"})
 	}
 	return all, nil
 }
@@ -158,17 +158,6 @@ func renew(a *pki.Authority, names []string, kubeconfig func() error) error {
 		return kubeconfig()
 	}
 	return nil
-}
-
-func (m *Master) rewriteKubeconfig() error {
-	if m.config.Kubeconfig == "" {
-		return nil
-	}
-	admin, err := m.authority.Admin()
-	if err != nil {
-		return err
-	}
-	return pki.WriteKubeconfig(m.config.Kubeconfig, m.URL(), m.authority.CA().CertPEM, admin)
 }
 
 // Step of a rotation.
@@ -196,14 +185,14 @@ type RotationState struct {
 type RotationStatus struct {
 	Authorities []RotationState `json:"authorities"`
 	// Uses are what keeps a rotation from being finished, by master.
-	Uses []MasterCertificates `json:"uses,omitempty"`
+	Uses []OfMaster `json:"uses,omitempty"`
 	// Away are the masters of the cluster that do not live. They have not taken the last step, and catch up when they start.
 	Away []string `json:"away,omitempty"`
 }
 
-func (m *Master) tellRotation(ctx context.Context, _ struct{}) (RotationStatus, error) {
+func (c *Certificates) tellRotation(ctx context.Context, _ struct{}) (RotationStatus, error) {
 	var status RotationStatus
-	for _, r := range m.authority.Rotation() {
+	for _, r := range c.Authority.Rotation() {
 		state := RotationState{Authority: r.Authority, Stage: r.Stage, KeyHere: r.KeyHere, Signs: pki.Describe(r.Authority, "authority", r.Signs)}
 		if r.Other != nil {
 			d := pki.Describe(r.Authority, "trusted", r.Other)
@@ -211,8 +200,8 @@ func (m *Master) tellRotation(ctx context.Context, _ struct{}) (RotationStatus, 
 		}
 		status.Authorities = append(status.Authorities, state)
 	}
-	if len(m.predecessors()) > 0 {
-		all, err := m.listCertificates(ctx, struct{}{})
+	if len(c.predecessors()) > 0 {
+		all, err := c.listCertificates(ctx, struct{}{})
 		if err != nil {
 			return status, err
 		}
@@ -222,16 +211,16 @@ func (m *Master) tellRotation(ctx context.Context, _ struct{}) (RotationStatus, 
 			}
 		}
 	}
-	status.Away = m.away(ctx)
+	status.Away = c.away(ctx)
 	return status, nil
 }
 
 // underWay refuses a step that ends a rotation where there is none, unless it is the repetition of one that did not get to all.
-func (m *Master) underWay(in Step) error {
-	if in.Step != "finish" && in.Step != "cancel" || m.incomplete == in.Step {
+func (c *Certificates) underWay(in Step) error {
+	if in.Step != "finish" && in.Step != "cancel" || c.incomplete == in.Step {
 		return nil
 	}
-	for _, r := range m.authority.Rotation() {
+	for _, r := range c.Authority.Rotation() {
 		if r.Stage != pki.Settled && (len(in.Authorities) == 0 || slices.Contains(in.Authorities, r.Authority)) {
 			return nil
 		}
@@ -240,49 +229,49 @@ func (m *Master) underWay(in Step) error {
 }
 
 // rotate does one step of a rotation on all masters. Each begins with making sure that all masters have done the one before.
-func (m *Master) rotate(ctx context.Context, in Step) (RotationStatus, error) {
-	if !m.rotating.TryLock() {
+func (c *Certificates) rotate(ctx context.Context, in Step) (RotationStatus, error) {
+	if !c.rotating.TryLock() {
 		return RotationStatus{}, control.Refused("another rotation is being worked on at this moment: try again when it is done")
 	}
-	defer m.rotating.Unlock()
-	a := m.authority
+	defer c.rotating.Unlock()
+	a := c.Authority
 	steps := map[string]func(...string) error{"prepare": a.Prepare, "switch": a.Switch, "finish": a.Finish, "cancel": a.Cancel}
 	step := steps[in.Step]
 	if step == nil {
 		return RotationStatus{}, control.Refused(fmt.Sprintf("there is no step %q of a rotation: the steps are prepare, switch and finish, and cancel after prepare", in.Step))
 	}
-	if err := m.publishShared(ctx); err != nil {
+	if err := c.Publish(ctx); err != nil {
 		return RotationStatus{}, err
 	}
-	if err := m.underWay(in); err != nil {
+	if err := c.underWay(in); err != nil {
 		return RotationStatus{}, err
 	}
 	if in.Step == "finish" {
-		if err := m.mayFinish(ctx, in.Force); err != nil {
+		if err := c.mayFinish(ctx, in.Force); err != nil {
 			return RotationStatus{}, err
 		}
 		// The members of the store trust what their authority's file held when they were opened. Those that have not been
 		// opened since the rotation began know only the old authority, so they are opened once more before it goes.
-		if err := m.reloadAll(ctx); err != nil {
+		if err := c.reloadAll(ctx); err != nil {
 			return RotationStatus{}, err
 		}
 	}
 	if err := step(in.Authorities...); err != nil {
 		return RotationStatus{}, refusal(err)
 	}
-	m.config.Log("rotation of the authority: %s is done on this master", in.Step)
-	m.incomplete = in.Step
-	if err := m.publishShared(ctx); err != nil {
+	c.Log("rotation of the authority: %s is done on this master", in.Step)
+	c.incomplete = in.Step
+	if err := c.Publish(ctx); err != nil {
 		return RotationStatus{}, control.Refused(fmt.Sprintf("the step was done on this master, but not on all: %v: repeat the command when they can be reached", err))
 	}
 	if in.Step == "finish" {
 		// And once more, so that none of them trusts the old one any longer.
-		if err := m.reloadAll(ctx); err != nil {
+		if err := c.reloadAll(ctx); err != nil {
 			return RotationStatus{}, err
 		}
 	}
-	m.incomplete = ""
-	return m.tellRotation(ctx, struct{}{})
+	c.incomplete = ""
+	return c.tellRotation(ctx, struct{}{})
 }
 
 // refusal makes an error of package pki one that tells the caller, rather than an internal one.
@@ -290,24 +279,16 @@ func refusal(err error) error {
 	return control.Refused(strings.TrimPrefix(err.Error(), "pki: "))
 }
 
-// publishShared brings this master's authority and keys to all others.
-func (m *Master) publishShared(ctx context.Context) error {
-	if m.publish == nil {
-		return nil
-	}
-	return m.publish.Publish(ctx)
-}
-
 // mayFinish refuses to drop an authority that is still needed.
-func (m *Master) mayFinish(ctx context.Context, force bool) error {
+func (c *Certificates) mayFinish(ctx context.Context, force bool) error {
 	if force {
 		return nil
 	}
 	var problems []string
-	if away := m.away(ctx); len(away) > 0 {
+	if away := c.away(ctx); len(away) > 0 {
 		problems = append(problems, "these masters are away and could not come back: "+strings.Join(away, ", "))
 	}
-	all, err := m.listCertificates(ctx, struct{}{})
+	all, err := c.listCertificates(ctx, struct{}{})
 	if err != nil {
 		return err
 	}
@@ -320,10 +301,10 @@ func (m *Master) mayFinish(ctx context.Context, force bool) error {
 			if key := use.Subject + use.Serial; !named[key] && len(named) < namedUses {
 				named[key] = true
 				problems = append(problems, fmt.Sprintf("%s came to %s from %s with a certificate of the old authority (serial %s) %v ago",
-					use.Subject, one.Master, use.Address, use.Serial, m.config.Now().Sub(use.Last).Round(time.Second)))
+					use.Subject, one.Master, use.Address, use.Serial, c.PKI.Now().Sub(use.Last).Round(time.Second)))
 			}
 		}
-		if since := m.config.Now().Sub(one.Remembered); one.Error == "" && since < quiet {
+		if since := c.PKI.Now().Sub(one.Remembered); one.Error == "" && since < Quiet {
 			problems = append(problems, fmt.Sprintf("%s remembers who came for only %v, since it started or the authorities changed", one.Master, since.Round(time.Second)))
 		}
 	}
@@ -331,21 +312,21 @@ func (m *Master) mayFinish(ctx context.Context, force bool) error {
 		return nil
 	}
 	return control.Refused(strings.Join(problems, "; ") +
-		fmt.Sprintf(". Give them new certificates and wait %v, or use --force to lock them out", quiet))
+		fmt.Sprintf(". Give them new certificates and wait %v, or use --force to lock them out", Quiet))
 }
 
 // away are the members of the store whose masters do not live.
-func (m *Master) away(ctx context.Context) []string {
-	if m.member == nil || !m.member.Grouped() {
+func (c *Certificates) away(ctx context.Context) []string {
+	if c.Member == nil || !c.Member.Grouped() {
 		return nil
 	}
-	members, err := m.member.Members(ctx)
+	members, err := c.Member.Members(ctx)
 	if err != nil {
 		return []string{"(unknown: " + err.Error() + ")"}
 	}
 	var away []string
 	for _, member := range members {
-		if !slices.ContainsFunc(m.roll.Masters(), func(p membership.Master) bool { return p.Name == member.Name }) {
+		if !slices.ContainsFunc(c.Masters(), func(p membership.Master) bool { return p.Name == member.Name }) {
 			away = append(away, member.Name)
 		}
 	}
@@ -353,9 +334,9 @@ func (m *Master) away(ctx context.Context) []string {
 }
 
 // reloadAll has the store's members opened again, one after another.
-func (m *Master) reloadAll(ctx context.Context) error {
-	for _, p := range m.otherMasters() {
-		client, err := m.caller().To(p.URL)
+func (c *Certificates) reloadAll(ctx context.Context) error {
+	for _, p := range c.otherMasters() {
+		client, err := c.Caller.To(p.URL)
 		if err == nil {
 			err = client.Post(ctx, "certificates/reload", nil, nil)
 		}
@@ -363,21 +344,21 @@ func (m *Master) reloadAll(ctx context.Context) error {
 			return control.Refused(fmt.Sprintf("the store's member of %s could not take over the authority: %v: repeat the command", p.Name, err))
 		}
 	}
-	_, err := m.reloadPeers(ctx, struct{}{})
+	_, err := c.reloadPeers(ctx, struct{}{})
 	return err
 }
 
 // reloadPeers has this master's member of the store trust what its authority's file holds now, and returns when the store
 // has a leader again and answers through this master.
-func (m *Master) reloadPeers(ctx context.Context, _ struct{}) (struct{}, error) {
-	if m.member == nil || !m.member.Grouped() {
+func (c *Certificates) reloadPeers(ctx context.Context, _ struct{}) (struct{}, error) {
+	if c.Member == nil || !c.Member.Grouped() {
 		return struct{}{}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, reloadTimeout)
 	defer cancel()
-	if err := m.member.Reload(ctx); err != nil {
+	if err := c.Member.Reload(ctx); err != nil {
 		return struct{}{}, err
 	}
-	_, err := m.store.Revision(ctx)
+	_, err := c.Store.Revision(ctx)
 	return struct{}{}, err
 }
