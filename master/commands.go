@@ -16,7 +16,7 @@ func (m *Master) commands() []control.Command {
 	all = append(all, m.membershipCommands()...)
 	all = append(all, m.invitationCommands()...)
 	all = append(all, m.backups.Commands()...)
-	all = append(all, m.encryptionCommands()...)
+	all = append(all, m.keys.Commands()...)
 	all = append(all, m.certificates.Commands()...)
 	return all
 }

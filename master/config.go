@@ -15,7 +15,9 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/admission"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers"
+	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/master/backups"
+	"github.com/wheelhouse-k8s/wheelhouse/master/keys"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
@@ -321,4 +323,27 @@ func (c *Config) admission() (admission.Options, error) {
 		Enable: c.EnableAdmission, Disable: c.DisableAdmission, Configuration: configuration, Hardened: c.Hardened,
 		NotReadySeconds: c.NotReadyToleration, UnreachableSeconds: c.UnreachableToleration,
 	}, err
+}
+
+// managesKeys tells whether the masters keep the encryption keys by themselves.
+func (c *Config) managesKeys() bool { return c.EncryptionConfig == "" && c.DataDir != "" }
+
+// checkEncryption finds flags that do not go together.
+func (c *Config) checkEncryption() error {
+	if c.EncryptionReload && c.EncryptionConfig == "" {
+		return errors.New("--encryption-provider-config-automatic-reload needs --encryption-provider-config")
+	}
+	return nil
+}
+
+// encryption is how this master, of a name, encrypts. A master in memory that was given no configuration does not.
+func (c *Config) encryption(self string) keys.Options {
+	o := keys.Options{
+		File: c.EncryptionConfig, Managed: c.managesKeys(), Reload: c.EncryptionReload,
+		Self: self, Kinds: kinds(), EventTTL: c.EventTTL, Log: c.Log, Warn: c.warn,
+	}
+	if o.Managed {
+		o.File = filepath.Join(c.DataDir, datafolder.EncryptionFile)
+	}
+	return o
 }

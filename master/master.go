@@ -23,9 +23,9 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/auth"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/metrics"
 	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
-	"github.com/wheelhouse-k8s/wheelhouse/encryption"
 	"github.com/wheelhouse-k8s/wheelhouse/master/backups"
 	"github.com/wheelhouse-k8s/wheelhouse/master/certificates"
+	"github.com/wheelhouse-k8s/wheelhouse/master/keys"
 	"github.com/wheelhouse-k8s/wheelhouse/master/roll"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
@@ -58,10 +58,10 @@ type Master struct {
 	// Set in the course of Run.
 	store          store.Store
 	opened         atomic.Pointer[store.Store]
-	raw            store.Store       // the same without what is wrapped around it: values as they are kept
-	member         *etcd.Embedded    // nil unless the store is a member in this process
-	remote         *etcd.Remote      // nil unless the store is an etcd that runs by itself
-	encryption     *encryption.Store // nil if nothing is encrypted
+	raw            store.Store    // the same without what is wrapped around it: values as they are kept
+	member         *etcd.Embedded // nil unless the store is a member in this process
+	remote         *etcd.Remote   // nil unless the store is an etcd that runs by itself
+	keys           *keys.Keys
 	roll           *roll.Roll
 	shares         *membership.Shares
 	publish        membership.Publisher
@@ -77,9 +77,7 @@ type Master struct {
 	metrics        *metrics.Metrics
 	server         *apiserver.Server
 
-	tasks   tasks
-	working context.Context // of what the master does by itself; it ends before the servers do
-	keyWork keyWork
+	tasks tasks
 	// unprepared tells that some objects that every cluster has could not be made yet.
 	unprepared bool
 
@@ -217,6 +215,7 @@ func (m *Master) run(ctx context.Context) error {
 	defer func() { endStop() }()
 	defer m.store.Close()
 	m.raw = m.store
+	m.keys = keys.New(m.config.encryption(m.identity))
 	opened := m.store
 	m.opened.Store(&opened)
 	if err := m.patiently(ctx, "the identity of the store", m.establish); err != nil {
@@ -226,10 +225,14 @@ func (m *Master) run(ctx context.Context) error {
 		return ended(err)
 	}
 	m.assemble()
-	endEncryption, err := m.encrypt(ctx)
+	if err := m.patiently(ctx, "the record of the encryption keys", func(ctx context.Context) error { return m.keys.Ensure(ctx, m.store) }); err != nil {
+		return stopped(ctx, err)
+	}
+	around, endEncryption, err := m.keys.Open(ctx, m.store, func() { m.registry.Unseal() })
 	if err != nil {
 		return stopped(ctx, err)
 	}
+	m.store = around
 	defer endEncryption()
 	if err := m.build(); err != nil {
 		return err
@@ -274,7 +277,7 @@ func (m *Master) work(ctx context.Context, begun, ending func()) error {
 	servers.Go(func() error { return m.registry.Run(serving) })
 	servers.Go(func() error { m.authorizer.Run(serving); return nil })
 	loops, working := errgroup.WithContext(ctx)
-	m.working = working
+	m.keys.Within(working)
 	loops.Go(func() error { // a server that fails ends the loops; servers.Wait says why it failed
 		select {
 		case <-serving.Done():
@@ -303,9 +306,10 @@ func (m *Master) work(ctx context.Context, begun, ending func()) error {
 	servers.Go(func() error { return m.serve(serving) })
 	servers.Go(func() error { m.serveLocal(serving); return nil })
 	for name, do := range map[string]func(context.Context) error{
-		"the service addresses": func(ctx context.Context) error { m.services.Run(ctx); return nil },
-		"the certificates":      func(ctx context.Context) error { m.certificates.Tend(ctx); return nil },
-		"the encryption":        func(ctx context.Context) error { m.tendEncryption(ctx); return nil },
+		"the service addresses":        func(ctx context.Context) error { m.services.Run(ctx); return nil },
+		"the certificates":             func(ctx context.Context) error { m.certificates.Tend(ctx); return nil },
+		"the encryption":               func(ctx context.Context) error { m.keys.Tend(ctx); return nil },
+		"the objects of every cluster": func(ctx context.Context) error { m.prepareAgain(ctx); return nil },
 		"the list of masters": func(ctx context.Context) error {
 			m.roll.Live(ctx, entered, m.publishEndpoints, m.meetRoll)
 			return nil

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -231,4 +232,35 @@ func (m *Master) whoJoins() bootstrap.Joining {
 	}
 	path := control.Root + membership.JoinPath
 	return bootstrap.Joining{Group: membership.MastersGroup, Paths: []string{path, path + "/*"}, Server: m.peer().URL}
+}
+
+// awayMasters are the members of the cluster that do not serve and are not on the roll of those that live. With a stand-alone
+// etcd only those are known that live.
+func (m *Master) awayMasters(ctx context.Context) ([]string, error) {
+	state, err := m.group.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var away []string
+	for _, member := range state.Members {
+		if !member.Serving && member.ID != state.Self {
+			away = append(away, cmp.Or(member.Name, membership.FormatID(member.ID)))
+		}
+	}
+	return away, nil
+}
+
+// allServe fails if a member of the cluster does not serve. With a stand-alone etcd only those are known that do.
+func (m *Master) allServe(ctx context.Context) error {
+	state, err := m.group.State(ctx)
+	if err != nil {
+		return err
+	}
+	for _, member := range state.Members {
+		if !member.Serving {
+			return control.Refused(fmt.Sprintf("master %s does not serve, and all must be there when keys change: bring it back, or remove it with wheelhouse member remove %s",
+				member.Name, member.Name))
+		}
+	}
+	return nil
 }

@@ -85,7 +85,7 @@ func (m *Master) checks(endpoint string) []health.Check {
 			}
 		}})
 	}
-	checks = append(checks, m.encryptionChecks()...)
+	checks = append(checks, m.keys.Checks()...)
 	if endpoint == "readyz" {
 		checks = append(checks, health.Stopping(m.stopping))
 	}

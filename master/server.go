@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
-	"path/filepath"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -20,6 +20,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/master/backups"
 	"github.com/wheelhouse-k8s/wheelhouse/master/certificates"
+	"github.com/wheelhouse-k8s/wheelhouse/master/keys"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/patch"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
@@ -86,6 +87,9 @@ func (m *Master) buildServer() error {
 	if m.authorizer, err = auth.NewAuthorizer(m.registry); err != nil {
 		return err
 	}
+	m.keys.Connect(keys.Needs{
+		Masters: m.masters, Absent: m.awayMasters, AllServe: m.allServe, Caller: m.caller(), Publish: m.publish.Publish, Sealed: m.registry.Sealed,
+	})
 	m.certificates = certificates.New(m.own, m.certificateNeeds())
 	plugins, err := c.admission()
 	if err != nil {
@@ -182,11 +186,11 @@ func (m *Master) backupOptions() backups.Options {
 	c := &m.config
 	o := backups.Options{
 		Plan: c.Backups, DataDir: c.DataDir, Self: m.identity, Store: m.store, Raw: m.raw, Authority: m.own.Authority,
-		KeysFile: c.EncryptionConfig, KeysName: datafolder.OperatorEncryptionFile,
+		KeysFile: m.keys.File, KeysName: datafolder.OperatorEncryptionFile,
 		System: m.systemUID, Privilege: m.privilege(), Metrics: m.metrics.Backups, Log: c.Log, Warn: c.warn,
 	}
 	if c.managesKeys() {
-		o.KeysFile, o.KeysName = filepath.Join(c.DataDir, datafolder.EncryptionFile), datafolder.EncryptionFile
+		o.KeysName = datafolder.EncryptionFile
 	}
 	return o
 }
@@ -223,4 +227,30 @@ func (m *Master) publishAuthorities(ctx context.Context) error {
 	return bootstrap.Trust(ctx, bootstrap.Options{
 		Registry: m.registry, ClientCA: a.CA().CertPEM, FrontProxyCA: a.FrontProxyCA().CertPEM, FrontProxyNames: []string{frontProxyName},
 	})
+}
+
+// prepare makes the objects that every cluster has. What the present keys do not let it make, because a plugin that holds
+// them starts later, is made when they do: other requests can be served.
+func (m *Master) prepare(ctx context.Context) error {
+	err := m.bootstrap(ctx)
+	if err == nil || ctx.Err() != nil || !m.keys.Failed() {
+		return err
+	}
+	m.config.warn("%v; trying again in the background", err)
+	m.unprepared = true
+	return m.authorizer.Sync(ctx)
+}
+
+// prepareEvery is how often objects are tried again that could not be made.
+const prepareEvery = 2 * time.Second
+
+func (m *Master) prepareAgain(ctx context.Context) {
+	for m.unprepared {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(prepareEvery):
+			m.unprepared = m.bootstrap(ctx) != nil
+		}
+	}
 }

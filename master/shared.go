@@ -1,18 +1,12 @@
 package master
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 
-	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
-	"github.com/wheelhouse-k8s/wheelhouse/encryption"
 	"github.com/wheelhouse-k8s/wheelhouse/master/certificates"
 	"github.com/wheelhouse-k8s/wheelhouse/master/roll"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
@@ -56,44 +50,7 @@ func (m *Master) share(ctx context.Context) error {
 
 // sharedParts are all files that masters have alike.
 func (m *Master) sharedParts() []membership.Shared {
-	return []membership.Shared{certificates.Shared{Authority: m.own.Authority}, sharedKeys{m}}
-}
-
-// sharedKeys are the encryption keys, if the masters keep them, as a part of the shared files.
-type sharedKeys struct{ m *Master }
-
-func (s sharedKeys) file() string {
-	return filepath.Join(s.m.config.DataDir, datafolder.EncryptionFile)
-}
-
-// Files implements membership.Shared.
-func (s sharedKeys) Files() (map[string][]byte, error) {
-	if !s.m.config.managesKeys() {
-		return nil, nil
-	}
-	data, err := os.ReadFile(s.file())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	return map[string][]byte{datafolder.EncryptionFile: data}, err
-}
-
-// Install implements membership.Shared.
-func (s sharedKeys) Install(files map[string][]byte) error {
-	data, ok := files[datafolder.EncryptionFile]
-	if !ok || !s.m.config.managesKeys() {
-		return nil
-	}
-	if have, err := os.ReadFile(s.file()); err == nil && bytes.Equal(have, data) {
-		return nil
-	}
-	if err := encryption.WriteFile(s.file(), data); err != nil {
-		return err
-	}
-	if s.m.encryption == nil {
-		return nil // it is about to be read for the first time
-	}
-	return s.m.encryption.Reload(context.Background())
+	return []membership.Shared{certificates.Shared{Authority: m.own.Authority}, m.keys}
 }
 
 // giveShared gives the shared files, keys included, to another master: nobody else, whatever role it was given.

@@ -73,7 +73,7 @@ func (m *Master) statuses(ctx context.Context, state membership.State) []members
 
 // clusterStatus is what wheelhouse status shows. It answers without the store, and soon, for it is asked when something fails.
 func (m *Master) clusterStatus(ctx context.Context, _ struct{}) (membership.Status, error) {
-	s := membership.Status{Store: m.storeKind(), Leaders: map[string]string{}, Encryption: m.encryptionInShort(), Quorum: quorumOf(m.member)}
+	s := membership.Status{Store: m.storeKind(), Leaders: map[string]string{}, Encryption: m.keys.InShort(), Quorum: quorumOf(m.member)}
 	var servers sync.WaitGroup
 	servers.Go(func() {
 		asking, cancel := context.WithTimeout(ctx, askWait)
@@ -88,12 +88,6 @@ func (m *Master) clusterStatus(ctx context.Context, _ struct{}) (membership.Stat
 	for component, lease := range map[Component]string{Controllers: election.ControllerManager, Scheduler: election.Scheduler} {
 		if holder := m.liveHolder(ctx, lease, s.Masters); holder != "" || m.config.Runs(component) {
 			s.Leaders[lease] = holder
-		}
-	}
-	if m.encryption != nil {
-		s.Encryption = "managed by the masters"
-		if !m.config.managesKeys() {
-			s.Encryption = "as " + m.config.EncryptionConfig + " says"
 		}
 	}
 	s.LastBackup = m.knownBackup(ctx)

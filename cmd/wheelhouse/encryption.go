@@ -15,7 +15,7 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/control"
 	"github.com/wheelhouse-k8s/wheelhouse/encryption"
-	"github.com/wheelhouse-k8s/wheelhouse/master"
+	"github.com/wheelhouse-k8s/wheelhouse/master/keys"
 )
 
 func encryptionCommand() *cobra.Command {
@@ -60,7 +60,7 @@ is read for that. The exit code is 1 if a master does not answer.`,
 			if err != nil {
 				return err
 			}
-			var s master.EncryptionStatus
+			var s keys.Status
 			if err := client.Get(c.Context(), "encryption", &s); err != nil {
 				return err
 			}
@@ -81,7 +81,7 @@ is read for that. The exit code is 1 if a master does not answer.`,
 }
 
 // doubtful is an error if the answer does not hold for the whole cluster.
-func doubtful(s *master.EncryptionStatus) error {
+func doubtful(s *keys.Status) error {
 	for _, m := range s.Masters {
 		if m.Error != "" {
 			return fmt.Errorf("master %s does not answer, and it is unknown which keys it uses: %s", m.Name, m.Error)
@@ -90,7 +90,7 @@ func doubtful(s *master.EncryptionStatus) error {
 	return nil
 }
 
-func printEncryption(to io.Writer, s *master.EncryptionStatus) error {
+func printEncryption(to io.Writer, s *keys.Status) error {
 	switch {
 	case s.File == "":
 		fmt.Fprintln(to, "Nothing is encrypted: this master keeps everything in memory.")
@@ -142,7 +142,7 @@ func printEncryption(to io.Writer, s *master.EncryptionStatus) error {
 }
 
 // stepOf is where a work is.
-func stepOf(w *master.KeyWork) string {
+func stepOf(w *keys.Work) string {
 	if p := w.Progress; p != (encryption.Progress{}) {
 		return fmt.Sprintf("%s: %d of %d, %d rewritten", w.Step, p.Seen, p.Total, p.Rewritten)
 	}
@@ -189,14 +189,14 @@ func doKeyWork(c *cobra.Command, f *controlFlags, path string, in any) error {
 		return err
 	}
 	ctx := c.Context()
-	var work master.KeyWork
+	var work keys.Work
 	if err := client.Post(ctx, path, in, &work); err != nil {
 		return err
 	}
 	return followKeyWork(ctx, client, &work, c.ErrOrStderr(), c.OutOrStdout())
 }
 
-func followKeyWork(ctx context.Context, client *control.Client, work *master.KeyWork, steps, to io.Writer) error {
+func followKeyWork(ctx context.Context, client *control.Client, work *keys.Work, steps, to io.Writer) error {
 	begun, told := work.Started, ""
 	for work.Ended == nil {
 		if work.Step != told && work.Step != "" {
@@ -208,7 +208,7 @@ func followKeyWork(ctx context.Context, client *control.Client, work *master.Key
 			return ctx.Err()
 		case <-time.After(workLook):
 		}
-		*work = master.KeyWork{}
+		*work = keys.Work{}
 		if err := client.Get(ctx, "encryption/work", work); err != nil {
 			return fmt.Errorf("the master no longer answers: %w: look at wheelhouse encryption status, and run the command again to go on", err)
 		}

@@ -21,7 +21,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/wheelhouse-k8s/wheelhouse/encryption/plugintest"
-	"github.com/wheelhouse-k8s/wheelhouse/master"
+	"github.com/wheelhouse-k8s/wheelhouse/master/keys"
 	"github.com/wheelhouse-k8s/wheelhouse/test/process"
 )
 
@@ -135,9 +135,9 @@ func (c *cluster) refused(want string, args ...string) {
 	}
 }
 
-func (c *cluster) status() *master.EncryptionStatus {
+func (c *cluster) status() *keys.Status {
 	c.Helper()
-	var s master.EncryptionStatus
+	var s keys.Status
 	if err := json.Unmarshal([]byte(c.mustRun("status", "-o", "json")), &s); err != nil {
 		c.Fatal(err)
 	}

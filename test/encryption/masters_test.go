@@ -11,7 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/wheelhouse-k8s/wheelhouse/master"
+	"github.com/wheelhouse-k8s/wheelhouse/master/keys"
 	"github.com/wheelhouse-k8s/wheelhouse/test/process"
 )
 
@@ -64,10 +64,10 @@ func (g *group) writeAndRead() {
 	}
 }
 
-func (g *group) status(n int) *master.EncryptionStatus {
+func (g *group) status(n int) *keys.Status {
 	g.Helper()
 	r, err := g.All[n].Command("encryption", "status", "-o", "json")
-	var s master.EncryptionStatus
+	var s keys.Status
 	if err == nil && r.Code == 0 {
 		err = json.Unmarshal([]byte(r.Stdout), &s)
 	}
