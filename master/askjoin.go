@@ -169,17 +169,6 @@ func (m *Master) askLater(ctx context.Context) {
 	}
 }
 
-func (m *Master) answeredLater(answer *membership.Answer, began time.Time) {
-	card, own := answer.Card, m.card()
-	if card.URL == "" {
-		card.URL = answer.Server
-	}
-	m.meet(&card)
-	if own.Toward(&card) == membership.Foreign && time.Since(began) < askLaterFor && m.mustEnd(elsewhere(&m.config, answer.Judge(&own, answer.Server))) {
-		m.ids.end()
-	}
-}
-
 // takesBack tells whether the operator goes on with data that were given up.
 func (c *Config) takesBack(from *membership.Successor) bool {
 	return c.RecoverQuorum && c.ForgetStore == from.ID
@@ -217,7 +206,7 @@ func (m *Master) replaceFolder() (err error) {
 	}
 	c.Log("the old data are in %s; remove them when all is well", aside)
 	m.began = false
-	m.identity, err = datafolder.Identify(c.DataDir)
+	m.name, err = datafolder.Identify(c.DataDir)
 	return err
 }
 
@@ -233,7 +222,7 @@ func (m *Master) settleReplace() error {
 
 // belonging answers who asks whether a folder is part of this master's cluster.
 func (m *Master) belonging(ctx context.Context, _ struct{}) (membership.Belonging, error) {
-	b := membership.Belonging{Card: m.card()}
+	b := membership.Belonging{Card: m.identity.Card()}
 	b.Store.Former = nil
 	if m.member == nil {
 		return b, nil
@@ -246,4 +235,15 @@ func (m *Master) belonging(ctx context.Context, _ struct{}) (membership.Belongin
 		b.Members = append(b.Members, membership.BelongingMember{ID: membership.FormatID(one.ID), Name: one.Name})
 	}
 	return b, nil
+}
+
+func (m *Master) answeredLater(answer *membership.Answer, began time.Time) {
+	card, own := answer.Card, m.identity.Card()
+	if card.URL == "" {
+		card.URL = answer.Server
+	}
+	m.identity.Meet(&card)
+	if own.Toward(&card) == membership.Foreign && time.Since(began) < askLaterFor {
+		m.identity.End(elsewhere(&m.config, answer.Judge(&own, answer.Server)))
+	}
 }

@@ -24,7 +24,7 @@ func (m *Master) commands() []control.Command {
 // commandPaths serve the commands, each that takes its time at a path of its own.
 func (m *Master) commandPaths() []apiserver.Path {
 	commands := m.commands()
-	mux := m.introduce(control.Mux(commands))
+	mux := m.identity.Introduce(control.Mux(commands))
 	paths := []apiserver.Path{{Pattern: control.Root, Handler: mux}}
 	for _, c := range commands {
 		if c.Long {
@@ -41,7 +41,7 @@ func (m *Master) privilege() control.Privilege {
 
 // caller calls the commands of other masters.
 func (m *Master) caller() *control.Caller {
-	return &control.Caller{Introduced: m.introduced, Config: func() *rest.Config {
+	return &control.Caller{Introduced: m.identity.Introduced, Config: func() *rest.Config {
 		config := m.restConfig(m.own.Admin())
 		// A master with a serving certificate of its operator's shows the authority's to other masters.
 		config.TLSClientConfig.NextProtos = []string{"http/1.1", membership.AuthorityProtocol}
@@ -52,6 +52,6 @@ func (m *Master) caller() *control.Caller {
 // serveLocal serves the commands to root and this process's user, at a socket in the data folder, until ctx ends.
 func (m *Master) serveLocal(ctx context.Context) {
 	if m.config.DataDir != "" {
-		control.ServeLocal(ctx, m.config.DataDir, m.introduce(control.Mux(m.commands())), m.config.warn)
+		control.ServeLocal(ctx, m.config.DataDir, m.identity.Introduce(control.Mux(m.commands())), m.config.warn)
 	}
 }

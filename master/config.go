@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/controllers"
 	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/master/backups"
+	"github.com/wheelhouse-k8s/wheelhouse/master/identity"
 	"github.com/wheelhouse-k8s/wheelhouse/master/keys"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
@@ -344,6 +346,18 @@ func (c *Config) encryption(self string) keys.Options {
 	}
 	if o.Managed {
 		o.File = filepath.Join(c.DataDir, datafolder.EncryptionFile)
+	}
+	return o
+}
+
+// identity is what the master's knowledge of its store goes by.
+func (c *Config) identity(self func() (name, url string), proven func(*http.Request) bool) identity.Options {
+	o := identity.Options{
+		DataDir: c.DataDir, PKIDir: c.PKIDir, Recovering: c.RecoverQuorum, NewCluster: c.NewCluster, Self: self, Proven: proven,
+		Now: c.Now, Warn: c.warn,
+	}
+	if c.external() {
+		o.Servers = strings.Join(c.External.Servers, ",")
 	}
 	return o
 }

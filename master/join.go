@@ -130,7 +130,7 @@ func (m *Master) join(ctx context.Context) (err error) {
 		return fmt.Errorf("--token: %w", err)
 	}
 	request := membership.Request{
-		Name: m.identity, Version: health.Version().GitVersion, External: c.external(), Settings: c.sharedSettings(),
+		Name: m.name, Version: health.Version().GitVersion, External: c.external(), Settings: c.sharedSettings(),
 	}
 	if !request.External {
 		if request.PeerURL, _, err = m.peerAddress(); err != nil {
@@ -270,7 +270,7 @@ func (m *Master) etcdPeer() (*etcd.Peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &etcd.Peer{URL: address, Listen: listen, ServerTLS: m.own.Authority.PeerTLS(), Extra: http.HandlerFunc(m.answerPeer)}
+	p := &etcd.Peer{URL: address, Listen: listen, ServerTLS: m.own.Authority.PeerTLS(), Extra: http.HandlerFunc(m.identity.AnswerPeer)}
 	p.CertFile, p.KeyFile, p.CAFile = m.own.Authority.PeerFiles()
 	return p, nil
 }

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -25,6 +24,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/master/backups"
 	"github.com/wheelhouse-k8s/wheelhouse/master/certificates"
+	"github.com/wheelhouse-k8s/wheelhouse/master/identity"
 	"github.com/wheelhouse-k8s/wheelhouse/master/keys"
 	"github.com/wheelhouse-k8s/wheelhouse/master/roll"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
@@ -43,21 +43,20 @@ type Master struct {
 	lock      *os.File // nil without a data folder
 	own       *certificates.Own
 	advertise net.IP
-	identity  string
+	name      string // among all masters
 	// joining is nil unless this start is one that joins; recovering is true if it makes this the only master.
 	joining    *joining
 	recovering bool
 	// asking is not nil while it is open whether the folder belongs to the cluster that --join names; began tells that the store
 	// is made by this start.
-	asking *asking
-	began  bool
-	ids    *identityState
+	asking   *asking
+	began    bool
+	identity *identity.Identity
 
 	starting starting
 
 	// Set in the course of Run.
 	store          store.Store
-	opened         atomic.Pointer[store.Store]
 	raw            store.Store    // the same without what is wrapped around it: values as they are kept
 	member         *etcd.Embedded // nil unless the store is a member in this process
 	remote         *etcd.Remote   // nil unless the store is an etcd that runs by itself
@@ -99,7 +98,8 @@ func New(c Config) (*Master, error) {
 		return nil, err
 	}
 	c.warnOfSuites()
-	m := &Master{config: c, ready: make(chan struct{}), stopping: make(chan struct{}), ids: newIdentityState()}
+	m := &Master{config: c, ready: make(chan struct{}), stopping: make(chan struct{})}
+	m.identity = identity.New(c.identity(m.self, m.proven))
 	if err := m.take(); err != nil {
 		m.Close()
 		return nil, err
@@ -126,7 +126,7 @@ func (m *Master) take() (err error) {
 	if err := m.examine(); err != nil {
 		return err
 	}
-	if m.identity, err = datafolder.Identify(c.DataDir); err != nil {
+	if m.name, err = datafolder.Identify(c.DataDir); err != nil {
 		return err
 	}
 	if err := m.prepareJoin(); err != nil {
@@ -191,9 +191,9 @@ func (m *Master) Run(ctx context.Context) error {
 	defer m.Close()
 	running, stop := context.WithCancel(ctx)
 	defer stop()
-	defer context.AfterFunc(m.ids.over, stop)() // wherever it is, a start that waits for the others included
+	defer context.AfterFunc(m.identity.Over(), stop)() // wherever it is, a start that waits for the others included
 	err := m.run(running)
-	if why := m.whyOver(); why != nil {
+	if why := m.identity.Why(); why != nil {
 		err = why
 	}
 	if m.joining != nil { // it did not come to serve
@@ -215,10 +215,9 @@ func (m *Master) run(ctx context.Context) error {
 	defer func() { endStop() }()
 	defer m.store.Close()
 	m.raw = m.store
-	m.keys = keys.New(m.config.encryption(m.identity))
-	opened := m.store
-	m.opened.Store(&opened)
-	if err := m.patiently(ctx, "the identity of the store", m.establish); err != nil {
+	m.keys = keys.New(m.config.encryption(m.name))
+	m.identity.Open(m.store, m.member)
+	if err := m.patiently(ctx, "the identity of the store", func(ctx context.Context) error { return m.identity.Establish(ctx, m.began) }); err != nil {
 		return ended(err)
 	}
 	if err := m.patiently(ctx, "the authority and keys that all masters share", m.share); err != nil {
@@ -354,7 +353,9 @@ func (m *Master) begin(ctx context.Context) (entered int64, err error) {
 	if err := m.patiently(ctx, "the objects that every cluster has", m.prepare); err != nil {
 		return entered, err
 	}
-	m.showSystem()
+	if uid, err := m.systemUID(); err == nil {
+		m.identity.Settle(uid)
+	}
 	return entered, nil
 }
 
@@ -378,7 +379,7 @@ func (m *Master) openStore(ctx context.Context) error {
 		return nil
 	}
 	o := etcd.Options{
-		Dir: filepath.Join(c.DataDir, "etcd"), Name: m.identity, Quota: c.Quota, CompactionInterval: c.CompactionInterval,
+		Dir: filepath.Join(c.DataDir, "etcd"), Name: m.name, Quota: c.Quota, CompactionInterval: c.CompactionInterval,
 		Log: etcdLog(), Warn: func(message string) { c.warn("store: %s", message) }, Running: m.starting.member.Store,
 	}
 	if m.recovering {
@@ -389,15 +390,15 @@ func (m *Master) openStore(ctx context.Context) error {
 	if err := m.memberOptions(&o); err != nil {
 		return err
 	}
-	if err := m.askMembers(ctx, &o); err != nil {
+	if err := m.identity.AskMembers(ctx, &o); err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	defer context.AfterFunc(m.ids.over, stop)()
+	defer context.AfterFunc(m.identity.Over(), stop)()
 	opened, err := etcd.Open(ctx, o)
 	if err != nil {
-		return cmp.Or(m.whyOver(), err)
+		return cmp.Or(m.identity.Why(), err)
 	}
 	m.store, m.member = opened, opened
 	if c.RecoverQuorum { // what the others knew of the tokens' use is lost

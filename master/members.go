@@ -41,8 +41,8 @@ func (m *Master) membershipCommands() []control.Command {
 func (m *Master) assemble() {
 	c := &m.config
 	m.group = &membership.Group{
-		Self: m.identity, Masters: m.masters, Settings: c.sharedSettings(), Files: m.shares.Files,
-		Invitations: m.invitations(), Log: c.Log, Card: m.card,
+		Self: m.name, Masters: m.masters, Settings: c.sharedSettings(), Files: m.shares.Files,
+		Invitations: m.invitations(), Log: c.Log, Card: m.identity.Card,
 	}
 	if m.member != nil {
 		m.group.Members, m.group.Open, m.group.HandOver = m.member, m.openGroup, m.handOver
@@ -168,8 +168,8 @@ func (m *Master) watchMembership(ctx context.Context) error {
 	select {
 	case <-m.member.Removed():
 		return fmt.Errorf("%w (%s)", errRemoved, m.config.DataDir)
-	case <-m.ids.over.Done():
-		return m.whyOver()
+	case <-m.identity.Over().Done():
+		return m.identity.Why()
 	case <-ctx.Done():
 		return nil
 	}

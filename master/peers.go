@@ -3,18 +3,22 @@ package master
 import (
 	"context"
 	"net"
+	"net/http"
 	"net/netip"
 	"strconv"
+	"sync"
 
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/bootstrap"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/health"
 	"github.com/wheelhouse-k8s/wheelhouse/election"
 	"github.com/wheelhouse-k8s/wheelhouse/master/roll"
+	"github.com/wheelhouse-k8s/wheelhouse/membership"
+	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
 )
 
 // peer is what others know of this master.
 func (m *Master) peer() roll.Peer {
-	p := roll.Peer{Name: m.identity, URL: m.URL(), Version: health.Version().GitVersion, Store: m.storeID()}
+	p := roll.Peer{Name: m.name, URL: m.URL(), Version: health.Version().GitVersion, Store: m.identity.StoreID()}
 	if !m.advertise.IsLoopback() { // no pod reaches the service default/kubernetes there
 		p.Address = m.advertise
 	}
@@ -39,3 +43,37 @@ func (m *Master) alone() bool {
 func (m *Master) publishEndpoints(ctx context.Context, masters []netip.AddrPort) error {
 	return bootstrap.Endpoints(ctx, m.registry, masters)
 }
+
+// meetRoll looks at the stores that the masters on the roll say they belong to.
+func (m *Master) meetRoll(peers []roll.Peer) {
+	for _, p := range peers {
+		if p.Store != "" && p.Name != m.name {
+			m.identity.Meet(&membership.Card{Store: membership.Store{ID: p.Store}, Master: p.Name, URL: p.URL})
+		}
+	}
+}
+
+// self is the master's name and the URL of its API.
+func (m *Master) self() (name, url string) {
+	p := m.peer()
+	return p.Name, p.URL
+}
+
+func (m *Master) proven(r *http.Request) bool { return m.privilege().Proven(r) }
+
+// watchIdentity tends what this master knows of its store and of others, until ctx ends.
+func (m *Master) watchIdentity(ctx context.Context) {
+	var running sync.WaitGroup
+	running.Go(func() { m.identity.Watch(ctx, memberDoor{m}, m.as(controllerManagerUser)) })
+	running.Go(func() { m.askLater(ctx) })
+	running.Wait()
+}
+
+// memberDoor is how this master's member of the store reaches others, and is reached.
+type memberDoor struct{ m *Master }
+
+// Open implements identity.Group.
+func (d memberDoor) Open(ctx context.Context) error { return d.m.openGroup(ctx) }
+
+// Peer implements identity.Group.
+func (d memberDoor) Peer() (*etcd.Peer, error) { return d.m.etcdPeer() }

@@ -63,7 +63,7 @@ func (m *Master) prepareRecovery() error {
 	}
 	var others []string
 	for _, one := range members {
-		if one.Name != m.identity {
+		if one.Name != m.name {
 			others = append(others, fmt.Sprintf("%s (%s)", one.Name, one.PeerURL))
 		}
 	}
@@ -78,7 +78,7 @@ func (m *Master) prepareRecovery() error {
 			"A copy of the store as it is now would be kept beside it. If most masters can be started again, do that instead. "+
 			"To go on, add --yes-forget-other-masters", c.DataDir, strings.Join(others, ", "))
 	}
-	if living := answering(members, m.identity); len(living) > 0 {
+	if living := answering(members, m.name); len(living) > 0 {
 		return fmt.Errorf("--recover-quorum: %s can be reached, so that there would be two clusters with the same name and different data: "+
 			"stop what runs there first, or, if most masters run, start this one without --recover-quorum", strings.Join(living, ", "))
 	}
@@ -219,7 +219,7 @@ func (m *Master) renewStore(ctx context.Context, o etcd.Options, r *recovery, ke
 		return err
 	}
 	_, err = etcd.Restore(etcd.RestoreOptions{
-		Snapshot: filepath.Join(o.Dir, "member", "snap", "db"), Checked: true, Dir: next, Name: m.identity, Token: string(uuid.NewUUID()),
+		Snapshot: filepath.Join(o.Dir, "member", "snap", "db"), Checked: true, Dir: next, Name: m.name, Token: string(uuid.NewUUID()),
 		Bump: datafolder.RevisionBump, Drop: func(key, value []byte) bool {
 			if string(key) == notes.Store {
 				datafolder.NoteStore(&before, value)

@@ -18,7 +18,7 @@ import (
 // store is open, and nothing that is in it has been read.
 func (m *Master) share(ctx context.Context) error {
 	m.shares = &membership.Shares{
-		Store: m.store, Key: notes.Shared, Parts: m.sharedParts(), Self: m.identity, Log: m.config.Log,
+		Store: m.store, Key: notes.Shared, Parts: m.sharedParts(), Self: m.name, Log: m.config.Log,
 		Fetch: func(ctx context.Context, from membership.Master) (membership.Bundle, error) {
 			var b membership.Bundle
 			err := m.caller().Ask(ctx, from.URL, "shared", &b)
@@ -31,7 +31,7 @@ func (m *Master) share(ctx context.Context) error {
 		},
 	}
 	m.publish = m.shares
-	others, err := roll.Others(ctx, m.store, m.identity)
+	others, err := roll.Others(ctx, m.store, m.name)
 	if err != nil {
 		return err
 	}

@@ -105,7 +105,7 @@ func (s *starting) handler() http.Handler {
 	mux.Handle("GET /version", health.VersionHandler(health.Version()))
 	mux.HandleFunc("GET "+control.Root+"status", s.status)
 	mux.HandleFunc("GET "+control.Root+"status/own", s.status)
-	mux.Handle("GET "+control.Root+membership.IdentityPath, s.m.introduce(http.HandlerFunc(s.identity)))
+	mux.Handle("GET "+control.Root+membership.IdentityPath, s.m.identity.Introduce(http.HandlerFunc(s.identity)))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Retry-After", fmt.Sprint(startRetry))
 		control.WriteError(w, &apierrors.StatusError{ErrStatus: metav1.Status{
@@ -155,7 +155,7 @@ func (s *starting) quorum() (q etcd.Quorum, lost bool) {
 
 // identity tells who joins whose store this is, which is known before it serves.
 func (s *starting) identity(w http.ResponseWriter, r *http.Request) {
-	card := s.m.card()
+	card := s.m.identity.Card()
 	if !s.administers(r) || card.Store.ID == "" && card.Cluster == "" {
 		control.WriteError(w, apierrors.NewServiceUnavailable("this master starts and cannot tell yet whose store it has"))
 		return

@@ -32,9 +32,9 @@ func (m *Master) ownStatus() membership.MasterStatus {
 // statusOf is this master's status with its member, which may be nil, and with the generation of the shared files that it uses.
 func (m *Master) statusOf(member *etcd.Embedded, generation int64) membership.MasterStatus {
 	s := membership.MasterStatus{
-		Name: m.identity, URL: m.peer().URL, Version: health.Version().GitVersion, Live: true, Generation: generation,
+		Name: m.name, URL: m.peer().URL, Version: health.Version().GitVersion, Live: true, Generation: generation,
 	}
-	card := m.card()
+	card := m.identity.Card()
 	s.StoreID, s.System = card.Store.ID, card.System
 	for _, c := range m.own.Authority.List() {
 		s.Certificates = append(s.Certificates, membership.Certificate{
@@ -92,7 +92,7 @@ func (m *Master) clusterStatus(ctx context.Context, _ struct{}) (membership.Stat
 	}
 	s.LastBackup = m.knownBackup(ctx)
 	s.Unreadable = m.unreadableValues()
-	m.identifyStatus(&s) // after all others were asked
+	m.identity.Describe(&s) // after all others were asked
 	s.Judge()
 	return s, nil
 }
@@ -148,7 +148,7 @@ func (m *Master) defragment(ctx context.Context, _ struct{}) (defragmentations, 
 	})
 	for _, one := range all {
 		var result defragmented
-		if one.Name == m.identity {
+		if one.Name == m.name {
 			result, err = m.defragmentOwn(ctx, struct{}{})
 		} else {
 			result, err = m.defragmentAt(ctx, one)
@@ -175,7 +175,7 @@ func (m *Master) defragmentAt(ctx context.Context, one membership.MasterStatus) 
 }
 
 func (m *Master) defragmentOwn(context.Context, struct{}) (defragmented, error) {
-	d := defragmented{Name: m.identity}
+	d := defragmented{Name: m.name}
 	if m.member == nil {
 		return d, control.Refused("this cluster keeps its data in a stand-alone etcd: use etcdctl defrag")
 	}

@@ -55,7 +55,7 @@ func (m *Master) lead(ctx context.Context) error {
 
 func (m *Master) candidate(userName, lease string) *election.Candidate {
 	c := &election.Candidate{
-		Transport: m.as(userName), Name: lease, Identity: m.identity, Watch: true,
+		Transport: m.as(userName), Name: lease, Identity: m.name, Watch: true,
 		Fence: fence{store: m.store, key: notes.Terms + lease},
 		Slow:  func() { m.metrics.SlowRenewal(lease) },
 		Ended: func(reason election.Reason, err error) {
@@ -65,7 +65,7 @@ func (m *Master) candidate(userName, lease string) *election.Candidate {
 	}
 	c.LeaseDuration, c.RenewDeadline, c.RetryPeriod = m.config.leaseTimes()
 	if m.precedence != nil {
-		c.Standing = m.precedence.For(lease, m.identity)
+		c.Standing = m.precedence.For(lease, m.name)
 	}
 	return c
 }

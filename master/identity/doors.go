@@ -1,4 +1,4 @@
-package master
+package identity
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 )
 
 // askPeers shows this master's card at the doors of other masters' stores, and looks at theirs.
-func (m *Master) askPeers(ctx context.Context, peer *etcd.Peer, addresses []string, wait time.Duration) {
+func (id *Identity) askPeers(ctx context.Context, peer *etcd.Peer, addresses []string, wait time.Duration) {
 	http, err := peer.Client(wait)
 	if err != nil {
 		return
@@ -27,8 +27,8 @@ func (m *Master) askPeers(ctx context.Context, peer *etcd.Peer, addresses []stri
 	var asking sync.WaitGroup
 	for _, address := range addresses {
 		asking.Go(func() {
-			if card, err := m.askPeer(ctx, http, address); err == nil {
-				m.meet(card)
+			if card, err := id.askPeer(ctx, http, address); err == nil {
+				id.Meet(card)
 			}
 		})
 	}
@@ -38,8 +38,8 @@ func (m *Master) askPeers(ctx context.Context, peer *etcd.Peer, addresses []stri
 // peerCardMax bounds what another master shows, in bytes.
 const peerCardMax = 16 << 10
 
-func (m *Master) askPeer(ctx context.Context, with *http.Client, address string) (*membership.Card, error) {
-	own := m.card()
+func (id *Identity) askPeer(ctx context.Context, with *http.Client, address string) (*membership.Card, error) {
+	own := id.Card()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address+peerStorePath, strings.NewReader(own.Encode()))
 	if err != nil {
 		return nil, err
@@ -60,8 +60,8 @@ func (m *Master) askPeer(ctx context.Context, with *http.Client, address string)
 	return card, nil
 }
 
-// answerPeer answers a master of the same authority at the door of the store.
-func (m *Master) answerPeer(w http.ResponseWriter, r *http.Request) {
+// AnswerPeer answers a master of the same authority at the door of the store.
+func (id *Identity) AnswerPeer(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != peerStorePath || r.Method != http.MethodPost {
 		http.NotFound(w, r)
 		return
@@ -71,18 +71,18 @@ func (m *Master) answerPeer(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "too long", http.StatusBadRequest)
 		return
 	}
-	_, _ = io.WriteString(w, m.card().Encode()) // the caller has gone
-	m.meet(membership.ReadCard(string(data)))
+	_, _ = io.WriteString(w, id.Card().Encode()) // the caller has gone
+	id.Meet(membership.ReadCard(string(data)))
 }
 
-// askMembers asks, before the store is opened, the other members that the folder knows: one of them may have given this store up.
-func (m *Master) askMembers(ctx context.Context, o *etcd.Options) error {
-	f, err := datafolder.Read(m.config.DataDir, m.config.PKIDir)
+// AskMembers asks, before the store is opened, the other members that the folder knows: one of them may have given this store up.
+func (id *Identity) AskMembers(ctx context.Context, o *etcd.Options) error {
+	f, err := datafolder.Read(id.DataDir, id.PKIDir)
 	if err != nil {
 		return err
 	}
 	card := f.Card()
-	m.showCard(&card)
+	id.Show(&card)
 	if o.Peer == nil || o.Join != nil {
 		return nil
 	}
@@ -97,17 +97,17 @@ func (m *Master) askMembers(ctx context.Context, o *etcd.Options) error {
 		}
 		if membership.FormatID(one.ID) != card.Member {
 			addresses = append(addresses, one.PeerURL)
-		} else if err := m.askDouble(ctx, o.Peer, &card, one.PeerURL); err != nil {
+		} else if err := id.askDouble(ctx, o.Peer, &card, one.PeerURL); err != nil {
 			return err
 		}
 	}
-	m.askPeers(ctx, o.Peer, addresses, startAskWait)
-	return m.whyOver()
+	id.askPeers(ctx, o.Peer, addresses, startAskWait)
+	return id.Why()
 }
 
 // askDouble asks where this member was last, whether it runs there: this folder is then a copy, and two members with one identity
 // would both vote.
-func (m *Master) askDouble(ctx context.Context, peer *etcd.Peer, own *membership.Card, address string) error {
+func (id *Identity) askDouble(ctx context.Context, peer *etcd.Peer, own *membership.Card, address string) error {
 	http, err := peer.Client(startAskWait)
 	if err != nil {
 		return nil // it cannot be asked
@@ -115,9 +115,9 @@ func (m *Master) askDouble(ctx context.Context, peer *etcd.Peer, own *membership
 	defer http.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(ctx, startAskWait)
 	defer cancel()
-	if there, err := m.askPeer(ctx, http, address); err != nil || there.Member != own.Member || there.Cluster != own.Cluster {
+	if there, err := id.askPeer(ctx, http, address); err != nil || there.Member != own.Member || there.Cluster != own.Cluster {
 		return nil
 	}
 	return fmt.Errorf("the member %s in the data folder %s runs already, at %s: this folder is a copy of that master's, and both would vote: "+
-		"stop that one first to go on here, or join as a new master with an empty data folder", own.Member, m.config.DataDir, address)
+		"stop that one first to go on here, or join as a new master with an empty data folder", own.Member, id.DataDir, address)
 }
