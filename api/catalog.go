@@ -85,38 +85,18 @@ func Unserved() []*kind.Info {
 	}
 }
 
-type catalog struct {
-	kinds  []*kind.Info
-	byType map[reflect.Type]*kind.Info
-	byGVK  map[schema.GroupVersionKind]*kind.Info
-	byGVR  map[schema.GroupVersionResource]*kind.Info
-	byGR   map[schema.GroupResource]*kind.Info
-}
+// builtIn is made at its first use; it never changes afterwards.
+var builtIn = sync.OnceValue(func() *kind.Kinds { return kind.NewKinds(list()) })
 
-// load makes the catalog at its first use; it never changes afterwards.
-var load = sync.OnceValue(func() *catalog {
-	c := &catalog{
-		kinds: list(), byType: map[reflect.Type]*kind.Info{}, byGVK: map[schema.GroupVersionKind]*kind.Info{},
-		byGVR: map[schema.GroupVersionResource]*kind.Info{}, byGR: map[schema.GroupResource]*kind.Info{},
-	}
-	for _, i := range c.kinds {
-		c.byType[reflect.TypeOf(i.New())] = i
-		c.byGVK[i.GVK] = i
-		c.byGVR[i.GVR()] = i
-		// Of several versions of one resource, the stored one speaks for it.
-		if before, ok := c.byGR[i.GR()]; !ok || before.Via != nil {
-			c.byGR[i.GR()] = i
-		}
-	}
-	return c
-})
+// Catalog makes a catalog that holds all kinds, for a server to add to.
+func Catalog() *kind.Catalog { return kind.NewCatalog(Kinds()) }
 
 // Kinds are all kinds in the order of discovery. The slice and what it holds must not be changed.
-func Kinds() []*kind.Info { return load().kinds }
+func Kinds() []*kind.Info { return builtIn().All() }
 
 // Of is the kind of a Go type; it panics if there is none, because the program itself names the type.
 func Of[T kind.Object]() *kind.Info {
-	i, ok := load().byType[reflect.TypeFor[T]()]
+	i, ok := builtIn().ByType(reflect.TypeFor[T]())
 	if !ok {
 		panic("no kind has the type " + reflect.TypeFor[T]().String())
 	}
@@ -124,25 +104,13 @@ func Of[T kind.Object]() *kind.Info {
 }
 
 // ByObject is the kind of an object's Go type.
-func ByObject(o kind.Object) (*kind.Info, bool) {
-	i, ok := load().byType[reflect.TypeOf(o)]
-	return i, ok
-}
+func ByObject(o kind.Object) (*kind.Info, bool) { return builtIn().ByType(reflect.TypeOf(o)) }
 
 // ByGVK is the kind with that group, version and name.
-func ByGVK(gvk schema.GroupVersionKind) (*kind.Info, bool) {
-	i, ok := load().byGVK[gvk]
-	return i, ok
-}
+func ByGVK(gvk schema.GroupVersionKind) (*kind.Info, bool) { return builtIn().ByGVK(gvk) }
 
 // ByGVR is the kind of that resource in that version.
-func ByGVR(gvr schema.GroupVersionResource) (*kind.Info, bool) {
-	i, ok := load().byGVR[gvr]
-	return i, ok
-}
+func ByGVR(gvr schema.GroupVersionResource) (*kind.Info, bool) { return builtIn().ByGVR(gvr) }
 
 // ByGR is the kind of that resource, in the version that is stored.
-func ByGR(gr schema.GroupResource) (*kind.Info, bool) {
-	i, ok := load().byGR[gr]
-	return i, ok
-}
+func ByGR(gr schema.GroupResource) (*kind.Info, bool) { return builtIn().ByGR(gr) }

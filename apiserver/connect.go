@@ -67,7 +67,7 @@ func (s *Server) connectService(x *exchange, service *corev1.Service) error {
 			return apierrors.NewServiceUnavailable(fmt.Sprintf("no service port %q found for service %q", port, service.Name))
 		}
 	}
-	rt := s.routes.find("", "v1", "endpoints")
+	rt := s.routes.Get().find("", "v1", "endpoints")
 	if rt == nil || rt.resource == nil {
 		return apierrors.NewNotFound(schema.GroupResource{Resource: "services"}, service.Name)
 	}

@@ -39,7 +39,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) dispatch(x *exchange) {
 	t := &x.target
 	if t.resourceRequest {
-		if rt := s.routes.find(t.group, t.version, t.resource); rt != nil {
+		if rt := s.routes.Get().find(t.group, t.version, t.resource); rt != nil {
 			s.serveResource(x, rt)
 			return
 		}
@@ -67,7 +67,7 @@ func (s *Server) dispatch(x *exchange) {
 func (s *Server) ownsPath(path string) bool {
 	var parts [maxSegments]string
 	n := segments(path, &parts)
-	return n > 0 && parts[0] == "api" || n > 1 && parts[0] == "apis" && parts[1] != "" && s.routes.groups[parts[1]]
+	return n > 0 && parts[0] == "api" || n > 1 && parts[0] == "apis" && parts[1] != "" && s.routes.Get().groups[parts[1]]
 }
 
 // pathTable finds the handler of a path that is no resource.
@@ -96,13 +96,8 @@ func (t pathTable) find(path string) (Path, bool) {
 	if p, ok := t.exact[path]; ok {
 		return p, true
 	}
-	if trimmed := strings.TrimSuffix(path, "/"); strings.HasPrefix(path, "/api") {
-		if p, ok := t.exact[trimmed]; ok {
-			return p, true
-		}
-	}
 	for _, p := range t.prefixes {
-		if strings.HasPrefix(path, p.Pattern) {
+		if strings.HasPrefix(path, p.Pattern) && (p.Has == nil || p.Has(path)) {
 			return p, true
 		}
 	}

@@ -21,7 +21,7 @@ func preconditionFailed(what, want, have string) error {
 
 // pods is the registry of pods, of which bindings are written too.
 func (c *call) pods() *registry.Resource {
-	if rt := c.s.routes.find("", "v1", "pods"); rt != nil {
+	if rt := c.s.routes.Get().find("", "v1", "pods"); rt != nil {
 		return rt.resource
 	}
 	return nil

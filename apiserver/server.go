@@ -37,11 +37,11 @@ const (
 	maxStreamsPerClient = 250
 )
 
-// Options of a Server. Registry, Kinds, Authenticator and Authorizer are needed, the rest may be left out.
+// Options of a Server. Registry, Catalog, Authenticator and Authorizer are needed, the rest may be left out.
 type Options struct {
 	Registry *registry.Registry
-	// Kinds are the resources that are served.
-	Kinds         []*kind.Info
+	// Catalog holds the resources that are served.
+	Catalog       *kind.Catalog
 	Authenticator authenticator.Request
 	Authorizer    authorizer.UnconditionalAuthorizer
 	// Admission is a chain that speaks admission.MutationInterface and admission.ValidationInterface.
@@ -101,6 +101,8 @@ type Path struct {
 	// Pattern is a path; with a slash at its end it stands for all paths below it too.
 	Pattern string
 	Handler http.Handler
+	// Has tells of a path below Pattern whether Handler has an answer; nil means that it has one to all.
+	Has func(path string) bool
 	// GetOnly answers other methods than GET with 405.
 	GetOnly bool
 	// LongRunning exempts from the time limit and from the limits on requests in flight. The handler must itself see to it
@@ -125,7 +127,7 @@ type Observation struct {
 // Server answers requests.
 type Server struct {
 	Options
-	routes routes
+	routes *kind.Derived[*routes]
 	paths  pathTable
 	// handle is the pipeline of HTTP requests.
 	handle       handler
@@ -158,10 +160,7 @@ func New(o Options) *Server {
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.mutates, _ = o.Admission.(admission.MutationInterface)
 	s.validates, _ = o.Admission.(admission.ValidationInterface)
-	s.routes = newRoutes(o.Kinds, o.Registry)
-	for _, rt := range s.routes.byPath {
-		s.tabulate(rt)
-	}
+	s.routes = kind.Derive(o.Catalog, s.makeRoutes)
 	s.paths = newPathTable(o.Paths)
 	s.impersonator = s.newImpersonator()
 	s.workshop = newWorkshop(o.Abandoned)
@@ -202,7 +201,7 @@ func (s *Server) pipeline() []func(handler) handler {
 // Do answers a request from within the process: authorization, admission and verb as over HTTP. The answer is shared
 // with all readers and must not be changed.
 func (s *Server) Do(ctx context.Context, r *Request) (*Response, error) {
-	rt := s.routes.of(r.Kind)
+	rt := s.routes.Get().of(r.Kind)
 	if rt == nil {
 		return nil, notFoundPath()
 	}
@@ -215,6 +214,21 @@ func (s *Server) Do(ctx context.Context, r *Request) (*Response, error) {
 		return nil, err
 	}
 	return c.execute(ctx)
+}
+
+// Install begins to serve a kind, or serves it in another way, while requests go on. It returns when the kind is there for everybody.
+func (s *Server) Install(ctx context.Context, k *kind.Info) error {
+	if err := s.Registry.Add(ctx, k); err != nil {
+		return err
+	}
+	s.Catalog.Put(k)
+	return nil
+}
+
+// Uninstall ends the service of a kind. What is stored of it stays.
+func (s *Server) Uninstall(ctx context.Context, k *kind.Info) error {
+	s.Catalog.Remove(k.GVR())
+	return s.Registry.Remove(ctx, k.GR())
 }
 
 // route is one resource with what is needed to serve it.
@@ -235,33 +249,39 @@ func (rt *route) row(r *Request) (*endpoint, error) {
 	return nil, methodNotAllowed()
 }
 
-// routes are all resources, by what stands in the path.
+// routes are all resources, by what stands in the path. They never change: when the catalog has, others are made.
 type routes struct {
 	byPath map[schema.GroupVersionResource]*route
 	groups map[string]bool
 }
 
-func newRoutes(kinds []*kind.Info, r *registry.Registry) routes {
-	t := routes{byPath: map[schema.GroupVersionResource]*route{}, groups: map[string]bool{"": true}}
-	for _, k := range kinds {
+// makeRoutes gives each kind its route; one that has not changed keeps it.
+func (s *Server) makeRoutes(now *kind.Kinds, before *routes) *routes {
+	t := &routes{byPath: map[schema.GroupVersionResource]*route{}, groups: map[string]bool{"": true}}
+	for _, k := range now.All() {
+		t.groups[k.GVK.Group] = true
+		if have := before.of(k); have != nil && have.info == k {
+			t.byPath[have.gvr] = have
+			continue
+		}
 		rt := &route{info: k, codec: codec.NewKind(k), gvr: k.GVR()}
 		if k.StoragePrefix != "" || k.Via != nil {
-			rt.resource, _ = r.Resource(k.GR())
+			rt.resource, _ = s.Registry.Resource(k.GR())
 		}
+		s.tabulate(rt)
 		t.byPath[rt.gvr] = rt
-		t.groups[k.GVK.Group] = true
 	}
 	return t
 }
 
-func (t routes) of(k *kind.Info) *route {
-	if k == nil {
+func (t *routes) of(k *kind.Info) *route {
+	if k == nil || t == nil {
 		return nil
 	}
 	return t.byPath[k.GVR()]
 }
 
 // find gives the route of a core or grouped resource, nil if there is none.
-func (t routes) find(group, version, resource string) *route {
+func (t *routes) find(group, version, resource string) *route {
 	return t.byPath[schema.GroupVersionResource{Group: group, Version: version, Resource: resource}]
 }

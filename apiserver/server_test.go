@@ -102,7 +102,7 @@ func newServerOf(t testing.TB, s store.Store, kinds []*kind.Info, change func(*a
 		}
 	})
 	<-r.Ready()
-	o := apiserver.Options{Registry: r, Kinds: kinds, Tracker: patch.NewTracker(), Reviewer: echo{},
+	o := apiserver.Options{Registry: r, Catalog: kind.NewCatalog(kinds), Tracker: patch.NewTracker(), Reviewer: echo{},
 		Authenticator: authenticator.RequestFunc(authenticate), Authorizer: authorizer.AuthorizerFunc(authorize)}
 	if change != nil {
 		change(&o)

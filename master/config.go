@@ -14,6 +14,7 @@ import (
 
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/admission"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers"
 	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
@@ -342,7 +343,7 @@ func (c *Config) checkEncryption() error {
 func (c *Config) encryption(self string) keys.Options {
 	o := keys.Options{
 		File: c.EncryptionConfig, Managed: c.managesKeys(), Reload: c.EncryptionReload,
-		Self: self, Kinds: kinds(), EventTTL: c.EventTTL, Log: c.Log, Warn: c.warn,
+		Self: self, Kinds: api.Kinds(), EventTTL: c.EventTTL, Log: c.Log, Warn: c.warn,
 	}
 	if o.Managed {
 		o.File = filepath.Join(c.DataDir, datafolder.EncryptionFile)

@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api"
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/auth"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/metrics"
@@ -68,6 +69,7 @@ type Master struct {
 	precedence     *roll.Precedence // nil without a member
 	backups        *backups.Backups
 	certificates   *certificates.Certificates
+	catalog        *kind.Catalog
 	registry       *registry.Registry
 	services       *allocate.Services
 	authorizer     *auth.Authorizer
@@ -98,7 +100,7 @@ func New(c Config) (*Master, error) {
 		return nil, err
 	}
 	c.warnOfSuites()
-	m := &Master{config: c, ready: make(chan struct{}), stopping: make(chan struct{})}
+	m := &Master{config: c, catalog: api.Catalog(), ready: make(chan struct{}), stopping: make(chan struct{})}
 	m.identity = identity.New(c.identity(m.self, m.proven))
 	if err := m.take(); err != nil {
 		m.Close()
@@ -407,9 +409,6 @@ func (m *Master) openStore(ctx context.Context) error {
 	}
 	return nil
 }
-
-// kinds that this master serves.
-var kinds = api.Kinds
 
 // certify loads the authority, or makes it at the first start.
 func (m *Master) certify() (err error) {

@@ -15,22 +15,27 @@ import (
 // measured is a store whose requests are counted and timed by operation and resource.
 type measured struct {
 	store.Store
-	// byPrefix of the keys, with slashes at both ends. It never changes.
-	byPrefix map[string]*operations
+	// byPrefix of the keys, with slashes at both ends.
+	byPrefix *kind.Derived[map[string]*operations]
 }
 
 // operations are the counters of one resource.
 type operations struct{ get, list, create, update, delete metrics.Store }
 
-func measure(s store.Store, m *metrics.Metrics, kinds []*kind.Info) store.Store {
-	out := &measured{Store: s, byPrefix: map[string]*operations{}}
-	for _, k := range kinds {
-		if k.Stored() {
-			of := func(operation string) metrics.Store { return m.Store(operation, k.GVK.Group, k.Plural) }
-			out.byPrefix[k.StoragePrefix] = &operations{of("get"), of("list"), of("create"), of("update"), of("delete")}
+func measure(s store.Store, m *metrics.Metrics, catalog *kind.Catalog) store.Store {
+	return &measured{s, kind.Derive(catalog, func(now *kind.Kinds, before map[string]*operations) map[string]*operations {
+		byPrefix := map[string]*operations{}
+		for _, k := range now.All() {
+			if !k.Stored() {
+				continue
+			}
+			if byPrefix[k.StoragePrefix] = before[k.StoragePrefix]; byPrefix[k.StoragePrefix] == nil {
+				of := func(v kind.Verb) metrics.Store { return m.Store(string(v), k.GVK.Group, k.Plural) }
+				byPrefix[k.StoragePrefix] = &operations{of(kind.Get), of(kind.List), of(kind.Create), of(kind.Update), of(kind.Delete)}
+			}
 		}
-	}
-	return out
+		return byPrefix
+	})}
 }
 
 // of finds the counters of a key: its resource is the first or the first two parts below the root.
@@ -43,15 +48,15 @@ func (m *measured) of(key string) *operations {
 	if first < 0 {
 		return nil
 	}
-	end := len(registry.Root) + first + 1
-	if o := m.byPrefix[key[:end]]; o != nil {
+	end, byPrefix := len(registry.Root)+first+1, m.byPrefix.Get()
+	if o := byPrefix[key[:end]]; o != nil {
 		return o
 	}
 	second := strings.IndexByte(key[end:], '/')
 	if second < 0 {
 		return nil
 	}
-	return m.byPrefix[key[:end+second+1]]
+	return byPrefix[key[:end+second+1]]
 }
 
 // done counts a request. A lost race and a missing key are answers, not errors.

@@ -16,7 +16,7 @@ import (
 
 // paths are the handlers of what is no resource.
 func (m *Master) paths(tokens *auth.Tokens) []apiserver.Path {
-	documents := discovery.New(kinds(), m.address())
+	documents := discovery.New(m.catalog, m.address())
 	paths := []apiserver.Path{
 		{Pattern: "/version", Handler: health.VersionHandler(health.Version()), GetOnly: true},
 		{Pattern: "/metrics", Handler: m.metrics.Handler(), GetOnly: true},
@@ -29,8 +29,8 @@ func (m *Master) paths(tokens *auth.Tokens) []apiserver.Path {
 	for path, handler := range health.Pages([]string{"/healthz", "/livez", "/metrics", "/readyz", "/statusz", "/version"}, m.config.Flags) {
 		paths = append(paths, apiserver.Path{Pattern: path, Handler: handler, GetOnly: true})
 	}
-	for _, path := range documents.Paths() {
-		paths = append(paths, apiserver.Path{Pattern: path, Handler: documents})
+	for _, path := range []string{"/api/", "/apis/"} {
+		paths = append(paths, apiserver.Path{Pattern: path, Handler: documents, Has: documents.Has})
 	}
 	schemas := openapi.New()
 	for _, path := range []string{openapi.V2Path, openapi.V3IndexPath, openapi.V3Path} {

@@ -35,19 +35,19 @@ const frontProxyName = "front-proxy-client"
 func (m *Master) build() (err error) {
 	c := &m.config
 	m.metrics = metrics.New(metrics.Options{
-		Kinds: kinds(), Version: health.Version(), StoreID: "etcd-0",
+		Catalog: m.catalog, Version: health.Version(), StoreID: "etcd-0",
 		StoreSize: func() int64 { total, _, _ := m.store.Size(context.Background()); return total },
 		Objects:   m.objects, Certificates: m.own.Expirations, Foreign: m.identity.Count,
 		InFlight: func() (readOnly, mutating int64) { return m.server.InFlight() },
 	})
-	m.store = measure(m.store, m.metrics, kinds())
+	m.store = measure(m.store, m.metrics, m.catalog)
 	if m.services, err = allocate.New(allocate.Options{
 		Store: m.store, CIDRs: c.ServiceRanges, NodePorts: allocate.PortRange{Base: c.NodePorts.Base, Size: c.NodePorts.Size},
 	}); err != nil {
 		return err
 	}
 	m.registry, err = registry.New(registry.Options{
-		Store: m.store, Kinds: kinds(), EventTTL: c.EventTTL, Outage: m.outage,
+		Store: m.store, Kinds: m.catalog.Now().All(), EventTTL: c.EventTTL, Outage: m.outage,
 		Reservers: map[schema.GroupResource]registry.Reserver{{Resource: "services"}: m.services},
 	})
 	if err != nil {
@@ -95,16 +95,16 @@ func (m *Master) buildServer() error {
 	if err != nil {
 		return err
 	}
-	plugins.Registry, plugins.Kinds, plugins.Authorizer, plugins.Now = m.registry, kinds(), m.authorizer, c.Now
+	plugins.Registry, plugins.Catalog, plugins.Authorizer, plugins.Now = m.registry, m.catalog, m.authorizer, c.Now
 	chain, err := admission.New(plugins)
 	if err != nil {
 		return err
 	}
 	tracker := patch.NewTracker()
-	go tracker.Warm(kinds()...)
+	go tracker.Warm(m.catalog.Now().All()...)
 	m.server = apiserver.New(apiserver.Options{
 		Registry:      m.registry,
-		Kinds:         kinds(),
+		Catalog:       m.catalog,
 		Authenticator: door{m.authentication},
 		Authorizer:    m.authorizer,
 		Admission:     chain,

@@ -13,7 +13,6 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers"
 	"github.com/wheelhouse-k8s/wheelhouse/election"
-	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 	"github.com/wheelhouse-k8s/wheelhouse/registry/notes"
 	"github.com/wheelhouse-k8s/wheelhouse/scheduler"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
@@ -154,7 +153,7 @@ func (m *Master) control(ctx context.Context, fence int64) error {
 		options := m.config.ControllerManager
 		options.RootCA.Source = m.own.RootCA
 		loops, ctx := errgroup.WithContext(ctx)
-		loops.Go(func() error { return controllers.Run(ctx, t.as, reconcile.FixedKinds(kinds()), options) })
+		loops.Go(func() error { return controllers.Run(ctx, t.as, m.catalog, options) })
 		loops.Go(func() error { return m.backups.Keep(ctx, t.as(controllerManagerUser)) })
 		return loops.Wait()
 	})

@@ -156,7 +156,7 @@ func TestKindsChangeUnderLoad(t *testing.T) {
 		busy.Go(func() { follow(ctx, t, changing, whole) })
 	}
 	random := rand.New(rand.NewPCG(1, 8))
-	for range 150 {
+	for range 60 {
 		switch random.IntN(5) {
 		case 0:
 			if err := changing.Remove(ctx, widgetGR); err != nil {

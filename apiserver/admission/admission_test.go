@@ -55,7 +55,7 @@ func newWorld(t testing.TB, edit func(o *Options)) *world {
 		s.Close()
 	})
 	<-r.Ready()
-	o := Options{Registry: r, Kinds: api.Kinds(), Authorizer: z}
+	o := Options{Registry: r, Catalog: api.Catalog(), Authorizer: z}
 	if edit != nil {
 		edit(&o)
 	}

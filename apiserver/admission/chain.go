@@ -22,8 +22,8 @@ import (
 // Options of a Chain.
 type Options struct {
 	Registry *registry.Registry
-	// Kinds are the resources that are served.
-	Kinds []*kind.Info
+	// Catalog holds the resources that are served.
+	Catalog *kind.Catalog
 	// Authorizer answers what plugins ask about the user.
 	Authorizer Authorizer
 	// Enable and Disable name plugins beyond, or of, those that are on by default.

@@ -18,15 +18,11 @@ import (
 type ownerReferences struct {
 	operations
 	authorizer Authorizer
-	kinds      map[schema.GroupVersionKind]*kind.Info
+	catalog    *kind.Catalog
 }
 
 func newOwnerReferences(o *Options) admission.Interface {
-	p := &ownerReferences{onCreate | onUpdate, o.Authorizer, map[schema.GroupVersionKind]*kind.Info{}}
-	for _, k := range o.Kinds {
-		p.kinds[k.GVK] = k
-	}
-	return p
+	return &ownerReferences{onCreate | onUpdate, o.Authorizer, o.Catalog}
 }
 
 func (p *ownerReferences) Validate(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
@@ -66,8 +62,8 @@ func (p *ownerReferences) mayBlock(ctx context.Context, a admission.Attributes, 
 	if err != nil {
 		return admission.NewForbidden(a, fmt.Errorf("cannot set blockOwnerDeletion in this case because cannot find RESTMapping for APIVersion %v Kind %v: %w", ref.APIVersion, ref.Kind, err))
 	}
-	k := p.kinds[gv.WithKind(ref.Kind)]
-	if k == nil {
+	k, ok := p.catalog.Now().ByGVK(gv.WithKind(ref.Kind))
+	if !ok {
 		return admission.NewForbidden(a, fmt.Errorf("cannot set blockOwnerDeletion in this case because cannot find RESTMapping for APIVersion %v Kind %v", ref.APIVersion, ref.Kind))
 	}
 	finalize := authorizer.AttributesRecord{

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	"github.com/munnerz/goautoneg"
 	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
@@ -26,7 +25,7 @@ import (
 // unknown versions and resources are the server's to answer.
 type Handler struct {
 	address   string
-	documents atomic.Pointer[map[string]*pages]
+	documents *kind.Derived[map[string]*pages]
 }
 
 // pages are the documents of one path: for clients that ask for it by the aggregated form, and for others.
@@ -40,16 +39,15 @@ type document struct {
 
 var formats = [...]codec.Format{codec.JSON, codec.YAML, codec.Protobuf}
 
-// New makes a Handler for kinds, which come in the order of discovery. address is where clients reach
-// the server, host and port.
-func New(kinds []*kind.Info, address string) *Handler {
+// New makes a Handler for what a catalog holds. address is where clients reach the server, host and port.
+func New(catalog *kind.Catalog, address string) *Handler {
 	h := &Handler{address: address}
-	h.Set(kinds)
+	h.documents = kind.Derive(catalog, func(now *kind.Kinds, _ map[string]*pages) map[string]*pages { return h.write(now.All()) })
 	return h
 }
 
-// Set replaces the kinds.
-func (h *Handler) Set(kinds []*kind.Info) {
+// write makes the documents of kinds.
+func (h *Handler) write(kinds []*kind.Info) map[string]*pages {
 	all := groups(kinds)
 	documents := map[string]*pages{}
 	var core, others []apidiscoveryv2.APIGroupDiscovery
@@ -77,7 +75,7 @@ func (h *Handler) Set(kinds []*kind.Info) {
 	}
 	documents["/api"] = &pages{plain: newDocument(versions), aggregated: newDocument(aggregatedList(core))}
 	documents["/apis"] = &pages{plain: newDocument(list), aggregated: newDocument(aggregatedList(others))}
-	h.documents.Store(&documents)
+	return documents
 }
 
 func aggregatedList(groups []apidiscoveryv2.APIGroupDiscovery) *apidiscoveryv2.APIGroupDiscoveryList {
@@ -103,19 +101,15 @@ func newDocument(obj runtime.Object) *document {
 	return d
 }
 
-// Paths are the paths that have documents now, sorted.
-func (h *Handler) Paths() []string {
-	var all []string
-	for path := range *h.documents.Load() {
-		all = append(all, path)
-	}
-	slices.Sort(all)
-	return all
+// Has tells whether a path has a document now.
+func (h *Handler) Has(path string) bool {
+	_, ok := h.documents.Get()[strings.TrimSuffix(path, "/")]
+	return ok
 }
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	found, ok := (*h.documents.Load())[strings.TrimSuffix(r.URL.Path, "/")]
+	found, ok := h.documents.Get()[strings.TrimSuffix(r.URL.Path, "/")]
 	switch {
 	case !ok:
 		http.NotFound(w, r)

@@ -41,7 +41,7 @@ func decode[T any](t *testing.T, r *http.Response) T {
 
 // TestResources holds some of what upstream answers.
 func TestResources(t *testing.T) {
-	h := New(api.Kinds(), "1.2.3.4:6443")
+	h := New(api.Catalog(), "1.2.3.4:6443")
 	all := []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
 	tests := map[string][]metav1.APIResource{
 		"/api/v1": {
@@ -71,7 +71,7 @@ func TestResources(t *testing.T) {
 }
 
 func TestGroups(t *testing.T) {
-	h := New(api.Kinds(), "1.2.3.4:6443")
+	h := New(api.Catalog(), "1.2.3.4:6443")
 	versions := decode[metav1.APIVersions](t, get(h, "/api", ""))
 	if versions.Versions[0] != "v1" || versions.APIVersion != "" || versions.ServerAddressByClientCIDRs[0].ServerAddress != "1.2.3.4:6443" {
 		t.Errorf("%+v", versions)
@@ -94,7 +94,7 @@ func TestGroups(t *testing.T) {
 }
 
 func TestNegotiation(t *testing.T) {
-	h := New(api.Kinds(), "")
+	h := New(api.Catalog(), "")
 	tests := []struct {
 		path, accept, header string
 		code                 int
@@ -131,7 +131,8 @@ func TestNegotiation(t *testing.T) {
 }
 
 func TestETag(t *testing.T) {
-	h := New(api.Kinds(), "")
+	catalog := api.Catalog()
+	h := New(catalog, "")
 	first := get(h, "/apis", aggregatedJSON)
 	tag := first.Header.Get("ETag")
 	if tag == "" || first.Header.Get("Vary") != "Accept" {
@@ -140,15 +141,18 @@ func TestETag(t *testing.T) {
 	if again := get(h, "/apis", aggregatedJSON, "If-None-Match", tag); again.StatusCode != http.StatusNotModified {
 		t.Errorf("code %d", again.StatusCode)
 	}
-	h.Set(api.Kinds()[:3])
+	catalog.Remove(schema.GroupVersionResource{Group: "storage.k8s.io", Version: "v1", Resource: "storageclasses"})
 	if changed := get(h, "/apis", aggregatedJSON, "If-None-Match", tag); changed.StatusCode != http.StatusOK {
 		t.Errorf("code %d after a change", changed.StatusCode)
+	}
+	if h.Has("/apis/storage.k8s.io/v1") || !h.Has("/apis/apps/v1/") {
+		t.Error("a group that has gone has a document, or one that stays has none")
 	}
 }
 
 // TestClientFindsEveryKind asks as client-go does, in both ways.
 func TestClientFindsEveryKind(t *testing.T) {
-	server := httptest.NewServer(New(api.Kinds(), ""))
+	server := httptest.NewServer(New(api.Catalog(), ""))
 	defer server.Close()
 	for _, legacy := range []bool{false, true} {
 		c := client.NewDiscoveryClientForConfigOrDie(&rest.Config{Host: server.URL})
@@ -176,7 +180,7 @@ func TestClientFindsEveryKind(t *testing.T) {
 }
 
 func TestResponseKinds(t *testing.T) {
-	list := decode[apidiscoveryv2.APIGroupDiscoveryList](t, get(New(api.Kinds(), ""), "/api", aggregatedJSON))
+	list := decode[apidiscoveryv2.APIGroupDiscoveryList](t, get(New(api.Catalog(), ""), "/api", aggregatedJSON))
 	kinds := map[string]metav1.GroupVersionKind{}
 	for _, r := range list.Items[0].Versions[0].Resources {
 		kinds[r.Resource] = *r.ResponseKind

@@ -19,8 +19,8 @@ import (
 
 // Options of Metrics. All may be left out.
 type Options struct {
-	// Kinds are the resources that have labels of their own.
-	Kinds   []*kind.Info
+	// Catalog holds the resources that have labels of their own.
+	Catalog *kind.Catalog
 	Version version.Info
 	// InFlight is how many requests are at work, by whether they only read.
 	InFlight func() (readOnly, mutating int64)
@@ -92,7 +92,7 @@ func New(o Options) *Metrics {
 	}
 	m.rejected = counters("apiserver_flowcontrol_rejected_requests_total",
 		"[BETA] Number of requests rejected by API Priority and Fairness subsystem", "flow_schema", "priority_level", "reason")
-	m.requests.init(o.Kinds)
+	m.requests.init(o.Catalog)
 	m.schedulers.init()
 	m.certificates = newCertificates(o.Certificates)
 	m.Backups = newBackups()

@@ -35,7 +35,7 @@ type requests struct {
 	sizes       *prometheus.HistogramVec
 	longRunning *prometheus.GaugeVec
 	abandoned   *prometheus.CounterVec
-	known       map[schema.GroupVersionResource]map[string]bool
+	known       *kind.Derived[map[schema.GroupVersionResource]map[string]bool]
 
 	// mu guards series, which grows to the number of label combinations and is then only read.
 	mu     sync.RWMutex
@@ -62,7 +62,7 @@ var (
 	sliBuckets      = []float64{0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60}
 )
 
-func (r *requests) init(kinds []*kind.Info) {
+func (r *requests) init(catalog *kind.Catalog) {
 	labels := []string{"verb", "group", "version", "resource", "subresource", "scope", "component"}
 	withDryRun := append([]string{"dry_run"}, labels...)
 	r.total = counters("apiserver_request_total",
@@ -83,8 +83,13 @@ func (r *requests) init(kinds []*kind.Info) {
 		"[STABLE] Gauge of all active long-running apiserver requests broken out by verb, group, version, resource, scope and component. Not all requests are tracked this way.",
 		labels...)
 	r.series = map[seriesKey]*series{}
-	r.known = map[schema.GroupVersionResource]map[string]bool{}
-	for _, k := range kinds {
+	r.known = kind.Derive(catalog, subresources)
+}
+
+// subresources are those of each resource, itself under the empty name.
+func subresources(now *kind.Kinds, _ map[schema.GroupVersionResource]map[string]bool) map[schema.GroupVersionResource]map[string]bool {
+	known := map[schema.GroupVersionResource]map[string]bool{}
+	for _, k := range now.All() {
 		parts := map[string]bool{"": true}
 		for _, p := range k.Parts {
 			parts[p.Name] = true
@@ -95,8 +100,9 @@ func (r *requests) init(kinds []*kind.Info) {
 		if k.Scale != nil {
 			parts["scale"] = true
 		}
-		r.known[k.GVR()] = parts
+		known[k.GVR()] = parts
 	}
+	return known
 }
 
 func (r *requests) collectors() []prometheus.Collector {
@@ -119,7 +125,7 @@ func (r *requests) key(q *Request) seriesKey {
 		verb = "other"
 	}
 	if q.Resource != "" {
-		parts, ok := r.known[schema.GroupVersionResource{Group: q.Group, Version: q.Version, Resource: q.Resource}]
+		parts, ok := r.known.Get()[schema.GroupVersionResource{Group: q.Group, Version: q.Version, Resource: q.Resource}]
 		if !ok || !parts[q.Subresource] {
 			return seriesKey{verb: verb}
 		}
