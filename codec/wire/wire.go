@@ -31,8 +31,15 @@ func Tag(number int, t Type) uint64 { return uint64(number)<<3 | uint64(t) }
 // varintMax is the greatest length of a varint.
 const varintMax = 10
 
-// Uvarint reads a varint and tells its length; that is 0 if there is none.
+// Uvarint reads a varint and tells its length; that is 0 if there is none. Nearly all are of one byte: for them no function is called.
 func Uvarint(b []byte) (v uint64, n int) {
+	if len(b) > 0 && b[0] < 0x80 {
+		return uint64(b[0]), 1
+	}
+	return longUvarint(b)
+}
+
+func longUvarint(b []byte) (v uint64, n int) {
 	for n < len(b) && n < varintMax {
 		c := b[n]
 		v |= uint64(c&0x7f) << (7 * n)
@@ -111,11 +118,19 @@ func Sized(b []byte) (value, rest []byte, ok bool) {
 func Fields(b []byte) iter.Seq2[int32, []byte] {
 	return func(yield func(int32, []byte) bool) {
 		for len(b) > 0 {
-			f, rest, ok := Next(b)
-			if !ok || f.Type == Group || f.Type == GroupEnd || f.Type == Bytes && !yield(f.Number, f.Bytes) {
+			var f Field
+			if len(b) > 1 && b[0] < 0x80 && Type(b[0]&7) == Bytes && b[1] < 0x80 && int(b[1]) <= len(b)-2 {
+				end := 2 + int(b[1]) // short, as nearly all: no function is called
+				f, b = Field{int32(b[0] >> 3), Bytes, b[2:end]}, b[end:]
+			} else {
+				var ok bool
+				if f, b, ok = Next(b); !ok || f.Type == Group || f.Type == GroupEnd {
+					return
+				}
+			}
+			if f.Type == Bytes && !yield(f.Number, f.Bytes) {
 				return
 			}
-			b = rest
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package allocate
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,16 +10,16 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/wheelhouse-k8s/wheelhouse/codec/wire"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
 // portsKey is where upstream keeps the bitmap of node ports.
 const portsKey = "/registry/ranges/servicenodeports"
 
-// protobufMagic begins every stored value.
-const protobufMagic = "k8s\x00"
+// rangeEnvelope is that of the stored value.
+var rangeEnvelope = wire.NewEnvelope("v1", "RangeAllocation")
 
 // PortRange is a range of ports.
 type PortRange struct{ Base, Size int }
@@ -231,24 +232,19 @@ func encodeRange(r *corev1.RangeAllocation) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	envelope := runtime.Unknown{TypeMeta: runtime.TypeMeta{APIVersion: "v1", Kind: "RangeAllocation"}, Raw: raw}
-	body, err := envelope.Marshal()
-	if err != nil {
-		return nil, err
-	}
-	return append([]byte(protobufMagic), body...), nil
+	return rangeEnvelope.Append(nil, raw), nil
 }
 
 func decodeRange(value []byte) (*corev1.RangeAllocation, error) {
-	if len(value) < len(protobufMagic) || string(value[:len(protobufMagic)]) != protobufMagic {
+	if !bytes.HasPrefix(value, []byte(wire.Magic)) {
 		return nil, errors.New("the stored node ports are not in the form of Kubernetes")
 	}
-	var envelope runtime.Unknown
-	if err := envelope.Unmarshal(value[len(protobufMagic):]); err != nil {
+	start, end, err := rangeEnvelope.Payload(value)
+	if err != nil {
 		return nil, fmt.Errorf("the stored node ports cannot be read: %w", err)
 	}
 	r := &corev1.RangeAllocation{}
-	if err := r.Unmarshal(envelope.Raw); err != nil {
+	if err := r.Unmarshal(value[start:end]); err != nil {
 		return nil, fmt.Errorf("the stored node ports cannot be read: %w", err)
 	}
 	return r, nil
