@@ -261,7 +261,7 @@ func TestRotateAuthority(t *testing.T) {
 		}
 	}
 	_, err := step(certificates.Step{Step: "finish"})
-	if err == nil || !strings.Contains(err.Error(), "kubernetes-super-admin") || !strings.Contains(err.Error(), "came to "+m.name+" from 127.0.0.1") ||
+	if err == nil || !strings.Contains(err.Error(), "kubernetes-super-admin") || !strings.Contains(err.Error(), "came to "+m.enrolment.Name+" from 127.0.0.1") ||
 		!strings.Contains(err.Error(), "(serial ") || !strings.Contains(err.Error(), "remembers who came for only") || !strings.Contains(err.Error(), "--force") {
 		t.Fatalf("finishing while the old authority is in use: %v", err)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/controllers"
 	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/master/backups"
+	"github.com/wheelhouse-k8s/wheelhouse/master/enrol"
 	"github.com/wheelhouse-k8s/wheelhouse/master/identity"
 	"github.com/wheelhouse-k8s/wheelhouse/master/keys"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
@@ -236,7 +237,11 @@ func (c *Config) Check() error {
 	if err := errors.Join(c.checkAdvertised(), c.checkEncryption(), c.checkExternal(), c.checkDataDir()); err != nil {
 		return err
 	}
-	if err := c.checkJoin(); err != nil {
+	if c.PeerPort < 0 || c.PeerPort > 65535 {
+		return fmt.Errorf("--peer-port %d is not a port: use 1 to 65535, or 0 for a free one", c.PeerPort)
+	}
+	enrolment := c.enrolment(nil)
+	if err := enrolment.Check(); err != nil {
 		return err
 	}
 	if err := errors.Join(c.checkTLS(), c.checkGoaway()); err != nil {
@@ -361,4 +366,13 @@ func (c *Config) identity(self func() (name, url string), proven func(*http.Requ
 		o.Servers = strings.Join(c.External.Servers, ",")
 	}
 	return o
+}
+
+// enrolment is what the operator wants of this start.
+func (c *Config) enrolment(peerURL func() (string, error)) enrol.Options {
+	return enrol.Options{
+		DataDir: c.DataDir, PKIDir: c.PKIDir, Join: c.Join, Token: c.Token, AuthorityHashes: c.AuthorityHashes,
+		RecoverQuorum: c.RecoverQuorum, ForgetOthers: c.ForgetOthers, ForgetStore: c.ForgetStore, NewCluster: c.NewCluster, Replace: c.Replace,
+		External: c.external(), Settings: c.sharedSettings(), PeerURL: peerURL, Now: c.Now, Log: c.Log, Warn: c.warn,
+	}
 }

@@ -76,7 +76,7 @@ func (m *Master) knownBackup(ctx context.Context) *membership.Backup {
 // liveHolder is the holder of a Lease that has not run out, unless it is a master that does not answer.
 func (m *Master) liveHolder(ctx context.Context, lease string, masters []membership.MasterStatus) string {
 	holder := m.holder(lease)
-	if holder == "" || holder == m.name {
+	if holder == "" || holder == m.enrolment.Name {
 		return holder
 	}
 	for _, one := range masters {
@@ -102,7 +102,7 @@ func (m *Master) startStatus(member *etcd.Embedded, reason string) membership.St
 		s.Masters = []membership.MasterStatus{own}
 	} else {
 		s.Cluster = membership.FormatID(member.Status().Cluster)
-		state := membership.State{Self: member.ID(), Leader: member.Leader(), Members: membership.Standings(member, m.name)}
+		state := membership.State{Self: member.ID(), Leader: member.Leader(), Members: membership.Standings(member, m.enrolment.Name)}
 		for _, one := range membership.List(state) {
 			if one.ID == own.ID {
 				one = own
@@ -114,7 +114,7 @@ func (m *Master) startStatus(member *etcd.Embedded, reason string) membership.St
 	}
 	m.identity.Describe(&s)
 	s.Judge()
-	s.Healthy, s.Problems = false, append([]string{m.name + " starts and does not serve yet: " + reason}, s.Problems...)
+	s.Healthy, s.Problems = false, append([]string{m.enrolment.Name + " starts and does not serve yet: " + reason}, s.Problems...)
 	return s
 }
 
@@ -139,7 +139,7 @@ func (m *Master) askAll(ctx context.Context, all []membership.MasterStatus) {
 			listed := all[i]
 			all[i].Live = false
 			switch {
-			case listed.Name == m.name:
+			case listed.Name == m.enrolment.Name:
 				all[i] = m.ownStatus()
 			case listed.URL == "":
 				all[i].Problem = "it is not on the list of live masters"

@@ -25,6 +25,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/master/backups"
 	"github.com/wheelhouse-k8s/wheelhouse/master/certificates"
+	"github.com/wheelhouse-k8s/wheelhouse/master/enrol"
 	"github.com/wheelhouse-k8s/wheelhouse/master/identity"
 	"github.com/wheelhouse-k8s/wheelhouse/master/keys"
 	"github.com/wheelhouse-k8s/wheelhouse/master/roll"
@@ -44,15 +45,8 @@ type Master struct {
 	lock      *os.File // nil without a data folder
 	own       *certificates.Own
 	advertise net.IP
-	name      string // among all masters
-	// joining is nil unless this start is one that joins; recovering is true if it makes this the only master.
-	joining    *joining
-	recovering bool
-	// asking is not nil while it is open whether the folder belongs to the cluster that --join names; began tells that the store
-	// is made by this start.
-	asking   *asking
-	began    bool
-	identity *identity.Identity
+	enrolment *enrol.Enrolment
+	identity  *identity.Identity
 
 	starting starting
 
@@ -121,20 +115,8 @@ func (m *Master) take() (err error) {
 		if c.Kubeconfig == "" {
 			c.Kubeconfig = datafolder.Kubeconfig(c.DataDir)
 		}
-		if err := m.settleReplace(); err != nil {
-			return err
-		}
 	}
-	if err := m.examine(); err != nil {
-		return err
-	}
-	if m.name, err = datafolder.Identify(c.DataDir); err != nil {
-		return err
-	}
-	if err := m.prepareJoin(); err != nil {
-		return err
-	}
-	if err := m.prepareRecovery(); err != nil {
+	if m.enrolment, err = enrol.Prepare(c.enrolment(m.peerURL)); err != nil {
 		return err
 	}
 	address := net.JoinHostPort(c.BindAddress, strconv.Itoa(c.SecurePort))
@@ -142,7 +124,7 @@ func (m *Master) take() (err error) {
 		return fmt.Errorf("cannot serve on %s: %w: is another server running? choose another --secure-port or --bind-address", address, err)
 	}
 	m.advertise = advertised(c)
-	if m.joining != nil || m.asking != nil {
+	if m.enrolment.Open() {
 		return nil // the authority is still to come
 	}
 	return m.certify()
@@ -198,15 +180,20 @@ func (m *Master) Run(ctx context.Context) error {
 	if why := m.identity.Why(); why != nil {
 		err = why
 	}
-	if m.joining != nil { // it did not come to serve
-		err = errors.Join(err, m.undoJoin(ctx))
+	if m.enrolment.Joining() { // it did not come to serve
+		err = errors.Join(err, m.enrolment.Undo(ctx, m.closeStore))
 	}
 	return err
 }
 
 func (m *Master) run(ctx context.Context) error {
-	if err := m.enrol(ctx); err != nil {
-		return err
+	if m.enrolment.Open() { // whose master this is, and what it has of others
+		if err := m.enrolment.Decide(ctx); err != nil {
+			return err
+		}
+		if err := m.certify(); err != nil {
+			return err
+		}
 	}
 	serveAnswers := sync.OnceFunc(m.answerStart())
 	defer serveAnswers()
@@ -217,9 +204,9 @@ func (m *Master) run(ctx context.Context) error {
 	defer func() { endStop() }()
 	defer m.store.Close()
 	m.raw = m.store
-	m.keys = keys.New(m.config.encryption(m.name))
+	m.keys = keys.New(m.config.encryption(m.enrolment.Name))
 	m.identity.Open(m.store, m.member)
-	if err := m.patiently(ctx, "the identity of the store", func(ctx context.Context) error { return m.identity.Establish(ctx, m.began) }); err != nil {
+	if err := m.patiently(ctx, "the identity of the store", func(ctx context.Context) error { return m.identity.Establish(ctx, m.enrolment.Began()) }); err != nil {
 		return ended(err)
 	}
 	if err := m.patiently(ctx, "the authority and keys that all masters share", m.share); err != nil {
@@ -250,23 +237,13 @@ func stopped(ctx context.Context, err error) error {
 	return err
 }
 
-// enrol finds out whose master this is, and gets what it has of others.
-func (m *Master) enrol(ctx context.Context) error {
-	certified := m.joining == nil && m.asking == nil
-	if m.asking != nil {
-		if err := m.askFirst(ctx); err != nil {
-			return err
-		}
-	}
-	if m.joining != nil {
-		if err := m.join(ctx); err != nil {
-			return err
-		}
-	}
-	if certified {
+// closeStore closes the store, if it is open.
+func (m *Master) closeStore() error {
+	if m.store == nil {
 		return nil
 	}
-	return m.certify()
+	defer func() { m.store = nil }()
+	return m.store.Close()
 }
 
 // work runs what was built. What serves requests outlives what makes requests: controllers, scheduler and simulated nodes
@@ -336,8 +313,8 @@ func (m *Master) begin(ctx context.Context) (entered int64, err error) {
 	if err := m.checkAuthority(); err != nil {
 		return 0, err
 	}
-	if m.joining != nil { // from the moment it is on the roll it may get a vote, and its data must not be given up any more
-		if err := m.joined(); err != nil {
+	if m.enrolment.Joining() { // from the moment it is on the roll it may get a vote, and its data must not be given up any more
+		if err := m.enrolment.Joined(); err != nil {
 			return 0, err
 		}
 	}
@@ -381,11 +358,11 @@ func (m *Master) openStore(ctx context.Context) error {
 		return nil
 	}
 	o := etcd.Options{
-		Dir: filepath.Join(c.DataDir, "etcd"), Name: m.name, Quota: c.Quota, CompactionInterval: c.CompactionInterval,
+		Dir: filepath.Join(c.DataDir, "etcd"), Name: m.enrolment.Name, Quota: c.Quota, CompactionInterval: c.CompactionInterval,
 		Log: etcdLog(), Warn: func(message string) { c.warn("store: %s", message) }, Running: m.starting.member.Store,
 	}
-	if m.recovering {
-		if err := m.recoverStore(ctx, o); err != nil {
+	if m.enrolment.Recovering() {
+		if err := m.enrolment.Recover(ctx, o); err != nil {
 			return err
 		}
 	}

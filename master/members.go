@@ -41,7 +41,7 @@ func (m *Master) membershipCommands() []control.Command {
 func (m *Master) assemble() {
 	c := &m.config
 	m.group = &membership.Group{
-		Self: m.name, Masters: m.masters, Settings: c.sharedSettings(), Files: m.shares.Files,
+		Self: m.enrolment.Name, Masters: m.masters, Settings: c.sharedSettings(), Files: m.shares.Files,
 		Invitations: m.invitations(), Log: c.Log, Card: m.identity.Card,
 	}
 	if m.member != nil {
@@ -177,8 +177,8 @@ func (m *Master) watchMembership(ctx context.Context) error {
 
 // memberOptions say how this master's member is reached by others, which it has to be if it has any.
 func (m *Master) memberOptions(o *etcd.Options) error {
-	if m.joining != nil {
-		o.Join = &etcd.Join{Cluster: m.joining.grant.Cluster}
+	if grant := m.enrolment.Grant(); grant != nil {
+		o.Join = &etcd.Join{Cluster: grant.Cluster}
 	}
 	members, err := etcd.ReadMembers(o.Dir)
 	if err != nil {
@@ -263,4 +263,21 @@ func (m *Master) allServe(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// belonging answers who asks whether a folder is part of this master's cluster.
+func (m *Master) belonging(ctx context.Context, _ struct{}) (membership.Belonging, error) {
+	b := membership.Belonging{Card: m.identity.Card()}
+	b.Store.Former = nil
+	if m.member == nil {
+		return b, nil
+	}
+	members, err := m.member.Members(ctx)
+	if err != nil {
+		return b, err
+	}
+	for _, one := range members {
+		b.Members = append(b.Members, membership.BelongingMember{ID: membership.FormatID(one.ID), Name: one.Name})
+	}
+	return b, nil
 }

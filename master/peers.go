@@ -18,7 +18,7 @@ import (
 
 // peer is what others know of this master.
 func (m *Master) peer() roll.Peer {
-	p := roll.Peer{Name: m.name, URL: m.URL(), Version: health.Version().GitVersion, Store: m.identity.StoreID()}
+	p := roll.Peer{Name: m.enrolment.Name, URL: m.URL(), Version: health.Version().GitVersion, Store: m.identity.StoreID()}
 	if !m.advertise.IsLoopback() { // no pod reaches the service default/kubernetes there
 		p.Address = m.advertise
 	}
@@ -47,7 +47,7 @@ func (m *Master) publishEndpoints(ctx context.Context, masters []netip.AddrPort)
 // meetRoll looks at the stores that the masters on the roll say they belong to.
 func (m *Master) meetRoll(peers []roll.Peer) {
 	for _, p := range peers {
-		if p.Store != "" && p.Name != m.name {
+		if p.Store != "" && p.Name != m.enrolment.Name {
 			m.identity.Meet(&membership.Card{Store: membership.Store{ID: p.Store}, Master: p.Name, URL: p.URL})
 		}
 	}
@@ -65,7 +65,7 @@ func (m *Master) proven(r *http.Request) bool { return m.privilege().Proven(r) }
 func (m *Master) watchIdentity(ctx context.Context) {
 	var running sync.WaitGroup
 	running.Go(func() { m.identity.Watch(ctx, memberDoor{m}, m.as(controllerManagerUser)) })
-	running.Go(func() { m.askLater(ctx) })
+	running.Go(func() { m.enrolment.AskLater(ctx, m.identity) })
 	running.Wait()
 }
 

@@ -185,7 +185,7 @@ func (m *Master) outage() error {
 func (m *Master) backupOptions() backups.Options {
 	c := &m.config
 	o := backups.Options{
-		Plan: c.Backups, DataDir: c.DataDir, Self: m.name, Store: m.store, Raw: m.raw, Authority: m.own.Authority,
+		Plan: c.Backups, DataDir: c.DataDir, Self: m.enrolment.Name, Store: m.store, Raw: m.raw, Authority: m.own.Authority,
 		KeysFile: m.keys.File, KeysName: datafolder.OperatorEncryptionFile,
 		System: m.systemUID, Privilege: m.privilege(), Metrics: m.metrics.Backups, Log: c.Log, Warn: c.warn,
 	}
@@ -211,7 +211,7 @@ func (m *Master) systemUID() (string, error) {
 // certificateNeeds are what certificates need of the rest of this master.
 func (m *Master) certificateNeeds() certificates.Needs {
 	n := certificates.Needs{
-		Self: m.name, Store: m.store, Tokens: m.tokens, MaxTokenLife: m.config.MaxTokenExpiration, Authenticator: m.authentication,
+		Self: m.enrolment.Name, Store: m.store, Tokens: m.tokens, MaxTokenLife: m.config.MaxTokenExpiration, Authenticator: m.authentication,
 		Trust: m.publishAuthorities, RenewalFailed: m.metrics.RenewalFailed,
 		Masters: m.masters, Absent: m.awayMasters, Caller: m.caller(), Publish: m.publish.Publish,
 	}

@@ -18,7 +18,7 @@ import (
 // store is open, and nothing that is in it has been read.
 func (m *Master) share(ctx context.Context) error {
 	m.shares = &membership.Shares{
-		Store: m.store, Key: notes.Shared, Parts: m.sharedParts(), Self: m.name, Log: m.config.Log,
+		Store: m.store, Key: notes.Shared, Parts: m.sharedParts(), Self: m.enrolment.Name, Log: m.config.Log,
 		Fetch: func(ctx context.Context, from membership.Master) (membership.Bundle, error) {
 			var b membership.Bundle
 			err := m.caller().Ask(ctx, from.URL, "shared", &b)
@@ -31,12 +31,12 @@ func (m *Master) share(ctx context.Context) error {
 		},
 	}
 	m.publish = m.shares
-	others, err := roll.Others(ctx, m.store, m.name)
+	others, err := roll.Others(ctx, m.store, m.enrolment.Name)
 	if err != nil {
 		return err
 	}
-	if m.joining != nil && !slices.ContainsFunc(others, func(o membership.Master) bool { return o.Name == m.joining.grant.Master }) {
-		return fmt.Errorf("the store that this master has come to is not that of %s: with an etcd of its own, --etcd-servers and --etcd-prefix must be those of the other masters", m.joining.grant.Server)
+	if grant := m.enrolment.Grant(); grant != nil && !slices.ContainsFunc(others, func(o membership.Master) bool { return o.Name == grant.Master }) {
+		return fmt.Errorf("the store that this master has come to is not that of %s: with an etcd of its own, --etcd-servers and --etcd-prefix must be those of the other masters", grant.Server)
 	}
 	m.shares.Masters = func() []membership.Master { return others }
 	if err := m.shares.CatchUp(ctx); errors.Is(err, store.ErrUnavailable) {

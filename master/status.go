@@ -32,7 +32,7 @@ func (m *Master) ownStatus() membership.MasterStatus {
 // statusOf is this master's status with its member, which may be nil, and with the generation of the shared files that it uses.
 func (m *Master) statusOf(member *etcd.Embedded, generation int64) membership.MasterStatus {
 	s := membership.MasterStatus{
-		Name: m.name, URL: m.peer().URL, Version: health.Version().GitVersion, Live: true, Generation: generation,
+		Name: m.enrolment.Name, URL: m.peer().URL, Version: health.Version().GitVersion, Live: true, Generation: generation,
 	}
 	card := m.identity.Card()
 	s.StoreID, s.System = card.Store.ID, card.System
@@ -148,7 +148,7 @@ func (m *Master) defragment(ctx context.Context, _ struct{}) (defragmentations, 
 	})
 	for _, one := range all {
 		var result defragmented
-		if one.Name == m.name {
+		if one.Name == m.enrolment.Name {
 			result, err = m.defragmentOwn(ctx, struct{}{})
 		} else {
 			result, err = m.defragmentAt(ctx, one)
@@ -175,7 +175,7 @@ func (m *Master) defragmentAt(ctx context.Context, one membership.MasterStatus) 
 }
 
 func (m *Master) defragmentOwn(context.Context, struct{}) (defragmented, error) {
-	d := defragmented{Name: m.name}
+	d := defragmented{Name: m.enrolment.Name}
 	if m.member == nil {
 		return d, control.Refused("this cluster keeps its data in a stand-alone etcd: use etcdctl defrag")
 	}

@@ -54,7 +54,7 @@ func (m *Master) lead(ctx context.Context) error {
 
 func (m *Master) candidate(userName, lease string) *election.Candidate {
 	c := &election.Candidate{
-		Transport: m.as(userName), Name: lease, Identity: m.name, Watch: true,
+		Transport: m.as(userName), Name: lease, Identity: m.enrolment.Name, Watch: true,
 		Fence: fence{store: m.store, key: notes.Terms + lease},
 		Slow:  func() { m.metrics.SlowRenewal(lease) },
 		Ended: func(reason election.Reason, err error) {
@@ -64,7 +64,7 @@ func (m *Master) candidate(userName, lease string) *election.Candidate {
 	}
 	c.LeaseDuration, c.RenewDeadline, c.RetryPeriod = m.config.leaseTimes()
 	if m.precedence != nil {
-		c.Standing = m.precedence.For(lease, m.name)
+		c.Standing = m.precedence.For(lease, m.enrolment.Name)
 	}
 	return c
 }

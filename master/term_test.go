@@ -149,7 +149,7 @@ func TestHandover(t *testing.T) {
 		t.Errorf("handing over took %v", took)
 	}
 	awaitPeers(t, b, 1)
-	if peers := b.roll.Masters(); peers[0].Name != b.name {
+	if peers := b.roll.Masters(); peers[0].Name != b.enrolment.Name {
 		t.Errorf("masters %+v", peers)
 	}
 }

@@ -1,4 +1,4 @@
-package master
+package enrol
 
 import (
 	"context"
@@ -29,8 +29,8 @@ type asking struct {
 }
 
 // prepareAsking reads what the question is about.
-func (m *Master) prepareAsking(plan membership.Plan) error {
-	c := &m.config
+func (e *Enrolment) prepareAsking(plan membership.Plan) error {
+	c := &e.Options
 	token, err := membership.ParseToken(c.Token)
 	if err != nil {
 		return fmt.Errorf("--token: %w", err)
@@ -44,14 +44,14 @@ func (m *Master) prepareAsking(plan membership.Plan) error {
 		return a.dead
 	}
 	a.joiner = &membership.Joiner{Servers: c.Join, Token: token, Hashes: c.AuthorityHashes, Log: c.Log}
-	m.asking = a
+	e.asking = a
 	return nil
 }
 
 // askFirst decides on a start with --join on a folder that holds data: they are started, refused, or moved aside.
-func (m *Master) askFirst(ctx context.Context) error {
-	a, c := m.asking, &m.config
-	answer, err := membership.Agree(m.askNamed(ctx))
+func (e *Enrolment) askFirst(ctx context.Context) error {
+	a, c := e.asking, &e.Options
+	answer, err := membership.Agree(e.askNamed(ctx))
 	var disagree membership.Disagreement
 	switch {
 	case errors.As(err, &disagree):
@@ -61,7 +61,7 @@ func (m *Master) askFirst(ctx context.Context) error {
 	case err != nil && a.dead != nil:
 		return fmt.Errorf("%w; the cluster to join cannot be asked: %w", a.dead, err)
 	case err != nil:
-		c.warn("--join is left aside: this folder is that of a master of that authority, and whether it still belongs to the cluster cannot be asked yet: %v", err)
+		c.Warn("--join is left aside: this folder is that of a master of that authority, and whether it still belongs to the cluster cannot be asked yet: %v", err)
 		return nil
 	}
 	why := answer.Judge(&a.own, answer.Server)
@@ -79,21 +79,21 @@ func (m *Master) askFirst(ctx context.Context) error {
 		return fmt.Errorf("%w; nothing was changed", elsewhere(c, why))
 	}
 	c.Log("--replace: moving the old data aside: %v", why)
-	return m.replaceFolder()
+	return e.replaceFolder()
 }
 
 // elsewhere is the error of a master whose data are not those of the cluster that it was told to join.
-func elsewhere(c *Config, why error) error {
+func elsewhere(c *Options, why error) error {
 	return fmt.Errorf("the data folder %s does not belong to the cluster that --join names: %w: to move the old data aside and join as a new master add --replace, "+
 		"or, if the old data are those that count, stop the masters there first", c.DataDir, why)
 }
 
 // askNamed asks with a certificate of the authority in the folder, or with the token.
-func (m *Master) askNamed(ctx context.Context) []membership.Answer {
-	a := m.asking
+func (e *Enrolment) askNamed(ctx context.Context) []membership.Answer {
+	a := e.asking
 	var pair *tls.Certificate
 	if a.plan == membership.AskFirst {
-		pair = m.memberPair()
+		pair = e.memberPair()
 	}
 	asked := *a.joiner
 	if a.silent != nil {
@@ -119,17 +119,17 @@ func (m *Master) askNamed(ctx context.Context) []membership.Answer {
 }
 
 // memberPair is a certificate of the authority in the folder, whose files are not touched; nil without the authority's key.
-func (m *Master) memberPair() *tls.Certificate {
+func (e *Enrolment) memberPair() *tls.Certificate {
 	files := map[string][]byte{}
 	for _, name := range []string{"ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "sa.key", "sa.pub"} {
-		if data, err := os.ReadFile(filepath.Join(m.config.PKIDir, name)); err == nil {
+		if data, err := os.ReadFile(filepath.Join(e.PKIDir, name)); err == nil {
 			files[name] = data
 		}
 	}
 	if files["ca.key"] == nil {
 		return nil
 	}
-	authority, err := pki.New(pki.Options{Now: m.config.Now})
+	authority, err := pki.New(pki.Options{Now: e.Now})
 	if err != nil || authority.Install(files) != nil {
 		return nil
 	}
@@ -148,29 +148,38 @@ const (
 	askLaterFor = 10 * time.Minute
 )
 
-// askLater asks until all servers of --join have answered: a start that nobody could be asked about may have been that of data which
+// Identity is what a master knows of its store.
+type Identity interface {
+	Card() membership.Card
+	// Meet compares it with another's.
+	Meet(other *membership.Card)
+	// End has the master end for a reason.
+	End(why error)
+}
+
+// AskLater asks until all servers of --join have answered: a start that nobody could be asked about may have been that of data which
 // the cluster has given up, or which are another history than its own. Those end, as they would not have been started.
-func (m *Master) askLater(ctx context.Context) {
-	if m.asking == nil {
+func (e *Enrolment) AskLater(ctx context.Context, own Identity) {
+	if e.asking == nil {
 		return
 	}
-	a, began := m.asking, time.Now()
+	a, began := e.asking, time.Now()
 	for len(a.silent) > 0 {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(askLaterEvery):
 		}
-		for _, answer := range m.askNamed(ctx) {
+		for _, answer := range e.askNamed(ctx) {
 			if answer.Err == nil {
-				m.answeredLater(&answer, began)
+				e.answeredLater(own, &answer, began)
 			}
 		}
 	}
 }
 
 // takesBack tells whether the operator goes on with data that were given up.
-func (c *Config) takesBack(from *membership.Successor) bool {
+func (c *Options) takesBack(from *membership.Successor) bool {
 	return c.RecoverQuorum && c.ForgetStore == from.ID
 }
 
@@ -179,10 +188,10 @@ var staleEntries = []string{"etcd", "pki", datafolder.IdentityFile, datafolder.S
 	datafolder.FirstStartFile, datafolder.NewClusterFile, datafolder.ExternalFile}
 
 // replaceFolder moves the data aside, and makes this a master that joins.
-func (m *Master) replaceFolder() (err error) {
-	c := &m.config
+func (e *Enrolment) replaceFolder() (err error) {
+	c := &e.Options
 	inside := filepath.Clean(c.PKIDir) == filepath.Join(filepath.Clean(c.DataDir), "pki")
-	if !inside && m.asking.plan == membership.Replace {
+	if !inside && e.asking.plan == membership.Replace {
 		return fmt.Errorf("--replace moves what is in %s, and the authority is in %s: move it away, or name another --pki-dir", c.DataDir, c.PKIDir)
 	}
 	aside, err := filepath.Abs(filepath.Join(c.DataDir, datafolder.MovedPrefix+datafolder.Moment())) // the next start may be in another folder
@@ -193,7 +202,7 @@ func (m *Master) replaceFolder() (err error) {
 	if err != nil {
 		return err
 	}
-	m.asking, m.joining = nil, &joining{mark: mark}
+	e.asking, e.joining = nil, &joining{mark: mark}
 	for _, name := range staleEntries {
 		if err := datafolder.MoveAside(c.DataDir, name, aside); err != nil {
 			return err
@@ -205,45 +214,28 @@ func (m *Master) replaceFolder() (err error) {
 		}
 	}
 	c.Log("the old data are in %s; remove them when all is well", aside)
-	m.began = false
-	m.name, err = datafolder.Identify(c.DataDir)
+	e.began = false
+	e.Name, err = datafolder.Identify(c.DataDir)
 	return err
 }
 
 // settleReplace puts back what a start with --replace was moving aside when it was cut off: nothing else had happened yet.
-func (m *Master) settleReplace() error {
-	mark, err := membership.ReadMark(m.config.DataDir)
+func (e *Enrolment) settleReplace() error {
+	mark, err := membership.ReadMark(e.DataDir)
 	if err != nil || mark == nil || !mark.Moving {
 		return err
 	}
-	m.config.Log("a join with --replace was cut off while the old data were moved: they are put back first")
+	e.Log("a join with --replace was cut off while the old data were moved: they are put back first")
 	return mark.Undo()
 }
 
-// belonging answers who asks whether a folder is part of this master's cluster.
-func (m *Master) belonging(ctx context.Context, _ struct{}) (membership.Belonging, error) {
-	b := membership.Belonging{Card: m.identity.Card()}
-	b.Store.Former = nil
-	if m.member == nil {
-		return b, nil
-	}
-	members, err := m.member.Members(ctx)
-	if err != nil {
-		return b, err
-	}
-	for _, one := range members {
-		b.Members = append(b.Members, membership.BelongingMember{ID: membership.FormatID(one.ID), Name: one.Name})
-	}
-	return b, nil
-}
-
-func (m *Master) answeredLater(answer *membership.Answer, began time.Time) {
-	card, own := answer.Card, m.identity.Card()
+func (e *Enrolment) answeredLater(id Identity, answer *membership.Answer, began time.Time) {
+	card, own := answer.Card, id.Card()
 	if card.URL == "" {
 		card.URL = answer.Server
 	}
-	m.identity.Meet(&card)
+	id.Meet(&card)
 	if own.Toward(&card) == membership.Foreign && time.Since(began) < askLaterFor {
-		m.identity.End(elsewhere(&m.config, answer.Judge(&own, answer.Server)))
+		id.End(elsewhere(&e.Options, answer.Judge(&own, answer.Server)))
 	}
 }

@@ -1,16 +1,14 @@
-package master
+// Package enrol is how a start comes to its data: it goes on with those in the folder, begins a cluster, joins others, or goes on alone
+// from a lost quorum. It refuses data that are not what they should be before anything is asked or written.
+package enrol
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
-	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -20,11 +18,101 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/durable"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
-	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
 )
 
 // abandonTimeout bounds the attempt of a master that could not start to leave the cluster as it was.
 const abandonTimeout = 15 * time.Second
+
+// Options are what the operator wants, and what this master is to others.
+type Options struct {
+	// DataDir is the folder; empty keeps everything in memory. PKIDir holds the authority.
+	DataDir, PKIDir string
+	// Join are URLs of masters to join, Token lets it, and AuthorityHashes say which authority they must have.
+	Join            []string
+	Token           string
+	AuthorityHashes []string
+	// RecoverQuorum makes this the only master, after ForgetOthers has confirmed it. ForgetStore names the store for which this
+	// master's data were given up, when it is to go on with them after all.
+	RecoverQuorum, ForgetOthers bool
+	ForgetStore                 string
+	// NewCluster begins a cluster on a folder whose store is lost, Replace moves data aside that are not the cluster's to join.
+	NewCluster, Replace bool
+	// External tells that the data are in an etcd that runs by itself.
+	External bool
+	// Settings are the flags that all masters must have alike, PeerURL is where others will reach this one's member of the store.
+	Settings  map[string]string
+	PeerURL   func() (string, error)
+	Now       func() time.Time
+	Log, Warn func(format string, args ...any)
+}
+
+// Enrolment is one start on a folder.
+type Enrolment struct {
+	Options
+	// Name of this master among all.
+	Name string
+	// joining is nil unless this start is one that joins; recovering is true if it makes this the only master.
+	joining    *joining
+	recovering bool
+	// asking is not nil while it is open whether the folder belongs to the cluster that --join names; began tells that the store
+	// is made by this start.
+	asking *asking
+	began  bool
+}
+
+// Prepare looks at a folder that this process has locked, and decides what this start is. It asks nobody.
+func Prepare(o Options) (*Enrolment, error) {
+	e := &Enrolment{Options: o}
+	if o.DataDir != "" {
+		if err := e.settleReplace(); err != nil {
+			return nil, err
+		}
+	}
+	if err := e.examine(); err != nil {
+		return nil, err
+	}
+	var err error
+	if e.Name, err = datafolder.Identify(o.DataDir); err != nil {
+		return nil, err
+	}
+	if err := e.prepareJoin(); err != nil {
+		return nil, err
+	}
+	return e, e.prepareRecovery()
+}
+
+// Open tells that others must be asked before anything else: the authority is still to come.
+func (e *Enrolment) Open() bool { return e.joining != nil || e.asking != nil }
+
+// Decide asks the others, if that is open, and joins them.
+func (e *Enrolment) Decide(ctx context.Context) error {
+	if e.asking != nil {
+		if err := e.askFirst(ctx); err != nil {
+			return err
+		}
+	}
+	if e.joining != nil {
+		return e.join(ctx)
+	}
+	return nil
+}
+
+// Grant is what the others gave to this master, which joins; nil otherwise.
+func (e *Enrolment) Grant() *membership.Grant {
+	if e.joining == nil {
+		return nil
+	}
+	return e.joining.grant
+}
+
+// Joining tells that a join is under way: it ends with Joined, or is undone with Undo.
+func (e *Enrolment) Joining() bool { return e.joining != nil }
+
+// Recovering tells that this start makes this the only master: see Recover.
+func (e *Enrolment) Recovering() bool { return e.recovering }
+
+// Began tells that the store is made by this start.
+func (e *Enrolment) Began() bool { return e.began }
 
 // joining is a join under way.
 type joining struct {
@@ -33,11 +121,8 @@ type joining struct {
 	grant  *membership.Grant
 }
 
-// checkJoin finds flags that do not go together.
-func (c *Config) checkJoin() error {
-	if c.PeerPort < 0 || c.PeerPort > 65535 {
-		return fmt.Errorf("--peer-port %d is not a port: use 1 to 65535, or 0 for a free one", c.PeerPort)
-	}
+// Check finds flags that do not go together.
+func (c *Options) Check() error {
 	if c.RecoverQuorum && len(c.Join) > 0 {
 		return errors.New("--recover-quorum and --join exclude each other: the first goes on with this master's data, the second takes another's")
 	}
@@ -81,8 +166,8 @@ func (c *Config) checkJoin() error {
 
 // prepareJoin decides whether this start is one that joins. It refuses data that cannot be this cluster's before
 // anything is asked or written.
-func (m *Master) prepareJoin() error {
-	c := &m.config
+func (e *Enrolment) prepareJoin() error {
+	c := &e.Options
 	if c.DataDir == "" {
 		return nil
 	}
@@ -100,7 +185,7 @@ func (m *Master) prepareJoin() error {
 	if folder.Authority, err = os.ReadFile(filepath.Join(c.PKIDir, "ca.crt")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("the authority cannot be read: %w", err)
 	}
-	plan, err := folder.Decide(c.DataDir, c.AuthorityHashes, c.external(), c.Replace)
+	plan, err := folder.Decide(c.DataDir, c.AuthorityHashes, c.External, c.Replace)
 	if err != nil {
 		return err
 	}
@@ -109,7 +194,7 @@ func (m *Master) prepareJoin() error {
 		c.Log("--join is left aside: this is a master of that cluster already")
 		return nil
 	case membership.AskFirst, membership.Replace:
-		return m.prepareAsking(plan)
+		return e.prepareAsking(plan)
 	}
 	if mark != nil {
 		c.Log("an earlier attempt to join was cut off: beginning anew")
@@ -117,23 +202,23 @@ func (m *Master) prepareJoin() error {
 			return err
 		}
 	}
-	m.joining = &joining{mark: mark}
+	e.joining = &joining{mark: mark}
 	return nil
 }
 
 // join asks to join and puts the files that it gets into place.
-func (m *Master) join(ctx context.Context) (err error) {
-	c := &m.config
-	j := m.joining
+func (e *Enrolment) join(ctx context.Context) (err error) {
+	c := &e.Options
+	j := e.joining
 	token, err := membership.ParseToken(c.Token)
 	if err != nil {
 		return fmt.Errorf("--token: %w", err)
 	}
 	request := membership.Request{
-		Name: m.name, Version: health.Version().GitVersion, External: c.external(), Settings: c.sharedSettings(),
+		Name: e.Name, Version: health.Version().GitVersion, External: c.External, Settings: c.Settings,
 	}
 	if !request.External {
-		if request.PeerURL, _, err = m.peerAddress(); err != nil {
+		if request.PeerURL, err = c.PeerURL(); err != nil {
 			return err
 		}
 	}
@@ -151,16 +236,16 @@ func (m *Master) join(ctx context.Context) (err error) {
 	if j.grant, err = j.joiner.Join(ctx); err != nil {
 		return fmt.Errorf("this master did not join: %w", err)
 	}
-	return m.takeFiles(j.grant.Files)
+	return e.takeFiles(j.grant.Files)
 }
 
 // takeFiles writes the shared files. The folders hold nothing of another cluster.
-func (m *Master) takeFiles(files map[string][]byte) error {
+func (e *Enrolment) takeFiles(files map[string][]byte) error {
 	for name, data := range files {
-		path := filepath.Join(m.config.DataDir, name)
+		path := filepath.Join(e.DataDir, name)
 		rest, isPKI := strings.CutPrefix(name, datafolder.SharedPKI)
 		if isPKI {
-			path = filepath.Join(m.config.PKIDir, rest)
+			path = filepath.Join(e.PKIDir, rest)
 		}
 		if !isPKI && name != datafolder.EncryptionFile || !filepath.IsLocal(rest) {
 			return fmt.Errorf("the master sent a file that is not known: %q", name)
@@ -179,111 +264,36 @@ func (m *Master) takeFiles(files map[string][]byte) error {
 	return nil
 }
 
-// undoJoin leaves the cluster and the folder as they were.
-func (m *Master) undoJoin(ctx context.Context) error {
-	j := m.joining
+// Undo leaves the cluster and the folder as they were. closing closes the store, if it is open.
+func (e *Enrolment) Undo(ctx context.Context, closing func() error) error {
+	j := e.joining
 	var err error
 	if j.grant != nil && j.grant.Member != 0 {
 		leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonTimeout)
 		err = j.joiner.Abandon(leaving, j.grant)
 		cancel()
 		if apierrors.IsConflict(err) { // it has a vote: the others count on what it has stored
-			m.joining = nil
+			e.joining = nil
 			return errors.Join(fmt.Errorf("this master has joined, and did not come to serve: start it again: %w", err), j.mark.Done())
 		}
 		if err != nil {
 			err = fmt.Errorf("the other masters could not be told that this one did not join; they forget it in two minutes: %w", err)
 		}
 	}
-	if m.store != nil {
-		err = errors.Join(err, m.store.Close())
-		m.store = nil
-	}
+	err = errors.Join(err, closing())
 	if j.mark != nil {
 		err = errors.Join(err, j.mark.Undo())
 	}
 	return err
 }
 
-// joined ends the join: from here on the master is one like any other, and starts without --join.
-func (m *Master) joined() error {
-	j := m.joining
-	m.joining = nil
-	if err := errors.Join(j.mark.Done(), os.Remove(filepath.Join(m.config.DataDir, membership.KeyName))); err != nil {
+// Joined ends the join: from here on the master is one like any other, and starts without --join.
+func (e *Enrolment) Joined() error {
+	j := e.joining
+	e.joining = nil
+	if err := errors.Join(j.mark.Done(), os.Remove(filepath.Join(e.DataDir, membership.KeyName))); err != nil {
 		return fmt.Errorf("the data folder cannot be written: %w", err)
 	}
-	m.config.Log("joined the cluster of %s", j.grant.Server)
+	e.Log("joined the cluster of %s", j.grant.Server)
 	return nil
-}
-
-// reachable is the host at which other masters reach this one; empty if there is only loopback and nobody asked for it.
-func (m *Master) reachable() string {
-	c := &m.config
-	if c.AdvertiseAddress != "" {
-		return c.AdvertiseAddress
-	}
-	if ip := net.ParseIP(c.BindAddress); ip != nil && !ip.IsUnspecified() {
-		return c.BindAddress
-	}
-	if m.advertise != nil {
-		return m.advertise.String()
-	}
-	return ""
-}
-
-// peerAddress is where other masters reach this one's member of the store. A free port is chosen once.
-func (m *Master) peerAddress() (address, listen string, err error) {
-	c := &m.config
-	host := m.reachable()
-	if host == "" {
-		return "", "", errors.New("other masters cannot reach this machine, which has no address but loopback: give one with --advertise-address or --bind-address")
-	}
-	port := c.PeerPort
-	file := filepath.Join(c.DataDir, datafolder.PeerPortFile)
-	if port == 0 {
-		if data, err := os.ReadFile(file); err == nil {
-			port, _ = strconv.Atoi(strings.TrimSpace(string(data)))
-		}
-	}
-	if port == 0 {
-		l, err := net.Listen("tcp", net.JoinHostPort(c.BindAddress, "0"))
-		if err != nil {
-			return "", "", fmt.Errorf("no free port for other masters on %s: %w", c.BindAddress, err)
-		}
-		port = l.Addr().(*net.TCPAddr).Port
-		l.Close()
-		if err := os.WriteFile(file, []byte(strconv.Itoa(port)+"\n"), 0o600); err != nil {
-			return "", "", fmt.Errorf("the data folder cannot be written: %w", err)
-		}
-	}
-	at := strconv.Itoa(port)
-	u := url.URL{Scheme: "https", Host: net.JoinHostPort(host, at)}
-	return u.String(), net.JoinHostPort(c.BindAddress, at), nil
-}
-
-// etcdPeer is how other masters reach this one's member of the store, or why they cannot.
-func (m *Master) etcdPeer() (*etcd.Peer, error) {
-	if err := m.own.Authority.EtcdReady(); err != nil {
-		return nil, err
-	}
-	address, listen, err := m.peerAddress()
-	if err != nil {
-		return nil, err
-	}
-	p := &etcd.Peer{URL: address, Listen: listen, ServerTLS: m.own.Authority.PeerTLS(), Extra: http.HandlerFunc(m.identity.AnswerPeer)}
-	p.CertFile, p.KeyFile, p.CAFile = m.own.Authority.PeerFiles()
-	return p, nil
-}
-
-// sharedSettings are the flags that all masters must have alike.
-func (c *Config) sharedSettings() map[string]string {
-	var ranges []string
-	for _, r := range c.ServiceRanges {
-		ranges = append(ranges, r.String())
-	}
-	settings := map[string]string{"service-cluster-ip-range": strings.Join(ranges, ",")}
-	if len(c.ServiceAccountIssuers) > 0 {
-		settings["service-account-issuer"] = c.ServiceAccountIssuers[0]
-	}
-	return settings
 }

@@ -1,4 +1,4 @@
-package master
+package enrol
 
 import (
 	"context"
@@ -28,15 +28,15 @@ import (
 
 // prepareRecovery decides whether this start makes this master the only one. Without the confirmation it is refused, with
 // what it would do.
-func (m *Master) prepareRecovery() error {
-	c := &m.config
+func (e *Enrolment) prepareRecovery() error {
+	c := &e.Options
 	if c.DataDir == "" {
 		return nil
 	}
 	file := filepath.Join(c.DataDir, datafolder.RecoveredFile)
 	if _, err := os.Lstat(filepath.Join(c.DataDir, datafolder.RecoveringFile)); err == nil {
 		c.Log("a recovery from a lost quorum was cut off: going on with it")
-		m.recovering = true
+		e.recovering = true
 		return nil
 	}
 	if !c.RecoverQuorum {
@@ -63,7 +63,7 @@ func (m *Master) prepareRecovery() error {
 	}
 	var others []string
 	for _, one := range members {
-		if one.Name != m.name {
+		if one.Name != e.Name {
 			others = append(others, fmt.Sprintf("%s (%s)", one.Name, one.PeerURL))
 		}
 	}
@@ -78,11 +78,11 @@ func (m *Master) prepareRecovery() error {
 			"A copy of the store as it is now would be kept beside it. If most masters can be started again, do that instead. "+
 			"To go on, add --yes-forget-other-masters", c.DataDir, strings.Join(others, ", "))
 	}
-	if living := answering(members, m.name); len(living) > 0 {
+	if living := answering(members, e.Name); len(living) > 0 {
 		return fmt.Errorf("--recover-quorum: %s can be reached, so that there would be two clusters with the same name and different data: "+
 			"stop what runs there first, or, if most masters run, start this one without --recover-quorum", strings.Join(living, ", "))
 	}
-	m.recovering = true
+	e.recovering = true
 	return nil
 }
 
@@ -120,11 +120,11 @@ type recovery struct {
 	Successor *membership.Successor `json:"successor,omitempty"`
 }
 
-// recoverStore makes this master's store one of its own: etcd's own way of going on alone first, then a member of new identity from
+// Recover makes this master's store one of its own: etcd's own way of going on alone first, then a member of new identity from
 // what it gave, as at a restore. So the others' messages are not taken for those of members, and what clients saw of writes that are
 // lost is of the past.
-func (m *Master) recoverStore(ctx context.Context, o etcd.Options) error {
-	r, err := m.beginRecovery()
+func (e *Enrolment) Recover(ctx context.Context, o etcd.Options) error {
+	r, err := e.beginRecovery()
 	if err != nil {
 		return err
 	}
@@ -133,12 +133,12 @@ func (m *Master) recoverStore(ctx context.Context, o etcd.Options) error {
 	if err != nil {
 		return err
 	}
-	kept, err := datafolder.ReadKept(m.config.DataDir)
+	kept, err := datafolder.ReadKept(e.DataDir)
 	if err != nil {
 		return err
 	}
 	if kept == nil || !kept.Pending || kept.Member != membership.FormatID(self.Member) { // else all but the last step was done
-		if err := m.renewStore(ctx, o, r, kept); err != nil {
+		if err := e.renewStore(ctx, o, r, kept); err != nil {
 			return fmt.Errorf("--recover-quorum: %w: the store as it was is in %s; the next start tries again", err, r.Aside)
 		}
 	}
@@ -146,20 +146,20 @@ func (m *Master) recoverStore(ctx context.Context, o etcd.Options) error {
 		return err
 	}
 	text := time.Now().UTC().Format(time.RFC3339) + "\n"
-	if err := datafolder.WriteFile(filepath.Join(m.config.DataDir, datafolder.RecoveredFile), []byte(text)); err != nil {
+	if err := datafolder.WriteFile(filepath.Join(e.DataDir, datafolder.RecoveredFile), []byte(text)); err != nil {
 		return err
 	}
-	if err := datafolder.RemoveFile(m.config.DataDir, datafolder.RecoveringFile); err != nil {
+	if err := datafolder.RemoveFile(e.DataDir, datafolder.RecoveringFile); err != nil {
 		return err
 	}
-	m.recovering = false
-	m.config.Log("recovered: this is the only master now; let others join with --replace, or with empty data folders, and leave --recover-quorum out")
+	e.recovering = false
+	e.Log("recovered: this is the only master now; let others join with --replace, or with empty data folders, and leave --recover-quorum out")
 	return nil
 }
 
 // beginRecovery keeps a copy of the store as it is, and notes what was decided, unless an earlier start has.
-func (m *Master) beginRecovery() (*recovery, error) {
-	c := &m.config
+func (e *Enrolment) beginRecovery() (*recovery, error) {
+	c := &e.Options
 	file := filepath.Join(c.DataDir, datafolder.RecoveringFile)
 	data, err := os.ReadFile(file)
 	if err == nil {
@@ -199,7 +199,7 @@ func (m *Master) beginRecovery() (*recovery, error) {
 }
 
 // renewStore makes a member of new identity from the one that is there, and puts it into its place.
-func (m *Master) renewStore(ctx context.Context, o etcd.Options, r *recovery, kept *datafolder.Kept) error {
+func (e *Enrolment) renewStore(ctx context.Context, o etcd.Options, r *recovery, kept *datafolder.Kept) error {
 	alone := o
 	alone.ForceNew, alone.Peer, alone.Running = true, nil, nil
 	opened, err := etcd.Open(ctx, alone)
@@ -219,7 +219,7 @@ func (m *Master) renewStore(ctx context.Context, o etcd.Options, r *recovery, ke
 		return err
 	}
 	_, err = etcd.Restore(etcd.RestoreOptions{
-		Snapshot: filepath.Join(o.Dir, "member", "snap", "db"), Checked: true, Dir: next, Name: m.name, Token: string(uuid.NewUUID()),
+		Snapshot: filepath.Join(o.Dir, "member", "snap", "db"), Checked: true, Dir: next, Name: e.Name, Token: string(uuid.NewUUID()),
 		Bump: datafolder.RevisionBump, Drop: func(key, value []byte) bool {
 			if string(key) == notes.Store {
 				datafolder.NoteStore(&before, value)
@@ -231,14 +231,14 @@ func (m *Master) renewStore(ctx context.Context, o etcd.Options, r *recovery, ke
 	if err != nil {
 		return err
 	}
-	fresh, err := datafolder.KeptFor(next, before.Next(membership.OriginRecovered, r.Cluster, r.Former, m.config.Now()).Over(r.Successor))
+	fresh, err := datafolder.KeptFor(next, before.Next(membership.OriginRecovered, r.Cluster, r.Former, e.Now()).Over(r.Successor))
 	if err != nil {
 		return err
 	}
 	if err := durable.SyncTree(next); err != nil {
 		return err
 	}
-	if err := fresh.Write(m.config.DataDir); err != nil {
+	if err := fresh.Write(e.DataDir); err != nil {
 		return err
 	}
 	if err := unix.Renameat2(unix.AT_FDCWD, filepath.Join(next, "member"), unix.AT_FDCWD, filepath.Join(o.Dir, "member"), unix.RENAME_EXCHANGE); err != nil {
