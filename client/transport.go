@@ -49,7 +49,7 @@ type Request struct {
 type Transport interface {
 	// Do returns the answer's object: shared, never to be changed; nil or a *metav1.Status for some deletions.
 	Do(ctx context.Context, r Request) (runtime.Object, error)
-	// View is the live view of a kind.
+	// View is the live view of a kind. That of a kind which is not served (any more) is empty, and its Whole fails.
 	View(k *kind.Info) View
 	// Applied is the revision that all views have reached.
 	Applied() int64

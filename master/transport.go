@@ -78,8 +78,8 @@ func listOf(k *kind.Info, found *registry.List) (runtime.Object, error) {
 // View implements client.Transport.
 func (t *inProcess) View(k *kind.Info) client.View {
 	resource, ok := t.registry.Resource(k.GR())
-	if !ok {
-		panic("no registry for " + k.GR().String() + ": only stored kinds have views")
+	if !ok { // it has just gone, or never was
+		resource = t.registry.Ended(k)
 	}
 	return view{resource: resource, ready: t.registry.Ready()}
 }

@@ -173,6 +173,13 @@ func (r *Registry) Remove(ctx context.Context, gr schema.GroupResource) error {
 	})
 }
 
+// Ended is the resource of a kind that is not served, or not any more: it shows nothing, and says that this proves nothing.
+func (r *Registry) Ended(info *kind.Info) *Resource {
+	t := r.newTable(info)
+	t.end(unknownKind())
+	return &Resource{reg: r, table: t, info: info, form: t.form, names: validName(info)}
+}
+
 // do lets the goroutine of Run do something between two batches of changes.
 func (r *Registry) do(ctx context.Context, f func() error) error {
 	done := make(chan error, 1)

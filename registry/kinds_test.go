@@ -133,6 +133,17 @@ func TestKindsComeAndGo(t *testing.T) {
 	}
 }
 
+// TestEndedShowsNothing: whoever asks for the objects of a kind that has gone gets none, and no proof that there are none.
+func TestEndedShowsNothing(t *testing.T) {
+	b := start(t, Options{})
+	r := b.Ended(widgets(false))
+	seen := false
+	r.Subscribe(t.Context(), func(d []Delta) { seen = len(d) == 0 })
+	if !seen || r.Len() != 0 || r.Whole("") == nil || r.Legible("a", "x") == nil {
+		t.Errorf("called: %v, %d objects, whole: %v", seen, r.Len(), r.Whole(""))
+	}
+}
+
 func second1[T any](_ T, err error) error { return err }
 
 // drained takes all events of a watch and gives the error that ends it.
