@@ -3,7 +3,6 @@
 package placement
 
 import (
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -31,10 +30,21 @@ type Cluster struct {
 	reads    Events
 	classes  classes
 	images   images
-	topology topology
 	owners   owners
 	zones    zones
-	keyRoom  []byte
+
+	// What rules about other pods are judged by. repelling are the required anti-affinity terms of the pods on nodes; attracting are
+	// the terms of theirs that draw other pods near or, with a negative weight, rather away.
+	namespaces            namespaces
+	podsIn                map[string][]*Pod
+	counters              counters
+	topologies            topologies
+	repelling, attracting heldTerms
+	// numbers and candidateRoom are room for one decision.
+	numbers       numbers
+	candidateRoom []candidate
+
+	keyRoom []byte
 }
 
 // NewCluster returns an empty cluster.
@@ -43,9 +53,8 @@ func NewCluster() *Cluster {
 		owners: owners{}, zones: zones{}}
 	c.classes.byKey = map[string]*class{}
 	c.images.byName = map[string]*image{}
-	c.topology.counters = map[string]*counter{}
-	c.topology.repelling, c.topology.attracting = newHeldTerms(), newHeldTerms()
-	c.topology.namespaces = map[string]labels.Set{}
+	c.namespaces, c.podsIn, c.topologies = namespaces{}, map[string][]*Pod{}, topologies{}
+	c.counters.byKey, c.counters.max = map[string]*counter{}, countersMax
 	c.refusals = c.verdicts.learn()
 	for i := range plugins {
 		c.reads |= plugins[i].reads

@@ -1,266 +1,219 @@
 package placement
 
 import (
-	"slices"
-	"strconv"
+	"container/list"
+	"maps"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 )
 
-// countersMax bounds the kept counters; past it the one unused longest is dropped.
-const countersMax = 256
+// Rules about other pods ask how many pods that a selector selects are in a domain of a topology. Nobody goes over the pods for that:
+// each selector in use has a counter, which follows pods as they come and go, and nodes as they change their domain. A pod that
+// comes asks only the counters that its namespace and labels lead to, so that thousands of selectors cost it no more than its own.
 
-// topology knows which pods match the selectors of rules about other pods, and which pods keep others away.
-type topology struct {
-	// counters by the text of what they count.
-	counters map[string]*counter
-	clock    uint64
-	// repelling are the required anti-affinity terms of the pods on nodes; attracting are the terms of theirs that draw
-	// other pods near or, with a negative weight, rather away.
-	repelling, attracting heldTerms
-	// namespaces and their labels.
-	namespaces map[string]labels.Set
-}
+// countersMax bounds what counters take, in bytes. Past it those go that nobody asked for longest; to be asked again costs one of them
+// a pass over the pods of its namespace.
+const countersMax = 64 << 20
 
-// counter holds how many pods on each node match, and is kept current as pods come and go.
-type counter struct {
-	key     string
-	matches func(*corev1.Pod) bool
-	perNode []int32
-	used    uint64
-}
+// counterSize and entrySize are what a counter and each of its nodes and domains take, about.
+const (
+	counterSize = 800
+	entrySize   = 16
+)
 
-// affinityTerm is a term of pod affinity or anti-affinity.
-type affinityTerm struct {
-	topologyKey string
-	selector    labels.Selector
-	namespaces  []string
-	// namespaceSelector chooses further namespaces; nil for none.
-	namespaceSelector labels.Selector
-	key               string
-}
-
-// heldTerm is an affinity term of pods on nodes.
-type heldTerm struct {
-	affinityTerm
-	weight int64
-	// perNode counts the pods that have the term, by slot.
+// tally holds numbers of pods by node, and by domain for each topology in which somebody asked. Numbers that are 0 are left out:
+// most selectors select few pods.
+type tally struct {
 	perNode map[int32]int32
-	in      *heldTerms
+	domains []*domainTally
 }
 
-// heldTerms are held terms, by what they say. byNamespace finds those that concern one namespace, wide are the others.
-type heldTerms struct {
-	byKey       map[string]*heldTerm
-	byNamespace map[string][]*heldTerm
-	wide        []*heldTerm
+// domainTally is a tally by the domains of one topology.
+type domainTally struct {
+	topology *topology
+	of       *tally
+	pods     map[int32]int32
 }
 
-func newHeldTerms() heldTerms {
-	return heldTerms{byKey: map[string]*heldTerm{}, byNamespace: map[string][]*heldTerm{}}
+func (d *domainTally) add(domain, pods int32) {
+	if domain != none {
+		bump(d.pods, domain, pods)
+	}
+}
+
+func (y *tally) add(n *node, pods int32) {
+	bump(y.perNode, n.slot, pods)
+	for _, d := range y.domains {
+		d.add(d.topology.of(n), pods)
+	}
+}
+
+// entries is how many numbers it holds.
+func (y *tally) entries() int {
+	entries := len(y.perNode)
+	for _, d := range y.domains {
+		entries += len(d.pods)
+	}
+	return entries
+}
+
+// by finds or makes the tally by the domains of a topology.
+func (c *Cluster) by(topologyKey string, y *tally) *domainTally {
+	for _, d := range y.domains {
+		if d.topology.key == topologyKey {
+			return d
+		}
+	}
+	d := &domainTally{topology: c.topology(topologyKey), of: y, pods: map[int32]int32{}}
+	for slot, pods := range y.perNode {
+		d.add(d.topology.of(c.nodes[slot]), pods)
+	}
+	y.domains = append(y.domains, d)
+	d.topology.tallies[d] = struct{}{}
+	return d
+}
+
+// forget ends a tally. A topology goes with its last one.
+func (c *Cluster) forget(y *tally) {
+	for _, d := range y.domains {
+		delete(d.topology.tallies, d)
+		if len(d.topology.tallies) == 0 {
+			delete(c.topologies, d.topology.key)
+		}
+	}
+}
+
+// counter tallies the pods that all of its selectors select.
+type counter struct {
+	tally
+	key       string
+	selectors []*podSelector
+	// counted is how many entries it had when they were counted last.
+	counted int
+	// recent is its place in the order of use.
+	recent *list.Element
+}
+
+func (k *counter) matches(known namespaces, pod *corev1.Pod) bool {
+	for _, s := range k.selectors {
+		if !s.matches(known, pod) {
+			return false
+		}
+	}
+	return true
+}
+
+// counters by what they count.
+type counters struct {
+	byKey map[string]*counter
+	index selectorIndex[*counter]
+	// recent has those that were asked for last in front.
+	recent list.List
+	// entries of all of them; max is what they may take, in bytes.
+	entries, max int
+}
+
+// counter finds or makes the one for the pods that all selectors select; there is at least one.
+func (c *Cluster) counter(selectors ...*podSelector) *counter {
+	t := &c.counters
+	key := selectors[0].key
+	if len(selectors) > 1 {
+		keys := make([]string, len(selectors))
+		for i, s := range selectors {
+			keys[i] = s.key
+		}
+		key = strings.Join(keys, "\x01")
+	}
+	if k := t.byKey[key]; k != nil {
+		t.recent.MoveToFront(k.recent)
+		c.recount(k)
+		return k
+	}
+	k := &counter{key: key, selectors: selectors, tally: tally{perNode: map[int32]int32{}}}
+	c.eachPod(selectors[0], func(p *Pod) {
+		if k.matches(c.namespaces, p.Object) {
+			k.add(p.node, 1)
+		}
+	})
+	t.byKey[key] = k
+	t.index.add(selectors[0], k)
+	k.recent = t.recent.PushFront(k)
+	c.recount(k)
+	return k
+}
+
+// recount keeps the counters within their bound when one is used.
+func (c *Cluster) recount(k *counter) {
+	t := &c.counters
+	for t.recount(k); t.recent.Len() > 1 && t.recent.Len()*counterSize+t.entries*entrySize > t.max; {
+		c.dropCounter(t.recent.Back().Value.(*counter))
+	}
+}
+
+// eachPod visits the pods on nodes that the selector may select.
+func (c *Cluster) eachPod(s *podSelector, visit func(*Pod)) {
+	if namespace, one := s.oneNamespace(); one {
+		for _, p := range c.podsIn[namespace] {
+			visit(p)
+		}
+		return
+	}
+	for _, p := range c.pods {
+		visit(p)
+	}
+}
+
+func (t *counters) recount(k *counter) {
+	entries := k.entries()
+	t.entries += entries - k.counted
+	k.counted = entries
+}
+
+func (c *Cluster) dropCounter(k *counter) {
+	t := &c.counters
+	delete(t.byKey, k.key)
+	t.index.remove(k.selectors[0], k)
+	t.recent.Remove(k.recent)
+	t.entries -= k.counted
+	c.forget(&k.tally)
+}
+
+// countPod keeps the counters current: by is 1 for a pod that comes to the node, -1 for one that goes.
+func (c *Cluster) countPod(pod *corev1.Pod, n *node, by int32) {
+	t := &c.counters
+	t.index.find(pod, func(k *counter) {
+		if k.matches(c.namespaces, pod) {
+			k.add(n, by)
+			t.recount(k)
+		}
+	})
 }
 
 // SetNamespace takes note of a namespace's labels, which namespace selectors look at. It tells whether they changed.
 func (c *Cluster) SetNamespace(name string, l map[string]string) bool {
-	t := &c.topology
-	if old, ok := t.namespaces[name]; ok && labels.Equals(old, l) {
+	if old, ok := c.namespaces[name]; ok && maps.Equal(old, l) {
 		return false
 	}
-	t.namespaces[name] = l
-	clear(t.counters)
+	c.namespaces[name] = l
+	c.namespaceChanged()
 	return true
 }
 
 // RemoveNamespace forgets a namespace.
 func (c *Cluster) RemoveNamespace(name string) {
-	delete(c.topology.namespaces, name)
-	clear(c.topology.counters)
+	delete(c.namespaces, name)
+	c.namespaceChanged()
 }
 
-// newAffinityTerm reads a term of a pod in the namespace.
-func newAffinityTerm(t *corev1.PodAffinityTerm, namespace string) affinityTerm {
-	selector, err := metav1.LabelSelectorAsSelector(t.LabelSelector)
-	if err != nil {
-		selector = labels.Nothing()
-	}
-	made := affinityTerm{topologyKey: t.TopologyKey, selector: selector, namespaces: t.Namespaces}
-	if t.NamespaceSelector != nil {
-		if made.namespaceSelector, err = metav1.LabelSelectorAsSelector(t.NamespaceSelector); err != nil {
-			made.namespaceSelector = nil
-		}
-	} else if len(t.Namespaces) == 0 {
-		made.namespaces = []string{namespace}
-	}
-	made.key = made.topologyKey + "\x00" + selectorText(selector) + "\x00" + strings.Join(made.namespaces, ",") +
-		"\x00" + selectorText(made.namespaceSelector)
-	return made
-}
-
-// selectorText tells the selector that matches nothing from the one that matches everything: both print as "".
-func selectorText(s labels.Selector) string {
-	if s == nil {
-		return "-"
-	}
-	if text := s.String(); text != "" || s.Empty() {
-		return text
-	}
-	return "!"
-}
-
-// concerns tells whether the term selects the pod.
-func (t *affinityTerm) concerns(top *topology, pod *corev1.Pod) bool {
-	if !slices.Contains(t.namespaces, pod.Namespace) &&
-		(t.namespaceSelector == nil || !t.namespaceSelector.Matches(top.namespaces[pod.Namespace])) {
-		return false
-	}
-	return t.selector.Matches(labels.Set(pod.Labels))
-}
-
-// counter finds or makes the counter for what the key says and matches tests.
-func (c *Cluster) counter(key string, matches func(*corev1.Pod) bool) *counter {
-	t := &c.topology
-	t.clock++
-	k := t.counters[key]
-	if k == nil {
-		t.dropOldest()
-		k = &counter{key: key, matches: matches, perNode: make([]int32, len(c.nodes))}
-		for _, p := range c.pods {
-			k.count(p.Object, p.node.slot, 1)
-		}
-		t.counters[key] = k
-	}
-	for len(k.perNode) < len(c.nodes) {
-		k.perNode = append(k.perNode, 0)
-	}
-	k.used = t.clock
-	return k
-}
-
-func (t *topology) dropOldest() {
-	if len(t.counters) < countersMax {
-		return
-	}
-	var oldest *counter
-	for _, k := range t.counters {
-		if oldest == nil || k.used < oldest.used {
-			oldest = k
-		}
-	}
-	delete(t.counters, oldest.key)
-}
-
-func (k *counter) count(pod *corev1.Pod, slot, by int32) {
-	if !k.matches(pod) {
-		return
-	}
-	for int(slot) >= len(k.perNode) {
-		k.perNode = append(k.perNode, 0)
-	}
-	k.perNode[slot] += by
-}
-
-// count keeps the counters current: by is 1 for a pod that comes to the node, -1 for one that goes.
-func (t *topology) count(pod *corev1.Pod, n *node, by int32) {
-	for _, k := range t.counters {
-		k.count(pod, n.slot, by)
-	}
-}
-
-// requiredWeight is what a required affinity term of a pod on a node weighs for the pods that it selects.
-const requiredWeight = 1
-
-// addTerms takes note of the affinity terms of a pod that is on the node now.
-func (t *topology) addTerms(pod *corev1.Pod, n *node) []*heldTerm {
-	a := pod.Spec.Affinity
-	if a == nil || a.PodAffinity == nil && a.PodAntiAffinity == nil {
-		return nil
-	}
-	var held []*heldTerm
-	if anti := a.PodAntiAffinity; anti != nil {
-		for i := range anti.RequiredDuringSchedulingIgnoredDuringExecution {
-			held = append(held, t.repelling.add(&anti.RequiredDuringSchedulingIgnoredDuringExecution[i], 0, pod, n))
-		}
-		for i := range anti.PreferredDuringSchedulingIgnoredDuringExecution {
-			p := &anti.PreferredDuringSchedulingIgnoredDuringExecution[i]
-			held = append(held, t.attracting.add(&p.PodAffinityTerm, -int64(p.Weight), pod, n))
-		}
-	}
-	if near := a.PodAffinity; near != nil {
-		for i := range near.RequiredDuringSchedulingIgnoredDuringExecution {
-			held = append(held, t.attracting.add(&near.RequiredDuringSchedulingIgnoredDuringExecution[i], requiredWeight, pod, n))
-		}
-		for i := range near.PreferredDuringSchedulingIgnoredDuringExecution {
-			p := &near.PreferredDuringSchedulingIgnoredDuringExecution[i]
-			held = append(held, t.attracting.add(&p.PodAffinityTerm, int64(p.Weight), pod, n))
-		}
-	}
-	return held
-}
-
-func (h *heldTerms) add(t *corev1.PodAffinityTerm, weight int64, pod *corev1.Pod, n *node) *heldTerm {
-	made := newAffinityTerm(t, pod.Namespace)
-	made.key = strconv.FormatInt(weight, 10) + "\x00" + made.key
-	known := h.byKey[made.key]
-	if known == nil {
-		known = &heldTerm{affinityTerm: made, weight: weight, perNode: map[int32]int32{}, in: h}
-		h.byKey[made.key] = known
-		if ns, one := known.oneNamespace(); one {
-			h.byNamespace[ns] = append(h.byNamespace[ns], known)
-		} else {
-			h.wide = append(h.wide, known)
-		}
-	}
-	known.perNode[n.slot]++
-	return known
-}
-
-// removeTerms forgets the terms of a pod that leaves its node.
-func (t *topology) removeTerms(p *Pod) {
-	for _, held := range p.terms {
-		bump(held.perNode, p.node.slot, -1)
-		if len(held.perNode) == 0 {
-			held.in.remove(held)
-		}
-	}
-}
-
-func (h *heldTerms) remove(held *heldTerm) {
-	delete(h.byKey, held.key)
-	same := func(o *heldTerm) bool { return o == held }
-	if ns, one := held.oneNamespace(); !one {
-		h.wide = slices.DeleteFunc(h.wide, same)
-	} else if left := slices.DeleteFunc(h.byNamespace[ns], same); len(left) > 0 {
-		h.byNamespace[ns] = left
-	} else {
-		delete(h.byNamespace, ns)
-	}
-}
-
-func (t *affinityTerm) oneNamespace() (string, bool) {
-	if len(t.namespaces) == 1 && t.namespaceSelector == nil {
-		return t.namespaces[0], true
-	}
-	return "", false
-}
-
-// concerning are the terms that select the pod.
-func (h *heldTerms) concerning(t *topology, pod *corev1.Pod) []*heldTerm {
-	var found []*heldTerm
-	for _, list := range [2][]*heldTerm{h.byNamespace[pod.Namespace], h.wide} {
-		for _, held := range list {
-			if held.concerns(t, pod) {
-				found = append(found, held)
+// namespaceChanged drops the counters that look at labels of namespaces.
+func (c *Cluster) namespaceChanged() {
+	for _, k := range c.counters.byKey {
+		for _, s := range k.selectors {
+			if s.namespaceSelector != nil {
+				c.dropCounter(k)
+				break
 			}
 		}
 	}
-	return found
-}
-
-// termCounter counts the pods that a term selects.
-func (c *Cluster) termCounter(t *affinityTerm) *counter {
-	own := *t
-	return c.counter("term\x00"+t.key, func(p *corev1.Pod) bool { return own.concerns(&c.topology, p) })
 }

@@ -1,5 +1,7 @@
 package placement
 
+import "slices"
+
 // scoreMax is the best score of one plugin.
 const scoreMax = 100
 
@@ -20,7 +22,7 @@ func (c *Cluster) Decide(p *PendingPod) Decision {
 	if c.count == 0 || p.refused != "" {
 		return Decision{Why: c.explain(p, nil)}
 	}
-	rules, k := c.amongOthers(p), c.classChecks(p)
+	rules, k := c.amongOthers(p, nil), c.classChecks(p)
 	if len(rules) > 0 || k.named {
 		return c.decideAmong(p, rules)
 	}
@@ -38,14 +40,15 @@ type rule struct {
 	weight int64
 }
 
-// amongOthers asks the plugins that look at other pods; nearly always none has anything to say.
-func (c *Cluster) amongOthers(p *PendingPod) (rules []rule) {
+// amongOthers asks the plugins that look at other pods, as they are in the cluster or in a trial; nearly always none has anything to say.
+func (c *Cluster) amongOthers(p *PendingPod, t *Trial) (rules []rule) {
 	p.repelled = false
+	c.numbers.reset()
 	for i := range plugins {
 		if plugins[i].among == nil {
 			continue
 		}
-		if a := plugins[i].among(stock{cluster: c, pod: p, refusal: c.refusals[i]}); a.filter != nil || a.score != nil {
+		if a := plugins[i].among(stock{cluster: c, pod: p, trial: t, refusal: c.refusals[i]}); a.filter != nil || a.score != nil {
 			rules = append(rules, rule{a, plugins[i].weight})
 		}
 	}
@@ -111,7 +114,7 @@ func (c *Cluster) candidates(k *checks) *candidates {
 		return c.namedCandidates(k)
 	}
 	class := c.class(k)
-	f := &candidates{counts: make([]int32, len(c.verdicts.all)), list: make([]candidate, 0, class.feasible())}
+	f := &candidates{counts: make([]int32, len(c.verdicts.all)), list: slices.Grow(c.candidateRoom[:0], class.feasible())}
 	copy(f.counts, class.counts)
 	f.counts[fits] = 0
 	for i := range class.tiers {
@@ -124,6 +127,7 @@ func (c *Cluster) candidates(k *checks) *candidates {
 		}
 		f.levels = append(f.levels, occurrence{level: t.level})
 	}
+	c.candidateRoom = f.list
 	return f
 }
 

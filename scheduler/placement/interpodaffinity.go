@@ -2,6 +2,7 @@ package placement
 
 import (
 	"math"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -17,13 +18,13 @@ var interPodAffinity = plugin{
 	},
 	read: func(p *PendingPod) { p.affinity = newAffinityRules(p.pod) },
 	among: func(s stock) (a among) {
-		own, t := s.pod.affinity, &s.cluster.topology
-		repelling, attracting := t.repelling.concerning(t, s.pod.pod), t.attracting.concerning(t, s.pod.pod)
+		c, own := s.cluster, s.pod.affinity
+		repelling, attracting := c.repelling.concerning(c.namespaces, s.pod.pod), c.attracting.concerning(c.namespaces, s.pod.pod)
 		s.pod.repelled = len(repelling) > 0
 		if own == nil {
 			own = &noAffinity
 		}
-		if own.refuses() || len(repelling) > 0 {
+		if own.refuses() || len(repelling) > 0 || s.trial != nil {
 			a.filter = own.filter(&s, repelling)
 		}
 		if len(own.preferred)+len(attracting) > 0 {
@@ -40,8 +41,6 @@ const affinityEvents = PodDeparted | NodeRemoved | NodeLabels | NamespaceLabels
 type affinityRules struct {
 	affinity, antiAffinity []affinityTerm
 	preferred              []preferredTerm
-	// affinityKey names the counter of the pods that match all terms of affinity.
-	affinityKey string
 }
 
 var noAffinity affinityRules
@@ -67,9 +66,7 @@ func newAffinityRules(pod *corev1.Pod) *affinityRules {
 	if near := a.PodAffinity; near != nil {
 		prefer(near.PreferredDuringSchedulingIgnoredDuringExecution, 1)
 		for i := range near.RequiredDuringSchedulingIgnoredDuringExecution {
-			made := newAffinityTerm(&near.RequiredDuringSchedulingIgnoredDuringExecution[i], pod.Namespace)
-			r.affinity = append(r.affinity, made)
-			r.affinityKey += "\x01" + made.key
+			r.affinity = append(r.affinity, newAffinityTerm(&near.RequiredDuringSchedulingIgnoredDuringExecution[i], pod.Namespace))
 		}
 	}
 	if apart := a.PodAntiAffinity; apart != nil {
@@ -81,107 +78,134 @@ func newAffinityRules(pod *corev1.Pod) *affinityRules {
 	return r
 }
 
+func requiredAntiAffinity(pod *corev1.Pod) []corev1.PodAffinityTerm {
+	if pod.Spec.Affinity == nil || pod.Spec.Affinity.PodAntiAffinity == nil {
+		return nil
+	}
+	return pod.Spec.Affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+}
+
 // refuses tells whether the rules can refuse a node.
 func (r *affinityRules) refuses() bool { return r != nil && len(r.affinity)+len(r.antiAffinity) > 0 }
 
-// forbidden are the domains of a topology that anti-affinity keeps the pod from.
-type forbidden struct {
-	topologyKey string
-	domains     map[string]bool
+// domainNumbers are numbers by the domains of one topology.
+type domainNumbers struct {
+	topology *topology
+	of       []int64
 }
 
-func (f *forbidden) forbid(n *node) {
-	if n.object == nil {
-		return
+// at is the number of the node's domain, 0 if it is in none.
+func (d *domainNumbers) at(n *node) int64 {
+	if domain := d.topology.of(n); domain != none {
+		return d.of[domain]
 	}
-	if domain, ok := n.object.Labels[f.topologyKey]; ok {
-		f.domains[domain] = true
+	return 0
+}
+
+// add adds to the number of the node's domain.
+func (d *domainNumbers) add(n *node, more int64) {
+	if domain := d.topology.of(n); domain != none {
+		d.of[domain] += more
 	}
 }
 
-func (f *forbidden) holds(n *node) bool {
-	domain, ok := n.object.Labels[f.topologyKey]
-	return ok && f.domains[domain]
+// topologyNumbers are numbers by the domains of several topologies, few.
+type topologyNumbers []domainNumbers
+
+// at finds or makes the numbers of a topology.
+func (l *topologyNumbers) at(room *numbers, t *topology) *domainNumbers {
+	at := slices.IndexFunc(*l, func(d domainNumbers) bool { return d.topology == t })
+	if at < 0 {
+		at = len(*l)
+		*l = append(*l, domainNumbers{t, room.take(len(t.nodes))})
+	}
+	return &(*l)[at]
+}
+
+// add adds a tally, each of its pods worth weight.
+func (l *topologyNumbers) add(room *numbers, tally *domainTally, weight int64) *domainNumbers {
+	to := l.at(room, tally.topology)
+	for domain, pods := range tally.pods {
+		to.of[domain] += weight * int64(pods)
+	}
+	return to
+}
+
+// any tells whether the node is in a domain with a number other than 0.
+func (l topologyNumbers) any(n *node) bool {
+	for i := range l {
+		if l[i].at(n) != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func (r *affinityRules) filter(s *stock, repelling []*heldTerm) func(n *node) uint16 {
-	var own, others []forbidden
+	c := s.cluster
+	var own, others topologyNumbers
 	for i := range r.antiAffinity {
-		t := &r.antiAffinity[i]
-		f := forbidden{t.topologyKey, map[string]bool{}}
-		for slot, pods := range s.cluster.termCounter(t).perNode {
-			if pods > 0 {
-				f.forbid(s.cluster.nodes[slot])
-			}
+		to := own.add(&c.numbers, c.selected(&r.antiAffinity[i]), 1)
+		if s.trial != nil {
+			to.add(&s.trial.node, s.trial.selected(&r.antiAffinity[i].podSelector))
 		}
-		own = append(own, f)
 	}
-	for _, t := range repelling {
-		f := forbidden{t.topologyKey, map[string]bool{}}
-		for slot := range t.perNode {
-			f.forbid(s.cluster.nodes[slot])
-		}
-		others = append(others, f)
+	for _, held := range repelling {
+		others.add(&c.numbers, held.byDomain(), 1)
 	}
+	s.trial.repelling(&others, s.pod.pod)
 	near, unmet := r.near(s), s.refusal
 	return func(n *node) uint16 {
-		if near != nil && !near(n) {
+		switch {
+		case near != nil && !near(n):
 			return unmet
-		}
-		for i := range own {
-			if own[i].holds(n) {
-				return unmet + 1
-			}
-		}
-		for i := range others {
-			if others[i].holds(n) {
-				return unmet + 2
-			}
+		case own.any(n):
+			return unmet + 1
+		case others.any(n):
+			return unmet + 2
 		}
 		return fits
 	}
 }
 
+// selected tallies the pods that a term selects by the domains of its topology.
+func (c *Cluster) selected(t *affinityTerm) *domainTally {
+	return c.by(t.topologyKey, &c.counter(&t.podSelector).tally)
+}
+
 // near tells whether a node meets the required affinity; nil if there is none.
 func (r *affinityRules) near(s *stock) func(n *node) bool {
-	terms := r.affinity
-	if len(terms) == 0 {
+	if len(r.affinity) == 0 {
 		return nil
 	}
-	top := &s.cluster.topology
-	matchesAll := func(p *corev1.Pod) bool {
-		for i := range terms {
-			if !terms[i].concerns(top, p) {
-				return false
-			}
-		}
-		return true
+	c, selectors := s.cluster, make([]*podSelector, len(r.affinity))
+	matches := true
+	for i := range r.affinity {
+		selectors[i] = &r.affinity[i].podSelector
+		matches = matches && selectors[i].matches(c.namespaces, s.pod.pod)
 	}
-	k := s.cluster.counter("affinity"+r.affinityKey, matchesAll)
-	together, nowhere := make([]map[string]int64, len(terms)), true
-	for i := range terms {
-		together[i] = map[string]int64{}
-		for slot, pods := range k.perNode {
-			n := s.cluster.nodes[slot]
-			if pods == 0 || n.object == nil {
-				continue
-			}
-			if domain, ok := n.object.Labels[terms[i].topologyKey]; ok {
-				together[i][domain] += int64(pods)
-				nowhere = false
-			}
+	together, nowhere := make([]domainNumbers, len(r.affinity)), true
+	counter := c.counter(selectors...) // of the pods that match all terms
+	for i := range r.affinity {
+		tally := c.by(r.affinity[i].topologyKey, &counter.tally)
+		together[i] = domainNumbers{tally.topology, c.numbers.take(len(tally.topology.nodes))}
+		for domain, pods := range tally.pods {
+			together[i].of[domain] = int64(pods)
 		}
+		if s.trial != nil {
+			together[i].add(&s.trial.node, s.trial.selected(selectors...))
+		}
+		nowhere = nowhere && !slices.ContainsFunc(together[i].of, func(pods int64) bool { return pods != 0 })
 	}
 	// The first pod of a group that wants to be together is let in anywhere.
-	first := nowhere && matchesAll(s.pod.pod)
+	first := nowhere && matches
 	return func(n *node) bool {
 		met := true
-		for i := range terms {
-			domain, ok := n.object.Labels[terms[i].topologyKey]
-			if !ok {
+		for i := range together {
+			if together[i].topology.of(n) == none {
 				return false
 			}
-			met = met && together[i][domain] > 0
+			met = met && together[i].at(n) > 0
 		}
 		return met || first
 	}
@@ -189,39 +213,19 @@ func (r *affinityRules) near(s *stock) func(n *node) bool {
 
 // addScores adds to each candidate what the pods near it are worth: by the pod's own preferences and by those of pods on nodes.
 func (r *affinityRules) addScores(s *stock, attracting []*heldTerm, candidates []candidate, weight int64) {
-	worth := map[string]map[string]int64{}
-	add := func(topologyKey string, slot int32, amount int64) {
-		n := s.cluster.nodes[slot]
-		if n.object == nil {
-			return
-		}
-		if domain, ok := n.object.Labels[topologyKey]; ok {
-			if worth[topologyKey] == nil {
-				worth[topologyKey] = map[string]int64{}
-			}
-			worth[topologyKey][domain] += amount
-		}
-	}
+	c := s.cluster
+	var worth topologyNumbers
 	for i := range r.preferred {
-		p := &r.preferred[i]
-		for slot, pods := range s.cluster.termCounter(&p.affinityTerm).perNode {
-			if pods > 0 {
-				add(p.topologyKey, int32(slot), p.weight*int64(pods))
-			}
-		}
+		worth.add(&c.numbers, c.selected(&r.preferred[i].affinityTerm), r.preferred[i].weight)
 	}
 	for _, held := range attracting {
-		for slot, pods := range held.perNode {
-			add(held.topologyKey, slot, held.weight*int64(pods))
-		}
+		worth.add(&c.numbers, held.byDomain(), held.weight)
 	}
-	sums := make([]int64, len(candidates))
+	sums := c.numbers.take(len(candidates))
 	least, most := int64(math.MaxInt64), int64(math.MinInt64)
 	for i, a := range candidates {
-		for key, domains := range worth {
-			if domain, ok := a.n.object.Labels[key]; ok {
-				sums[i] += domains[domain]
-			}
+		for j := range worth {
+			sums[i] += worth[j].at(a.n)
 		}
 		least, most = min(least, sums[i]), max(most, sums[i])
 	}

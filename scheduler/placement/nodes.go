@@ -77,6 +77,9 @@ func (c *Cluster) SetNode(object *corev1.Node) Events {
 	}
 	c.setZone(n, c.zones.of(object))
 	_, n.hostnamed = object.Labels[corev1.LabelHostname]
+	if old == nil || events&NodeLabels != 0 {
+		c.topologies.nodeChanged(n)
+	}
 	c.images.nodeChanged(c, n.slot, old, object)
 	c.changed(n)
 	return events
@@ -91,6 +94,7 @@ func (c *Cluster) RemoveNode(name string) {
 	c.images.nodeChanged(c, n.slot, n.object, nil)
 	n.object, n.scalars, n.refusing, n.preferNoSchedule = nil, nil, nil, nil
 	c.setZone(n, none)
+	c.topologies.nodeChanged(n)
 	c.count--
 	c.changed(n)
 	c.release(n)

@@ -90,6 +90,8 @@ type scaled struct {
 type stock struct {
 	cluster *Cluster
 	pod     *PendingPod
+	// trial has other pods on its node than the cluster; nil for a decision.
+	trial *Trial
 	// refusal is the number of the plugin's first refusal.
 	refusal uint16
 }

@@ -12,9 +12,10 @@ type Pod struct {
 	Object *corev1.Pod
 	demand *demand
 	node   *node
-	terms  []*heldTerm
-	// priority is by what the node orders its pods.
-	priority int32
+	// terms of affinity that it holds against others, nil for none.
+	terms *terms
+	// priority is by what the node orders its pods; at is the pod's place in podsIn.
+	priority, at int32
 }
 
 // Node is the name of the pod's node.
@@ -62,8 +63,8 @@ func (c *Cluster) updatePod(p *Pod, object *corev1.Pod) (freed bool) {
 	old := p.Object
 	p.Object = object
 	if !maps.Equal(old.Labels, object.Labels) || (old.DeletionTimestamp == nil) != (object.DeletionTimestamp == nil) {
-		c.topology.count(old, p.node, -1)
-		c.topology.count(object, p.node, 1)
+		c.countPod(old, p.node, -1)
+		c.countPod(object, p.node, 1)
 		counted := c.owners.count(old, p.node, -1)
 		if c.owners.count(object, p.node, 1) != counted {
 			c.changed(p.node)
@@ -99,9 +100,12 @@ func (c *Cluster) addPod(object *corev1.Pod, d *demand, n *node) {
 	p := &Pod{Object: object, demand: d, node: n, priority: priorityOf(object)}
 	c.pods[object.UID] = p
 	n.add(p)
-	c.topology.count(object, n, 1)
+	same := c.podsIn[object.Namespace]
+	p.at = int32(len(same))
+	c.podsIn[object.Namespace] = append(same, p)
+	c.countPod(object, n, 1)
 	c.owners.count(object, n, 1)
-	p.terms = c.topology.addTerms(object, n)
+	p.terms = c.hold(object, n)
 	c.changed(n)
 }
 
@@ -113,11 +117,22 @@ func (c *Cluster) RemovePod(uid types.UID) string {
 	}
 	delete(c.pods, uid)
 	p.node.remove(p)
-	c.topology.count(p.Object, p.node, -1)
+	c.leaveNamespace(p)
+	c.countPod(p.Object, p.node, -1)
 	c.owners.count(p.Object, p.node, -1)
-	c.topology.removeTerms(p)
+	c.letGo(p.terms, p.node)
 	c.changed(p.node)
 	name := p.node.name
 	c.release(p.node)
 	return name
+}
+
+func (c *Cluster) leaveNamespace(p *Pod) {
+	same := c.podsIn[p.Object.Namespace]
+	last := len(same) - 1
+	same[last].at = p.at
+	same[p.at], same[last] = same[last], nil
+	if c.podsIn[p.Object.Namespace] = same[:last]; last == 0 {
+		delete(c.podsIn, p.Object.Namespace)
+	}
 }

@@ -1,11 +1,9 @@
 package placement
 
 import (
-	"fmt"
 	"math"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
@@ -50,20 +48,19 @@ type spreadRules struct {
 	hard, soft []spreadRule
 	// required and tolerations say which nodes the pod can go to.
 	required    nodeaffinity.RequiredNodeAffinity
+	selects     bool
 	tolerations []corev1.Toleration
 }
 
 type spreadRule struct {
+	podSelector
 	topologyKey    string
-	namespace      string
-	selector       labels.Selector
 	skewMax        int64
 	domainsMin     int
 	honorSelection bool
 	honorTaints    bool
 	// self is 1 if the pod counts itself.
 	self int64
-	key  string
 }
 
 func newSpreadRules(pod *corev1.Pod) *spreadRules {
@@ -71,7 +68,11 @@ func newSpreadRules(pod *corev1.Pod) *spreadRules {
 	if len(constraints) == 0 {
 		return nil
 	}
-	r := &spreadRules{required: nodeaffinity.GetRequiredNodeAffinity(pod), tolerations: pod.Spec.Tolerations}
+	r := &spreadRules{tolerations: pod.Spec.Tolerations,
+		selects: len(pod.Spec.NodeSelector) > 0 || pod.Spec.Affinity != nil && pod.Spec.Affinity.NodeAffinity != nil}
+	if r.selects {
+		r.required = nodeaffinity.GetRequiredNodeAffinity(pod)
+	}
 	for i := range constraints {
 		if rule := newSpreadRule(&constraints[i], pod); constraints[i].WhenUnsatisfiable == corev1.DoNotSchedule {
 			r.hard = append(r.hard, rule)
@@ -86,65 +87,53 @@ func newSpreadRules(pod *corev1.Pod) *spreadRules {
 func (r *spreadRules) refuses() bool { return r != nil && len(r.hard) > 0 }
 
 func newSpreadRule(s *corev1.TopologySpreadConstraint, pod *corev1.Pod) spreadRule {
-	selector, err := metav1.LabelSelectorAsSelector(s.LabelSelector)
-	if err != nil {
-		selector = labels.Nothing()
+	r := spreadRule{podSelector: newPodSelector(s.LabelSelector, []string{pod.Namespace}, nil),
+		topologyKey: s.TopologyKey, skewMax: int64(s.MaxSkew), domainsMin: 1,
+		honorSelection: s.NodeAffinityPolicy == nil || *s.NodeAffinityPolicy == corev1.NodeInclusionPolicyHonor,
+		honorTaints:    s.NodeTaintsPolicy != nil && *s.NodeTaintsPolicy == corev1.NodeInclusionPolicyHonor,
 	}
 	for _, key := range s.MatchLabelKeys {
 		if value, ok := pod.Labels[key]; ok {
-			if r, err := labels.NewRequirement(key, selection.In, []string{value}); err == nil {
-				selector = selector.Add(*r)
+			if one, err := labels.NewRequirement(key, selection.In, []string{value}); err == nil {
+				r.selector = r.selector.Add(*one)
 			}
 		}
 	}
-	r := spreadRule{topologyKey: s.TopologyKey, namespace: pod.Namespace, selector: selector, skewMax: int64(s.MaxSkew), domainsMin: 1,
-		honorSelection: s.NodeAffinityPolicy == nil || *s.NodeAffinityPolicy == corev1.NodeInclusionPolicyHonor,
-		honorTaints:    s.NodeTaintsPolicy != nil && *s.NodeTaintsPolicy == corev1.NodeInclusionPolicyHonor,
-		key:            fmt.Sprintf("spread\x00%s\x00%s", pod.Namespace, selectorText(selector)),
-	}
+	r.staying = true
+	r.name()
 	if s.MinDomains != nil {
 		r.domainsMin = int(*s.MinDomains)
 	}
-	if selector.Matches(labels.Set(pod.Labels)) {
+	if r.selector.Matches(labels.Set(pod.Labels)) {
 		r.self = 1
 	}
 	return r
 }
 
-// spreadNow has the pods of a rule by domain, and the fewest.
-type spreadNow struct {
-	pods   map[string]int64
+// spreadCount is a rule with its counts of the moment.
+type spreadCount struct {
+	*spreadRule
+	topology *topology
+	// pods by domain, and the fewest in one of them.
+	pods   []int64
 	fewest int64
 }
 
 func (r *spreadRules) filter(s *stock) func(n *node) uint16 {
-	var counts []spreadNow
+	topologies := s.cluster.spreadTopologies(r.hard)
+	counts := make([]spreadCount, len(r.hard))
 	for i := range r.hard {
-		rule := &r.hard[i]
-		k := rule.counter(s.cluster)
-		now := spreadNow{pods: map[string]int64{}, fewest: math.MaxInt32}
-		for _, n := range s.cluster.nodes {
-			if n.object != nil && r.counts(r.hard, rule, n) {
-				now.pods[n.object.Labels[rule.topologyKey]] += int64(k.perNode[n.slot])
-			}
-		}
-		for _, pods := range now.pods {
-			now.fewest = min(now.fewest, pods)
-		}
-		if len(now.pods) < rule.domainsMin {
-			now.fewest = 0
-		}
-		counts = append(counts, now)
+		counts[i] = r.count(s, topologies, i)
 	}
 	unlabeled, skewed := s.refusal, s.refusal+1
 	return func(n *node) uint16 {
-		for i := range r.hard {
-			rule := &r.hard[i]
-			domain, ok := n.object.Labels[rule.topologyKey]
-			if !ok {
+		for i := range counts {
+			k := &counts[i]
+			domain := k.topology.of(n)
+			if domain == none {
 				return unlabeled
 			}
-			if counts[i].pods[domain]+rule.self-counts[i].fewest > rule.skewMax {
+			if k.pods[domain]+k.self-k.fewest > k.skewMax {
 				return skewed
 			}
 		}
@@ -152,12 +141,72 @@ func (r *spreadRules) filter(s *stock) func(n *node) uint16 {
 	}
 }
 
-// counts tells whether the node's pods count for a rule, one of rules.
-func (r *spreadRules) counts(rules []spreadRule, rule *spreadRule, n *node) bool {
-	if !labeled(rules, n) {
+// count has the pods of a hard rule by domain. Where all nodes with the label count, the tally has the numbers already.
+func (r *spreadRules) count(s *stock, topologies []*topology, i int) spreadCount {
+	rule, t := &r.hard[i], topologies[i]
+	tally := s.cluster.by(rule.topologyKey, &s.cluster.counter(&rule.podSelector).tally)
+	k := spreadCount{spreadRule: rule, topology: t, pods: s.cluster.numbers.take(len(t.nodes)), fewest: math.MaxInt32}
+	nodes, domains := t.nodes, t.count()
+	if r.countsAll(s.cluster, rule, topologies) {
+		for domain, pods := range tally.pods {
+			k.pods[domain] = int64(pods)
+		}
+	} else {
+		nodes, domains = make([]int32, len(t.nodes)), 0
+		for _, n := range s.cluster.nodes {
+			if n.object == nil || !r.counts(rule, topologies, n) {
+				continue
+			}
+			domain := t.of(n)
+			k.pods[domain] += int64(tally.of.perNode[n.slot])
+			if nodes[domain]++; nodes[domain] == 1 {
+				domains++
+			}
+		}
+	}
+	if s.trial != nil && t.of(&s.trial.node) != none && r.counts(rule, topologies, &s.trial.node) {
+		k.pods[t.of(&s.trial.node)] += s.trial.selected(&rule.podSelector)
+	}
+	for domain, pods := range k.pods {
+		if nodes[domain] > 0 {
+			k.fewest = min(k.fewest, pods)
+		}
+	}
+	if domains < rule.domainsMin {
+		k.fewest = 0
+	}
+	return k
+}
+
+// spreadTopologies are those of the rules, in their order.
+func (c *Cluster) spreadTopologies(rules []spreadRule) []*topology {
+	found := make([]*topology, len(rules))
+	for i := range rules {
+		found[i] = c.by(rules[i].topologyKey, &c.counter(&rules[i].podSelector).tally).topology
+	}
+	return found
+}
+
+// countsAll tells whether all nodes in the rule's topology count: neither the pod's own choice of nodes nor a label that other rules
+// want leaves any out.
+func (r *spreadRules) countsAll(c *Cluster, rule *spreadRule, topologies []*topology) bool {
+	if rule.honorSelection && r.selects || rule.honorTaints {
 		return false
 	}
-	if rule.honorSelection {
+	for _, t := range topologies {
+		if t.key != rule.topologyKey && t.labeled < c.count {
+			return false
+		}
+	}
+	return true
+}
+
+// counts tells whether a node's pods count for a rule: the node is in a domain of each topology, and the pod may go to it.
+func (r *spreadRules) counts(rule *spreadRule, topologies []*topology, n *node) bool {
+	if !inAll(topologies, n) {
+		return false
+	}
+	if rule.honorSelection && r.selects {
 		if match, err := r.required.Match(n.object); err == nil && !match {
 			return false
 		}
@@ -172,72 +221,81 @@ func (r *spreadRules) counts(rules []spreadRule, rule *spreadRule, n *node) bool
 	return true
 }
 
-// counter of the pods that the rule counts.
-func (r *spreadRule) counter(c *Cluster) *counter {
-	namespace, selector := r.namespace, r.selector
-	return c.counter(r.key, func(p *corev1.Pod) bool {
-		return p.Namespace == namespace && p.DeletionTimestamp == nil && selector.Matches(labels.Set(p.Labels))
-	})
-}
-
-// labeled tells whether the node is in a domain for each of the rules.
-func labeled(rules []spreadRule, n *node) bool {
-	for i := range rules {
-		if _, ok := n.object.Labels[rules[i].topologyKey]; !ok {
+func inAll(topologies []*topology, n *node) bool {
+	for _, t := range topologies {
+		if t.of(n) == none {
 			return false
 		}
 	}
 	return true
 }
 
+// addScores: the fewer pods the rules count near a node, the better. A candidate that is not in a domain for each gets nothing.
 func (r *spreadRules) addScores(s *stock, candidates []candidate, weight int64) {
-	rules := r.soft
-	crowds := make([]float64, len(candidates))
-	inAll := 0
+	topologies := s.cluster.spreadTopologies(r.soft)
+	crowds, labeled := make([]float64, len(candidates)), 0
 	for _, a := range candidates {
-		if labeled(rules, a.n) {
-			inAll++
+		if inAll(topologies, a.n) {
+			labeled++
 		}
 	}
-	for i := range rules {
-		rule := &rules[i]
-		k := rule.counter(s.cluster)
-		domains := map[string]int64{}
-		if rule.topologyKey != corev1.LabelHostname {
-			for _, a := range candidates {
-				if labeled(rules, a.n) {
-					domains[a.n.object.Labels[rule.topologyKey]] = 0
-				}
-			}
-			for _, n := range s.cluster.nodes {
-				if n.object == nil || k.perNode[n.slot] == 0 || !r.counts(rules, rule, n) {
-					continue
-				}
-				domains[n.object.Labels[rule.topologyKey]] += int64(k.perNode[n.slot])
-			}
+	for i := range r.soft {
+		rule := &r.soft[i]
+		pods, size := r.crowd(s, topologies, i, candidates)
+		if rule.topologyKey == corev1.LabelHostname {
+			size = labeled
 		}
+		factor := math.Log(float64(size + 2))
 		for j, a := range candidates {
-			pods, size := int64(k.perNode[a.n.slot]), inAll
-			if rule.topologyKey != corev1.LabelHostname {
-				pods, size = domains[a.n.object.Labels[rule.topologyKey]], len(domains)
+			if inAll(topologies, a.n) {
+				crowds[j] += float64(pods(a.n))*factor + float64(rule.skewMax-1)
 			}
-			crowds[j] += float64(pods)*math.Log(float64(size+2)) + float64(rule.skewMax-1)
 		}
 	}
 	least, most := int64(math.MaxInt64), int64(0)
 	for i, a := range candidates {
-		if labeled(rules, a.n) {
+		if inAll(topologies, a.n) {
 			crowd := int64(math.Round(crowds[i]))
 			least, most = min(least, crowd), max(most, crowd)
 		}
 	}
 	for i, a := range candidates {
 		switch {
-		case !labeled(rules, a.n):
+		case !inAll(topologies, a.n):
 		case most == 0:
 			candidates[i].among += weight * scoreMax
 		default:
 			candidates[i].among += weight * (scoreMax * (most + least - int64(math.Round(crowds[i]))) / most)
 		}
 	}
+}
+
+// crowd is how many pods a soft rule counts near a node: on it if the topology is hostname, and else in its domain. Domains are how
+// many there are: those of the candidates, and others with such pods.
+func (r *spreadRules) crowd(s *stock, topologies []*topology, i int, candidates []candidate) (pods func(n *node) int64, domains int) {
+	rule, t, c := &r.soft[i], topologies[i], s.cluster
+	counter := c.counter(&rule.podSelector)
+	if rule.topologyKey == corev1.LabelHostname {
+		onNode := c.numbers.take(len(c.nodes))
+		for slot, pods := range counter.perNode {
+			onNode[slot] = int64(pods)
+		}
+		return func(n *node) int64 { return onNode[n.slot] }, 0
+	}
+	inDomain, seen := c.numbers.take(len(t.nodes)), c.numbers.take(len(t.nodes))
+	for _, a := range candidates {
+		if inAll(topologies, a.n) {
+			seen[t.of(a.n)] = 1
+		}
+	}
+	for slot, pods := range counter.perNode {
+		if n := c.nodes[slot]; n.object != nil && r.counts(rule, topologies, n) {
+			inDomain[t.of(n)] += int64(pods)
+			seen[t.of(n)] = 1
+		}
+	}
+	for _, one := range seen {
+		domains += int(one)
+	}
+	return func(n *node) int64 { return inDomain[t.of(n)] }, domains
 }

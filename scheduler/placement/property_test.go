@@ -23,8 +23,8 @@ type world struct {
 	next int
 	// events of the last change of a node.
 	events Events
-	// prioritize gives pods priorities.
-	prioritize bool
+	// prioritize gives pods priorities; relabels changes their labels on nodes, after which rules about them need not hold.
+	prioritize, relabels bool
 }
 
 // TestRandomClusters changes clusters at random, and checks of each placement that it is allowed, and that its score is
@@ -78,7 +78,7 @@ func (w *world) setNode(name string) {
 		n.Labels[corev1.LabelTopologyZone] = fmt.Sprintf("z%d", w.rand.IntN(3))
 	}
 	n.Labels["disk"] = []string{"ssd", "hdd"}[w.rand.IntN(2)]
-	n.Status.Allocatable = list(int64(1000+w.rand.IntN(8)*1000), int64(1+w.rand.IntN(16))<<30, int64(w.rand.IntN(3)))
+	n.Status.Allocatable = resourceList(int64(1000+w.rand.IntN(8)*1000), int64(1+w.rand.IntN(16))<<30, int64(w.rand.IntN(3)))
 	n.Status.Allocatable[corev1.ResourcePods] = *resource.NewQuantity(int64(3+w.rand.IntN(20)), resource.DecimalSI)
 	if w.rand.IntN(5) == 0 {
 		n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: "dedicated", Value: "db", Effect: corev1.TaintEffectNoSchedule})
@@ -94,7 +94,7 @@ func (w *world) setNode(name string) {
 	w.events = w.c.SetNode(n)
 }
 
-func list(milliCPU, memory, gpus int64) corev1.ResourceList {
+func resourceList(milliCPU, memory, gpus int64) corev1.ResourceList {
 	l := corev1.ResourceList{}
 	if milliCPU > 0 {
 		l[corev1.ResourceCPU] = *resource.NewMilliQuantity(milliCPU, resource.DecimalSI)
@@ -118,7 +118,7 @@ func (w *world) pod() *corev1.Pod {
 		p.Spec.Priority = &priority
 	}
 	c := corev1.Container{Name: "c", Image: []string{"app:1", "web"}[w.rand.IntN(2)]}
-	c.Resources.Requests = list(int64(w.rand.IntN(4)*300), int64(w.rand.IntN(3))<<30, int64(w.rand.IntN(8)/7))
+	c.Resources.Requests = resourceList(int64(w.rand.IntN(4)*300), int64(w.rand.IntN(3))<<30, int64(w.rand.IntN(8)/7))
 	if w.rand.IntN(6) == 0 {
 		c.Ports = []corev1.ContainerPort{{HostPort: int32(80 + w.rand.IntN(2)), Protocol: corev1.ProtocolTCP}}
 	}
@@ -149,6 +149,10 @@ func (w *world) pod() *corev1.Pod {
 	if w.rand.IntN(8) == 0 {
 		p.Spec.Affinity = &corev1.Affinity{PodAffinity: &corev1.PodAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.WeightedPodAffinityTerm{
 			{Weight: 10, PodAffinityTerm: corev1.PodAffinityTerm{TopologyKey: corev1.LabelTopologyZone, LabelSelector: &metav1.LabelSelector{MatchLabels: p.Labels}}}}}}
+	}
+	if w.rand.IntN(12) == 0 {
+		p.Spec.Affinity = &corev1.Affinity{PodAffinity: &corev1.PodAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{
+			{TopologyKey: corev1.LabelTopologyZone, LabelSelector: &metav1.LabelSelector{MatchLabels: p.Labels}}}}}
 	}
 	if w.rand.IntN(8) == 0 {
 		p.Spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{
@@ -187,12 +191,14 @@ func (w *world) place(pod *corev1.Pod) {
 	if w.rand.IntN(2) == 0 {
 		w.c.SetPod(bound)
 	}
-	w.checkAllowed(bound)
+	if !w.relabels {
+		w.checkAllowed(bound)
+	}
 }
 
 // bestOfAll evaluates every node for the pod, without any class.
 func (w *world) bestOfAll(p *PendingPod) (best int64, feasible int) {
-	k, rules := w.c.prepare(p.key), w.c.amongOthers(p)
+	k, rules := w.c.prepare(p.key), w.c.amongOthers(p, nil)
 	found := candidates{}
 	for _, n := range w.c.nodes {
 		if k.judge(n) != fits || slices.ContainsFunc(rules, func(r rule) bool { return r.filter != nil && r.filter(n) != fits }) {
@@ -260,59 +266,6 @@ func (w *world) checkAllowed(pod *corev1.Pod) {
 	for _, p := range pod.Spec.Containers[0].Ports {
 		if ports[p.HostPort] > 1 {
 			w.t.Errorf("%s: port %d is taken twice", n.Name, p.HostPort)
-		}
-	}
-}
-
-func benchmarkCluster(nodes int) *Cluster {
-	c := NewCluster()
-	for i := range nodes {
-		name := fmt.Sprintf("node-%d", i)
-		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{corev1.LabelHostname: name}}}
-		n.Status.Allocatable = list(32_000, 128<<30, 0)
-		n.Status.Allocatable[corev1.ResourcePods] = *resource.NewQuantity(1<<30, resource.DecimalSI)
-		c.SetNode(n)
-	}
-	return c
-}
-
-func benchmarkPod(i int) *corev1.Pod {
-	name := fmt.Sprintf("p%d", i)
-	yes := true
-	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", UID: types.UID(name), Generation: 1,
-		OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", UID: "rs", Controller: &yes}}}}
-	p.Spec.Containers = []corev1.Container{{Name: "c", Image: "app:1"}}
-	p.Spec.Tolerations = []corev1.Toleration{
-		{Key: corev1.TaintNodeNotReady, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute},
-		{Key: corev1.TaintNodeUnreachable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute}}
-	return p
-}
-
-func benchmarkPlace(b *testing.B, nodes int) {
-	c := benchmarkCluster(nodes)
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		p := c.Pending(benchmarkPod(i))
-		d := c.Decide(p)
-		if d.Node == "" {
-			b.Fatal(d.Why)
-		}
-		c.Assume(p, d.Node)
-	}
-}
-
-func BenchmarkPlace1000(b *testing.B) { benchmarkPlace(b, 1000) }
-func BenchmarkPlace5000(b *testing.B) { benchmarkPlace(b, 5000) }
-
-// BenchmarkNewClass5000 is the first placement of a shape that was not seen before.
-func BenchmarkNewClass5000(b *testing.B) {
-	c := benchmarkCluster(5000)
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		pod := benchmarkPod(i)
-		pod.OwnerReferences[0].UID = types.UID(fmt.Sprint(i))
-		if d := c.Decide(c.Pending(pod)); d.Node == "" {
-			b.Fatal(d.Why)
 		}
 	}
 }

@@ -36,7 +36,7 @@ func TestTrials(t *testing.T) {
 			}
 		}
 	}
-	if len(verdicts) < 5 {
+	if len(verdicts) < 7 {
 		t.Errorf("only verdicts %v", verdicts)
 	}
 }
@@ -58,7 +58,7 @@ func (w *world) tryOn(trial *Trial, verdicts map[string]int) {
 	for range 4 {
 		pod := w.pod()
 		got, gotOK := trial.Judge(w.c.Pending(pod))
-		want, wantOK := made.Judge(made.Pending(pod), trial.node.name)
+		want, wantOK := made.judgeAll(made.Pending(pod), trial.node.name)
 		if verdicts[got.Plugin]++; gotOK != wantOK || fmt.Sprint(got) != fmt.Sprint(want) {
 			w.t.Errorf("%s on %s: the trial says %v, the cluster then says %v", pod.Name, trial.node.name, got, want)
 		}
@@ -81,6 +81,21 @@ func (w *world) copied() *Cluster {
 	return c
 }
 
+// judgeAll asks all plugins of one node, those that look at other pods, too.
+func (c *Cluster) judgeAll(p *PendingPod, nodeName string) (Verdict, bool) {
+	if v, ok := c.Judge(p, nodeName); !ok {
+		return v, ok
+	}
+	for _, r := range c.amongOthers(p, nil) {
+		if r.filter != nil {
+			if verdict := r.filter(c.byName[nodeName]); verdict != fits {
+				return c.verdicts.all[verdict], false
+			}
+		}
+	}
+	return c.verdicts.all[fits], true
+}
+
 func (w *world) checkOrder(n *node) {
 	count := 0
 	for _, p := range w.c.pods {
@@ -99,11 +114,11 @@ func BenchmarkTrial(b *testing.B) {
 	for i := range 100 {
 		pod, priority := benchmarkPod(i), int32(i%10)
 		pod.Spec.Priority = &priority
-		pod.Spec.Containers[0].Resources.Requests = list(320, 1<<30, 0)
+		pod.Spec.Containers[0].Resources.Requests = resourceList(320, 1<<30, 0)
 		c.Assume(c.Pending(pod), "node-0")
 	}
 	large := benchmarkPod(1000)
-	large.Spec.Containers[0].Resources.Requests = list(16_000, 1<<30, 0)
+	large.Spec.Containers[0].Resources.Requests = resourceList(16_000, 1<<30, 0)
 	p := c.Pending(large)
 	b.ReportAllocs()
 	for b.Loop() {
