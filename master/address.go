@@ -18,3 +18,18 @@ func advertised(c *Config) net.IP {
 	}
 	return ip
 }
+
+// reachable is the host at which other masters reach this one; empty if there is only loopback and nobody asked for it.
+func (m *Master) reachable() string {
+	c := &m.config
+	if c.AdvertiseAddress != "" {
+		return c.AdvertiseAddress
+	}
+	if ip := net.ParseIP(c.BindAddress); ip != nil && !ip.IsUnspecified() {
+		return c.BindAddress
+	}
+	if m.advertise != nil {
+		return m.advertise.String()
+	}
+	return ""
+}

@@ -13,8 +13,7 @@ import (
 // commands are what operators, and other masters, can ask of this master.
 func (m *Master) commands() []control.Command {
 	var all []control.Command
-	all = append(all, m.membershipCommands()...)
-	all = append(all, m.invitationCommands()...)
+	all = append(all, m.members.Commands()...)
 	all = append(all, m.backups.Commands()...)
 	all = append(all, m.keys.Commands()...)
 	all = append(all, m.certificates.Commands()...)

@@ -52,3 +52,20 @@ func component(name string, err error) *corev1.ComponentStatus {
 	}
 	return &corev1.ComponentStatus{ObjectMeta: metav1.ObjectMeta{Name: name}, Conditions: []corev1.ComponentCondition{health}}
 }
+
+// holder of a Lease that has not run out; empty if nobody holds it.
+func (m *Master) holder(lease string) string {
+	if m.led(lease) != nil {
+		return ""
+	}
+	leases, ok := m.registry.Resource(schema.GroupResource{Group: coordinationv1.GroupName, Resource: "leases"})
+	if !ok {
+		return ""
+	}
+	if item := leases.Peek(metav1.NamespaceSystem, lease); item != nil {
+		if l, ok := item.Object().(*coordinationv1.Lease); ok && l.Spec.HolderIdentity != nil {
+			return *l.Spec.HolderIdentity
+		}
+	}
+	return ""
+}

@@ -376,3 +376,27 @@ func (c *Config) enrolment(peerURL func() (string, error)) enrol.Options {
 		External: c.external(), Settings: c.sharedSettings(), PeerURL: peerURL, Now: c.Now, Log: c.Log, Warn: c.warn,
 	}
 }
+
+// sharedSettings are the flags that all masters must have alike.
+func (c *Config) sharedSettings() map[string]string {
+	var ranges []string
+	for _, r := range c.ServiceRanges {
+		ranges = append(ranges, r.String())
+	}
+	settings := map[string]string{"service-cluster-ip-range": strings.Join(ranges, ",")}
+	if len(c.ServiceAccountIssuers) > 0 {
+		settings["service-account-issuer"] = c.ServiceAccountIssuers[0]
+	}
+	return settings
+}
+
+// storeKind is where the data are, in a word.
+func (c *Config) storeKind() string {
+	switch {
+	case c.external():
+		return "external"
+	case c.DataDir == "":
+		return "memory"
+	}
+	return "embedded"
+}

@@ -28,8 +28,8 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/master/enrol"
 	"github.com/wheelhouse-k8s/wheelhouse/master/identity"
 	"github.com/wheelhouse-k8s/wheelhouse/master/keys"
+	"github.com/wheelhouse-k8s/wheelhouse/master/members"
 	"github.com/wheelhouse-k8s/wheelhouse/master/roll"
-	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
 	"github.com/wheelhouse-k8s/wheelhouse/registry/allocate"
@@ -57,9 +57,7 @@ type Master struct {
 	remote         *etcd.Remote   // nil unless the store is an etcd that runs by itself
 	keys           *keys.Keys
 	roll           *roll.Roll
-	shares         *membership.Shares
-	publish        membership.Publisher
-	group          *membership.Group
+	members        *members.Members
 	precedence     *roll.Precedence // nil without a member
 	backups        *backups.Backups
 	certificates   *certificates.Certificates
@@ -116,7 +114,7 @@ func (m *Master) take() (err error) {
 			c.Kubeconfig = datafolder.Kubeconfig(c.DataDir)
 		}
 	}
-	if m.enrolment, err = enrol.Prepare(c.enrolment(m.peerURL)); err != nil {
+	if m.enrolment, err = enrol.Prepare(c.enrolment(func() (string, error) { return m.door().URL() })); err != nil {
 		return err
 	}
 	address := net.JoinHostPort(c.BindAddress, strconv.Itoa(c.SecurePort))
@@ -195,6 +193,8 @@ func (m *Master) run(ctx context.Context) error {
 			return err
 		}
 	}
+	m.keys = keys.New(m.config.encryption(m.enrolment.Name))
+	m.members = members.New(m.memberOptions())
 	serveAnswers := sync.OnceFunc(m.answerStart())
 	defer serveAnswers()
 	if err := m.openStore(ctx); err != nil {
@@ -204,15 +204,19 @@ func (m *Master) run(ctx context.Context) error {
 	defer func() { endStop() }()
 	defer m.store.Close()
 	m.raw = m.store
-	m.keys = keys.New(m.config.encryption(m.enrolment.Name))
 	m.identity.Open(m.store, m.member)
+	m.members.Begin(members.Opened{Store: m.store, Member: m.member, Remote: m.remote})
+	if m.config.RecoverQuorum && m.member != nil {
+		if err := m.members.ForgetInvitations(ctx); err != nil {
+			return stopped(ctx, err)
+		}
+	}
 	if err := m.patiently(ctx, "the identity of the store", func(ctx context.Context) error { return m.identity.Establish(ctx, m.enrolment.Began()) }); err != nil {
 		return ended(err)
 	}
 	if err := m.patiently(ctx, "the authority and keys that all masters share", m.share); err != nil {
 		return ended(err)
 	}
-	m.assemble()
 	if err := m.patiently(ctx, "the record of the encryption keys", func(ctx context.Context) error { return m.keys.Ensure(ctx, m.store) }); err != nil {
 		return stopped(ctx, err)
 	}
@@ -293,9 +297,9 @@ func (m *Master) work(ctx context.Context, begun, ending func()) error {
 			return nil
 		},
 		"the controllers and scheduler": m.lead,
-		"the members of the store":      m.watchMembership,
+		"the members of the store":      m.members.Watch,
 		"the identity of the store":     func(ctx context.Context) error { m.watchIdentity(ctx); return nil },
-		"the shared files":              func(ctx context.Context) error { m.shares.Follow(ctx); return nil },
+		"the shared files":              func(ctx context.Context) error { m.members.Follow(ctx); return nil },
 		"the simulated nodes":           m.simulate,
 	} {
 		loops.Go(m.tasks.run(name, func() error { return do(working) }))
@@ -366,7 +370,11 @@ func (m *Master) openStore(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := m.memberOptions(&o); err != nil {
+	var join *etcd.Join
+	if grant := m.enrolment.Grant(); grant != nil {
+		join = &etcd.Join{Cluster: grant.Cluster}
+	}
+	if err := m.door().Options(&o, join); err != nil {
 		return err
 	}
 	if err := m.identity.AskMembers(ctx, &o); err != nil {
@@ -380,10 +388,6 @@ func (m *Master) openStore(ctx context.Context) error {
 		return cmp.Or(m.identity.Why(), err)
 	}
 	m.store, m.member = opened, opened
-	if c.RecoverQuorum { // what the others knew of the tokens' use is lost
-		m.raw = opened
-		return m.invitations().Forget(ctx)
-	}
 	return nil
 }
 

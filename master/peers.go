@@ -13,7 +13,6 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/election"
 	"github.com/wheelhouse-k8s/wheelhouse/master/roll"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
-	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
 )
 
 // peer is what others know of this master.
@@ -64,16 +63,7 @@ func (m *Master) proven(r *http.Request) bool { return m.privilege().Proven(r) }
 // watchIdentity tends what this master knows of its store and of others, until ctx ends.
 func (m *Master) watchIdentity(ctx context.Context) {
 	var running sync.WaitGroup
-	running.Go(func() { m.identity.Watch(ctx, memberDoor{m}, m.as(controllerManagerUser)) })
+	running.Go(func() { m.identity.Watch(ctx, m.members, m.as(controllerManagerUser)) })
 	running.Go(func() { m.enrolment.AskLater(ctx, m.identity) })
 	running.Wait()
 }
-
-// memberDoor is how this master's member of the store reaches others, and is reached.
-type memberDoor struct{ m *Master }
-
-// Open implements identity.Group.
-func (d memberDoor) Open(ctx context.Context) error { return d.m.openGroup(ctx) }
-
-// Peer implements identity.Group.
-func (d memberDoor) Peer() (*etcd.Peer, error) { return d.m.etcdPeer() }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,12 +18,16 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/bootstrap"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/health"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/metrics"
+	"github.com/wheelhouse-k8s/wheelhouse/control"
 	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/master/backups"
 	"github.com/wheelhouse-k8s/wheelhouse/master/certificates"
 	"github.com/wheelhouse-k8s/wheelhouse/master/keys"
+	"github.com/wheelhouse-k8s/wheelhouse/master/members"
+	"github.com/wheelhouse-k8s/wheelhouse/master/roll"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/patch"
+	"github.com/wheelhouse-k8s/wheelhouse/pki"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
 	"github.com/wheelhouse-k8s/wheelhouse/registry/allocate"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
@@ -79,7 +84,7 @@ func (m *Master) buildServer() error {
 		ClientCAs:       m.own.Authority.ClientPool,
 		FrontProxyCAs:   m.own.Authority.FrontProxyPool,
 		FrontProxyNames: []string{frontProxyName},
-		Tokens:          []authenticator.Token{m.tokens, masterTokens{m}, notGroup{auth.NewBootstrapTokens(m.registry), membership.MastersGroup}},
+		Tokens:          []authenticator.Token{m.tokens, m.members.Tokens(), members.NoMaster(auth.NewBootstrapTokens(m.registry))},
 		Audiences:       audiences,
 		NoAnonymous:     !c.AnonymousAuth,
 		Now:             c.Now,
@@ -88,8 +93,9 @@ func (m *Master) buildServer() error {
 		return err
 	}
 	m.keys.Connect(keys.Needs{
-		Masters: m.masters, Absent: m.awayMasters, AllServe: m.allServe, Caller: m.caller(), Publish: m.publish.Publish, Sealed: m.registry.Sealed,
+		Masters: m.masters, Absent: m.members.Absent, AllServe: m.members.AllServe, Caller: m.caller(), Publish: m.members.Publish, Sealed: m.registry.Sealed,
 	})
+	m.members.Connect(members.Needs{Masters: m.masters, Holder: m.holder, Encryption: m.keys.InShort, Unreadable: m.unreadableValues})
 	m.certificates = certificates.New(m.own, m.certificateNeeds())
 	plugins, err := c.admission()
 	if err != nil {
@@ -105,7 +111,7 @@ func (m *Master) buildServer() error {
 	m.server = apiserver.New(apiserver.Options{
 		Registry:      m.registry,
 		Catalog:       m.catalog,
-		Authenticator: door{m.authentication},
+		Authenticator: members.Authenticator(m.authentication),
 		Authorizer:    m.authorizer,
 		Admission:     chain,
 		Tracker:       tracker,
@@ -213,7 +219,7 @@ func (m *Master) certificateNeeds() certificates.Needs {
 	n := certificates.Needs{
 		Self: m.enrolment.Name, Store: m.store, Tokens: m.tokens, MaxTokenLife: m.config.MaxTokenExpiration, Authenticator: m.authentication,
 		Trust: m.publishAuthorities, RenewalFailed: m.metrics.RenewalFailed,
-		Masters: m.masters, Absent: m.awayMasters, Caller: m.caller(), Publish: m.publish.Publish,
+		Masters: m.masters, Absent: m.members.Absent, Caller: m.caller(), Publish: m.members.Publish,
 	}
 	if m.member != nil {
 		n.Member = m.member
@@ -253,4 +259,45 @@ func (m *Master) prepareAgain(ctx context.Context) {
 			m.unprepared = m.bootstrap(ctx) != nil
 		}
 	}
+}
+
+// whoJoins are those with a token for masters. A cluster in memory has one master for ever.
+func (m *Master) whoJoins() bootstrap.Joining {
+	if m.config.DataDir == "" && !m.config.external() {
+		return bootstrap.Joining{}
+	}
+	path := control.Root + membership.JoinPath
+	return bootstrap.Joining{Group: membership.MastersGroup, Paths: []string{path, path + "/*"}, Server: m.peer().URL}
+}
+
+// masters are those that live.
+func (m *Master) masters() []membership.Master { return m.roll.Masters() }
+
+// memberOptions are what the group knows of this master before its store is open.
+func (m *Master) memberOptions() members.Options {
+	c, self := &m.config, m.peer()
+	return members.Options{
+		Self: self.Name, URL: self.URL, DataDir: c.DataDir, StoreKind: c.storeKind(), Joinable: c.DataDir != "" || c.external(), Leases: self.Leases,
+		Settings: c.sharedSettings(), Door: m.door(), Authority: m.own.Authority,
+		Parts:    []membership.Shared{certificates.Shared{Authority: m.own.Authority}, m.keys},
+		Identity: m.identity, Caller: m.caller(), Privilege: m.privilege(), Now: c.Now, Log: c.Log, Warn: c.warn,
+	}
+}
+
+// door is where other masters reach this one's member of the store.
+func (m *Master) door() *members.Door {
+	c := &m.config
+	return &members.Door{
+		DataDir: c.DataDir, BindAddress: c.BindAddress, Host: m.reachable(), Port: c.PeerPort,
+		Authority: func() *pki.Authority { return m.own.Authority }, Extra: http.HandlerFunc(m.identity.AnswerPeer),
+	}
+}
+
+// share makes this master's authority and keys those of the cluster.
+func (m *Master) share(ctx context.Context) error {
+	others, err := roll.Others(ctx, m.store, m.enrolment.Name)
+	if err != nil {
+		return err
+	}
+	return m.members.CatchUp(ctx, others, m.enrolment.Grant())
 }

@@ -173,9 +173,9 @@ func (s *starting) status(w http.ResponseWriter, r *http.Request) {
 	}
 	var answer any
 	if strings.HasSuffix(r.URL.Path, "/own") {
-		answer = s.m.statusOf(s.member.Load(), 0)
+		answer = s.m.members.StatusOf(s.member.Load(), 0)
 	} else {
-		answer = s.m.startStatus(s.member.Load(), s.reason())
+		answer = s.m.members.StartStatus(s.member.Load(), s.reason())
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(answer) // the caller has gone

@@ -193,7 +193,7 @@ func (d *damagedCluster) judgeReads() {
 // judgeStatus wants status and metrics to tell of these keys.
 func (d *damagedCluster) judgeStatus(keys ...string) {
 	d.Helper()
-	s, err := d.master.clusterStatus(d.Context(), struct{}{})
+	s, err := d.master.members.Status(d.Context())
 	if err != nil {
 		d.Fatal(err)
 	}

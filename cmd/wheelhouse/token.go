@@ -21,7 +21,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/wheelhouse-k8s/wheelhouse/control"
-	"github.com/wheelhouse-k8s/wheelhouse/master"
+	"github.com/wheelhouse-k8s/wheelhouse/master/members"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 )
 
@@ -107,8 +107,8 @@ func inviteMaster(c *cobra.Command, f *controlFlags, ttl time.Duration, descript
 	if err != nil {
 		return err
 	}
-	var a master.InvitationAnswer
-	if err := client.Post(c.Context(), "tokens", master.InvitationRequest{Seconds: ttl.Seconds(), Description: description}, &a); err != nil {
+	var a members.InvitationAnswer
+	if err := client.Post(c.Context(), "tokens", members.InvitationRequest{Seconds: ttl.Seconds(), Description: description}, &a); err != nil {
 		return err
 	}
 	token, err := membership.ParseToken(a.Token)
@@ -198,7 +198,7 @@ func tokenListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var masters master.InvitationList
+			var masters members.InvitationList
 			if err := client.Get(c.Context(), "tokens", &masters); apierrors.IsForbidden(err) {
 				fmt.Fprintf(c.ErrOrStderr(), "wheelhouse: those for masters are not shown: %s\n", oneLine(err))
 			} else if err != nil {

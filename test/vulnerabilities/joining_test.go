@@ -23,6 +23,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse"
 	"github.com/wheelhouse-k8s/wheelhouse/control"
 	"github.com/wheelhouse-k8s/wheelhouse/master"
+	"github.com/wheelhouse-k8s/wheelhouse/master/members"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 )
 
@@ -81,8 +82,8 @@ func (j *joinable) must(err error) {
 // invited makes a token as the administrator does.
 func (j *joinable) invited() membership.Token {
 	j.t.Helper()
-	var a master.InvitationAnswer
-	j.must(j.client(j.m.RESTConfig()).Post(j.t.Context(), "tokens", master.InvitationRequest{Seconds: 600}, &a))
+	var a members.InvitationAnswer
+	j.must(j.client(j.m.RESTConfig()).Post(j.t.Context(), "tokens", members.InvitationRequest{Seconds: 600}, &a))
 	token, err := membership.ParseToken(a.Token)
 	j.must(err)
 	return token
@@ -93,7 +94,7 @@ func everything(ctx context.Context, c *control.Client) map[string]error {
 	return map[string]error{
 		"shared":      c.Get(ctx, "shared", nil),
 		"backup/keys": c.Post(ctx, "backup/keys", nil, nil),
-		"tokens":      c.Post(ctx, "tokens", master.InvitationRequest{Seconds: 600}, nil),
+		"tokens":      c.Post(ctx, "tokens", members.InvitationRequest{Seconds: 600}, nil),
 	}
 }
 

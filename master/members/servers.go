@@ -1,4 +1,4 @@
-package master
+package members
 
 import (
 	"context"
@@ -7,12 +7,12 @@ import (
 )
 
 // serverStatuses asks the servers of an etcd that runs by itself how they are; none with a member in this process.
-func (m *Master) serverStatuses(ctx context.Context) []membership.ServerStatus {
-	if m.remote == nil {
+func (m *Members) serverStatuses(ctx context.Context) []membership.ServerStatus {
+	if m.Remote == nil {
 		return nil
 	}
 	var all []membership.ServerStatus
-	for _, s := range m.remote.Servers(ctx) {
+	for _, s := range m.Remote.Servers(ctx) {
 		one := membership.ServerStatus{URL: s.URL, Version: s.Version, Live: s.Err == nil}
 		if s.Err != nil {
 			one.Problem = s.Err.Error()

@@ -1,4 +1,4 @@
-package master
+package members
 
 import (
 	"cmp"
@@ -9,10 +9,6 @@ import (
 	"sync"
 	"time"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/health"
 	"github.com/wheelhouse-k8s/wheelhouse/control"
 	"github.com/wheelhouse-k8s/wheelhouse/election"
@@ -21,24 +17,24 @@ import (
 )
 
 // tellStatus is what this master knows of itself.
-func (m *Master) tellStatus(context.Context, struct{}) (membership.MasterStatus, error) {
+func (m *Members) tellStatus(context.Context, struct{}) (membership.MasterStatus, error) {
 	return m.ownStatus(), nil
 }
 
-func (m *Master) ownStatus() membership.MasterStatus {
-	return m.statusOf(m.member, m.shares.Generation())
+func (m *Members) ownStatus() membership.MasterStatus {
+	return m.StatusOf(m.Member, m.shares.Generation())
 }
 
-// statusOf is this master's status with its member, which may be nil, and with the generation of the shared files that it uses.
-func (m *Master) statusOf(member *etcd.Embedded, generation int64) membership.MasterStatus {
+// StatusOf is this master's status with its member, which may be nil, and with the generation of the shared files that it uses.
+func (m *Members) StatusOf(member *etcd.Embedded, generation int64) membership.MasterStatus {
 	s := membership.MasterStatus{
-		Name: m.enrolment.Name, URL: m.peer().URL, Version: health.Version().GitVersion, Live: true, Generation: generation,
+		Name: m.Self, URL: m.URL, Version: health.Version().GitVersion, Live: true, Generation: generation,
 	}
-	card := m.identity.Card()
+	card := m.Identity.Card()
 	s.StoreID, s.System = card.Store.ID, card.System
-	for _, c := range m.own.Authority.List() {
+	for _, c := range m.Authority.List() {
 		s.Certificates = append(s.Certificates, membership.Certificate{
-			Name: c.Name, Expires: c.NotAfter, Days: int(c.Left(m.own.Authority.Now()) / (24 * time.Hour)),
+			Name: c.Name, Expires: c.NotAfter, Days: int(c.Left(m.Authority.Now()) / (24 * time.Hour)),
 		})
 	}
 	if member == nil {
@@ -65,15 +61,15 @@ func (m *Master) statusOf(member *etcd.Embedded, generation int64) membership.Ma
 }
 
 // statuses asks all masters. They come in the order of membership.List, whose first are the members.
-func (m *Master) statuses(ctx context.Context, state membership.State) []membership.MasterStatus {
+func (m *Members) statuses(ctx context.Context, state membership.State) []membership.MasterStatus {
 	all := membership.List(state)
 	m.askAll(ctx, all)
 	return all
 }
 
-// clusterStatus is what wheelhouse status shows. It answers without the store, and soon, for it is asked when something fails.
-func (m *Master) clusterStatus(ctx context.Context, _ struct{}) (membership.Status, error) {
-	s := membership.Status{Store: m.storeKind(), Leaders: map[string]string{}, Encryption: m.keys.InShort(), Quorum: quorumOf(m.member)}
+// Status is what wheelhouse status shows. It answers without the store, and soon, for it is asked when something fails.
+func (m *Members) Status(ctx context.Context) (membership.Status, error) {
+	s := membership.Status{Store: m.StoreKind, Leaders: map[string]string{}, Encryption: m.Encryption(), Quorum: quorumOf(m.Member)}
 	var servers sync.WaitGroup
 	servers.Go(func() {
 		asking, cancel := context.WithTimeout(ctx, askWait)
@@ -82,36 +78,19 @@ func (m *Master) clusterStatus(ctx context.Context, _ struct{}) (membership.Stat
 	})
 	s.Masters = m.statuses(ctx, m.known(ctx))
 	servers.Wait()
-	if m.member != nil {
-		s.Cluster = membership.FormatID(m.member.Status().Cluster)
+	if m.Member != nil {
+		s.Cluster = membership.FormatID(m.Member.Status().Cluster)
 	}
-	for component, lease := range map[Component]string{Controllers: election.ControllerManager, Scheduler: election.Scheduler} {
-		if holder := m.liveHolder(ctx, lease, s.Masters); holder != "" || m.config.Runs(component) {
+	for _, lease := range []string{election.ControllerManager, election.Scheduler} {
+		if holder := m.liveHolder(ctx, lease, s.Masters); holder != "" || slices.Contains(m.Leases, lease) {
 			s.Leaders[lease] = holder
 		}
 	}
 	s.LastBackup = m.knownBackup(ctx)
-	s.Unreadable = m.unreadableValues()
-	m.identity.Describe(&s) // after all others were asked
+	s.Unreadable = m.Unreadable()
+	m.Identity.Describe(&s) // after all others were asked
 	s.Judge()
 	return s, nil
-}
-
-// holder of a Lease that has not run out; empty if nobody holds it.
-func (m *Master) holder(lease string) string {
-	if m.led(lease) != nil {
-		return ""
-	}
-	leases, ok := m.registry.Resource(schema.GroupResource{Group: coordinationv1.GroupName, Resource: "leases"})
-	if !ok {
-		return ""
-	}
-	if item := leases.Peek(metav1.NamespaceSystem, lease); item != nil {
-		if l, ok := item.Object().(*coordinationv1.Lease); ok && l.Spec.HolderIdentity != nil {
-			return *l.Spec.HolderIdentity
-		}
-	}
-	return ""
 }
 
 // defragmented is what a defragmentation gave back.
@@ -127,9 +106,9 @@ type defragmentations struct {
 }
 
 // defragment gives unused space back to the disk, one member after another and the leader last.
-func (m *Master) defragment(ctx context.Context, _ struct{}) (defragmentations, error) {
+func (m *Members) defragment(ctx context.Context, _ struct{}) (defragmentations, error) {
 	var done defragmentations
-	if m.member == nil {
+	if m.Member == nil {
 		return done, control.Refused("this cluster keeps its data in a stand-alone etcd: use etcdctl defrag")
 	}
 	state, err := m.group.State(ctx)
@@ -148,7 +127,7 @@ func (m *Master) defragment(ctx context.Context, _ struct{}) (defragmentations, 
 	})
 	for _, one := range all {
 		var result defragmented
-		if one.Name == m.enrolment.Name {
+		if one.Name == m.Self {
 			result, err = m.defragmentOwn(ctx, struct{}{})
 		} else {
 			result, err = m.defragmentAt(ctx, one)
@@ -161,12 +140,12 @@ func (m *Master) defragment(ctx context.Context, _ struct{}) (defragmentations, 
 	return done, nil
 }
 
-func (m *Master) defragmentAt(ctx context.Context, one membership.MasterStatus) (defragmented, error) {
+func (m *Members) defragmentAt(ctx context.Context, one membership.MasterStatus) (defragmented, error) {
 	var result defragmented
 	if one.URL == "" {
 		return result, errors.New("it does not answer")
 	}
-	client, err := m.caller().To(one.URL)
+	client, err := m.Caller.To(one.URL)
 	if err != nil {
 		return result, err
 	}
@@ -174,13 +153,13 @@ func (m *Master) defragmentAt(ctx context.Context, one membership.MasterStatus) 
 	return result, err
 }
 
-func (m *Master) defragmentOwn(context.Context, struct{}) (defragmented, error) {
-	d := defragmented{Name: m.enrolment.Name}
-	if m.member == nil {
+func (m *Members) defragmentOwn(context.Context, struct{}) (defragmented, error) {
+	d := defragmented{Name: m.Self}
+	if m.Member == nil {
 		return d, control.Refused("this cluster keeps its data in a stand-alone etcd: use etcdctl defrag")
 	}
-	d.Before = m.member.Status().Size
-	err := m.member.Defragment()
-	d.After = m.member.Status().Size
+	d.Before = m.Member.Status().Size
+	err := m.Member.Defragment()
+	d.After = m.Member.Status().Size
 	return d, err
 }

@@ -1,4 +1,4 @@
-package master
+package members
 
 import (
 	"context"
@@ -22,8 +22,8 @@ const (
 )
 
 // known is the state of the members: the newest if the store tells it soon, and else what this master knows.
-func (m *Master) known(ctx context.Context) membership.State {
-	if m.member == nil || m.member.Leader() != 0 {
+func (m *Members) known(ctx context.Context) membership.State {
+	if m.Member == nil || m.Member.Leader() != 0 {
 		asking, cancel := context.WithTimeout(ctx, knownWait)
 		defer cancel()
 		if state, err := m.group.State(asking); err == nil {
@@ -43,13 +43,13 @@ func quorumOf(member *etcd.Embedded) *membership.Quorum {
 }
 
 // local reads a key as this master knows it: from its own member, if it has one, without asking others.
-func (m *Master) local(ctx context.Context, key string) ([]byte, error) {
-	if m.member != nil {
-		return m.member.Peek(ctx, key)
+func (m *Members) local(ctx context.Context, key string) ([]byte, error) {
+	if m.Member != nil {
+		return m.Member.Peek(ctx, key)
 	}
 	ctx, cancel := context.WithTimeout(ctx, knownWait)
 	defer cancel()
-	e, _, err := m.store.Get(ctx, key, 0)
+	e, _, err := m.Store.Get(ctx, key, 0)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
 	}
@@ -57,7 +57,7 @@ func (m *Master) local(ctx context.Context, key string) ([]byte, error) {
 }
 
 // knownBackup is what this master knows of the last backup; nil if there was none, or nothing is known.
-func (m *Master) knownBackup(ctx context.Context) *membership.Backup {
+func (m *Members) knownBackup(ctx context.Context) *membership.Backup {
 	data, err := m.local(ctx, notes.Backup)
 	var record backup.Record
 	if err != nil || data == nil || json.Unmarshal(data, &record) != nil || record.Success == nil && record.Failure == nil {
@@ -74,9 +74,9 @@ func (m *Master) knownBackup(ctx context.Context) *membership.Backup {
 }
 
 // liveHolder is the holder of a Lease that has not run out, unless it is a master that does not answer.
-func (m *Master) liveHolder(ctx context.Context, lease string, masters []membership.MasterStatus) string {
-	holder := m.holder(lease)
-	if holder == "" || holder == m.enrolment.Name {
+func (m *Members) liveHolder(ctx context.Context, lease string, masters []membership.MasterStatus) string {
+	holder := m.Holder(lease)
+	if holder == "" || holder == m.Self {
 		return holder
 	}
 	for _, one := range masters {
@@ -94,15 +94,15 @@ func (m *Master) liveHolder(ctx context.Context, lease string, masters []members
 	return holder
 }
 
-// startStatus is what a master knows of the cluster that has not come to serve yet.
-func (m *Master) startStatus(member *etcd.Embedded, reason string) membership.Status {
-	s := membership.Status{Store: m.storeKind(), Leaders: map[string]string{}, Quorum: quorumOf(member)}
-	own := m.statusOf(member, 0)
+// StartStatus is what a master knows of the cluster that has not come to serve yet.
+func (m *Members) StartStatus(member *etcd.Embedded, reason string) membership.Status {
+	s := membership.Status{Store: m.StoreKind, Leaders: map[string]string{}, Quorum: quorumOf(member)}
+	own := m.StatusOf(member, 0)
 	if member == nil {
 		s.Masters = []membership.MasterStatus{own}
 	} else {
 		s.Cluster = membership.FormatID(member.Status().Cluster)
-		state := membership.State{Self: member.ID(), Leader: member.Leader(), Members: membership.Standings(member, m.enrolment.Name)}
+		state := membership.State{Self: member.ID(), Leader: member.Leader(), Members: membership.Standings(member, m.Self)}
 		for _, one := range membership.List(state) {
 			if one.ID == own.ID {
 				one = own
@@ -112,25 +112,14 @@ func (m *Master) startStatus(member *etcd.Embedded, reason string) membership.St
 			s.Masters = append(s.Masters, one)
 		}
 	}
-	m.identity.Describe(&s)
+	m.Identity.Describe(&s)
 	s.Judge()
-	s.Healthy, s.Problems = false, append([]string{m.enrolment.Name + " starts and does not serve yet: " + reason}, s.Problems...)
+	s.Healthy, s.Problems = false, append([]string{m.Self + " starts and does not serve yet: " + reason}, s.Problems...)
 	return s
 }
 
-// storeKind is where the data are, in a word.
-func (m *Master) storeKind() string {
-	switch {
-	case m.config.external():
-		return "external"
-	case m.config.DataDir == "":
-		return "memory"
-	}
-	return "embedded"
-}
-
 // askAll asks the masters on a list how they are, at the same time.
-func (m *Master) askAll(ctx context.Context, all []membership.MasterStatus) {
+func (m *Members) askAll(ctx context.Context, all []membership.MasterStatus) {
 	ctx, cancel := context.WithTimeout(ctx, askWait)
 	defer cancel()
 	var asking sync.WaitGroup
@@ -139,13 +128,13 @@ func (m *Master) askAll(ctx context.Context, all []membership.MasterStatus) {
 			listed := all[i]
 			all[i].Live = false
 			switch {
-			case listed.Name == m.enrolment.Name:
+			case listed.Name == m.Self:
 				all[i] = m.ownStatus()
 			case listed.URL == "":
 				all[i].Problem = "it is not on the list of live masters"
 			default:
 				var told membership.MasterStatus
-				if err := m.caller().Ask(ctx, listed.URL, "status/own", &told); err != nil {
+				if err := m.Caller.Ask(ctx, listed.URL, "status/own", &told); err != nil {
 					all[i].Problem = err.Error()
 					break
 				}

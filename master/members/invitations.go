@@ -1,4 +1,4 @@
-package master
+package members
 
 import (
 	"context"
@@ -18,7 +18,7 @@ import (
 )
 
 // invitationCommands make tokens for masters, list them and take them back.
-func (m *Master) invitationCommands() []control.Command {
+func (m *Members) invitationCommands() []control.Command {
 	return []control.Command{
 		{Method: http.MethodPost, Path: "tokens", Handler: control.HandleRequest(m.makeInvitation)},
 		{Method: http.MethodGet, Path: "tokens", Handler: control.Handle(func(ctx context.Context, _ struct{}) (l InvitationList, err error) {
@@ -52,19 +52,19 @@ type InvitationList struct {
 }
 
 // makeInvitation is for who could read the authority's keys anyway: who has the token gets them.
-func (m *Master) makeInvitation(r *http.Request, in InvitationRequest) (*InvitationAnswer, error) {
-	if err := m.privilege().Demand(r, "a token for masters"); err != nil {
+func (m *Members) makeInvitation(r *http.Request, in InvitationRequest) (*InvitationAnswer, error) {
+	if err := m.Privilege.Demand(r, "a token for masters"); err != nil {
 		return nil, err
 	}
-	if m.config.DataDir == "" && !m.config.external() {
+	if !m.Joinable {
 		return nil, control.Refused("this master keeps everything in memory: no other can join it")
 	}
 	a := &InvitationAnswer{}
 	var err error
-	if a.Hashes, err = membership.Hashes(m.own.Authority.CA().CertPEM); err != nil {
+	if a.Hashes, err = membership.Hashes(m.Authority.CA().CertPEM); err != nil {
 		return nil, err
 	}
-	for _, live := range m.masters() {
+	for _, live := range m.Masters() {
 		if live.URL != "" {
 			a.Servers = append(a.Servers, live.URL)
 		}
@@ -83,12 +83,12 @@ func (m *Master) makeInvitation(r *http.Request, in InvitationRequest) (*Invitat
 // joinKeyPurpose is what the key of tokens for masters is derived for.
 const joinKeyPurpose = "tokens with which masters join"
 
-func (m *Master) invitations() *membership.Invitations {
+func (m *Members) invitations() *membership.Invitations {
 	v := &membership.Invitations{
-		Store: m.raw, Prefix: notes.Invitations, Now: m.config.Now,
-		Key: func() ([]byte, error) { return m.own.Authority.Derive(joinKeyPurpose) },
+		Store: m.Store, Prefix: notes.Invitations, Now: m.Now,
+		Key: func() ([]byte, error) { return m.Authority.Derive(joinKeyPurpose) },
 	}
-	if m.remote != nil {
+	if m.Remote != nil {
 		v.Scope = m.remoteStore
 	}
 	return v
@@ -97,8 +97,8 @@ func (m *Master) invitations() *membership.Invitations {
 // remoteStore names the etcd that runs by itself: one that was restored from a snapshot has another name if it has another token or
 // other addresses, which is for its operator to see to. (A restore of a master's own
 // store leaves the records out, as a recovery does.)
-func (m *Master) remoteStore(ctx context.Context) (string, error) {
-	for _, s := range m.remote.Servers(ctx) {
+func (m *Members) remoteStore(ctx context.Context) (string, error) {
+	for _, s := range m.Remote.Servers(ctx) {
 		if s.Err == nil {
 			return strconv.FormatUint(s.Status.Cluster, 16), nil
 		}
@@ -106,18 +106,32 @@ func (m *Master) remoteStore(ctx context.Context) (string, error) {
 	return "", errors.New("no server of etcd answers")
 }
 
+// ForgetInvitations drops the records of tokens: what the others knew of their use is lost.
+func (m *Members) ForgetInvitations(ctx context.Context) error { return m.invitations().Forget(ctx) }
+
+// Tokens authenticates who has a token for masters, behind Authenticator only.
+func (m *Members) Tokens() authenticator.Token { return masterTokens{m} }
+
+// Authenticator marks requests that come to the door at which masters ask to join.
+func Authenticator(next authenticator.Request) authenticator.Request { return joinDoor{next} }
+
+// NoMaster drops the group of those who may join from what an authenticator of other tokens says.
+func NoMaster(next authenticator.Token) authenticator.Token {
+	return notGroup{next, membership.MastersGroup}
+}
+
 // masterTokens lets who has a token for masters to the door at which masters ask to join, and nowhere else: anywhere else nobody looks
 // whether the token is still good, as the join itself does.
-type masterTokens struct{ m *Master }
+type masterTokens struct{ m *Members }
 
 // doorMark marks the context of requests that knock at that door.
 type doorMark struct{}
 
-// door marks those requests before it is asked whose they are.
-type door struct{ authenticator.Request }
+// joinDoor marks those requests before it is asked whose they are.
+type joinDoor struct{ authenticator.Request }
 
 // AuthenticateRequest implements authenticator.Request.
-func (d door) AuthenticateRequest(r *http.Request) (*authenticator.Response, bool, error) {
+func (d joinDoor) AuthenticateRequest(r *http.Request) (*authenticator.Response, bool, error) {
 	const path = control.Root + membership.JoinPath
 	if rest, ok := strings.CutPrefix(r.URL.Path, path); ok && (rest == "" || rest[0] == '/') {
 		r = r.WithContext(context.WithValue(r.Context(), doorMark{}, true))
