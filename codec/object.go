@@ -74,11 +74,7 @@ func splice(dst []byte, body int) []byte {
 func AppendObject(dst []byte, m Media, o runtime.Object, gvk schema.GroupVersionKind) ([]byte, error) {
 	h := headsFor(gvk)
 	if m.Format == Protobuf {
-		p, ok := o.(interface{ Marshal() ([]byte, error) })
-		if !ok {
-			return nil, ErrNotAcceptable
-		}
-		raw, err := p.Marshal()
+		raw, err := marshalProto(o)
 		if err != nil {
 			return nil, err
 		}
@@ -97,6 +93,14 @@ func AppendObject(dst []byte, m Media, o runtime.Object, gvk schema.GroupVersion
 		dst = splice(dst, body)
 	}
 	return finish(dst, start, m)
+}
+
+func marshalProto(o runtime.Object) ([]byte, error) {
+	p, ok := o.(interface{ Marshal() ([]byte, error) })
+	if !ok {
+		return nil, ErrNotAcceptable
+	}
+	return p.Marshal()
 }
 
 // finish gives the JSON that begins at start its last form: YAML, indented, or a line.

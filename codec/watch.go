@@ -54,11 +54,7 @@ func (s *Stream) Append(dst []byte, event string, item Item) ([]byte, error) {
 // AppendObject appends an event whose object is no item of the kind: the Status of an error.
 func (s *Stream) AppendObject(dst []byte, event string, o runtime.Object, gvk schema.GroupVersionKind) ([]byte, error) {
 	if s.media.Format == Protobuf {
-		p, ok := o.(interface{ Marshal() ([]byte, error) })
-		if !ok {
-			return nil, ErrNotAcceptable
-		}
-		raw, err := p.Marshal()
+		raw, err := marshalProto(o)
 		if err != nil {
 			return nil, err
 		}

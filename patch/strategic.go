@@ -27,7 +27,7 @@ const (
 // their keys, so that the cost grows with the lists and not with their square. Where the library's result depends on the
 // order in which Go walks a map, deletions from lists come first.
 func mergeStrategic(k *kind.Info, doc, patch map[string]any) (map[string]any, error) {
-	return mergeMembers(doc, patch, mergeRules{shape.Of(reflect.TypeOf(k.New()))})
+	return mergeMembers(doc, patch, mergeRules{of: shape.Of(reflect.TypeOf(k.New()))})
 }
 
 func mergeMembers(doc, patch map[string]any, rules mergeRules) (map[string]any, error) {
@@ -130,15 +130,11 @@ func mergeMember(doc map[string]any, name string, value any, deletions bool, rul
 	}
 	switch value := value.(type) {
 	case map[string]any:
-		inner, field, err := rules.member(name)
+		inner, err := rules.member(name)
 		if err != nil {
 			return err
 		}
-		strategy, err := strategyOf(field)
-		if err != nil {
-			return err
-		}
-		if strategy == replaceDirective {
+		if inner.strategy == replaceDirective {
 			doc[name] = value
 			return nil
 		}
@@ -148,19 +144,15 @@ func mergeMember(doc map[string]any, name string, value any, deletions bool, rul
 		}
 		return err
 	case []any:
-		inner, field, err := rules.list(name)
+		inner, err := rules.list(name)
 		if err != nil {
 			return err
 		}
-		strategy, err := strategyOf(field)
-		if err != nil {
-			return err
-		}
-		if strategy != mergeDirective && !deletions {
+		if inner.strategy != mergeDirective && !deletions {
 			doc[name] = value
 			return nil
 		}
-		merged, err := mergeList(before.([]any), value, inner, field.MergeKey, deletions)
+		merged, err := mergeList(before.([]any), value, inner, deletions)
 		if err == nil {
 			doc[name] = merged
 		}

@@ -9,8 +9,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/mergepatch"
 )
 
-// mergeList merges a patch's list into a document's, or removes the patch's scalars from it.
-func mergeList(before, patch []any, rules mergeRules, key string, deletions bool) ([]any, error) {
+// mergeList merges a patch's list into a document's, or removes the patch's scalars from it. The rules are those of its elements.
+func mergeList(before, patch []any, rules mergeRules, deletions bool) ([]any, error) {
+	key := rules.key
 	if len(before) == 0 && len(patch) == 0 {
 		return before, nil
 	}
@@ -38,7 +39,7 @@ func mergeList(before, patch []any, rules mergeRules, key string, deletions bool
 	if err != nil {
 		return nil, err
 	}
-	merged, err := mergeObjects(before, patch, rules, key)
+	merged, err := mergeObjects(before, patch, rules)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +164,8 @@ func applyDirectives(before, patch []any, key string) (kept, rest []any, err err
 }
 
 // mergeObjects merges each object of a patch into the first of the same key, or appends it.
-func mergeObjects(before, patch []any, rules mergeRules, key string) ([]any, error) {
+func mergeObjects(before, patch []any, rules mergeRules) ([]any, error) {
+	key := rules.key
 	merged := before
 	known := positions(merged, key)
 	for _, v := range patch {
@@ -267,16 +269,11 @@ func mergeOrdered(doc, patch map[string]any, directive string, value any, rules 
 	if err != nil {
 		return err
 	}
-	inner, field, err := rules.list(name)
+	inner, err := rules.list(name)
 	if err != nil {
 		return err
 	}
-	strategy, err := strategyOf(field)
-	if err != nil {
-		return err
-	}
-	key := field.MergeKey
-	if err := followsOrder(changes, order, key); err != nil {
+	if err := followsOrder(changes, order, inner.key); err != nil {
 		return err
 	}
 	merged := live
@@ -286,8 +283,8 @@ func mergeOrdered(doc, patch map[string]any, directive string, value any, rules 
 	case !inDoc:
 		plain, _ := withoutDirectives(changes) // a list is always kept
 		merged = plain.([]any)
-	case inPatch && strategy == mergeDirective:
-		if merged, err = mergeList(live, changes, inner, key, false); err != nil {
+	case inPatch && inner.strategy == mergeDirective:
+		if merged, err = mergeList(live, changes, inner, false); err != nil {
 			return err
 		}
 	case inPatch:
@@ -296,7 +293,7 @@ func mergeOrdered(doc, patch map[string]any, directive string, value any, rules 
 	if _, err := elementsAreObjects(live, changes); err != nil {
 		return err
 	}
-	if doc[name], err = arrange(merged, order, live, key); err != nil {
+	if doc[name], err = arrange(merged, order, live, inner.key); err != nil {
 		return err
 	}
 	delete(patch, name)

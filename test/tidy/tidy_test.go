@@ -138,6 +138,26 @@ func TestPackages(t *testing.T) {
 	}
 }
 
+// TestTags: one package reads the tags of fields, so that all encoders and scanners see the same types.
+func TestTags(t *testing.T) {
+	set, files := load(t)
+	for _, f := range files {
+		if f.test() || f.dir == "api/shape" {
+			continue
+		}
+		ast.Inspect(f.syntax, func(n ast.Node) bool {
+			call, ok := n.(*ast.SelectorExpr)
+			if !ok || call.Sel.Name != "Get" && call.Sel.Name != "Lookup" {
+				return true
+			}
+			if of, ok := call.X.(*ast.SelectorExpr); ok && of.Sel.Name == "Tag" {
+				t.Errorf("%s: api/shape describes types: compile a plan from that", set.Position(n.Pos()))
+			}
+			return true
+		})
+	}
+}
+
 func TestSizes(t *testing.T) {
 	set, files := load(t)
 	for _, f := range files {
