@@ -153,7 +153,8 @@ type queue struct {
 }
 
 func newQueue(groupOf func(*corev1.Pod) string) *queue {
-	return &queue{groupOf: groupOf, groups: map[string]map[*item]struct{}{}, byUID: map[types.UID]*item{}, active: items{less: byPriority}, waiting: items{less: byReady}, held: items{less: byReady},
+	return &queue{groupOf: groupOf, groups: map[string]map[*item]struct{}{}, byUID: map[types.UID]*item{},
+		active: items{less: byPriority}, waiting: items{less: byReady}, held: items{less: byReady},
 		classes: map[string]*parkedClass{}, alone: map[*item]struct{}{}}
 }
 

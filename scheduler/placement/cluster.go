@@ -39,7 +39,7 @@ type Cluster struct {
 	podsIn                map[string][]*Pod
 	counters              counters
 	topologies            topologies
-	repelling, attracting heldTerms
+	repelling, attracting heldAffinities
 	// numbers and candidateRoom are room for one decision.
 	numbers       numbers
 	candidateRoom []candidate

@@ -59,13 +59,13 @@ func (w *world) checkTallies() {
 	if got := w.c.counters.entries; got != entries || w.c.counters.recent.Len() != len(w.c.counters.byKey) {
 		w.t.Errorf("%d entries are counted, there are %d; %d counters are in order of use, there are %d", got, entries, w.c.counters.recent.Len(), len(w.c.counters.byKey))
 	}
-	for _, in := range []*heldTerms{&w.c.repelling, &w.c.attracting} {
+	for _, in := range []*heldAffinities{&w.c.repelling, &w.c.attracting} {
 		for _, held := range in.byKey {
 			w.checkTally(held.key, &held.tally, func(p *Pod) (n int32) {
-				if p.terms == nil {
+				if p.held == nil {
 					return 0
 				}
-				for _, h := range *p.terms {
+				for _, h := range *p.held {
 					if h == held {
 						n++
 					}

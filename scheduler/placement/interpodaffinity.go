@@ -16,7 +16,10 @@ var interPodAffinity = plugin{
 		{Reasons: []string{"node(s) didn't match pod anti-affinity rules"}, HelpedBy: affinityEvents},
 		{Reasons: []string{"node(s) didn't satisfy existing pods anti-affinity rules"}, HelpedBy: affinityEvents},
 	},
-	read: func(p *PendingPod) { p.affinity = newAffinityRules(p.pod) },
+	read: func(p *PendingPod) bool {
+		p.affinity = newAffinityRules(p.pod)
+		return p.affinity != nil && p.affinity.hard()
+	},
 	among: func(s stock) (a among) {
 		c, own := s.cluster, s.pod.affinity
 		repelling, attracting := c.repelling.concerning(c.namespaces, s.pod.pod), c.attracting.concerning(c.namespaces, s.pod.pod)
@@ -24,7 +27,7 @@ var interPodAffinity = plugin{
 		if own == nil {
 			own = &noAffinity
 		}
-		if own.refuses() || len(repelling) > 0 || s.trial != nil {
+		if own.hard() || len(repelling) > 0 || s.trial != nil {
 			a.filter = own.filter(&s, repelling)
 		}
 		if len(own.preferred)+len(attracting) > 0 {
@@ -40,13 +43,13 @@ const affinityEvents = PodDeparted | NodeRemoved | NodeLabels | NamespaceLabels
 // affinityRules are the affinity and anti-affinity of a pod.
 type affinityRules struct {
 	affinity, antiAffinity []affinityTerm
-	preferred              []preferredTerm
+	preferred              []preferredAffinity
 }
 
 var noAffinity affinityRules
 
-// preferredTerm is a preferred term of affinity, or of anti-affinity with a negative weight.
-type preferredTerm struct {
+// preferredAffinity is a preferred term of affinity, or of anti-affinity with a negative weight.
+type preferredAffinity struct {
 	affinityTerm
 	weight int64
 }
@@ -60,7 +63,7 @@ func newAffinityRules(pod *corev1.Pod) *affinityRules {
 	r := &affinityRules{}
 	prefer := func(terms []corev1.WeightedPodAffinityTerm, sign int64) {
 		for i := range terms {
-			r.preferred = append(r.preferred, preferredTerm{newAffinityTerm(&terms[i].PodAffinityTerm, pod.Namespace), sign * int64(terms[i].Weight)})
+			r.preferred = append(r.preferred, preferredAffinity{newAffinityTerm(&terms[i].PodAffinityTerm, pod.Namespace), sign * int64(terms[i].Weight)})
 		}
 	}
 	if near := a.PodAffinity; near != nil {
@@ -85,8 +88,8 @@ func requiredAntiAffinity(pod *corev1.Pod) []corev1.PodAffinityTerm {
 	return pod.Spec.Affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution
 }
 
-// refuses tells whether the rules can refuse a node.
-func (r *affinityRules) refuses() bool { return r != nil && len(r.affinity)+len(r.antiAffinity) > 0 }
+// hard tells whether the rules can refuse a node.
+func (r *affinityRules) hard() bool { return len(r.affinity)+len(r.antiAffinity) > 0 }
 
 // domainNumbers are numbers by the domains of one topology.
 type domainNumbers struct {
@@ -141,7 +144,7 @@ func (l topologyNumbers) any(n *node) bool {
 	return false
 }
 
-func (r *affinityRules) filter(s *stock, repelling []*heldTerm) func(n *node) uint16 {
+func (r *affinityRules) filter(s *stock, repelling []*heldAffinity) func(n *node) uint16 {
 	c := s.cluster
 	var own, others topologyNumbers
 	for i := range r.antiAffinity {
@@ -212,7 +215,7 @@ func (r *affinityRules) near(s *stock) func(n *node) bool {
 }
 
 // addScores adds to each candidate what the pods near it are worth: by the pod's own preferences and by those of pods on nodes.
-func (r *affinityRules) addScores(s *stock, attracting []*heldTerm, candidates []candidate, weight int64) {
+func (r *affinityRules) addScores(s *stock, attracting []*heldAffinity, candidates []candidate, weight int64) {
 	c := s.cluster
 	var worth topologyNumbers
 	for i := range r.preferred {

@@ -14,6 +14,8 @@ type PendingPod struct {
 	// spread and affinity are the pod's rules about other pods; nil for nearly all.
 	spread   *spreadRules
 	affinity *affinityRules
+	// hard: these rules can refuse a node.
+	hard bool
 	// refused is why no node can take the pod whatever it looks like, empty for nearly all.
 	refused string
 	// repelled: at the last attempt, pods on nodes kept this one away by their anti-affinity.
@@ -31,7 +33,7 @@ func (c *Cluster) Pending(pod *corev1.Pod) *PendingPod {
 	}
 	for i := range plugins {
 		if plugins[i].read != nil {
-			plugins[i].read(p)
+			p.hard = plugins[i].read(p) || p.hard
 		}
 		if plugins[i].preFilter != nil && p.refused == "" {
 			p.refused = plugins[i].preFilter(pod)
@@ -48,7 +50,7 @@ func (p *PendingPod) Key() string { return p.key }
 
 // DependsOnOthers tells that more than its Key decides whether the pod finds a node: other pods, by its rules or by theirs.
 func (p *PendingPod) DependsOnOthers() bool {
-	return p.spread.refuses() || p.affinity.refuses() || p.repelled || p.refused != ""
+	return p.hard || p.repelled || p.refused != ""
 }
 
 // Remember takes over what the last attempt found out about the same pod.

@@ -48,8 +48,8 @@ type plugin struct {
 
 	// preFilter refuses a pod whatever the nodes are, in upstream's words; empty if it does not.
 	preFilter func(pod *corev1.Pod) string
-	// read takes note of the pod's rules about other pods.
-	read func(p *PendingPod)
+	// read takes note of the pod's rules about other pods, and tells whether they can refuse a node.
+	read func(p *PendingPod) (hard bool)
 	// among takes stock of the pods on nodes. It runs for every decision, and gives nothing for a pod that no rule concerns.
 	among func(s stock) among
 }

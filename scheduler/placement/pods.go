@@ -12,8 +12,8 @@ type Pod struct {
 	Object *corev1.Pod
 	demand *demand
 	node   *node
-	// terms of affinity that it holds against others, nil for none.
-	terms *terms
+	// held are its own rules about other pods, nil for none.
+	held *podAffinities
 	// priority is by what the node orders its pods; at is the pod's place in podsIn.
 	priority, at int32
 }
@@ -105,7 +105,7 @@ func (c *Cluster) addPod(object *corev1.Pod, d *demand, n *node) {
 	c.podsIn[object.Namespace] = append(same, p)
 	c.countPod(object, n, 1)
 	c.owners.count(object, n, 1)
-	p.terms = c.hold(object, n)
+	p.held = c.hold(object, n)
 	c.changed(n)
 }
 
@@ -120,7 +120,7 @@ func (c *Cluster) RemovePod(uid types.UID) string {
 	c.leaveNamespace(p)
 	c.countPod(p.Object, p.node, -1)
 	c.owners.count(p.Object, p.node, -1)
-	c.letGo(p.terms, p.node)
+	c.letGo(p.held, p.node)
 	c.changed(p.node)
 	name := p.node.name
 	c.release(p.node)

@@ -26,7 +26,10 @@ var podTopologySpread = plugin{
 		}
 		return prepared{scaled: spreadByDefault(s.cluster, types.UID(s.part))}
 	},
-	read: func(p *PendingPod) { p.spread = newSpreadRules(p.pod) },
+	read: func(p *PendingPod) bool {
+		p.spread = newSpreadRules(p.pod)
+		return p.spread != nil && len(p.spread.hard) > 0
+	},
 	among: func(s stock) (a among) {
 		rules := s.pod.spread
 		if rules == nil {
@@ -82,9 +85,6 @@ func newSpreadRules(pod *corev1.Pod) *spreadRules {
 	}
 	return r
 }
-
-// refuses tells whether the rules can refuse a node.
-func (r *spreadRules) refuses() bool { return r != nil && len(r.hard) > 0 }
 
 func newSpreadRule(s *corev1.TopologySpreadConstraint, pod *corev1.Pod) spreadRule {
 	r := spreadRule{podSelector: newPodSelector(s.LabelSelector, []string{pod.Namespace}, nil),

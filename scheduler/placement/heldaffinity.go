@@ -21,39 +21,39 @@ func newAffinityTerm(t *corev1.PodAffinityTerm, namespace string) affinityTerm {
 	return affinityTerm{newPodSelector(t.LabelSelector, in, t.NamespaceSelector), t.TopologyKey}
 }
 
-// heldTerm is an affinity term that pods on nodes have, and a tally of these pods.
-type heldTerm struct {
+// heldAffinity is an affinity term that pods on nodes have, and a tally of these pods.
+type heldAffinity struct {
 	affinityTerm
 	tally
 	weight int64
 	key    string
-	in     *heldTerms
+	in     *heldAffinities
 }
 
 // byDomain is the tally by the domains of the term's topology.
-func (h *heldTerm) byDomain() *domainTally { return h.domains[0] }
+func (h *heldAffinity) byDomain() *domainTally { return h.domains[0] }
 
-// heldTerms are held terms, by what they say.
-type heldTerms struct {
-	byKey map[string]*heldTerm
-	index selectorIndex[*heldTerm]
+// heldAffinities are found by what they say, and by the pods that they select.
+type heldAffinities struct {
+	byKey map[string]*heldAffinity
+	index selectorIndex[*heldAffinity]
 }
 
-// terms are those that a pod on a node holds.
-type terms []*heldTerm
+// podAffinities are those that one pod on a node holds.
+type podAffinities []*heldAffinity
 
 // requiredWeight is what a required affinity term of a pod on a node weighs for the pods that it selects.
 const requiredWeight = 1
 
 // hold takes note of the affinity terms of a pod that is on the node now; nil if it has none.
-func (c *Cluster) hold(pod *corev1.Pod, n *node) *terms {
+func (c *Cluster) hold(pod *corev1.Pod, n *node) *podAffinities {
 	a := pod.Spec.Affinity
 	if a == nil || a.PodAffinity == nil && a.PodAntiAffinity == nil {
 		return nil
 	}
-	var held terms
-	hold := func(in *heldTerms, t *corev1.PodAffinityTerm, weight int64) {
-		held = append(held, c.holdTerm(in, newAffinityTerm(t, pod.Namespace), weight, n))
+	var held podAffinities
+	hold := func(in *heldAffinities, t *corev1.PodAffinityTerm, weight int64) {
+		held = append(held, c.holdOne(in, newAffinityTerm(t, pod.Namespace), weight, n))
 	}
 	if anti := a.PodAntiAffinity; anti != nil {
 		for i := range anti.RequiredDuringSchedulingIgnoredDuringExecution {
@@ -76,14 +76,14 @@ func (c *Cluster) hold(pod *corev1.Pod, n *node) *terms {
 	return &held
 }
 
-func (c *Cluster) holdTerm(in *heldTerms, t affinityTerm, weight int64, n *node) *heldTerm {
+func (c *Cluster) holdOne(in *heldAffinities, t affinityTerm, weight int64, n *node) *heldAffinity {
 	key := strconv.FormatInt(weight, 10) + "\x00" + t.topologyKey + "\x00" + t.key
 	held := in.byKey[key]
 	if held == nil {
-		held = &heldTerm{affinityTerm: t, weight: weight, key: key, tally: tally{perNode: map[int32]int32{}}, in: in}
+		held = &heldAffinity{affinityTerm: t, weight: weight, key: key, tally: tally{perNode: map[int32]int32{}}, in: in}
 		c.by(t.topologyKey, &held.tally)
 		if in.byKey == nil {
-			in.byKey = map[string]*heldTerm{}
+			in.byKey = map[string]*heldAffinity{}
 		}
 		in.byKey[key] = held
 		in.index.add(&held.podSelector, held)
@@ -93,7 +93,7 @@ func (c *Cluster) holdTerm(in *heldTerms, t affinityTerm, weight int64, n *node)
 }
 
 // letGo forgets the terms of a pod that leaves its node.
-func (c *Cluster) letGo(held *terms, n *node) {
+func (c *Cluster) letGo(held *podAffinities, n *node) {
 	if held == nil {
 		return
 	}
@@ -107,11 +107,11 @@ func (c *Cluster) letGo(held *terms, n *node) {
 }
 
 // concerning are the terms that select the pod.
-func (h *heldTerms) concerning(known namespaces, pod *corev1.Pod) (found []*heldTerm) {
+func (h *heldAffinities) concerning(known namespaces, pod *corev1.Pod) (found []*heldAffinity) {
 	if len(h.byKey) == 0 {
 		return nil
 	}
-	h.index.find(pod, func(held *heldTerm) {
+	h.index.find(pod, func(held *heldAffinity) {
 		if held.matches(known, pod) {
 			found = append(found, held)
 		}
