@@ -25,51 +25,51 @@ import (
 // list is the catalog, in the order of discovery: groups by their priority, resources by name.
 func list() []*kind.Info {
 	return []*kind.Info{
-		core.Binding.Info(),
-		core.ComponentStatus.Info(),
-		core.ConfigMap.Info(),
-		core.Endpoints.Info(),
-		core.Event.Info(),
-		core.LimitRange.Info(),
-		core.Namespace.Info(),
-		core.Node.Info(),
-		core.Pod.Info(),
-		core.PodTemplate.Info(),
-		core.Secret.Info(),
-		core.ServiceAccount.Info(),
-		core.Service.Info(),
+		core.Binding,
+		core.ComponentStatus,
+		core.ConfigMap,
+		core.Endpoints,
+		core.Event,
+		core.LimitRange,
+		core.Namespace,
+		core.Node,
+		core.Pod,
+		core.PodTemplate,
+		core.Secret,
+		core.ServiceAccount,
+		core.Service,
 
-		apps.ControllerRevision.Info(),
-		apps.Deployment.Info(),
-		apps.ReplicaSet.Info(),
+		apps.ControllerRevision,
+		apps.Deployment,
+		apps.ReplicaSet,
 
-		events.Event.Info(),
+		events.Event,
 
-		authentication.SelfSubjectReview.Info(),
-		authentication.TokenReview.Info(),
+		authentication.SelfSubjectReview,
+		authentication.TokenReview,
 
-		authorization.LocalSubjectAccessReview.Info(),
-		authorization.SelfSubjectAccessReview.Info(),
-		authorization.SelfSubjectRulesReview.Info(),
-		authorization.SubjectAccessReview.Info(),
+		authorization.LocalSubjectAccessReview,
+		authorization.SelfSubjectAccessReview,
+		authorization.SelfSubjectRulesReview,
+		authorization.SubjectAccessReview,
 
-		networking.IngressClass.Info(),
-		networking.IPAddress.Info(),
-		networking.NetworkPolicy.Info(),
-		networking.ServiceCIDR.Info(),
+		networking.IngressClass,
+		networking.IPAddress,
+		networking.NetworkPolicy,
+		networking.ServiceCIDR,
 
-		rbac.ClusterRoleBinding.Info(),
-		rbac.ClusterRole.Info(),
-		rbac.RoleBinding.Info(),
-		rbac.Role.Info(),
+		rbac.ClusterRoleBinding,
+		rbac.ClusterRole,
+		rbac.RoleBinding,
+		rbac.Role,
 
-		storage.StorageClass.Info(),
+		storage.StorageClass,
 
-		scheduling.PriorityClass.Info(),
+		scheduling.PriorityClass,
 
-		coordination.Lease.Info(),
+		coordination.Lease,
 
-		discovery.EndpointSlice.Info(),
+		discovery.EndpointSlice,
 	}
 }
 
@@ -77,11 +77,11 @@ func list() []*kind.Info {
 // that is accepted and then ignored misleads whoever made it; each moves to the catalog together with its controller.
 func Unserved() []*kind.Info {
 	return []*kind.Info{
-		core.ReplicationController.Info(),
-		core.ResourceQuota.Info(),
-		apps.DaemonSet.Info(),
-		apps.StatefulSet.Info(),
-		policy.PodDisruptionBudget.Info(),
+		core.ReplicationController,
+		core.ResourceQuota,
+		apps.DaemonSet,
+		apps.StatefulSet,
+		policy.PodDisruptionBudget,
 	}
 }
 

@@ -161,5 +161,5 @@ func (c *call) issueToken(ctx context.Context, obj kind.Object) (*Response, erro
 }
 
 // scaleKind is the kind of the scale subresource.
-var scaleKind = kind.Kind[*autoscalingv1.Scale]{Group: "autoscaling", Version: "v1", Kind: "Scale", Plural: "scales", Namespaced: true, Verbs: []kind.Verb{},
-	New: func() *autoscalingv1.Scale { return &autoscalingv1.Scale{} }}.Info()
+var scaleKind = kind.Define(kind.Resource{GroupVersion: autoscalingv1.SchemeGroupVersion, Plural: "scales", Namespaced: true, Verbs: []kind.Verb{}},
+	kind.Rules[autoscalingv1.Scale]{})

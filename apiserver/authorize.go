@@ -46,7 +46,7 @@ func (s *Server) attributesOf(r *Request) *attributes {
 	if r.Verb.Selects() {
 		a.field, a.label = r.ListOptions.FieldSelector, r.ListOptions.LabelSelector
 	}
-	if r.Kind.Plural == "namespaces" && r.Kind.GVK.Group == "" {
+	if r.Kind.IsNamespace {
 		a.Namespace = r.Name
 	}
 	return a

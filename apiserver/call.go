@@ -190,7 +190,7 @@ func (c *call) attributes(a admitted, new, old runtime.Object) admission.Attribu
 	if o, ok := new.(metav1.Object); ok && name == "" {
 		name = o.GetName()
 	}
-	if isNamespaces(c.rt.info) {
+	if c.rt.info.IsNamespace {
 		namespace = name
 	}
 	return admission.NewAttributesRecord(new, old, a.gvk, namespace, name, c.rt.gvr, c.Subresource, a.operation, a.options, a.dryRun, c.User)

@@ -127,11 +127,11 @@ func actionRows(info *kind.Info, sub kind.Action) *endpoints {
 // method that the path does not have.
 func (rt *route) locate(t *target, method string) (*endpoint, error) {
 	info := rt.info
-	inNamespace := t.namespace != "" && !isNamespaces(info)
+	inNamespace := t.namespace != "" && !info.IsNamespace
 	switch {
 	case t.byPath && t.name == "": // "pods//status" names no pod
 		return nil, notFoundPath()
-	case inNamespace && !info.Namespaced, isNamespaces(info) && t.namespace != "" && t.namespace != t.name:
+	case inNamespace && !info.Namespaced, info.IsNamespace && t.namespace != "" && t.namespace != t.name:
 		return nil, notFoundPath()
 	case info.Namespaced && !inNamespace && (t.byPath || !info.Serves(kind.List)):
 		return nil, notFoundPath()

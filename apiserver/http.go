@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"sort"
 	"strings"
-
-	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
 // Handler is the HTTP door.
@@ -103,5 +101,3 @@ func (t pathTable) find(path string) (Path, bool) {
 	}
 	return Path{}, false
 }
-
-func isNamespaces(info *kind.Info) bool { return info.Plural == "namespaces" && info.GVK.Group == "" }

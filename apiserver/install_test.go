@@ -12,24 +12,21 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
 // widget is a kind that no server knows from its start.
 func widget(columns ...string) *kind.Info {
-	k := kind.Kind[*corev1.ConfigMap]{
-		Group: "example.com", Version: "v1", Kind: "Widget", Plural: "widgets", Namespaced: true,
-		New:     func() *corev1.ConfigMap { return &corev1.ConfigMap{} },
-		NewList: func() runtime.Object { return &corev1.ConfigMapList{} },
-		Columns: []kind.Column[*corev1.ConfigMap]{kind.NameColumn[*corev1.ConfigMap]()},
-	}
+	rules := kind.Rules[corev1.ConfigMap]{Columns: []kind.Column[corev1.ConfigMap]{kind.NameColumn[corev1.ConfigMap]()}}
 	for _, name := range columns {
-		k.Columns = append(k.Columns, kind.Column[*corev1.ConfigMap]{Name: name, Type: "string"})
-		k.Columns[len(k.Columns)-1].Cell = kind.NameColumn[*corev1.ConfigMap]().Cell
+		rules.Columns = append(rules.Columns, kind.Text(name, "", func(c *corev1.ConfigMap) string { return c.Name }))
 	}
-	return k.Info()
+	return kind.Define(kind.Resource{
+		GroupVersion: schema.GroupVersion{Group: "example.com", Version: "v1"}, Kind: "Widget", Plural: "widgets", Namespaced: true,
+		List: kind.ListOf[corev1.ConfigMapList],
+	}, rules)
 }
 
 const widgetsPath = "/apis/example.com/v1/namespaces/default/widgets"

@@ -24,8 +24,8 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/codec/wire"
 )
 
-var podInfo = kind.Kind[*corev1.Pod]{Version: "v1", Kind: "Pod", Plural: "pods", Namespaced: true,
-	New: func() *corev1.Pod { return &corev1.Pod{} }, NewList: func() runtime.Object { return &corev1.PodList{} }}.Info()
+var podInfo = kind.Define(kind.Resource{GroupVersion: corev1.SchemeGroupVersion, Plural: "pods", Namespaced: true, List: kind.ListOf[corev1.PodList]},
+	kind.Rules[corev1.Pod]{})
 
 // golden is the folder of upstream's fully populated objects.
 func golden(t *testing.T) string {

@@ -15,7 +15,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
-var configMaps = define("", "v1", "ConfigMap", func() *corev1.ConfigMap { return &corev1.ConfigMap{} }, true, false)
+var configMaps = define[corev1.ConfigMap]("", "v1", "ConfigMap", true, false)
 
 func configMap() *corev1.ConfigMap {
 	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "c", Namespace: "n", UID: "u"}, Data: map[string]string{"k": "v", "x": "y"}}
@@ -163,7 +163,7 @@ func TestServerSideApply(t *testing.T) {
 }
 
 func TestApplyScale(t *testing.T) {
-	scales := define("autoscaling", "v1", "Scale", func() *autoscalingv1.Scale { return &autoscalingv1.Scale{} }, true, false)
+	scales := define[autoscalingv1.Scale]("autoscaling", "v1", "Scale", true, false)
 	old := &autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Name: "c", Namespace: "n", UID: "u"}, Spec: autoscalingv1.ScaleSpec{Replicas: 2}}
 	old.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "m", Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "autoscaling/v1",
 		Time: &metav1.Time{Time: time.Unix(1, 0)}, FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:replicas":{}}}`)}}

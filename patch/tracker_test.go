@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/applyconfigurations"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -31,39 +32,41 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
-func define[T kind.Object](group, version, name string, new func() T, namespaced bool, status bool) *kind.Info {
-	k := kind.Kind[T]{Group: group, Version: version, Kind: name, Plural: strings.ToLower(name) + "s", Namespaced: namespaced,
-		New: new, NewList: func() runtime.Object { return nil }}
+func define[E any, P interface {
+	*E
+	kind.Object
+}](group, version, name string, namespaced, status bool) *kind.Info {
+	r := kind.Resource{GroupVersion: schema.GroupVersion{Group: group, Version: version}, Kind: name, Plural: strings.ToLower(name) + "s", Namespaced: namespaced}
 	if status {
-		k.Status = &kind.Part[T]{}
+		return kind.Define[E, P](r, kind.Rules[E]{Status: &kind.Part[E]{}})
 	}
-	return k.Info()
+	return kind.Define[E, P](r, kind.Rules[E]{})
 }
 
-var pods = define("", "v1", "Pod", func() *corev1.Pod { return &corev1.Pod{} }, true, true)
+var pods = define[corev1.Pod]("", "v1", "Pod", true, true)
 
 // testKinds have their golden objects mutated.
 var testKinds = []*kind.Info{
 	pods,
-	define("", "v1", "Node", func() *corev1.Node { return &corev1.Node{} }, false, true),
-	define("", "v1", "Service", func() *corev1.Service { return &corev1.Service{} }, true, true),
-	define("", "v1", "ConfigMap", func() *corev1.ConfigMap { return &corev1.ConfigMap{} }, true, false),
-	define("", "v1", "Secret", func() *corev1.Secret { return &corev1.Secret{} }, true, false),
-	define("", "v1", "Namespace", func() *corev1.Namespace { return &corev1.Namespace{} }, false, true),
-	define("", "v1", "Endpoints", func() *corev1.Endpoints { return &corev1.Endpoints{} }, true, false),
-	define("", "v1", "Event", func() *corev1.Event { return &corev1.Event{} }, true, false),
-	define("", "v1", "LimitRange", func() *corev1.LimitRange { return &corev1.LimitRange{} }, true, false),
-	define("", "v1", "PersistentVolume", func() *corev1.PersistentVolume { return &corev1.PersistentVolume{} }, false, true),
-	define("events.k8s.io", "v1", "Event", func() *eventsv1.Event { return &eventsv1.Event{} }, true, false),
-	define("apps", "v1", "Deployment", func() *appsv1.Deployment { return &appsv1.Deployment{} }, true, true),
-	define("apps", "v1", "ReplicaSet", func() *appsv1.ReplicaSet { return &appsv1.ReplicaSet{} }, true, true),
-	define("apps", "v1", "ControllerRevision", func() *appsv1.ControllerRevision { return &appsv1.ControllerRevision{} }, true, false),
-	define("rbac.authorization.k8s.io", "v1", "ClusterRole", func() *rbacv1.ClusterRole { return &rbacv1.ClusterRole{} }, false, false),
-	define("rbac.authorization.k8s.io", "v1", "RoleBinding", func() *rbacv1.RoleBinding { return &rbacv1.RoleBinding{} }, true, false),
-	define("coordination.k8s.io", "v1", "Lease", func() *coordinationv1.Lease { return &coordinationv1.Lease{} }, true, false),
-	define("discovery.k8s.io", "v1", "EndpointSlice", func() *discoveryv1.EndpointSlice { return &discoveryv1.EndpointSlice{} }, true, false),
-	define("scheduling.k8s.io", "v1", "PriorityClass", func() *schedulingv1.PriorityClass { return &schedulingv1.PriorityClass{} }, false, false),
-	define("networking.k8s.io", "v1", "Ingress", func() *networkingv1.Ingress { return &networkingv1.Ingress{} }, true, true),
+	define[corev1.Node]("", "v1", "Node", false, true),
+	define[corev1.Service]("", "v1", "Service", true, true),
+	define[corev1.ConfigMap]("", "v1", "ConfigMap", true, false),
+	define[corev1.Secret]("", "v1", "Secret", true, false),
+	define[corev1.Namespace]("", "v1", "Namespace", false, true),
+	define[corev1.Endpoints]("", "v1", "Endpoints", true, false),
+	define[corev1.Event]("", "v1", "Event", true, false),
+	define[corev1.LimitRange]("", "v1", "LimitRange", true, false),
+	define[corev1.PersistentVolume]("", "v1", "PersistentVolume", false, true),
+	define[eventsv1.Event]("events.k8s.io", "v1", "Event", true, false),
+	define[appsv1.Deployment]("apps", "v1", "Deployment", true, true),
+	define[appsv1.ReplicaSet]("apps", "v1", "ReplicaSet", true, true),
+	define[appsv1.ControllerRevision]("apps", "v1", "ControllerRevision", true, false),
+	define[rbacv1.ClusterRole]("rbac.authorization.k8s.io", "v1", "ClusterRole", false, false),
+	define[rbacv1.RoleBinding]("rbac.authorization.k8s.io", "v1", "RoleBinding", true, false),
+	define[coordinationv1.Lease]("coordination.k8s.io", "v1", "Lease", true, false),
+	define[discoveryv1.EndpointSlice]("discovery.k8s.io", "v1", "EndpointSlice", true, false),
+	define[schedulingv1.PriorityClass]("scheduling.k8s.io", "v1", "PriorityClass", false, false),
+	define[networkingv1.Ingress]("networking.k8s.io", "v1", "Ingress", true, true),
 }
 
 // golden is the fully populated object of the kind from k8s.io/api's test data.

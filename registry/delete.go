@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -92,7 +91,7 @@ func (r *Resource) checkDelete(old kind.Object, o *metav1.DeleteOptions) error {
 	if p := o.Preconditions; p != nil {
 		// Upstream names the kind, not the resource, here; except for namespaces, which have a way of their own.
 		gk := schema.GroupResource{Group: r.info.GVK.Group, Resource: r.info.GVK.Kind}
-		if _, ok := old.(*corev1.Namespace); ok {
+		if r.info.IsNamespace {
 			gk.Resource = r.info.Plural
 		}
 		if p.UID != nil && *p.UID != old.GetUID() {
@@ -114,8 +113,8 @@ func (r *Resource) checkDelete(old kind.Object, o *metav1.DeleteOptions) error {
 // mark decides what a delete does, and makes the object as it is then.
 func (r *Resource) mark(old kind.Object, o *metav1.DeleteOptions) (marked kind.Object, what deletion) {
 	now := r.reg.now()
-	if namespace, ok := old.(*corev1.Namespace); ok && namespace.DeletionTimestamp == nil {
-		return r.terminate(namespace, o, now), deleteMark
+	if r.info.IsNamespace && old.GetDeletionTimestamp() == nil {
+		return r.terminate(old, o, now), deleteMark
 	}
 	if !r.info.Finalized(old) {
 		return old, deletePending
@@ -150,11 +149,11 @@ func (r *Resource) mark(old kind.Object, o *metav1.DeleteOptions) (marked kind.O
 }
 
 // terminate marks a namespace: its content goes first, so a first deletion never removes it.
-func (r *Resource) terminate(old *corev1.Namespace, o *metav1.DeleteOptions, now time.Time) kind.Object {
-	marked := old.DeepCopy()
+func (r *Resource) terminate(old kind.Object, o *metav1.DeleteOptions, now time.Time) kind.Object {
+	marked := kind.Copy(old)
 	deleted := seconds(now)
-	marked.DeletionTimestamp = &deleted
-	marked.Finalizers = r.finalizers(marked, o)
+	marked.SetDeletionTimestamp(&deleted)
+	marked.SetFinalizers(r.finalizers(marked, o))
 	r.info.Deleting(marked)
 	return marked
 }

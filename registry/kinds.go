@@ -49,7 +49,7 @@ func (k *kinds) keep(r *Registry, t *table) error {
 	}
 	k.byPrefix[t.info.StoragePrefix] = t
 	k.tables = append(k.tables, t)
-	res := &Resource{reg: r, table: t, info: t.info, form: t.form, names: validName(t.info)}
+	res := &Resource{reg: r, table: t, info: t.info, form: t.form}
 	k.byResource[t.info.GR()] = res
 	k.byVersion[t.info.GVR()] = res
 	return nil
@@ -61,7 +61,7 @@ func (k *kinds) convert(r *Registry, info *kind.Info) error {
 	if stored == nil {
 		return fmt.Errorf("kind %s is stored as %s, which is not among the kinds", info.GVK, info.Via.Stored)
 	}
-	res := &Resource{reg: r, table: stored.table, info: info, form: newForm(info, stored.info), via: info.Via, names: validName(info)}
+	res := &Resource{reg: r, table: stored.table, info: info, form: newForm(info, stored.info), via: info.Via}
 	if k.byResource[info.GR()] == nil {
 		k.byResource[info.GR()] = res
 	}
@@ -177,7 +177,7 @@ func (r *Registry) Remove(ctx context.Context, gr schema.GroupResource) error {
 func (r *Registry) Ended(info *kind.Info) *Resource {
 	t := r.newTable(info)
 	t.end(unknownKind())
-	return &Resource{reg: r, table: t, info: info, form: t.form, names: validName(info)}
+	return &Resource{reg: r, table: t, info: info, form: t.form}
 }
 
 // do lets the goroutine of Run do something between two batches of changes.

@@ -12,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
@@ -22,15 +21,14 @@ import (
 
 // widgets are a kind that comes and goes; in its second form it has an index.
 func widgets(indexed bool) *kind.Info {
-	k := kind.Kind[*corev1.ConfigMap]{
-		Group: "example.com", Version: "v1", Kind: "Widget", Plural: "widgets", Namespaced: true,
-		New:     func() *corev1.ConfigMap { return &corev1.ConfigMap{} },
-		NewList: func() runtime.Object { return &corev1.ConfigMapList{} },
-	}
+	var rules kind.Rules[corev1.ConfigMap]
 	if indexed {
-		k.Fields = []kind.Field[*corev1.ConfigMap]{{Name: "data.color", Indexed: true, Value: func(c *corev1.ConfigMap) string { return c.Data["color"] }}}
+		rules.Fields = []kind.Field[corev1.ConfigMap]{{Name: "data.color", Indexed: true, Value: func(c *corev1.ConfigMap) string { return c.Data["color"] }}}
 	}
-	return k.Info()
+	return kind.Define(kind.Resource{
+		GroupVersion: schema.GroupVersion{Group: "example.com", Version: "v1"}, Kind: "Widget", Plural: "widgets", Namespaced: true,
+		List: kind.ListOf[corev1.ConfigMapList],
+	}, rules)
 }
 
 var widgetGR = schema.GroupResource{Group: "example.com", Resource: "widgets"}

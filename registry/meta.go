@@ -64,7 +64,7 @@ func pathSegment(name string, prefix bool) []string {
 
 // checkNew judges a new object.
 func (r *Resource) checkNew(o kind.Object) error {
-	errs := validation.ValidateObjectMetaAccessor(o, r.info.Namespaced, r.names, metadata)
+	errs := validation.ValidateObjectMetaAccessor(o, r.info.Namespaced, r.info.ValidName, metadata)
 	errs = append(errs, r.info.Validate(o)...)
 	if len(errs) == 0 {
 		// Whatever a kind allows, a name must be one part of a path.

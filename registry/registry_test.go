@@ -8,7 +8,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -19,24 +18,25 @@ import (
 
 // The kinds of these tests: just enough of each to take every path.
 func testKinds() []*kind.Info {
-	configMap := kind.Kind[*corev1.ConfigMap]{
-		Version: "v1", Kind: "ConfigMap", Plural: "configmaps", Namespaced: true,
-		New:     func() *corev1.ConfigMap { return &corev1.ConfigMap{} },
-		NewList: func() runtime.Object { return &corev1.ConfigMapList{} },
-		Validate: func(c *corev1.ConfigMap) field.ErrorList {
-			if c.Data["bad"] != "" {
+	v1 := corev1.SchemeGroupVersion
+	configMap := kind.Define(kind.Resource{GroupVersion: v1, Plural: "configmaps", Namespaced: true, List: kind.ListOf[corev1.ConfigMapList]}, kind.Rules[corev1.ConfigMap]{
+		Validate: func(c, old *corev1.ConfigMap) field.ErrorList {
+			if old == nil && c.Data["bad"] != "" {
 				return field.ErrorList{field.Invalid(field.NewPath("data").Key("bad"), c.Data["bad"], "must be empty")}
 			}
 			return nil
 		},
-	}
-	pod := kind.Kind[*corev1.Pod]{
-		Version: "v1", Kind: "Pod", Plural: "pods", Namespaced: true, HasGeneration: true, DeleteReturnsObject: true,
-		New:           func() *corev1.Pod { return &corev1.Pod{} },
-		NewList:       func() runtime.Object { return &corev1.PodList{} },
-		PrepareCreate: func(p *corev1.Pod) { p.Status = corev1.PodStatus{Phase: corev1.PodPending} },
-		PrepareUpdate: func(new, old *corev1.Pod) { new.Status = old.Status },
-		SpecChanged:   func(new, old *corev1.Pod) bool { return new.Spec.Hostname != old.Spec.Hostname },
+	})
+	pod := kind.Define(kind.Resource{
+		GroupVersion: v1, Plural: "pods", Namespaced: true, List: kind.ListOf[corev1.PodList], HasGeneration: true, DeleteReturnsObject: true,
+	}, kind.Rules[corev1.Pod]{
+		Halves: kind.SpecAndStatus(func(p *corev1.Pod) (*corev1.PodSpec, *corev1.PodStatus) { return &p.Spec, &p.Status }),
+		Prepare: func(new, old *corev1.Pod) {
+			if old == nil {
+				new.Status.Phase = corev1.PodPending
+			}
+		},
+		SpecChanged: func(new, old *corev1.Pod) bool { return new.Spec.Hostname != old.Spec.Hostname },
 		Grace: func(p *corev1.Pod, o *metav1.DeleteOptions) kind.Grace {
 			seconds := int64(30)
 			if o.GracePeriodSeconds != nil {
@@ -47,30 +47,30 @@ func testKinds() []*kind.Info {
 			}
 			return kind.Grace{Graceful: true, Seconds: seconds}
 		},
-		Fields: []kind.Field[*corev1.Pod]{
+		Fields: []kind.Field[corev1.Pod]{
 			{Name: "spec.nodeName", Indexed: true, Value: func(p *corev1.Pod) string { return p.Spec.NodeName }},
 			{Name: "status.phase", Value: func(p *corev1.Pod) string { return string(p.Status.Phase) }},
 		},
-		Status: &kind.Part[*corev1.Pod]{Prepare: func(new, old *corev1.Pod) { new.Spec = old.Spec }},
-	}
-	namespace := kind.Kind[*corev1.Namespace]{
-		Version: "v1", Kind: "Namespace", Plural: "namespaces", DeleteReturnsObject: true,
-		New:           func() *corev1.Namespace { return &corev1.Namespace{} },
-		NewList:       func() runtime.Object { return &corev1.NamespaceList{} },
-		PrepareCreate: func(n *corev1.Namespace) { n.Spec.Finalizers = []corev1.FinalizerName{corev1.FinalizerKubernetes} },
-		Finalized:     func(n *corev1.Namespace) bool { return len(n.Spec.Finalizers) == 0 },
-		Deleting:      func(n *corev1.Namespace) { n.Status.Phase = corev1.NamespaceTerminating },
-		Parts: []kind.Part[*corev1.Namespace]{{Name: "finalize", Prepare: func(new, old *corev1.Namespace) {
+	})
+	namespace := kind.Define(kind.Resource{
+		GroupVersion: v1, Plural: "namespaces", List: kind.ListOf[corev1.NamespaceList], IsNamespace: true, DeleteReturnsObject: true,
+	}, kind.Rules[corev1.Namespace]{
+		Prepare: func(new, old *corev1.Namespace) {
+			if old == nil {
+				new.Spec.Finalizers = []corev1.FinalizerName{corev1.FinalizerKubernetes}
+			}
+		},
+		Finalized: func(n *corev1.Namespace) bool { return len(n.Spec.Finalizers) == 0 },
+		Deleting:  func(n *corev1.Namespace) { n.Status.Phase = corev1.NamespaceTerminating },
+		Parts: []kind.Part[corev1.Namespace]{{Name: "finalize", Prepare: func(new, old *corev1.Namespace) {
 			new.Status = old.Status
 		}}},
-	}
-	service := kind.Kind[*corev1.Service]{
-		Version: "v1", Kind: "Service", Plural: "services", StoragePath: "services/specs", Namespaced: true,
+	})
+	service := kind.Define(kind.Resource{
+		GroupVersion: v1, Plural: "services", StoragePath: "services/specs", Namespaced: true, List: kind.ListOf[corev1.ServiceList],
 		CreateOnUpdate: true, RequireRevision: true,
-		New:     func() *corev1.Service { return &corev1.Service{} },
-		NewList: func() runtime.Object { return &corev1.ServiceList{} },
-	}
-	return []*kind.Info{configMap.Info(), pod.Info(), namespace.Info(), service.Info()}
+	}, kind.Rules[corev1.Service]{})
+	return []*kind.Info{configMap, pod, namespace, service}
 }
 
 type bench struct {

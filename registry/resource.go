@@ -4,7 +4,6 @@ import (
 	"context"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
@@ -20,8 +19,6 @@ type Resource struct {
 	form *form
 	// via is set if another kind stores the objects.
 	via *kind.Conversion
-	// names are the complaints about a name.
-	names validation.ValidateNameFunc
 }
 
 // Info is the kind's definition.
@@ -29,13 +26,6 @@ func (r *Resource) Info() *kind.Info { return r.info }
 
 // gr names the resource in errors.
 func (r *Resource) gr() schema.GroupResource { return r.info.GR() }
-
-func validName(info *kind.Info) validation.ValidateNameFunc {
-	if info.ValidName != nil {
-		return info.ValidName
-	}
-	return validation.NameIsDNSSubdomain
-}
 
 // served is a table's item in the form that this resource serves.
 func (r *Resource) served(i *Item) *Item {

@@ -17,7 +17,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -40,20 +39,14 @@ func golden(t *testing.T, name string) []byte {
 }
 
 func clusterRoles() *kind.Info {
-	return kind.Kind[*rbacv1.ClusterRole]{
-		Group: rbacv1.GroupName, Version: "v1", Kind: "ClusterRole", Plural: "clusterroles",
-		New:     func() *rbacv1.ClusterRole { return &rbacv1.ClusterRole{} },
-		NewList: func() runtime.Object { return &rbacv1.ClusterRoleList{} },
-	}.Info()
+	return kind.Define(kind.Resource{GroupVersion: rbacv1.SchemeGroupVersion, Plural: "clusterroles", List: kind.ListOf[rbacv1.ClusterRoleList]},
+		kind.Rules[rbacv1.ClusterRole]{})
 }
 
 // events shows that the stored form of a kind with many kinds of fields is upstream's.
 func events() *kind.Info {
-	return kind.Kind[*corev1.Event]{
-		Version: "v1", Kind: "Event", Plural: "events", Namespaced: true,
-		New:     func() *corev1.Event { return &corev1.Event{} },
-		NewList: func() runtime.Object { return &corev1.EventList{} },
-	}.Info()
+	return kind.Define(kind.Resource{GroupVersion: corev1.SchemeGroupVersion, Plural: "events", Namespaced: true, List: kind.ListOf[corev1.EventList]},
+		kind.Rules[corev1.Event]{})
 }
 
 func TestStoredFormIsUpstreams(t *testing.T) {
@@ -206,9 +199,9 @@ func TestScanAgreesWithDecoding(t *testing.T) {
 			t.Errorf("%s/%s", i.Namespace(), i.Name())
 		}
 	}
-	if newFieldIndexes(kind.Kind[*corev1.Pod]{New: func() *corev1.Pod { return &corev1.Pod{} }, Fields: []kind.Field[*corev1.Pod]{
+	if newFieldIndexes(kind.Define(kind.Resource{}, kind.Rules[corev1.Pod]{Fields: []kind.Field[corev1.Pod]{
 		{Name: "spec.nodeName", Indexed: true, Value: func(p *corev1.Pod) string { return "on " + p.Spec.NodeName }},
-	}}.Info())[0].path != nil {
+	}}))[0].path != nil {
 		t.Error("a computed value is read from the bytes")
 	}
 }

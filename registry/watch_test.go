@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
@@ -643,9 +644,8 @@ func TestReload(t *testing.T) {
 func TestConvertedKind(t *testing.T) {
 	// The second form calls the data of a ConfigMap a Secret's.
 	stored := testKinds()[0]
-	second := kind.Kind[*corev1.Secret]{
-		Group: "other", Version: "v1", Kind: "Setting", Plural: "settings", Namespaced: true,
-		New: func() *corev1.Secret { return &corev1.Secret{} },
+	second := kind.Define(kind.Resource{
+		GroupVersion: schema.GroupVersion{Group: "other", Version: "v1"}, Kind: "Setting", Plural: "settings", Namespaced: true,
 		Via: &kind.Conversion{
 			Stored: stored.GR(), StoredVersion: "v1",
 			ToStored: func(o kind.Object) (kind.Object, error) {
@@ -657,8 +657,9 @@ func TestConvertedKind(t *testing.T) {
 				return &corev1.Secret{ObjectMeta: *c.ObjectMeta.DeepCopy(), Data: c.BinaryData}, nil
 			},
 		},
-		Fields: []kind.Field[*corev1.Secret]{{Name: "data.k", Value: func(s *corev1.Secret) string { return string(s.Data["k"]) }}},
-	}.Info()
+	}, kind.Rules[corev1.Secret]{
+		Fields: []kind.Field[corev1.Secret]{{Name: "data.k", Value: func(s *corev1.Secret) string { return string(s.Data["k"]) }}},
+	})
 	b := start(t, Options{Kinds: []*kind.Info{second, stored}})
 	maps := b.resource(t, "configmaps")
 	settings, ok := b.ResourceFor(second)

@@ -10,7 +10,7 @@ import (
 )
 
 func kinds() []*kind.Info {
-	return []*kind.Info{Deployment.Info(), ReplicaSet.Info(), ControllerRevision.Info(), DaemonSet.Info(), StatefulSet.Info()}
+	return []*kind.Info{Deployment, ReplicaSet, ControllerRevision, DaemonSet, StatefulSet}
 }
 
 // TestRecorded replays recorded requests: defaults, refusals, changes and warnings must be the same.

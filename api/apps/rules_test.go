@@ -71,7 +71,7 @@ func TestDeploymentRules(t *testing.T) {
 }
 
 func TestDeploymentUpdate(t *testing.T) {
-	info := Deployment.Info()
+	info := Deployment
 	for _, test := range []struct {
 		name   string
 		change func(*appsv1.Deployment)
@@ -113,7 +113,7 @@ func TestDeploymentStatus(t *testing.T) {
 	} {
 		old, d := deployment(), deployment()
 		old.Status, d.Status = test.old, test.new
-		if got := fields(Deployment.Status.ValidateUpdate(d, old)); got != test.want {
+		if got := fields(validateDeploymentStatus(d, old)); got != test.want {
 			t.Errorf("%s: got %q, want %q", test.name, got, test.want)
 		}
 	}

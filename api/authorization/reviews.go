@@ -6,52 +6,42 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
-const (
-	group   = "authorization.k8s.io"
-	version = "v1"
-)
-
 var create = []kind.Verb{kind.Create}
 
-// none is the list type of kinds that cannot be listed.
-func none() runtime.Object { return nil }
-
 // SubjectAccessReview asks whether someone may do something.
-var SubjectAccessReview = kind.Kind[*authorizationv1.SubjectAccessReview]{
-	Group: group, Version: version, Kind: "SubjectAccessReview", Plural: "subjectaccessreviews", Verbs: create,
-	New: func() *authorizationv1.SubjectAccessReview { return &authorizationv1.SubjectAccessReview{} }, NewList: none,
-	Validate: func(r *authorizationv1.SubjectAccessReview) field.ErrorList {
+var SubjectAccessReview = kind.Define(kind.Resource{
+	GroupVersion: authorizationv1.SchemeGroupVersion, Plural: "subjectaccessreviews", Verbs: create,
+}, kind.Rules[authorizationv1.SubjectAccessReview]{
+	Validate: func(r, _ *authorizationv1.SubjectAccessReview) field.ErrorList {
 		return append(validateSubject(&r.Spec), validateEmptyMeta(r.ObjectMeta)...)
 	},
-}
+})
 
 // SelfSubjectAccessReview asks whether the asker may do something.
-var SelfSubjectAccessReview = kind.Kind[*authorizationv1.SelfSubjectAccessReview]{
-	Group: group, Version: version, Kind: "SelfSubjectAccessReview", Plural: "selfsubjectaccessreviews", Verbs: create,
-	New: func() *authorizationv1.SelfSubjectAccessReview { return &authorizationv1.SelfSubjectAccessReview{} }, NewList: none,
-	Validate: func(r *authorizationv1.SelfSubjectAccessReview) field.ErrorList {
+var SelfSubjectAccessReview = kind.Define(kind.Resource{
+	GroupVersion: authorizationv1.SchemeGroupVersion, Plural: "selfsubjectaccessreviews", Verbs: create,
+}, kind.Rules[authorizationv1.SelfSubjectAccessReview]{
+	Validate: func(r, _ *authorizationv1.SelfSubjectAccessReview) field.ErrorList {
 		return append(validateAction(r.Spec.ResourceAttributes, r.Spec.NonResourceAttributes), validateEmptyMeta(r.ObjectMeta)...)
 	},
-}
+})
 
 // LocalSubjectAccessReview asks whether someone may do something in the review's namespace.
-var LocalSubjectAccessReview = kind.Kind[*authorizationv1.LocalSubjectAccessReview]{
-	Group: group, Version: version, Kind: "LocalSubjectAccessReview", Plural: "localsubjectaccessreviews", Namespaced: true, Verbs: create,
-	New: func() *authorizationv1.LocalSubjectAccessReview { return &authorizationv1.LocalSubjectAccessReview{} }, NewList: none,
+var LocalSubjectAccessReview = kind.Define(kind.Resource{
+	GroupVersion: authorizationv1.SchemeGroupVersion, Plural: "localsubjectaccessreviews", Namespaced: true, Verbs: create,
+}, kind.Rules[authorizationv1.LocalSubjectAccessReview]{
 	Validate: validateLocal,
-}
+})
 
 // SelfSubjectRulesReview asks what the asker may do in a namespace.
-var SelfSubjectRulesReview = kind.Kind[*authorizationv1.SelfSubjectRulesReview]{
-	Group: group, Version: version, Kind: "SelfSubjectRulesReview", Plural: "selfsubjectrulesreviews", Verbs: create,
-	New: func() *authorizationv1.SelfSubjectRulesReview { return &authorizationv1.SelfSubjectRulesReview{} }, NewList: none,
-}
+var SelfSubjectRulesReview = kind.Define(kind.Resource{
+	GroupVersion: authorizationv1.SchemeGroupVersion, Plural: "selfsubjectrulesreviews", Verbs: create,
+}, kind.Rules[authorizationv1.SelfSubjectRulesReview]{})
 
 func validateEmptyMeta(m metav1.ObjectMeta) field.ErrorList {
 	m.ManagedFields = nil
@@ -61,7 +51,7 @@ func validateEmptyMeta(m metav1.ObjectMeta) field.ErrorList {
 	return nil
 }
 
-func validateLocal(r *authorizationv1.LocalSubjectAccessReview) field.ErrorList {
+func validateLocal(r, _ *authorizationv1.LocalSubjectAccessReview) field.ErrorList {
 	errs := validateSubject(&r.Spec)
 	meta := r.ObjectMeta
 	meta.Namespace = ""

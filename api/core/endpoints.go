@@ -10,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -18,24 +17,18 @@ import (
 )
 
 // Endpoints is the kind of endpoints, the older sibling of EndpointSlice.
-var Endpoints = kind.Kind[*corev1.Endpoints]{
-	Version: "v1", Kind: "Endpoints", Plural: "endpoints", Singular: "endpoints", ShortNames: []string{"ep"}, Namespaced: true,
-	StoragePath:    "services/endpoints",
-	New:            func() *corev1.Endpoints { return &corev1.Endpoints{} },
-	NewList:        func() runtime.Object { return &corev1.EndpointsList{} },
-	Default:        defaultEndpoints,
-	ValidName:      apivalidation.NameIsDNSSubdomain,
-	Validate:       func(e *corev1.Endpoints) field.ErrorList { return validateEndpoints(e, nil) },
-	ValidateUpdate: validateEndpoints,
-	Warnings:       warnEndpoints,
-	CreateOnUpdate: true,
-	Columns: []kind.Column[*corev1.Endpoints]{
-		kind.NameColumn[*corev1.Endpoints](),
-		{Name: "Endpoints", Type: "string", Description: kind.Doc(corev1.Endpoints{}, "subsets"),
-			Cell: func(e *corev1.Endpoints, _ time.Time) any { return endpointsCell(e) }},
-		kind.AgeColumn[*corev1.Endpoints](),
-	},
-}
+var Endpoints = kind.Define(kind.Resource{
+	GroupVersion: corev1.SchemeGroupVersion, Plural: "endpoints", Singular: "endpoints", ShortNames: []string{"ep"}, Namespaced: true,
+	StoragePath: "services/endpoints",
+	List:        kind.ListOf[corev1.EndpointsList], CreateOnUpdate: true,
+}, kind.Rules[corev1.Endpoints]{
+	Default:  defaultEndpoints,
+	Validate: validateEndpoints,
+	Warnings: warnEndpoints,
+	Columns: kind.Columns([]kind.Column[corev1.Endpoints]{
+		kind.Text("Endpoints", kind.Doc(corev1.Endpoints{}, "subsets"), func(e *corev1.Endpoints) string { return endpointsCell(e) }),
+	}),
+})
 
 func defaultEndpoints(e *corev1.Endpoints) {
 	for n := range e.Subsets {

@@ -7,7 +7,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -18,23 +17,17 @@ import (
 const EventTTL = time.Hour
 
 // Event is the kind of events, in the shape in which both event groups are stored.
-var Event = kind.Kind[*corev1.Event]{
-	Version: "v1", Kind: "Event", Plural: "events", ShortNames: []string{"ev"}, Namespaced: true, TTL: EventTTL,
-	New:       func() *corev1.Event { return &corev1.Event{} },
-	NewList:   func() runtime.Object { return &corev1.EventList{} },
-	ValidName: path.ValidatePathSegmentName,
-	Validate:  func(e *corev1.Event) field.ErrorList { return validateOldEvent(e, "reportingComponent") },
-	ValidateUpdate: func(new, _ *corev1.Event) field.ErrorList {
-		return validateOldEvent(new, "reportingComponent")
-	},
-	CreateOnUpdate: true,
-	FreeFinalizers: true,
-	Fields:         EventFields,
-	Columns:        eventColumns,
-}
+var Event = kind.Define(kind.Resource{
+	GroupVersion: corev1.SchemeGroupVersion, Plural: "events", ShortNames: []string{"ev"}, Namespaced: true, TTL: EventTTL,
+	List: kind.ListOf[corev1.EventList], CreateOnUpdate: true, FreeFinalizers: true, ValidName: path.ValidatePathSegmentName,
+}, kind.Rules[corev1.Event]{
+	Validate: func(e, _ *corev1.Event) field.ErrorList { return validateOldEvent(e, "reportingComponent") },
+	Fields:   EventFields,
+	Columns:  EventColumns,
+})
 
 // EventFields are the field selectors of events, on the stored shape.
-var EventFields = []kind.Field[*corev1.Event]{
+var EventFields = []kind.Field[corev1.Event]{
 	{Name: "involvedObject.kind", Value: func(e *corev1.Event) string { return e.InvolvedObject.Kind }},
 	{Name: "involvedObject.namespace", Value: func(e *corev1.Event) string { return e.InvolvedObject.Namespace }},
 	{Name: "involvedObject.name", Value: func(e *corev1.Event) string { return e.InvolvedObject.Name }},
@@ -55,18 +48,15 @@ func eventSource(e *corev1.Event) string {
 	return e.Source.Component
 }
 
-var eventColumns = []kind.Column[*corev1.Event]{
+// EventColumns are those of events, on the stored shape.
+var EventColumns = []kind.Column[corev1.Event]{
 	{Name: "Last Seen", Type: "string", Description: kind.Doc(corev1.Event{}, "lastTimestamp"), Cell: EventLastSeen},
-	{Name: "Type", Type: "string", Description: kind.Doc(corev1.Event{}, "type"),
-		Cell: func(e *corev1.Event, _ time.Time) any { return e.Type }},
-	{Name: "Reason", Type: "string", Description: kind.Doc(corev1.Event{}, "reason"),
-		Cell: func(e *corev1.Event, _ time.Time) any { return e.Reason }},
+	kind.Text("Type", kind.Doc(corev1.Event{}, "type"), func(e *corev1.Event) string { return e.Type }),
+	kind.Text("Reason", kind.Doc(corev1.Event{}, "reason"), func(e *corev1.Event) string { return e.Reason }),
 	{Name: "Object", Type: "string", Description: kind.Doc(corev1.Event{}, "involvedObject"), Cell: eventObject},
-	{Name: "Subobject", Type: "string", Priority: 1, Description: kind.Doc(corev1.ObjectReference{}, "fieldPath"),
-		Cell: func(e *corev1.Event, _ time.Time) any { return e.InvolvedObject.FieldPath }},
+	kind.Text("Subobject", kind.Doc(corev1.ObjectReference{}, "fieldPath"), func(e *corev1.Event) string { return e.InvolvedObject.FieldPath }).Wide(),
 	{Name: "Source", Type: "string", Priority: 1, Description: kind.Doc(corev1.Event{}, "source"), Cell: eventSourceCell},
-	{Name: "Message", Type: "string", Description: kind.Doc(corev1.Event{}, "message"),
-		Cell: func(e *corev1.Event, _ time.Time) any { return strings.TrimSpace(e.Message) }},
+	kind.Text("Message", kind.Doc(corev1.Event{}, "message"), func(e *corev1.Event) string { return strings.TrimSpace(e.Message) }),
 	{Name: "First Seen", Type: "string", Priority: 1, Description: kind.Doc(corev1.Event{}, "firstTimestamp"), Cell: eventFirstSeen},
 	{Name: "Count", Type: "string", Priority: 1, Description: kind.Doc(corev1.Event{}, "count"), Cell: eventCount},
 	{Name: "Name", Type: "string", Format: "name", Priority: 1, Description: kind.Doc(metav1.ObjectMeta{}, "name"),

@@ -6,8 +6,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -16,21 +14,18 @@ import (
 )
 
 // LimitRange is the kind of limit ranges.
-var LimitRange = kind.Kind[*corev1.LimitRange]{
-	Version: "v1", Kind: "LimitRange", Plural: "limitranges", ShortNames: []string{"limits"}, Namespaced: true,
-	New:            func() *corev1.LimitRange { return &corev1.LimitRange{} },
-	NewList:        func() runtime.Object { return &corev1.LimitRangeList{} },
-	Default:        defaultLimitRange,
-	ValidName:      apivalidation.NameIsDNSSubdomain,
-	PrepareCreate:  nameLimitRange,
-	Validate:       validateLimitRange,
-	ValidateUpdate: func(new, _ *corev1.LimitRange) field.ErrorList { return validateLimitRange(new) },
-	CreateOnUpdate: true,
-}
+var LimitRange = kind.Define(kind.Resource{
+	GroupVersion: corev1.SchemeGroupVersion, Plural: "limitranges", ShortNames: []string{"limits"}, Namespaced: true,
+	List: kind.ListOf[corev1.LimitRangeList], CreateOnUpdate: true,
+}, kind.Rules[corev1.LimitRange]{
+	Default:  defaultLimitRange,
+	Prepare:  nameLimitRange,
+	Validate: validateLimitRange,
+})
 
 // nameLimitRange names a limit range that its user did not name.
-func nameLimitRange(l *corev1.LimitRange) {
-	if l.Name == "" {
+func nameLimitRange(l, old *corev1.LimitRange) {
+	if old == nil && l.Name == "" {
 		l.Name = string(uuid.NewUUID())
 	}
 }
@@ -61,7 +56,7 @@ func fill(list, from corev1.ResourceList) {
 	}
 }
 
-func validateLimitRange(l *corev1.LimitRange) field.ErrorList {
+func validateLimitRange(l, _ *corev1.LimitRange) field.ErrorList {
 	var errs field.ErrorList
 	seen := map[corev1.LimitType]bool{}
 	for n := range l.Spec.Limits {

@@ -3,11 +3,9 @@ package core
 import (
 	"slices"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
@@ -15,48 +13,40 @@ import (
 
 // Namespace is the kind of namespaces. A namespace goes only when its content is gone: spec.finalizers holds
 // "kubernetes" until the namespace controller takes it out through the finalize subresource.
-var Namespace = kind.Kind[*corev1.Namespace]{
-	Version: "v1", Kind: "Namespace", Plural: "namespaces", ShortNames: []string{"ns"},
-	Verbs:   []kind.Verb{kind.Create, kind.Delete, kind.Get, kind.List, kind.Patch, kind.Update, kind.Watch},
-	New:     func() *corev1.Namespace { return &corev1.Namespace{} },
-	NewList: func() runtime.Object { return &corev1.NamespaceList{} },
-
-	Default:       defaultNamespace,
-	ValidName:     validation.ValidateNamespaceName,
-	PrepareCreate: prepareNamespace,
-	PrepareUpdate: func(new, old *corev1.Namespace) {
-		new.Spec.Finalizers = old.Spec.Finalizers
-		new.Status = old.Status
-		nameNamespaceLabel(new)
-	},
-	Validate: func(n *corev1.Namespace) field.ErrorList {
+var Namespace = kind.Define(kind.Resource{
+	GroupVersion: corev1.SchemeGroupVersion, Plural: "namespaces", ShortNames: []string{"ns"},
+	Verbs: []kind.Verb{kind.Create, kind.Delete, kind.Get, kind.List, kind.Patch, kind.Update, kind.Watch},
+	List:  kind.ListOf[corev1.NamespaceList], IsNamespace: true, DeleteReturnsObject: true, ValidName: validation.ValidateNamespaceName,
+}, kind.Rules[corev1.Namespace]{
+	Default: defaultNamespace,
+	Halves: kind.SpecAndStatus(func(n *corev1.Namespace) (*corev1.NamespaceSpec, *corev1.NamespaceStatus) {
+		return &n.Spec, &n.Status
+	}),
+	Prepare: prepareNamespace,
+	Validate: func(n, _ *corev1.Namespace) field.ErrorList {
 		return validateFinalizers(n.Spec.Finalizers, func(int) *field.Path { return field.NewPath("spec", "finalizers") })
 	},
-	DeleteReturnsObject: true,
-	Finalized:           func(n *corev1.Namespace) bool { return len(n.Spec.Finalizers) == 0 },
-	Deleting:            func(n *corev1.Namespace) { n.Status.Phase = corev1.NamespaceTerminating },
-
-	Fields: []kind.Field[*corev1.Namespace]{
+	ValidateUpdate: func(_, _ *corev1.Namespace) field.ErrorList { return nil },
+	Finalized:      func(n *corev1.Namespace) bool { return len(n.Spec.Finalizers) == 0 },
+	Deleting:       func(n *corev1.Namespace) { n.Status.Phase = corev1.NamespaceTerminating },
+	Fields: []kind.Field[corev1.Namespace]{
 		{Name: "status.phase", Value: func(n *corev1.Namespace) string { return string(n.Status.Phase) }},
 	},
-	Columns: []kind.Column[*corev1.Namespace]{
-		kind.NameColumn[*corev1.Namespace](),
-		{Name: "Status", Type: "string", Description: "The status of the namespace",
-			Cell: func(n *corev1.Namespace, _ time.Time) any { return string(n.Status.Phase) }},
-		kind.AgeColumn[*corev1.Namespace](),
-	},
-	Status: &kind.Part[*corev1.Namespace]{
-		Prepare:        func(new, old *corev1.Namespace) { new.Spec = old.Spec; nameNamespaceLabel(new) },
+	Columns: kind.Columns([]kind.Column[corev1.Namespace]{
+		kind.Text("Status", "The status of the namespace", func(n *corev1.Namespace) string { return string(n.Status.Phase) }),
+	}),
+	Status: &kind.Part[corev1.Namespace]{
+		Prepare:        func(new, _ *corev1.Namespace) { nameNamespaceLabel(new) },
 		ValidateUpdate: validateNamespaceStatus,
 	},
-	Parts: []kind.Part[*corev1.Namespace]{{
+	Parts: []kind.Part[corev1.Namespace]{{
 		Name: "finalize", Verbs: []kind.Verb{kind.Update},
 		Prepare: func(new, old *corev1.Namespace) { new.Status = old.Status; nameNamespaceLabel(new) },
 		ValidateUpdate: func(new, _ *corev1.Namespace) field.ErrorList {
 			return validateFinalizers(new.Spec.Finalizers, field.NewPath("spec", "finalizers").Index)
 		},
 	}},
-}
+})
 
 // defaultNamespace gives the label by which selectors find a namespace by its name.
 func defaultNamespace(n *corev1.Namespace) {
@@ -77,12 +67,16 @@ func nameNamespaceLabel(n *corev1.Namespace) {
 	n.Labels = labels
 }
 
-func prepareNamespace(n *corev1.Namespace) {
-	n.Status = corev1.NamespaceStatus{Phase: corev1.NamespaceActive}
-	if !slices.Contains(n.Spec.Finalizers, corev1.FinalizerKubernetes) {
-		n.Spec.Finalizers = append(n.Spec.Finalizers, corev1.FinalizerKubernetes)
+func prepareNamespace(new, old *corev1.Namespace) {
+	if old != nil {
+		new.Spec.Finalizers = old.Spec.Finalizers
+	} else {
+		new.Status.Phase = corev1.NamespaceActive
+		if !slices.Contains(new.Spec.Finalizers, corev1.FinalizerKubernetes) {
+			new.Spec.Finalizers = append(new.Spec.Finalizers, corev1.FinalizerKubernetes)
+		}
 	}
-	nameNamespaceLabel(n)
+	nameNamespaceLabel(new)
 }
 
 func validateNamespaceStatus(new, _ *corev1.Namespace) field.ErrorList {

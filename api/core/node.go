@@ -4,11 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
@@ -21,19 +18,20 @@ const (
 )
 
 // Node is the kind of nodes.
-var Node = kind.Kind[*corev1.Node]{
-	Version: "v1", Kind: "Node", Plural: "nodes", ShortNames: []string{"no"}, StoragePath: "minions",
-	New:     func() *corev1.Node { return &corev1.Node{} },
-	NewList: func() runtime.Object { return &corev1.NodeList{} },
-
+var Node = kind.Define(kind.Resource{
+	GroupVersion: corev1.SchemeGroupVersion, Plural: "nodes", ShortNames: []string{"no"}, StoragePath: "minions",
+	List: kind.ListOf[corev1.NodeList],
+	Actions: []kind.Action{{
+		Name: "proxy", Verbs: []kind.Verb{kind.Create, kind.Delete, kind.Get, kind.Patch, kind.Update},
+		Kind: schema.GroupVersionKind{Version: "v1", Kind: "NodeProxyOptions"},
+	}},
+}, kind.Rules[corev1.Node]{
 	Default:        defaultNode,
-	ValidName:      apivalidation.NameIsDNSSubdomain,
-	PrepareCreate:  func(n *corev1.Node) { n.Spec.ConfigSource = nil },
-	PrepareUpdate:  prepareNodeUpdate,
+	Prepare:        prepareNode,
 	Validate:       validateNode,
 	ValidateUpdate: validateNodeUpdate,
 	Warnings:       warnNode,
-	Fields: []kind.Field[*corev1.Node]{
+	Fields: []kind.Field[corev1.Node]{
 		{Name: "spec.unschedulable", Value: func(n *corev1.Node) string {
 			if n.Spec.Unschedulable {
 				return "true"
@@ -42,15 +40,11 @@ var Node = kind.Kind[*corev1.Node]{
 		}},
 	},
 	Columns: nodeColumns,
-	Status: &kind.Part[*corev1.Node]{
+	Status: &kind.Part[corev1.Node]{
 		Prepare:        func(new, old *corev1.Node) { new.Spec = old.Spec },
 		ValidateUpdate: validateNodeUpdate,
 	},
-	Actions: []kind.Action{{
-		Name: "proxy", Verbs: []kind.Verb{kind.Create, kind.Delete, kind.Get, kind.Patch, kind.Update},
-		Kind: schema.GroupVersionKind{Version: "v1", Kind: "NodeProxyOptions"},
-	}},
-}
+})
 
 // defaultNode makes the old singular podCIDR and podCIDRs agree (the singular wins, as old clients write only it),
 // and lets allocatable start as capacity.
@@ -66,9 +60,12 @@ func defaultNode(n *corev1.Node) {
 	}
 }
 
-func prepareNodeUpdate(new, old *corev1.Node) {
-	new.Status = old.Status
-	if old.Spec.ConfigSource == nil {
+// prepareNode leaves a new node its status: an agent registers with one.
+func prepareNode(new, old *corev1.Node) {
+	if old != nil {
+		new.Status = old.Status
+	}
+	if old == nil || old.Spec.ConfigSource == nil {
 		new.Spec.ConfigSource = nil
 	}
 }
@@ -84,26 +81,17 @@ func warnNode(new, old *corev1.Node) []string {
 	return out
 }
 
-var nodeColumns = []kind.Column[*corev1.Node]{
-	kind.NameColumn[*corev1.Node](),
-	{Name: "Status", Type: "string", Description: "The status of the node",
-		Cell: func(n *corev1.Node, _ time.Time) any { return nodeState(n) }},
-	{Name: "Roles", Type: "string", Description: "The roles of the node",
-		Cell: func(n *corev1.Node, _ time.Time) any { return nodeRoles(n) }},
-	kind.AgeColumn[*corev1.Node](),
-	{Name: "Version", Type: "string", Description: kind.Doc(corev1.NodeSystemInfo{}, "kubeletVersion"),
-		Cell: func(n *corev1.Node, _ time.Time) any { return n.Status.NodeInfo.KubeletVersion }},
-	{Name: "Internal-IP", Type: "string", Priority: 1, Description: kind.Doc(corev1.NodeStatus{}, "addresses"),
-		Cell: func(n *corev1.Node, _ time.Time) any { return nodeAddress(n, corev1.NodeInternalIP) }},
-	{Name: "External-IP", Type: "string", Priority: 1, Description: kind.Doc(corev1.NodeStatus{}, "addresses"),
-		Cell: func(n *corev1.Node, _ time.Time) any { return nodeAddress(n, corev1.NodeExternalIP) }},
-	{Name: "OS-Image", Type: "string", Priority: 1, Description: kind.Doc(corev1.NodeSystemInfo{}, "osImage"),
-		Cell: func(n *corev1.Node, _ time.Time) any { return orUnknown(n.Status.NodeInfo.OSImage) }},
-	{Name: "Kernel-Version", Type: "string", Priority: 1, Description: kind.Doc(corev1.NodeSystemInfo{}, "kernelVersion"),
-		Cell: func(n *corev1.Node, _ time.Time) any { return orUnknown(n.Status.NodeInfo.KernelVersion) }},
-	{Name: "Container-Runtime", Type: "string", Priority: 1, Description: kind.Doc(corev1.NodeSystemInfo{}, "containerRuntimeVersion"),
-		Cell: func(n *corev1.Node, _ time.Time) any { return orUnknown(n.Status.NodeInfo.ContainerRuntimeVersion) }},
-}
+var nodeColumns = kind.Columns([]kind.Column[corev1.Node]{
+	kind.Text("Status", "The status of the node", func(n *corev1.Node) string { return nodeState(n) }),
+	kind.Text("Roles", "The roles of the node", func(n *corev1.Node) string { return nodeRoles(n) }),
+},
+	kind.Text("Version", kind.Doc(corev1.NodeSystemInfo{}, "kubeletVersion"), func(n *corev1.Node) string { return n.Status.NodeInfo.KubeletVersion }),
+	kind.Text("Internal-IP", kind.Doc(corev1.NodeStatus{}, "addresses"), func(n *corev1.Node) string { return nodeAddress(n, corev1.NodeInternalIP) }).Wide(),
+	kind.Text("External-IP", kind.Doc(corev1.NodeStatus{}, "addresses"), func(n *corev1.Node) string { return nodeAddress(n, corev1.NodeExternalIP) }).Wide(),
+	kind.Text("OS-Image", kind.Doc(corev1.NodeSystemInfo{}, "osImage"), func(n *corev1.Node) string { return orUnknown(n.Status.NodeInfo.OSImage) }).Wide(),
+	kind.Text("Kernel-Version", kind.Doc(corev1.NodeSystemInfo{}, "kernelVersion"), func(n *corev1.Node) string { return orUnknown(n.Status.NodeInfo.KernelVersion) }).Wide(),
+	kind.Text("Container-Runtime", kind.Doc(corev1.NodeSystemInfo{}, "containerRuntimeVersion"), func(n *corev1.Node) string { return orUnknown(n.Status.NodeInfo.ContainerRuntimeVersion) }).Wide(),
+)
 
 func nodeState(n *corev1.Node) string {
 	state := "Unknown"

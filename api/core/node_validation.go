@@ -6,15 +6,16 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
 )
 
-func validateNode(n *corev1.Node) field.ErrorList {
+func validateNode(n, _ *corev1.Node) field.ErrorList {
 	errs := validateNodeAnnotations(n)
 	errs = append(errs, validateNodeTaints(n.Spec.Taints, field.NewPath("metadata", "taints"))...)
 	errs = append(errs, validateNodeResources(n)...)

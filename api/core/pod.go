@@ -2,9 +2,7 @@ package core
 
 import (
 	corev1 "k8s.io/api/core/v1"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
@@ -12,38 +10,9 @@ import (
 )
 
 // Pod is what runs: containers that share a node, an address and volumes.
-var Pod = kind.Kind[*corev1.Pod]{
-	Version: "v1", Kind: "Pod", Plural: "pods",
-	ShortNames: []string{"po"}, Categories: []string{"all"},
-	Namespaced: true,
-	New:        func() *corev1.Pod { return &corev1.Pod{} },
-	NewList:    func() runtime.Object { return &corev1.PodList{} },
-
-	Default:        podspec.DefaultPod,
-	ValidName:      apivalidation.NameIsDNSSubdomain,
-	PrepareCreate:  preparePodCreate,
-	PrepareUpdate:  preparePodUpdate,
-	Validate:       validatePodCreate,
-	ValidateUpdate: validatePodUpdate,
-	Warnings:       podWarnings,
-
-	HasGeneration:       true,
-	SpecChanged:         podSpecChanged,
-	DeleteReturnsObject: true,
-	Grace:               podGrace,
-	RowConditions:       podRowConditions,
-
-	Fields:  podFields,
-	Columns: podColumns,
-	Status: &kind.Part[*corev1.Pod]{
-		Prepare:        preparePodStatus,
-		ValidateUpdate: validatePodStatus,
-		Warnings:       podStatusWarnings,
-	},
-	Parts: []kind.Part[*corev1.Pod]{
-		{Name: "ephemeralcontainers", Prepare: prepareEphemeralContainers, ValidateUpdate: validateEphemeralContainersUpdate},
-		{Name: "resize", Prepare: preparePodResize, ValidateUpdate: validatePodResize},
-	},
+var Pod = kind.Define(kind.Resource{
+	GroupVersion: corev1.SchemeGroupVersion, Plural: "pods", ShortNames: []string{"po"}, Categories: []string{"all"}, Namespaced: true,
+	List: kind.ListOf[corev1.PodList], HasGeneration: true, DeleteReturnsObject: true,
 	Actions: []kind.Action{
 		{Name: "attach", Kind: coreKind("PodAttachOptions"), Verbs: []kind.Verb{kind.Create, kind.Get}},
 		{Name: "binding", Kind: coreKind("Binding"), Verbs: []kind.Verb{kind.Create}},
@@ -53,14 +22,34 @@ var Pod = kind.Kind[*corev1.Pod]{
 		{Name: "portforward", Kind: coreKind("PodPortForwardOptions"), Verbs: []kind.Verb{kind.Create, kind.Get}},
 		{Name: "proxy", Kind: coreKind("PodProxyOptions"), Verbs: []kind.Verb{kind.Create, kind.Delete, kind.Get, kind.Patch, kind.Update}},
 	},
-}
+}, kind.Rules[corev1.Pod]{
+	Default:        podspec.DefaultPod,
+	Halves:         kind.SpecAndStatus(func(p *corev1.Pod) (*corev1.PodSpec, *corev1.PodStatus) { return &p.Spec, &p.Status }),
+	Prepare:        preparePod,
+	Validate:       validatePodCreate,
+	ValidateUpdate: validatePodUpdate,
+	Warnings:       podWarnings,
+	Grace:          podGrace,
+	RowConditions:  podRowConditions,
+	Fields:         podFields,
+	Columns:        podColumns,
+	Status: &kind.Part[corev1.Pod]{
+		Prepare:        preparePodStatus,
+		ValidateUpdate: validatePodStatus,
+		Warnings:       podStatusWarnings,
+	},
+	Parts: []kind.Part[corev1.Pod]{
+		{Name: "ephemeralcontainers", Prepare: prepareEphemeralContainers, ValidateUpdate: validateEphemeralContainersUpdate},
+		{Name: "resize", Prepare: preparePodResize, ValidateUpdate: validatePodResize},
+	},
+})
 
 func coreKind(name string) schema.GroupVersionKind {
 	return schema.GroupVersionKind{Version: "v1", Kind: name}
 }
 
 // podFields are the field selectors of pods. Nodes and schedulers list by spec.nodeName, so it is indexed.
-var podFields = []kind.Field[*corev1.Pod]{
+var podFields = []kind.Field[corev1.Pod]{
 	{Name: "spec.nodeName", Indexed: true, Value: func(p *corev1.Pod) string { return p.Spec.NodeName }},
 	{Name: "spec.restartPolicy", Value: func(p *corev1.Pod) string { return string(p.Spec.RestartPolicy) }},
 	{Name: "spec.schedulerName", Value: func(p *corev1.Pod) string { return p.Spec.SchedulerName }},

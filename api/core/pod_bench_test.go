@@ -37,7 +37,7 @@ func plainPod() *corev1.Pod {
 }
 
 func BenchmarkValidatePod(b *testing.B) {
-	info, pod := Pod.Info(), plainPod()
+	info, pod := Pod, plainPod()
 	info.Default(pod)
 	info.PrepareCreate(pod)
 	b.ReportAllocs()
@@ -49,7 +49,7 @@ func BenchmarkValidatePod(b *testing.B) {
 }
 
 func BenchmarkDefaultPod(b *testing.B) {
-	info, pod := Pod.Info(), plainPod()
+	info, pod := Pod, plainPod()
 	b.ReportAllocs()
 	for b.Loop() {
 		info.Default(pod)
@@ -58,7 +58,7 @@ func BenchmarkDefaultPod(b *testing.B) {
 }
 
 func BenchmarkPodWarnings(b *testing.B) {
-	info, pod := Pod.Info(), plainPod()
+	info, pod := Pod, plainPod()
 	info.Default(pod)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -68,7 +68,7 @@ func BenchmarkPodWarnings(b *testing.B) {
 
 // BenchmarkPodStatusUpdate is what a node's report costs beyond decoding.
 func BenchmarkPodStatusUpdate(b *testing.B) {
-	info, old := Pod.Info(), plainPod()
+	info, old := Pod, plainPod()
 	info.Default(old)
 	info.PrepareCreate(old)
 	status, _ := info.Part("status")
@@ -86,7 +86,7 @@ func BenchmarkPodStatusUpdate(b *testing.B) {
 
 // BenchmarkPodUpdate is an update of labels by a controller.
 func BenchmarkPodUpdate(b *testing.B) {
-	info, old := Pod.Info(), plainPod()
+	info, old := Pod, plainPod()
 	info.Default(old)
 	info.PrepareCreate(old)
 	pod := kind.Copy(old)

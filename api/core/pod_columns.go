@@ -15,27 +15,20 @@ import (
 const none = "<none>"
 
 // podColumns are what kubectl get pods shows.
-var podColumns = []kind.Column[*corev1.Pod]{
-	kind.NameColumn[*corev1.Pod](),
-	{Name: "Ready", Type: "string", Description: "The aggregate readiness state of this pod for accepting traffic.",
-		Cell: func(p *corev1.Pod, _ time.Time) any {
-			s := summarizePod(p)
-			return strconv.Itoa(s.ready) + "/" + strconv.Itoa(s.total)
-		}},
-	{Name: "Status", Type: "string", Description: "The aggregate status of the containers in this pod.",
-		Cell: func(p *corev1.Pod, _ time.Time) any { return summarizePod(p).reason }},
+var podColumns = kind.Columns([]kind.Column[corev1.Pod]{
+	kind.Text("Ready", "The aggregate readiness state of this pod for accepting traffic.", func(p *corev1.Pod) string {
+		s := summarizePod(p)
+		return strconv.Itoa(s.ready) + "/" + strconv.Itoa(s.total)
+	}),
+	kind.Text("Status", "The aggregate status of the containers in this pod.", func(p *corev1.Pod) string { return summarizePod(p).reason }),
 	{Name: "Restarts", Type: "string", Description: "The number of times the containers in this pod have been restarted and when the last container in this pod has restarted.",
 		Cell: func(p *corev1.Pod, now time.Time) any { return summarizePod(p).restartsText(now) }},
-	kind.AgeColumn[*corev1.Pod](),
-	{Name: "IP", Type: "string", Priority: 1, Description: kind.Doc(corev1.PodStatus{}, "podIP"),
-		Cell: func(p *corev1.Pod, _ time.Time) any { return orNone(podIP(p)) }},
-	{Name: "Node", Type: "string", Priority: 1, Description: kind.Doc(corev1.PodSpec{}, "nodeName"),
-		Cell: func(p *corev1.Pod, _ time.Time) any { return orNone(p.Spec.NodeName) }},
-	{Name: "Nominated Node", Type: "string", Priority: 1, Description: kind.Doc(corev1.PodStatus{}, "nominatedNodeName"),
-		Cell: func(p *corev1.Pod, _ time.Time) any { return orNone(p.Status.NominatedNodeName) }},
-	{Name: "Readiness Gates", Type: "string", Priority: 1, Description: kind.Doc(corev1.PodSpec{}, "readinessGates"),
-		Cell: func(p *corev1.Pod, _ time.Time) any { return readinessGatesText(p) }},
-}
+},
+	kind.Text("IP", kind.Doc(corev1.PodStatus{}, "podIP"), func(p *corev1.Pod) string { return orNone(podIP(p)) }).Wide(),
+	kind.Text("Node", kind.Doc(corev1.PodSpec{}, "nodeName"), func(p *corev1.Pod) string { return orNone(p.Spec.NodeName) }).Wide(),
+	kind.Text("Nominated Node", kind.Doc(corev1.PodStatus{}, "nominatedNodeName"), func(p *corev1.Pod) string { return orNone(p.Status.NominatedNodeName) }).Wide(),
+	kind.Text("Readiness Gates", kind.Doc(corev1.PodSpec{}, "readinessGates"), func(p *corev1.Pod) string { return readinessGatesText(p) }).Wide(),
+)
 
 func orNone(s string) string {
 	if s == "" {

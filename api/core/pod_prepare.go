@@ -1,17 +1,20 @@
 package core
 
 import (
-	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
-	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
 )
 
-// preparePodCreate makes a pod as a user sent it into a pod that nothing has happened to yet.
-func preparePodCreate(p *corev1.Pod) {
-	p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: QOS(p)}
+// preparePod makes a pod as a user sent it into a pod that nothing has happened to yet.
+func preparePod(p, old *corev1.Pod) {
 	podspec.DropDisabled(&p.Spec)
+	if old != nil {
+		return
+	}
+	p.Status.Phase, p.Status.QOSClass = corev1.PodPending, QOS(p)
 	if len(p.Spec.SchedulingGates) > 0 {
 		p.Status.Conditions = []corev1.PodCondition{{
 			Type:               corev1.PodScheduled,
@@ -24,14 +27,6 @@ func preparePodCreate(p *corev1.Pod) {
 	mergeLabelKeys(p)
 	podspec.AppArmorFromAnnotations(p)
 }
-
-func preparePodUpdate(new, old *corev1.Pod) {
-	new.Status = old.Status
-	podspec.DropDisabled(&new.Spec)
-}
-
-// podSpecChanged compares encodings first: they are equal in nearly all updates, and reflection is slow.
-func podSpecChanged(new, old *corev1.Pod) bool { return !kind.Same(&new.Spec, &old.Spec) }
 
 // mergeLabelKeys writes the values that the pod's labels have now into the selectors of the constraints that ask
 // for them by matchLabelKeys and mismatchLabelKeys, so that schedulers need not know these fields.
@@ -75,7 +70,7 @@ func mergeKeys(s *metav1.LabelSelector, keys []string, op metav1.LabelSelectorOp
 	}
 }
 
-func validatePodCreate(p *corev1.Pod) field.ErrorList {
+func validatePodCreate(p, _ *corev1.Pod) field.ErrorList {
 	var ps problems
 	ps.Add(podspec.ValidatePod(p, podspec.Allowances{}))
 	if len(p.Spec.EphemeralContainers) > 0 {

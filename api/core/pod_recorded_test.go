@@ -15,7 +15,7 @@ func TestRecordedPods(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pods := Pod.Info()
+	pods := Pod
 	find := func(gvr schema.GroupVersionResource) (*kind.Info, bool) { return pods, gvr == pods.GVR() }
 	for _, c := range cases["core_Pod"] {
 		difference, err := c.Run(find, apitest.NewRules())
@@ -29,7 +29,7 @@ func TestRecordedPods(t *testing.T) {
 }
 
 func TestRecordedColumns(t *testing.T) {
-	for _, info := range []*kind.Info{Pod.Info(), PodTemplate.Info()} {
+	for _, info := range []*kind.Info{Pod, PodTemplate} {
 		differences, err := apitest.Columns(info, "testdata/columns/"+info.Plural+".jsonl")
 		if err != nil {
 			t.Fatal(err)

@@ -25,7 +25,7 @@ func testPod(change func(*corev1.Pod)) *corev1.Pod {
 		change(p)
 	}
 	podspec.DefaultPod(p)
-	preparePodCreate(p)
+	preparePod(p, nil)
 	return p
 }
 
@@ -94,12 +94,12 @@ func TestPodUpdate(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			old := testPod(test.start)
-			if errs := validatePodCreate(old); len(errs) > 0 {
+			if errs := validatePodCreate(old, nil); len(errs) > 0 {
 				t.Fatal(errs)
 			}
 			before, pod := kind.Copy(old), kind.Copy(old)
 			test.change(pod)
-			preparePodUpdate(pod, old)
+			Pod.PrepareUpdate(pod, old)
 			if got := fields(validatePodUpdate(pod, old)); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
@@ -116,7 +116,7 @@ func TestAllowances(t *testing.T) {
 		p.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
 			NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "k", Operator: corev1.NodeSelectorOpIn, Values: []string{"-no-"}}}}}}}}
 	})
-	if len(validatePodCreate(old)) == 0 {
+	if len(validatePodCreate(old, nil)) == 0 {
 		t.Fatal("accepted")
 	}
 	pod := kind.Copy(old)
@@ -142,7 +142,8 @@ func TestPodStatusUpdate(t *testing.T) {
 		pod.Status.QOSClass = ""
 		pod.Status.Conditions[0].ObservedGeneration = 0
 		pod.Spec.NodeName = "elsewhere"
-		preparePodStatus(pod, old)
+		status, _ := Pod.Part("status")
+		status.Prepare(pod, old)
 		if got := fields(validatePodStatus(pod, old)); got != want {
 			t.Errorf("%s: got %q, want %q", policy, got, want)
 		}
@@ -221,7 +222,7 @@ func TestLabelKeysAreMerged(t *testing.T) {
 	if got := p.Spec.TopologySpreadConstraints[0].LabelSelector.MatchExpressions; !reflect.DeepEqual(got, want) {
 		t.Errorf("%v", got)
 	}
-	if errs := validatePodCreate(p); len(errs) > 0 {
+	if errs := validatePodCreate(p, nil); len(errs) > 0 {
 		t.Error(errs)
 	}
 }
@@ -234,7 +235,7 @@ func TestAppArmorFromAnnotation(t *testing.T) {
 	if c == nil || c.AppArmorProfile == nil || *c.AppArmorProfile.LocalhostProfile != "x" {
 		t.Fatalf("%+v", c)
 	}
-	if errs := validatePodCreate(p); len(errs) > 0 {
+	if errs := validatePodCreate(p, nil); len(errs) > 0 {
 		t.Error(errs)
 	}
 	if w := podWarnings(p, nil); len(w) != 1 || !strings.Contains(w[0], "appArmorProfile") {
@@ -251,7 +252,7 @@ func TestWindowsPods(t *testing.T) {
 		p.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{Privileged: &yes}
 	})
 	const want = "spec.hostNetwork Invalid, spec.hostIPC Forbidden, spec.containers[0].securityContext.privileged Forbidden"
-	if got := fields(validatePodCreate(p)); got != want {
+	if got := fields(validatePodCreate(p, nil)); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -260,7 +261,7 @@ func TestPodFields(t *testing.T) {
 	p := testPod(func(p *corev1.Pod) { p.Spec.NodeName = "n" })
 	p.Status.PodIPs = []corev1.PodIP{{IP: "10.0.0.1"}}
 	got := map[string]string{}
-	for _, f := range Pod.Info().Fields {
+	for _, f := range Pod.Fields {
 		got[f.Name] = f.Value(p)
 	}
 	want := map[string]string{"spec.nodeName": "n", "spec.restartPolicy": "Always", "spec.schedulerName": "default-scheduler", "spec.serviceAccountName": "default",
@@ -268,7 +269,7 @@ func TestPodFields(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%v", got)
 	}
-	if cell := Pod.Info().Columns[4].Cell(p, time.Now()); cell != "<unknown>" {
+	if cell := Pod.Columns[4].Cell(p, time.Now()); cell != "<unknown>" {
 		t.Errorf("age of a pod without a time: %v", cell)
 	}
 }

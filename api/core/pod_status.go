@@ -3,17 +3,17 @@ package core
 import (
 	"strings"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
-	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	netutils "k8s.io/utils/net"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
 )
 
-// preparePodStatus keeps the spec and what nodes must not touch.
+// preparePodStatus keeps what nodes must not touch.
 func preparePodStatus(new, old *corev1.Pod) {
-	new.Spec = old.Spec
 	new.DeletionTimestamp, new.DeletionGracePeriodSeconds = old.DeletionTimestamp, old.DeletionGracePeriodSeconds
 	new.Generation = old.Generation
 	new.OwnerReferences = old.OwnerReferences

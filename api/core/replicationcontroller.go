@@ -3,13 +3,11 @@ package core
 import (
 	"maps"
 	"strconv"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
@@ -17,79 +15,51 @@ import (
 )
 
 // ReplicationController is the kind of replication controllers, the ancestors of replica sets.
-var ReplicationController = kind.Kind[*corev1.ReplicationController]{
-	Version: "v1", Kind: "ReplicationController", Plural: "replicationcontrollers", ShortNames: []string{"rc"},
-	Categories: []string{"all"}, Namespaced: true, StoragePath: "controllers",
-	New:     func() *corev1.ReplicationController { return &corev1.ReplicationController{} },
-	NewList: func() runtime.Object { return &corev1.ReplicationControllerList{} },
-
-	Default:   defaultReplicationController,
-	ValidName: apivalidation.NameIsDNSSubdomain,
-	PrepareCreate: func(c *corev1.ReplicationController) {
-		c.Status = corev1.ReplicationControllerStatus{}
-		if c.Spec.Template != nil {
-			podspec.DropDisabledOfTemplate(c.Spec.Template)
+var ReplicationController = kind.Define(kind.Resource{
+	GroupVersion: corev1.SchemeGroupVersion, Plural: "replicationcontrollers", ShortNames: []string{"rc"}, Categories: []string{"all"}, Namespaced: true,
+	StoragePath: "controllers",
+	List:        kind.ListOf[corev1.ReplicationControllerList], HasGeneration: true, OrphanByDefault: true,
+}, kind.Rules[corev1.ReplicationController]{
+	Default: defaultReplicationController,
+	Halves: kind.SpecAndStatus(func(c *corev1.ReplicationController) (*corev1.ReplicationControllerSpec, *corev1.ReplicationControllerStatus) {
+		return &c.Spec, &c.Status
+	}),
+	Prepare: func(new, old *corev1.ReplicationController) {
+		if old == nil && new.Spec.Template != nil {
+			podspec.DropDisabledOfTemplate(new.Spec.Template)
 		}
 	},
-	PrepareUpdate:  func(new, old *corev1.ReplicationController) { new.Status = old.Status },
-	Validate:       func(c *corev1.ReplicationController) field.ErrorList { return validateReplicationController(c, nil) },
-	ValidateUpdate: validateReplicationController,
+	Validate: validateReplicationController,
 	Warnings: func(new, old *corev1.ReplicationController) []string {
 		if new.Spec.Template == nil || old != nil && old.Generation == new.Generation {
 			return nil
 		}
 		return podspec.TemplateWarnings(new.Spec.Template, field.NewPath("spec", "template"))
 	},
-	HasGeneration:   true,
-	SpecChanged:     func(new, old *corev1.ReplicationController) bool { return !kind.Same(&new.Spec, &old.Spec) },
-	OrphanByDefault: true,
-
-	Fields: []kind.Field[*corev1.ReplicationController]{
+	Fields: []kind.Field[corev1.ReplicationController]{
 		{Name: "status.replicas", Value: func(c *corev1.ReplicationController) string { return strconv.Itoa(int(c.Status.Replicas)) }},
 	},
 	Columns: replicationControllerColumns,
-	Status: &kind.Part[*corev1.ReplicationController]{
-		Prepare: func(new, old *corev1.ReplicationController) { new.Spec = old.Spec },
+	Status: &kind.Part[corev1.ReplicationController]{
 		ValidateUpdate: func(new, _ *corev1.ReplicationController) field.ErrorList {
 			return validateReplicationStatus(&new.Status)
 		},
 	},
-	Scale: &kind.Scale[*corev1.ReplicationController]{
-		SpecReplicas:   func(c *corev1.ReplicationController) int32 { return *c.Spec.Replicas },
-		SetReplicas:    func(c *corev1.ReplicationController, n int32) { c.Spec.Replicas = &n },
+	Scale: &kind.Scale[corev1.ReplicationController]{
+		Replicas:       func(c *corev1.ReplicationController) **int32 { return &c.Spec.Replicas },
 		StatusReplicas: func(c *corev1.ReplicationController) int32 { return c.Status.Replicas },
 		Selector:       func(c *corev1.ReplicationController) string { return labels.SelectorFromSet(c.Spec.Selector).String() },
 	},
-}
+})
 
-var replicationControllerColumns = []kind.Column[*corev1.ReplicationController]{
-	kind.NameColumn[*corev1.ReplicationController](),
-	{Name: "Desired", Type: "integer", Description: kind.Doc(corev1.ReplicationControllerSpec{}, "replicas"),
-		Cell: func(c *corev1.ReplicationController, _ time.Time) any { return int64(*c.Spec.Replicas) }},
-	{Name: "Current", Type: "integer", Description: kind.Doc(corev1.ReplicationControllerStatus{}, "replicas"),
-		Cell: func(c *corev1.ReplicationController, _ time.Time) any { return int64(c.Status.Replicas) }},
-	{Name: "Ready", Type: "integer", Description: kind.Doc(corev1.ReplicationControllerStatus{}, "readyReplicas"),
-		Cell: func(c *corev1.ReplicationController, _ time.Time) any { return int64(c.Status.ReadyReplicas) }},
-	kind.AgeColumn[*corev1.ReplicationController](),
-	{Name: "Containers", Type: "string", Priority: 1, Description: "Names of each container in the template.",
-		Cell: func(c *corev1.ReplicationController, _ time.Time) any {
-			if c.Spec.Template == nil {
-				return ""
-			}
-			return podspec.ContainerNames(c.Spec.Template.Spec.Containers)
-		}},
-	{Name: "Images", Type: "string", Priority: 1, Description: "Images referenced by each container in the template.",
-		Cell: func(c *corev1.ReplicationController, _ time.Time) any {
-			if c.Spec.Template == nil {
-				return ""
-			}
-			return podspec.ContainerImages(c.Spec.Template.Spec.Containers)
-		}},
-	{Name: "Selector", Type: "string", Priority: 1, Description: kind.Doc(corev1.ReplicationControllerSpec{}, "selector"),
-		Cell: func(c *corev1.ReplicationController, _ time.Time) any {
-			return metav1.FormatLabelSelector(metav1.SetAsLabelSelector(c.Spec.Selector))
-		}},
-}
+var replicationControllerColumns = kind.Columns([]kind.Column[corev1.ReplicationController]{
+	kind.Int("Desired", kind.Doc(corev1.ReplicationControllerSpec{}, "replicas"), func(c *corev1.ReplicationController) int32 { return *c.Spec.Replicas }),
+	kind.Int("Current", kind.Doc(corev1.ReplicationControllerStatus{}, "replicas"), func(c *corev1.ReplicationController) int32 { return c.Status.Replicas }),
+	kind.Int("Ready", kind.Doc(corev1.ReplicationControllerStatus{}, "readyReplicas"), func(c *corev1.ReplicationController) int32 { return c.Status.ReadyReplicas }),
+}, append(podspec.WideColumns(func(c *corev1.ReplicationController) *corev1.PodTemplateSpec { return c.Spec.Template }),
+	kind.Text("Selector", kind.Doc(corev1.ReplicationControllerSpec{}, "selector"), func(c *corev1.ReplicationController) string {
+		return metav1.FormatLabelSelector(metav1.SetAsLabelSelector(c.Spec.Selector))
+	}).Wide())...)
 
 // defaultReplicationController lets the template's labels be the selector and the controller's own.
 func defaultReplicationController(c *corev1.ReplicationController) {

@@ -5,11 +5,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -18,34 +16,25 @@ import (
 )
 
 // ResourceQuota is the kind of resource quotas.
-var ResourceQuota = kind.Kind[*corev1.ResourceQuota]{
-	Version: "v1", Kind: "ResourceQuota", Plural: "resourcequotas", ShortNames: []string{"quota"}, Namespaced: true,
-	New:            func() *corev1.ResourceQuota { return &corev1.ResourceQuota{} },
-	NewList:        func() runtime.Object { return &corev1.ResourceQuotaList{} },
-	ValidName:      apivalidation.NameIsDNSSubdomain,
-	PrepareCreate:  func(q *corev1.ResourceQuota) { q.Status = corev1.ResourceQuotaStatus{} },
-	PrepareUpdate:  func(new, old *corev1.ResourceQuota) { new.Status = old.Status },
-	Validate:       validateQuota,
-	ValidateUpdate: validateQuotaUpdate,
-
-	DeleteReturnsObject: true,
-	Columns: []kind.Column[*corev1.ResourceQuota]{
-		kind.NameColumn[*corev1.ResourceQuota](),
-		{Name: "Request", Type: "string", Description: "Request represents a minimum amount of cpu/memory that a container may consume.",
-			Cell: func(q *corev1.ResourceQuota, _ time.Time) any { return quotaCell(q, false) }},
-		{Name: "Limit", Type: "string",
-			Description: "Limits control the maximum amount of cpu/memory that a container may use independent of contention on the node.",
-			Cell:        func(q *corev1.ResourceQuota, _ time.Time) any { return quotaCell(q, true) }},
-		kind.AgeColumn[*corev1.ResourceQuota](),
-	},
-	Status: &kind.Part[*corev1.ResourceQuota]{
-		Prepare: func(new, old *corev1.ResourceQuota) { new.Spec = old.Spec },
+var ResourceQuota = kind.Define(kind.Resource{
+	GroupVersion: corev1.SchemeGroupVersion, Plural: "resourcequotas", ShortNames: []string{"quota"}, Namespaced: true,
+	List: kind.ListOf[corev1.ResourceQuotaList], DeleteReturnsObject: true,
+}, kind.Rules[corev1.ResourceQuota]{
+	Halves: kind.SpecAndStatus(func(q *corev1.ResourceQuota) (*corev1.ResourceQuotaSpec, *corev1.ResourceQuotaStatus) {
+		return &q.Spec, &q.Status
+	}),
+	Validate: validateQuota,
+	Columns: kind.Columns([]kind.Column[corev1.ResourceQuota]{
+		kind.Text("Request", "Request represents a minimum amount of cpu/memory that a container may consume.", func(q *corev1.ResourceQuota) string { return quotaCell(q, false) }),
+		kind.Text("Limit", "Limits control the maximum amount of cpu/memory that a container may use independent of contention on the node.", func(q *corev1.ResourceQuota) string { return quotaCell(q, true) }),
+	}),
+	Status: &kind.Part[corev1.ResourceQuota]{
 		ValidateUpdate: func(new, _ *corev1.ResourceQuota) field.ErrorList {
 			path := field.NewPath("status")
 			return append(validateQuotaList(new.Status.Hard, path.Child("hard")), validateQuotaList(new.Status.Used, path.Child("used"))...)
 		},
 	},
-}
+})
 
 func quotaCell(q *corev1.ResourceQuota, limits bool) string {
 	var out []string
@@ -96,20 +85,24 @@ func isQuotaHugePages(name corev1.ResourceName) bool {
 	return strings.HasPrefix(strings.TrimPrefix(string(name), corev1.DefaultResourceRequestsPrefix), corev1.ResourceHugePagesPrefix)
 }
 
-func validateQuota(q *corev1.ResourceQuota) field.ErrorList {
+func validateQuota(q, old *corev1.ResourceQuota) field.ErrorList {
 	path := field.NewPath("spec")
-	errs := validateQuotaList(q.Spec.Hard, path.Child("hard"))
-	errs = append(errs, validateScopes(q.Spec.Scopes, q.Spec.Hard, path.Child("scopes"), path.Child("scopes"))...)
-	if q.Spec.ScopeSelector == nil {
-		return errs
+	var ps kind.Problems
+	ps.Add(validateQuotaList(q.Spec.Hard, path.Child("hard")))
+	ps.Add(validateScopes(q.Spec.Scopes, q.Spec.Hard, path.Child("scopes"), path.Child("scopes")))
+	if q.Spec.ScopeSelector != nil {
+		at := path.Child("scopeSelector", "matchExpressions")
+		var scopes []corev1.ResourceQuotaScope
+		for _, r := range q.Spec.ScopeSelector.MatchExpressions {
+			scopes = append(scopes, r.ScopeName)
+			ps.Add(validateScopeRequirement(r, at))
+		}
+		ps.Add(validateScopes(scopes, q.Spec.Hard, at, at.Child("scopeName")))
 	}
-	at := path.Child("scopeSelector", "matchExpressions")
-	var scopes []corev1.ResourceQuotaScope
-	for _, r := range q.Spec.ScopeSelector.MatchExpressions {
-		scopes = append(scopes, r.ScopeName)
-		errs = append(errs, validateScopeRequirement(r, at)...)
+	if old != nil && !sets.New(q.Spec.Scopes...).Equal(sets.New(old.Spec.Scopes...)) {
+		ps.Invalid(path, "scopes", q.Spec.Scopes, apivalidation.FieldImmutableErrorMsg)
 	}
-	return append(errs, validateScopes(scopes, q.Spec.Hard, at, at.Child("scopeName"))...)
+	return ps.List
 }
 
 func validateQuotaList(list corev1.ResourceList, path *field.Path) field.ErrorList {
@@ -167,14 +160,6 @@ func validateScopeRequirement(r corev1.ScopedResourceSelectorRequirement, path *
 		}
 	default:
 		errs = append(errs, field.Invalid(path.Child("operator"), r.Operator, "not a valid selector operator"))
-	}
-	return errs
-}
-
-func validateQuotaUpdate(new, old *corev1.ResourceQuota) field.ErrorList {
-	errs := validateQuota(new)
-	if !sets.New(new.Spec.Scopes...).Equal(sets.New(old.Spec.Scopes...)) {
-		errs = append(errs, field.Invalid(field.NewPath("spec", "scopes"), new.Spec.Scopes, apivalidation.FieldImmutableErrorMsg))
 	}
 	return errs
 }

@@ -4,12 +4,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/sets"
 
@@ -17,66 +15,52 @@ import (
 )
 
 // Service is the kind of services. Addresses and ports are given by registry/allocate when it is written.
-var Service = kind.Kind[*corev1.Service]{
-	Version: "v1", Kind: "Service", Plural: "services", ShortNames: []string{"svc"}, Categories: []string{"all"},
-	Namespaced: true, StoragePath: "services/specs",
-	New:     func() *corev1.Service { return &corev1.Service{} },
-	NewList: func() runtime.Object { return &corev1.ServiceList{} },
-
-	Default:   defaultService,
-	ValidName: apivalidation.NameIsDNSLabel,
-	PrepareCreate: func(s *corev1.Service) {
-		s.Status = corev1.ServiceStatus{}
-		NormalizeClusterIPs(s, nil)
-	},
-	PrepareUpdate: func(new, old *corev1.Service) {
-		new.Status = old.Status
-		KeepAllocated(new, old)
-		NormalizeClusterIPs(new, old)
-		dropServiceTypeFields(new, old)
-	},
-	Validate:            validateServiceCreate,
-	ValidateUpdate:      validateServiceUpdate,
-	Warnings:            warnService,
-	CreateOnUpdate:      true,
-	DeleteReturnsObject: true,
-
-	Fields: []kind.Field[*corev1.Service]{
-		{Name: "spec.clusterIP", Value: func(s *corev1.Service) string { return s.Spec.ClusterIP }},
-		{Name: "spec.type", Value: func(s *corev1.Service) string { return string(s.Spec.Type) }},
-	},
-	Columns: serviceColumns,
-	Status: &kind.Part[*corev1.Service]{
-		Prepare:        func(new, old *corev1.Service) { new.Spec = old.Spec },
-		ValidateUpdate: validateServiceStatus,
-	},
+var Service = kind.Define(kind.Resource{
+	GroupVersion: corev1.SchemeGroupVersion, Plural: "services", ShortNames: []string{"svc"}, Categories: []string{"all"}, Namespaced: true,
+	StoragePath: "services/specs",
+	List:        kind.ListOf[corev1.ServiceList], CreateOnUpdate: true, DeleteReturnsObject: true, ValidName: apivalidation.NameIsDNSLabel,
 	Actions: []kind.Action{{
 		Name: "proxy", Verbs: []kind.Verb{kind.Create, kind.Delete, kind.Get, kind.Patch, kind.Update},
 		Kind: schema.GroupVersionKind{Version: "v1", Kind: "ServiceProxyOptions"},
 	}},
-}
+}, kind.Rules[corev1.Service]{
+	Default: defaultService,
+	Halves:  kind.SpecAndStatus(func(s *corev1.Service) (*corev1.ServiceSpec, *corev1.ServiceStatus) { return &s.Spec, &s.Status }),
+	Prepare: func(new, old *corev1.Service) {
+		if old == nil {
+			NormalizeClusterIPs(new, nil)
+			return
+		}
+		KeepAllocated(new, old)
+		NormalizeClusterIPs(new, old)
+		dropServiceTypeFields(new, old)
+	},
+	Validate:       validateService,
+	ValidateUpdate: validateServiceUpdate,
+	Warnings:       warnService,
+	Fields: []kind.Field[corev1.Service]{
+		{Name: "spec.clusterIP", Value: func(s *corev1.Service) string { return s.Spec.ClusterIP }},
+		{Name: "spec.type", Value: func(s *corev1.Service) string { return string(s.Spec.Type) }},
+	},
+	Columns: serviceColumns,
+	Status:  &kind.Part[corev1.Service]{ValidateUpdate: validateServiceStatus},
+})
 
-var serviceColumns = []kind.Column[*corev1.Service]{
-	kind.NameColumn[*corev1.Service](),
-	{Name: "Type", Type: "string", Description: kind.Doc(corev1.ServiceSpec{}, "type"),
-		Cell: func(s *corev1.Service, _ time.Time) any { return string(s.Spec.Type) }},
-	{Name: "Cluster-IP", Type: "string", Description: kind.Doc(corev1.ServiceSpec{}, "clusterIP"),
-		Cell: func(s *corev1.Service, _ time.Time) any {
-			if len(s.Spec.ClusterIPs) == 0 {
-				return "<none>"
-			}
-			return s.Spec.ClusterIPs[0]
-		}},
-	{Name: "External-IP", Type: "string", Description: kind.Doc(corev1.ServiceSpec{}, "externalIPs"),
-		Cell: func(s *corev1.Service, _ time.Time) any { return serviceExternalIP(s) }},
-	{Name: "Port(s)", Type: "string", Description: kind.Doc(corev1.ServiceSpec{}, "ports"),
-		Cell: func(s *corev1.Service, _ time.Time) any { return servicePorts(s.Spec.Ports) }},
-	kind.AgeColumn[*corev1.Service](),
-	{Name: "Selector", Type: "string", Priority: 1, Description: kind.Doc(corev1.ServiceSpec{}, "selector"),
-		Cell: func(s *corev1.Service, _ time.Time) any {
-			return metav1.FormatLabelSelector(metav1.SetAsLabelSelector(s.Spec.Selector))
-		}},
-}
+var serviceColumns = kind.Columns([]kind.Column[corev1.Service]{
+	kind.Text("Type", kind.Doc(corev1.ServiceSpec{}, "type"), func(s *corev1.Service) string { return string(s.Spec.Type) }),
+	kind.Text("Cluster-IP", kind.Doc(corev1.ServiceSpec{}, "clusterIP"), func(s *corev1.Service) string {
+		if len(s.Spec.ClusterIPs) == 0 {
+			return "<none>"
+		}
+		return s.Spec.ClusterIPs[0]
+	}),
+	kind.Text("External-IP", kind.Doc(corev1.ServiceSpec{}, "externalIPs"), func(s *corev1.Service) string { return serviceExternalIP(s) }),
+	kind.Text("Port(s)", kind.Doc(corev1.ServiceSpec{}, "ports"), func(s *corev1.Service) string { return servicePorts(s.Spec.Ports) }),
+},
+	kind.Text("Selector", kind.Doc(corev1.ServiceSpec{}, "selector"), func(s *corev1.Service) string {
+		return metav1.FormatLabelSelector(metav1.SetAsLabelSelector(s.Spec.Selector))
+	}).Wide(),
+)
 
 func serviceExternalIP(s *corev1.Service) string {
 	const none = "<none>"

@@ -4,12 +4,13 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	corev1 "k8s.io/api/core/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
 var (
@@ -25,8 +26,6 @@ var (
 
 // affinitySecondsMax is one day.
 const affinitySecondsMax = 86400
-
-func validateServiceCreate(s *corev1.Service) field.ErrorList { return validateService(s, nil) }
 
 // validateService judges a service as it will be stored, with its addresses and ports given. Addresses that old held
 // may keep an old form.

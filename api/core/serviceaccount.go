@@ -2,8 +2,6 @@ package core
 
 import (
 	corev1 "k8s.io/api/core/v1"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
@@ -13,27 +11,21 @@ import (
 const enforceMountableSecrets = "kubernetes.io/enforce-mountable-secrets"
 
 // ServiceAccount is the kind of service accounts; tokens are issued by its token subresource.
-var ServiceAccount = kind.Kind[*corev1.ServiceAccount]{
-	Version: "v1", Kind: "ServiceAccount", Plural: "serviceaccounts", ShortNames: []string{"sa"}, Namespaced: true,
-	New:                 func() *corev1.ServiceAccount { return &corev1.ServiceAccount{} },
-	NewList:             func() runtime.Object { return &corev1.ServiceAccountList{} },
-	ValidName:           apivalidation.NameIsDNSSubdomain,
-	PrepareCreate:       keepSecretNames,
-	PrepareUpdate:       func(new, _ *corev1.ServiceAccount) { keepSecretNames(new) },
-	Warnings:            warnServiceAccount,
-	DeleteReturnsObject: true,
-	Columns: []kind.Column[*corev1.ServiceAccount]{
-		kind.NameColumn[*corev1.ServiceAccount](),
-		kind.AgeColumn[*corev1.ServiceAccount](),
-	},
+var ServiceAccount = kind.Define(kind.Resource{
+	GroupVersion: corev1.SchemeGroupVersion, Plural: "serviceaccounts", ShortNames: []string{"sa"}, Namespaced: true,
+	List: kind.ListOf[corev1.ServiceAccountList], DeleteReturnsObject: true,
 	Actions: []kind.Action{{
 		Name: "token", Verbs: []kind.Verb{kind.Create},
 		Kind: schema.GroupVersionKind{Group: "authentication.k8s.io", Version: "v1", Kind: "TokenRequest"},
 	}},
-}
+}, kind.Rules[corev1.ServiceAccount]{
+	Prepare:  keepSecretNames,
+	Warnings: warnServiceAccount,
+	Columns:  kind.Columns([]kind.Column[corev1.ServiceAccount]{}),
+})
 
 // keepSecretNames drops everything but the names of the secrets: they are in the service account's namespace.
-func keepSecretNames(s *corev1.ServiceAccount) {
+func keepSecretNames(s, _ *corev1.ServiceAccount) {
 	for n := range s.Secrets {
 		s.Secrets[n] = corev1.ObjectReference{Name: s.Secrets[n].Name}
 	}

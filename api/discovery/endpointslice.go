@@ -6,14 +6,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -21,30 +19,21 @@ import (
 )
 
 // EndpointSlice is the kind of endpoint slices.
-var EndpointSlice = kind.Kind[*discoveryv1.EndpointSlice]{
-	Group: "discovery.k8s.io", Version: "v1", Kind: "EndpointSlice", Plural: "endpointslices", Namespaced: true,
-	New:            func() *discoveryv1.EndpointSlice { return &discoveryv1.EndpointSlice{} },
-	NewList:        func() runtime.Object { return &discoveryv1.EndpointSliceList{} },
-	Default:        defaultSlice,
-	ValidName:      apivalidation.NameIsDNSSubdomain,
-	PrepareCreate:  func(s *discoveryv1.EndpointSlice) { dropTopology(s, nil) },
-	PrepareUpdate:  dropTopology,
-	Validate:       func(s *discoveryv1.EndpointSlice) field.ErrorList { return validateSlice(s, nil) },
-	ValidateUpdate: validateSliceUpdate,
-	Warnings:       warnSlice,
-	HasGeneration:  true,
-	SpecChanged:    sliceChanged,
-	Columns: []kind.Column[*discoveryv1.EndpointSlice]{
-		kind.NameColumn[*discoveryv1.EndpointSlice](),
-		{Name: "AddressType", Type: "string", Description: kind.Doc(discoveryv1.EndpointSlice{}, "addressType"),
-			Cell: func(s *discoveryv1.EndpointSlice, _ time.Time) any { return string(s.AddressType) }},
-		{Name: "Ports", Type: "string", Description: kind.Doc(discoveryv1.EndpointSlice{}, "ports"),
-			Cell: func(s *discoveryv1.EndpointSlice, _ time.Time) any { return portsCell(s.Ports) }},
-		{Name: "Endpoints", Type: "string", Description: kind.Doc(discoveryv1.EndpointSlice{}, "endpoints"),
-			Cell: func(s *discoveryv1.EndpointSlice, _ time.Time) any { return endpointsCell(s.Endpoints) }},
-		kind.AgeColumn[*discoveryv1.EndpointSlice](),
-	},
-}
+var EndpointSlice = kind.Define(kind.Resource{
+	GroupVersion: discoveryv1.SchemeGroupVersion, Plural: "endpointslices", Namespaced: true,
+	List: kind.ListOf[discoveryv1.EndpointSliceList], HasGeneration: true,
+}, kind.Rules[discoveryv1.EndpointSlice]{
+	Default:     defaultSlice,
+	Prepare:     dropTopology,
+	Validate:    validateSlice,
+	Warnings:    warnSlice,
+	SpecChanged: sliceChanged,
+	Columns: kind.Columns([]kind.Column[discoveryv1.EndpointSlice]{
+		kind.Text("AddressType", kind.Doc(discoveryv1.EndpointSlice{}, "addressType"), func(s *discoveryv1.EndpointSlice) string { return string(s.AddressType) }),
+		kind.Text("Ports", kind.Doc(discoveryv1.EndpointSlice{}, "ports"), func(s *discoveryv1.EndpointSlice) string { return portsCell(s.Ports) }),
+		kind.Text("Endpoints", kind.Doc(discoveryv1.EndpointSlice{}, "endpoints"), func(s *discoveryv1.EndpointSlice) string { return endpointsCell(s.Endpoints) }),
+	}),
+})
 
 func defaultSlice(s *discoveryv1.EndpointSlice) {
 	for n := range s.Ports {
@@ -90,13 +79,11 @@ var (
 	protocols    = []corev1.Protocol{corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP}
 )
 
-func validateSliceUpdate(new, old *discoveryv1.EndpointSlice) field.ErrorList {
-	errs := apivalidation.ValidateImmutableField(new.AddressType, old.AddressType, field.NewPath("addressType"))
-	return append(errs, validateSlice(new, old)...)
-}
-
 func validateSlice(s, old *discoveryv1.EndpointSlice) field.ErrorList {
 	var errs field.ErrorList
+	if old != nil {
+		errs = append(errs, apivalidation.ValidateImmutableField(s.AddressType, old.AddressType, field.NewPath("addressType"))...)
+	}
 	if s.AddressType == "" {
 		errs = append(errs, field.Required(field.NewPath("addressType"), ""))
 	} else if !slices.Contains(addressTypes, s.AddressType) {

@@ -7,8 +7,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -17,17 +15,9 @@ import (
 )
 
 // Event is the kind of events as events.k8s.io serves them; the core group's Event is what is stored.
-var Event = kind.Kind[*eventsv1.Event]{
-	Group: "events.k8s.io", Version: "v1", Kind: "Event", Plural: "events", ShortNames: []string{"ev"}, Namespaced: true,
-	TTL:       core.EventTTL,
-	New:       func() *eventsv1.Event { return &eventsv1.Event{} },
-	NewList:   func() runtime.Object { return &eventsv1.EventList{} },
-	ValidName: apivalidation.NameIsDNSSubdomain,
-	Validate:  func(e *eventsv1.Event) field.ErrorList { return core.ValidateNewEvent(ToCore(e)) },
-	ValidateUpdate: func(new, old *eventsv1.Event) field.ErrorList {
-		return core.ValidateNewEventUpdate(ToCore(new), ToCore(old))
-	},
-	CreateOnUpdate: true,
+var Event = kind.Define(kind.Resource{
+	GroupVersion: eventsv1.SchemeGroupVersion, Plural: "events", ShortNames: []string{"ev"}, Namespaced: true, TTL: core.EventTTL,
+	List: kind.ListOf[eventsv1.EventList], CreateOnUpdate: true,
 	Via: &kind.Conversion{
 		Stored: schema.GroupResource{Resource: "events"}, StoredVersion: "v1",
 		ToStored: func(o kind.Object) (kind.Object, error) {
@@ -45,9 +35,14 @@ var Event = kind.Kind[*eventsv1.Event]{
 			return FromCore(e), nil
 		},
 	},
+}, kind.Rules[eventsv1.Event]{
+	Validate: func(e, _ *eventsv1.Event) field.ErrorList { return core.ValidateNewEvent(ToCore(e)) },
+	ValidateUpdate: func(new, old *eventsv1.Event) field.ErrorList {
+		return core.ValidateNewEventUpdate(ToCore(new), ToCore(old))
+	},
 	Fields:  fields(),
 	Columns: columns(),
-}
+})
 
 // ToCore gives the stored shape of an event. It shares what the event points to.
 func ToCore(e *eventsv1.Event) *corev1.Event {
@@ -86,24 +81,24 @@ var renamed = map[string]string{
 	"reason": "reason", "type": "type",
 }
 
-func fields() []kind.Field[*eventsv1.Event] {
-	var out []kind.Field[*eventsv1.Event]
+func fields() []kind.Field[eventsv1.Event] {
+	var out []kind.Field[eventsv1.Event]
 	for _, f := range core.EventFields {
 		name, ok := renamed[f.Name]
 		if !ok {
 			continue
 		}
 		value := f.Value
-		out = append(out, kind.Field[*eventsv1.Event]{Name: name, Value: func(e *eventsv1.Event) string { return value(ToCore(e)) }})
+		out = append(out, kind.Field[eventsv1.Event]{Name: name, Value: func(e *eventsv1.Event) string { return value(ToCore(e)) }})
 	}
 	return out
 }
 
-func columns() []kind.Column[*eventsv1.Event] {
-	out := make([]kind.Column[*eventsv1.Event], 0, len(core.Event.Columns))
-	for _, c := range core.Event.Columns {
+func columns() []kind.Column[eventsv1.Event] {
+	out := make([]kind.Column[eventsv1.Event], 0, len(core.EventColumns))
+	for _, c := range core.EventColumns {
 		cell := c.Cell
-		out = append(out, kind.Column[*eventsv1.Event]{Name: c.Name, Type: c.Type, Format: c.Format, Description: c.Description,
+		out = append(out, kind.Column[eventsv1.Event]{Name: c.Name, Type: c.Type, Format: c.Format, Description: c.Description,
 			Priority: c.Priority, Cell: func(e *eventsv1.Event, now time.Time) any { return cell(ToCore(e), now) }})
 	}
 	return out

@@ -6,12 +6,12 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 func named(plural string) *Info {
-	return Kind[*corev1.ConfigMap]{Group: "example.com", Version: "v1", Kind: plural, Plural: plural,
-		New: func() *corev1.ConfigMap { return &corev1.ConfigMap{} }, NewList: func() runtime.Object { return &corev1.ConfigMapList{} }}.Info()
+	return Define(Resource{GroupVersion: schema.GroupVersion{Group: "example.com", Version: "v1"}, Kind: plural, Plural: plural,
+		List: ListOf[corev1.ConfigMapList]}, Rules[corev1.ConfigMap]{})
 }
 
 func TestCatalog(t *testing.T) {

@@ -2,13 +2,10 @@ package networking
 
 import (
 	"slices"
-	"time"
 
 	networkingv1 "k8s.io/api/networking/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/api/validation/path"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -16,30 +13,18 @@ import (
 )
 
 // IngressClass is the kind of ingress classes.
-var IngressClass = kind.Kind[*networkingv1.IngressClass]{
-	Group: "networking.k8s.io", Version: "v1", Kind: "IngressClass", Plural: "ingressclasses",
-	New:       func() *networkingv1.IngressClass { return &networkingv1.IngressClass{} },
-	NewList:   func() runtime.Object { return &networkingv1.IngressClassList{} },
-	Default:   defaultIngressClass,
-	ValidName: apivalidation.NameIsDNSSubdomain,
-	Validate:  validateIngressClass,
-	ValidateUpdate: func(new, old *networkingv1.IngressClass) field.ErrorList {
-		return append(validateIngressClass(new),
-			apivalidation.ValidateImmutableField(new.Spec.Controller, old.Spec.Controller, field.NewPath("spec", "controller"))...)
-	},
-	HasGeneration: true,
-	SpecChanged: func(new, old *networkingv1.IngressClass) bool {
-		return !apiequality.Semantic.DeepEqual(&new.Spec, &old.Spec)
-	},
-	Columns: []kind.Column[*networkingv1.IngressClass]{
-		kind.NameColumn[*networkingv1.IngressClass](),
-		{Name: "Controller", Type: "string", Description: "Controller that is responsible for handling this class",
-			Cell: func(c *networkingv1.IngressClass, _ time.Time) any { return c.Spec.Controller }},
-		{Name: "Parameters", Type: "string", Description: "A reference to a resource with additional parameters",
-			Cell: func(c *networkingv1.IngressClass, _ time.Time) any { return parametersCell(c.Spec.Parameters) }},
-		kind.AgeColumn[*networkingv1.IngressClass](),
-	},
-}
+var IngressClass = kind.Define(kind.Resource{
+	GroupVersion: networkingv1.SchemeGroupVersion, Plural: "ingressclasses",
+	List: kind.ListOf[networkingv1.IngressClassList], HasGeneration: true,
+}, kind.Rules[networkingv1.IngressClass]{
+	Default:     defaultIngressClass,
+	Validate:    validateIngressClass,
+	SpecChanged: func(new, old *networkingv1.IngressClass) bool { return !kind.Same(&new.Spec, &old.Spec) },
+	Columns: kind.Columns([]kind.Column[networkingv1.IngressClass]{
+		kind.Text("Controller", "Controller that is responsible for handling this class", func(c *networkingv1.IngressClass) string { return c.Spec.Controller }),
+		kind.Text("Parameters", "A reference to a resource with additional parameters", func(c *networkingv1.IngressClass) string { return parametersCell(c.Spec.Parameters) }),
+	}),
+})
 
 func parametersCell(p *networkingv1.IngressClassParametersReference) string {
 	if p == nil {
@@ -63,7 +48,7 @@ const controllerNameMax = 250
 
 var parameterScopes = []string{networkingv1.IngressClassParametersReferenceScopeCluster, networkingv1.IngressClassParametersReferenceScopeNamespace}
 
-func validateIngressClass(c *networkingv1.IngressClass) field.ErrorList {
+func validateIngressClass(c, old *networkingv1.IngressClass) field.ErrorList {
 	var errs field.ErrorList
 	at := field.NewPath("spec", "controller")
 	if len(c.Spec.Controller) > controllerNameMax {
@@ -72,6 +57,9 @@ func validateIngressClass(c *networkingv1.IngressClass) field.ErrorList {
 	errs = append(errs, validation.IsDomainPrefixedPath(at, c.Spec.Controller)...)
 	if c.Spec.Parameters != nil {
 		errs = append(errs, validateParameters(c.Spec.Parameters, field.NewPath("spec", "parameters"))...)
+	}
+	if old != nil {
+		errs = append(errs, apivalidation.ValidateImmutableField(c.Spec.Controller, old.Spec.Controller, at)...)
 	}
 	return errs
 }

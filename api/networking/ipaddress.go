@@ -3,12 +3,10 @@ package networking
 
 import (
 	"strings"
-	"time"
 
 	networkingv1 "k8s.io/api/networking/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/api/validation/path"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -16,21 +14,19 @@ import (
 )
 
 // IPAddress is the kind whose objects are the addresses in use by services; the name is the address.
-var IPAddress = kind.Kind[*networkingv1.IPAddress]{
-	Group: "networking.k8s.io", Version: "v1", Kind: "IPAddress", Plural: "ipaddresses", ShortNames: []string{"ip"},
-	New:       func() *networkingv1.IPAddress { return &networkingv1.IPAddress{} },
-	NewList:   func() runtime.Object { return &networkingv1.IPAddressList{} },
-	ValidName: validIPName,
-	Validate:  validateIPAddress,
+var IPAddress = kind.Define(kind.Resource{
+	GroupVersion: networkingv1.SchemeGroupVersion, Plural: "ipaddresses", ShortNames: []string{"ip"},
+	List: kind.ListOf[networkingv1.IPAddressList], ValidName: validIPName,
+}, kind.Rules[networkingv1.IPAddress]{
+	Validate: validateIPAddress,
 	ValidateUpdate: func(new, old *networkingv1.IPAddress) field.ErrorList {
 		return apivalidation.ValidateImmutableField(new.Spec.ParentRef, old.Spec.ParentRef, field.NewPath("spec", "parentRef"))
 	},
-	Columns: []kind.Column[*networkingv1.IPAddress]{
-		kind.NameColumn[*networkingv1.IPAddress](),
-		{Name: "ParentRef", Type: "string", Description: kind.Doc(networkingv1.IPAddressSpec{}, "parentRef"),
-			Cell: func(a *networkingv1.IPAddress, _ time.Time) any { return parentCell(a.Spec.ParentRef) }},
+	Columns: []kind.Column[networkingv1.IPAddress]{
+		kind.NameColumn[networkingv1.IPAddress](),
+		kind.Text("ParentRef", kind.Doc(networkingv1.IPAddressSpec{}, "parentRef"), func(a *networkingv1.IPAddress) string { return parentCell(a.Spec.ParentRef) }),
 	},
-}
+})
 
 func parentCell(p *networkingv1.ParentReference) string {
 	if p == nil {
@@ -54,7 +50,7 @@ func validIPName(name string, _ bool) []string {
 	return out
 }
 
-func validateIPAddress(a *networkingv1.IPAddress) field.ErrorList {
+func validateIPAddress(a, _ *networkingv1.IPAddress) field.ErrorList {
 	at := field.NewPath("spec", "parentRef")
 	p := a.Spec.ParentRef
 	if p == nil {

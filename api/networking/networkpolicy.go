@@ -3,15 +3,11 @@ package networking
 import (
 	"net/netip"
 	"slices"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -20,27 +16,19 @@ import (
 )
 
 // NetworkPolicy is the kind of network policies.
-var NetworkPolicy = kind.Kind[*networkingv1.NetworkPolicy]{
-	Group: "networking.k8s.io", Version: "v1", Kind: "NetworkPolicy", Plural: "networkpolicies", ShortNames: []string{"netpol"}, Namespaced: true,
-	New:            func() *networkingv1.NetworkPolicy { return &networkingv1.NetworkPolicy{} },
-	NewList:        func() runtime.Object { return &networkingv1.NetworkPolicyList{} },
-	Default:        defaultNetworkPolicy,
-	ValidName:      apivalidation.NameIsDNSSubdomain,
-	Validate:       func(p *networkingv1.NetworkPolicy) field.ErrorList { return validateNetworkPolicy(p, nil) },
-	ValidateUpdate: validateNetworkPolicy,
-	HasGeneration:  true,
-	SpecChanged: func(new, old *networkingv1.NetworkPolicy) bool {
-		return !apiequality.Semantic.DeepEqual(&new.Spec, &old.Spec)
-	},
-	Columns: []kind.Column[*networkingv1.NetworkPolicy]{
-		kind.NameColumn[*networkingv1.NetworkPolicy](),
-		{Name: "Pod-Selector", Type: "string", Description: kind.Doc(networkingv1.NetworkPolicySpec{}, "podSelector"),
-			Cell: func(p *networkingv1.NetworkPolicy, _ time.Time) any {
-				return metav1.FormatLabelSelector(&p.Spec.PodSelector)
-			}},
-		kind.AgeColumn[*networkingv1.NetworkPolicy](),
-	},
-}
+var NetworkPolicy = kind.Define(kind.Resource{
+	GroupVersion: networkingv1.SchemeGroupVersion, Plural: "networkpolicies", ShortNames: []string{"netpol"}, Namespaced: true,
+	List: kind.ListOf[networkingv1.NetworkPolicyList], HasGeneration: true,
+}, kind.Rules[networkingv1.NetworkPolicy]{
+	Default:     defaultNetworkPolicy,
+	Validate:    validateNetworkPolicy,
+	SpecChanged: func(new, old *networkingv1.NetworkPolicy) bool { return !kind.Same(&new.Spec, &old.Spec) },
+	Columns: kind.Columns([]kind.Column[networkingv1.NetworkPolicy]{
+		kind.Text("Pod-Selector", kind.Doc(networkingv1.NetworkPolicySpec{}, "podSelector"), func(p *networkingv1.NetworkPolicy) string {
+			return metav1.FormatLabelSelector(&p.Spec.PodSelector)
+		}),
+	}),
+})
 
 func defaultNetworkPolicy(p *networkingv1.NetworkPolicy) {
 	ports := func(list []networkingv1.NetworkPolicyPort) {

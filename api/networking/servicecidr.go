@@ -2,11 +2,8 @@ package networking
 
 import (
 	"strings"
-	"time"
 
 	networkingv1 "k8s.io/api/networking/v1"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	utilnet "k8s.io/utils/net"
@@ -15,29 +12,22 @@ import (
 )
 
 // ServiceCIDR is the kind whose objects are the blocks from which services get their cluster addresses.
-var ServiceCIDR = kind.Kind[*networkingv1.ServiceCIDR]{
-	Group: "networking.k8s.io", Version: "v1", Kind: "ServiceCIDR", Plural: "servicecidrs",
-	New:            func() *networkingv1.ServiceCIDR { return &networkingv1.ServiceCIDR{} },
-	NewList:        func() runtime.Object { return &networkingv1.ServiceCIDRList{} },
-	ValidName:      apivalidation.NameIsDNSSubdomain,
-	PrepareCreate:  func(c *networkingv1.ServiceCIDR) { c.Status = networkingv1.ServiceCIDRStatus{} },
-	PrepareUpdate:  func(new, old *networkingv1.ServiceCIDR) { new.Status = old.Status },
-	Validate:       validateServiceCIDR,
+var ServiceCIDR = kind.Define(kind.Resource{
+	GroupVersion: networkingv1.SchemeGroupVersion, Plural: "servicecidrs",
+	List: kind.ListOf[networkingv1.ServiceCIDRList],
+}, kind.Rules[networkingv1.ServiceCIDR]{
+	Halves: kind.SpecAndStatus(func(c *networkingv1.ServiceCIDR) (*networkingv1.ServiceCIDRSpec, *networkingv1.ServiceCIDRStatus) {
+		return &c.Spec, &c.Status
+	}),
+	Validate:       func(c, _ *networkingv1.ServiceCIDR) field.ErrorList { return validateBlocks(c.Spec.CIDRs) },
 	ValidateUpdate: validateServiceCIDRUpdate,
-	Columns: []kind.Column[*networkingv1.ServiceCIDR]{
-		kind.NameColumn[*networkingv1.ServiceCIDR](),
-		{Name: "CIDRs", Type: "string", Description: kind.Doc(networkingv1.ServiceCIDRSpec{}, "cidrs"),
-			Cell: func(c *networkingv1.ServiceCIDR, _ time.Time) any { return strings.Join(c.Spec.CIDRs, ",") }},
-		kind.AgeColumn[*networkingv1.ServiceCIDR](),
-	},
-	Status: &kind.Part[*networkingv1.ServiceCIDR]{
-		Prepare: func(new, old *networkingv1.ServiceCIDR) { new.Spec = old.Spec },
-	},
-}
+	Columns: kind.Columns([]kind.Column[networkingv1.ServiceCIDR]{
+		kind.Text("CIDRs", kind.Doc(networkingv1.ServiceCIDRSpec{}, "cidrs"), func(c *networkingv1.ServiceCIDR) string { return strings.Join(c.Spec.CIDRs, ",") }),
+	}),
+})
 
-func validateServiceCIDR(c *networkingv1.ServiceCIDR) field.ErrorList {
+func validateBlocks(blocks []string) field.ErrorList {
 	at := field.NewPath("spec", "cidrs")
-	blocks := c.Spec.CIDRs
 	switch len(blocks) {
 	case 0:
 		return field.ErrorList{field.Required(at, "at least one block is needed")}
@@ -69,5 +59,5 @@ func validateServiceCIDRUpdate(new, old *networkingv1.ServiceCIDR) field.ErrorLi
 			errs = append(errs, field.Invalid(at.Index(n), now[n], "field is immutable"))
 		}
 	}
-	return append(errs, validateServiceCIDR(new)...)
+	return append(errs, validateBlocks(now)...)
 }

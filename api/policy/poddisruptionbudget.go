@@ -3,14 +3,11 @@ package policy
 
 import (
 	"slices"
-	"time"
 
 	policyv1 "k8s.io/api/policy/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -19,36 +16,23 @@ import (
 )
 
 // PodDisruptionBudget is the kind of pod disruption budgets.
-var PodDisruptionBudget = kind.Kind[*policyv1.PodDisruptionBudget]{
-	Group: "policy", Version: "v1", Kind: "PodDisruptionBudget", Plural: "poddisruptionbudgets", ShortNames: []string{"pdb"}, Namespaced: true,
-	New:            func() *policyv1.PodDisruptionBudget { return &policyv1.PodDisruptionBudget{} },
-	NewList:        func() runtime.Object { return &policyv1.PodDisruptionBudgetList{} },
-	ValidName:      path.ValidatePathSegmentName,
-	PrepareCreate:  func(b *policyv1.PodDisruptionBudget) { b.Status = policyv1.PodDisruptionBudgetStatus{} },
-	PrepareUpdate:  func(new, old *policyv1.PodDisruptionBudget) { new.Status = old.Status },
-	Validate:       func(b *policyv1.PodDisruptionBudget) field.ErrorList { return validateBudget(b, nil) },
-	ValidateUpdate: validateBudget,
-	HasGeneration:  true,
-	SpecChanged: func(new, old *policyv1.PodDisruptionBudget) bool {
-		return !apiequality.Semantic.DeepEqual(&new.Spec, &old.Spec)
-	},
-	RequireRevision: true,
-	FreeFinalizers:  true,
-	Columns: []kind.Column[*policyv1.PodDisruptionBudget]{
-		kind.NameColumn[*policyv1.PodDisruptionBudget](),
-		{Name: "Min Available", Type: "string", Description: "The minimum number of pods that must be available.",
-			Cell: func(b *policyv1.PodDisruptionBudget, _ time.Time) any { return amountCell(b.Spec.MinAvailable) }},
-		{Name: "Max Unavailable", Type: "string", Description: "The maximum number of pods that may be unavailable.",
-			Cell: func(b *policyv1.PodDisruptionBudget, _ time.Time) any { return amountCell(b.Spec.MaxUnavailable) }},
-		{Name: "Allowed Disruptions", Type: "integer", Description: "Calculated number of pods that may be disrupted at this time.",
-			Cell: func(b *policyv1.PodDisruptionBudget, _ time.Time) any { return int64(b.Status.DisruptionsAllowed) }},
-		kind.AgeColumn[*policyv1.PodDisruptionBudget](),
-	},
-	Status: &kind.Part[*policyv1.PodDisruptionBudget]{
-		Prepare:        func(new, old *policyv1.PodDisruptionBudget) { new.Spec = old.Spec },
+var PodDisruptionBudget = kind.Define(kind.Resource{
+	GroupVersion: policyv1.SchemeGroupVersion, Plural: "poddisruptionbudgets", ShortNames: []string{"pdb"}, Namespaced: true,
+	List: kind.ListOf[policyv1.PodDisruptionBudgetList], HasGeneration: true, RequireRevision: true, FreeFinalizers: true, ValidName: path.ValidatePathSegmentName,
+}, kind.Rules[policyv1.PodDisruptionBudget]{
+	Halves: kind.SpecAndStatus(func(b *policyv1.PodDisruptionBudget) (*policyv1.PodDisruptionBudgetSpec, *policyv1.PodDisruptionBudgetStatus) {
+		return &b.Spec, &b.Status
+	}),
+	Validate: validateBudget,
+	Columns: kind.Columns([]kind.Column[policyv1.PodDisruptionBudget]{
+		kind.Text("Min Available", "The minimum number of pods that must be available.", func(b *policyv1.PodDisruptionBudget) string { return amountCell(b.Spec.MinAvailable) }),
+		kind.Text("Max Unavailable", "The maximum number of pods that may be unavailable.", func(b *policyv1.PodDisruptionBudget) string { return amountCell(b.Spec.MaxUnavailable) }),
+		kind.Int("Allowed Disruptions", "Calculated number of pods that may be disrupted at this time.", func(b *policyv1.PodDisruptionBudget) int32 { return b.Status.DisruptionsAllowed }),
+	}),
+	Status: &kind.Part[policyv1.PodDisruptionBudget]{
 		ValidateUpdate: func(new, _ *policyv1.PodDisruptionBudget) field.ErrorList { return validateBudgetStatus(&new.Status) },
 	},
-}
+})
 
 func amountCell(v *intstr.IntOrString) string {
 	if v == nil {

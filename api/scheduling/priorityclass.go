@@ -10,7 +10,6 @@ import (
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
@@ -38,31 +37,26 @@ func systemClass(name string, value int32, description string) *schedulingv1.Pri
 }
 
 // PriorityClass is the kind of priority classes.
-var PriorityClass = kind.Kind[*schedulingv1.PriorityClass]{
-	Group: "scheduling.k8s.io", Version: "v1", Kind: "PriorityClass", Plural: "priorityclasses", ShortNames: []string{"pc"},
-	New:            func() *schedulingv1.PriorityClass { return &schedulingv1.PriorityClass{} },
-	NewList:        func() runtime.Object { return &schedulingv1.PriorityClassList{} },
+var PriorityClass = kind.Define(kind.Resource{
+	GroupVersion: schedulingv1.SchemeGroupVersion, Plural: "priorityclasses", ShortNames: []string{"pc"},
+	List: kind.ListOf[schedulingv1.PriorityClassList], HasGeneration: true,
+}, kind.Rules[schedulingv1.PriorityClass]{
 	Default:        defaultPriorityClass,
-	ValidName:      apivalidation.NameIsDNSSubdomain,
 	Validate:       validatePriorityClass,
 	ValidateUpdate: validatePriorityClassUpdate,
-	HasGeneration:  true,
-	Columns: []kind.Column[*schedulingv1.PriorityClass]{
-		kind.NameColumn[*schedulingv1.PriorityClass](),
-		{Name: "Value", Type: "integer", Description: kind.Doc(schedulingv1.PriorityClass{}, "value"),
-			Cell: func(p *schedulingv1.PriorityClass, _ time.Time) any { return int64(p.Value) }},
+	Columns: kind.Columns([]kind.Column[schedulingv1.PriorityClass]{
+		kind.Int("Value", kind.Doc(schedulingv1.PriorityClass{}, "value"), func(p *schedulingv1.PriorityClass) int32 { return p.Value }),
 		{Name: "Global-Default", Type: "boolean", Description: kind.Doc(schedulingv1.PriorityClass{}, "globalDefault"),
 			Cell: func(p *schedulingv1.PriorityClass, _ time.Time) any { return p.GlobalDefault }},
-		kind.AgeColumn[*schedulingv1.PriorityClass](),
-		{Name: "PreemptionPolicy", Type: "string", Description: kind.Doc(schedulingv1.PriorityClass{}, "preemptionPolicy"),
-			Cell: func(p *schedulingv1.PriorityClass, _ time.Time) any {
-				if p.PreemptionPolicy == nil {
-					return ""
-				}
-				return string(*p.PreemptionPolicy)
-			}},
 	},
-}
+		kind.Text("PreemptionPolicy", kind.Doc(schedulingv1.PriorityClass{}, "preemptionPolicy"), func(p *schedulingv1.PriorityClass) string {
+			if p.PreemptionPolicy == nil {
+				return ""
+			}
+			return string(*p.PreemptionPolicy)
+		}),
+	),
+})
 
 func defaultPriorityClass(p *schedulingv1.PriorityClass) {
 	if p.PreemptionPolicy == nil {
@@ -73,7 +67,7 @@ func defaultPriorityClass(p *schedulingv1.PriorityClass) {
 
 var preemptionPolicies = []corev1.PreemptionPolicy{corev1.PreemptLowerPriority, corev1.PreemptNever}
 
-func validatePriorityClass(p *schedulingv1.PriorityClass) field.ErrorList {
+func validatePriorityClass(p, _ *schedulingv1.PriorityClass) field.ErrorList {
 	var errs field.ErrorList
 	if strings.HasPrefix(p.Name, SystemPriorityClassPrefix) {
 		if !isSystemClass(p) {

@@ -12,7 +12,6 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -24,38 +23,33 @@ import (
 var isDefaultClass = []string{"storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"}
 
 // StorageClass is the kind of storage classes.
-var StorageClass = kind.Kind[*storagev1.StorageClass]{
-	Group: "storage.k8s.io", Version: "v1", Kind: "StorageClass", Plural: "storageclasses", ShortNames: []string{"sc"},
-	New:                 func() *storagev1.StorageClass { return &storagev1.StorageClass{} },
-	NewList:             func() runtime.Object { return &storagev1.StorageClassList{} },
-	Default:             defaultStorageClass,
-	ValidName:           apivalidation.NameIsDNSSubdomain,
-	Validate:            validateStorageClass,
-	ValidateUpdate:      validateStorageClassUpdate,
-	Warnings:            warnStorageClass,
-	DeleteReturnsObject: true,
-	Columns: []kind.Column[*storagev1.StorageClass]{
+var StorageClass = kind.Define(kind.Resource{
+	GroupVersion: storagev1.SchemeGroupVersion, Plural: "storageclasses", ShortNames: []string{"sc"},
+	List: kind.ListOf[storagev1.StorageClassList], DeleteReturnsObject: true,
+}, kind.Rules[storagev1.StorageClass]{
+	Default:        defaultStorageClass,
+	Validate:       validateStorageClass,
+	ValidateUpdate: validateStorageClassUpdate,
+	Warnings:       warnStorageClass,
+	Columns: []kind.Column[storagev1.StorageClass]{
 		named(),
-		{Name: "Provisioner", Type: "string", Description: kind.Doc(storagev1.StorageClass{}, "provisioner"),
-			Cell: func(c *storagev1.StorageClass, _ time.Time) any { return c.Provisioner }},
-		{Name: "ReclaimPolicy", Type: "string", Description: kind.Doc(storagev1.StorageClass{}, "reclaimPolicy"),
-			Cell: func(c *storagev1.StorageClass, _ time.Time) any {
-				return orDefault(c.ReclaimPolicy, corev1.PersistentVolumeReclaimDelete)
-			}},
-		{Name: "VolumeBindingMode", Type: "string", Description: kind.Doc(storagev1.StorageClass{}, "volumeBindingMode"),
-			Cell: func(c *storagev1.StorageClass, _ time.Time) any {
-				return orDefault(c.VolumeBindingMode, storagev1.VolumeBindingImmediate)
-			}},
+		kind.Text("Provisioner", kind.Doc(storagev1.StorageClass{}, "provisioner"), func(c *storagev1.StorageClass) string { return c.Provisioner }),
+		kind.Text("ReclaimPolicy", kind.Doc(storagev1.StorageClass{}, "reclaimPolicy"), func(c *storagev1.StorageClass) string {
+			return orDefault(c.ReclaimPolicy, corev1.PersistentVolumeReclaimDelete)
+		}),
+		kind.Text("VolumeBindingMode", kind.Doc(storagev1.StorageClass{}, "volumeBindingMode"), func(c *storagev1.StorageClass) string {
+			return orDefault(c.VolumeBindingMode, storagev1.VolumeBindingImmediate)
+		}),
 		{Name: "AllowVolumeExpansion", Type: "string", Description: kind.Doc(storagev1.StorageClass{}, "allowVolumeExpansion"),
 			Cell: func(c *storagev1.StorageClass, _ time.Time) any {
 				return c.AllowVolumeExpansion != nil && *c.AllowVolumeExpansion
 			}},
-		kind.AgeColumn[*storagev1.StorageClass](),
+		kind.AgeColumn[storagev1.StorageClass](),
 	},
-}
+})
 
-func named() kind.Column[*storagev1.StorageClass] {
-	column := kind.NameColumn[*storagev1.StorageClass]()
+func named() kind.Column[storagev1.StorageClass] {
+	column := kind.NameColumn[storagev1.StorageClass]()
 	column.Cell = func(c *storagev1.StorageClass, _ time.Time) any {
 		for _, key := range isDefaultClass {
 			if c.Annotations[key] == "true" {
@@ -97,7 +91,7 @@ var (
 	bindingModes    = []storagev1.VolumeBindingMode{storagev1.VolumeBindingImmediate, storagev1.VolumeBindingWaitForFirstConsumer}
 )
 
-func validateStorageClass(c *storagev1.StorageClass) field.ErrorList {
+func validateStorageClass(c, _ *storagev1.StorageClass) field.ErrorList {
 	var errs field.ErrorList
 	if c.Provisioner == "" {
 		errs = append(errs, field.Required(field.NewPath("provisioner"), ""))

@@ -12,7 +12,6 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/client-go/util/workqueue"
 	queues "k8s.io/component-base/metrics/prometheus/workqueue"
@@ -20,9 +19,8 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
-var pods = kind.Kind[*corev1.Pod]{Version: "v1", Kind: "Pod", Plural: "pods", Namespaced: true,
-	New: func() *corev1.Pod { return &corev1.Pod{} }, NewList: func() runtime.Object { return &corev1.PodList{} },
-	Status: &kind.Part[*corev1.Pod]{}}.Info()
+var pods = kind.Define(kind.Resource{GroupVersion: corev1.SchemeGroupVersion, Plural: "pods", Namespaced: true, List: kind.ListOf[corev1.PodList]},
+	kind.Rules[corev1.Pod]{Status: &kind.Part[corev1.Pod]{}})
 
 func used() *Metrics {
 	m := New(Options{

@@ -1,0 +1,211 @@
+package kind
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// groupsInKeys are the groups whose name is part of the storage key.
+var groupsInKeys = map[string]bool{
+	"apiextensions.k8s.io":   true,
+	"apiregistration.k8s.io": true,
+}
+
+// Define makes a kind of what its file says, and fills in what it leaves out. The Go type is *E.
+func Define[E any, P object[E]](r Resource, rules Rules[E]) *Info {
+	if r.Kind == "" {
+		r.Kind = reflect.TypeFor[E]().Name()
+	}
+	if r.Singular == "" {
+		r.Singular = strings.ToLower(r.Kind)
+	}
+	if r.Verbs == nil {
+		r.Verbs = StoredVerbs
+	}
+	if r.StorageVersion.Empty() {
+		r.StorageVersion = r.GroupVersion
+	}
+	if r.ValidName == nil {
+		r.ValidName = apivalidation.NameIsDNSSubdomain
+	}
+	if r.StoragePath == "" {
+		r.StoragePath = r.Plural
+		if groupsInKeys[r.GroupVersion.Group] {
+			r.StoragePath = r.GroupVersion.Group + "/" + r.Plural
+		}
+	}
+	i := &Info{Resource: r, GVK: r.GroupVersion.WithKind(r.Kind), ListKind: r.Kind + "List",
+		New: func() Object { return P(new(E)) }, NewList: r.List}
+	if i.NewList == nil {
+		i.NewList = func() runtime.Object { return nil }
+	}
+	if i.Serves(Get) && !r.Computed {
+		i.StoragePrefix = "/registry/" + r.StoragePath + "/"
+	}
+	i.Deprecation = deprecation(i.New(), i.GVK)
+	eraseRules[E, P](i, &rules)
+	eraseShape[E, P](i, &rules)
+	return i
+}
+
+// of is an object's own type.
+func of[E any, P object[E]](o Object) *E { return o.(P) }
+
+func eraseRules[E any, P object[E]](i *Info, r *Rules[E]) {
+	i.Default = one[E, P](r.Default)
+	i.Deleting = one[E, P](r.Deleting)
+	i.Warnings = withOld[E, P](r.Warnings)
+	h, prepare := r.Halves, r.Prepare
+	i.PrepareCreate = func(o Object) {
+		if h.clearStatus != nil {
+			h.clearStatus(of[E, P](o))
+		}
+		if prepare != nil {
+			prepare(of[E, P](o), nil)
+		}
+	}
+	i.PrepareUpdate = two[E, P](h.keepStatus, prepare)
+	i.Validate = judgeNew[E, P](r.Validate, i.FreeFinalizers)
+	i.ValidateUpdate = judge[E, P](r.Validate)
+	if r.ValidateUpdate != nil {
+		i.ValidateUpdate = judge[E, P](r.ValidateUpdate)
+	}
+	changed := r.SpecChanged
+	if changed == nil {
+		changed = h.specChanged
+	}
+	i.SpecChanged = func(new, old Object) bool { return changed != nil && changed(of[E, P](new), of[E, P](old)) }
+	i.Grace = func(Object, *metav1.DeleteOptions) Grace { return Grace{} }
+	if f := r.Grace; f != nil {
+		i.Grace = func(o Object, d *metav1.DeleteOptions) Grace { return f(of[E, P](o), d) }
+	}
+	i.Finalized = func(Object) bool { return true }
+	if f := r.Finalized; f != nil {
+		i.Finalized = func(o Object) bool { return f(of[E, P](o)) }
+	}
+}
+
+func eraseShape[E any, P object[E]](i *Info, r *Rules[E]) {
+	for _, f := range r.Fields {
+		i.Fields = append(i.Fields, InfoField{Name: f.Name, Indexed: f.Indexed, Value: func(o Object) string { return f.Value(of[E, P](o)) }})
+	}
+	columns := r.Columns
+	if columns == nil {
+		columns = plainColumns[E, P]()
+	}
+	for _, c := range columns {
+		i.Columns = append(i.Columns, InfoColumn{
+			TableColumnDefinition: metav1.TableColumnDefinition{Name: c.Name, Type: c.Type, Format: c.Format, Description: c.Description, Priority: c.Priority},
+			Cell:                  func(o Object, now time.Time) any { return c.Cell(of[E, P](o), now) },
+		})
+	}
+	i.RowConditions = func(Object) []metav1.TableRowCondition { return nil }
+	if f := r.RowConditions; f != nil {
+		i.RowConditions = func(o Object) []metav1.TableRowCondition { return f(of[E, P](o)) }
+	}
+	status := r.Status
+	if status == nil && r.Halves.keepSpec != nil {
+		status = &Part[E]{}
+	}
+	if status != nil {
+		part := erasePart[E, P](status, r.Halves.keepSpec)
+		part.Name = "status"
+		i.Parts = append(i.Parts, part)
+	}
+	for n := range r.Parts {
+		i.Parts = append(i.Parts, erasePart[E, P](&r.Parts[n], nil))
+	}
+	if s := r.Scale; s != nil {
+		i.Scale = &InfoScale{
+			SpecReplicas: func(o Object) int32 {
+				if n := *s.Replicas(of[E, P](o)); n != nil {
+					return *n
+				}
+				return 0
+			},
+			SetReplicas:    func(o Object, n int32) { *s.Replicas(of[E, P](o)) = &n },
+			StatusReplicas: func(o Object) int32 { return s.StatusReplicas(of[E, P](o)) },
+			Selector:       func(o Object) string { return s.Selector(of[E, P](o)) },
+		}
+	}
+}
+
+// erasePart has keep run before the part's own Prepare.
+func erasePart[E any, P object[E]](p *Part[E], keep func(new, old *E)) InfoPart {
+	part := InfoPart{Name: p.Name, Verbs: p.Verbs, Prepare: two[E, P](keep, p.Prepare),
+		ValidateUpdate: judge[E, P](p.ValidateUpdate), Warnings: withOld[E, P](p.Warnings)}
+	if part.Verbs == nil {
+		part.Verbs = []Verb{Get, Patch, Update}
+	}
+	return part
+}
+
+// standardFinalizers are those that need no domain.
+var standardFinalizers = []string{"kubernetes", metav1.FinalizerOrphanDependents, metav1.FinalizerDeleteDependents}
+
+// judgeNew adds to a kind's own rules that a new object's finalizers carry the domain of who acts on them.
+func judgeNew[E any, P object[E]](f func(new, old *E) field.ErrorList, freeFinalizers bool) func(Object) field.ErrorList {
+	return func(o Object) field.ErrorList {
+		var ps Problems
+		if f != nil {
+			ps.List = f(of[E, P](o), nil)
+		}
+		if freeFinalizers {
+			return ps.List
+		}
+		for n, name := range o.GetFinalizers() {
+			if !strings.Contains(name, "/") && !slices.Contains(standardFinalizers, name) {
+				ps.Invalid(field.NewPath("metadata", "finalizers").Index(n), "", name,
+					"name is neither a standard finalizer name nor is it fully qualified")
+			}
+		}
+		return ps.List
+	}
+}
+
+func one[E any, P object[E]](f func(*E)) func(Object) {
+	if f == nil {
+		return func(Object) {}
+	}
+	return func(o Object) { f(of[E, P](o)) }
+}
+
+// two runs first, then second; either may be nil.
+func two[E any, P object[E]](first, second func(new, old *E)) func(new, old Object) {
+	return func(new, old Object) {
+		after, before := of[E, P](new), of[E, P](old)
+		if first != nil {
+			first(after, before)
+		}
+		if second != nil {
+			second(after, before)
+		}
+	}
+}
+
+func judge[E any, P object[E]](f func(new, old *E) field.ErrorList) func(new, old Object) field.ErrorList {
+	if f == nil {
+		return func(new, old Object) field.ErrorList { return nil }
+	}
+	return func(new, old Object) field.ErrorList { return f(of[E, P](new), of[E, P](old)) }
+}
+
+// withOld passes a nil old object on as nil.
+func withOld[E any, P object[E]](f func(new, old *E) []string) func(new, old Object) []string {
+	if f == nil {
+		return func(new, old Object) []string { return nil }
+	}
+	return func(new, old Object) []string {
+		if old == nil {
+			return f(of[E, P](new), nil)
+		}
+		return f(of[E, P](new), of[E, P](old))
+	}
+}
