@@ -19,12 +19,12 @@ var ControllerRevision = kind.Define(kind.Resource{
 }, kind.Rules[appsv1.ControllerRevision]{
 	Validate: func(new, old *appsv1.ControllerRevision) field.ErrorList {
 		var ps kind.Problems
-		ps.NotNegative(field.NewPath("revision"), "", new.Revision)
+		ps.NotNegative(nil, "revision", new.Revision)
 		if len(new.Data.Raw) == 0 && new.Data.Object == nil {
-			ps.Required(field.NewPath("data"), "", "must be set")
+			ps.Required(nil, "data", "must be set")
 		}
 		if old != nil && !bytes.Equal(new.Data.Raw, old.Data.Raw) {
-			ps.Invalid(field.NewPath("data"), "", "", "field is immutable")
+			ps.Invalid(nil, "data", "", "field is immutable")
 		}
 		return ps.List
 	},

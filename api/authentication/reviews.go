@@ -41,13 +41,14 @@ var TokenRequest = kind.Define(kind.Resource{
 		}
 	},
 	Validate: func(r, _ *authenticationv1.TokenRequest) field.ErrorList {
-		at := field.NewPath("spec", "expirationSeconds")
+		var ps kind.Problems
+		at := field.NewPath("spec")
 		switch s := *r.Spec.ExpirationSeconds; {
 		case s < int64(tokenLifeMin/time.Second):
-			return field.ErrorList{field.Invalid(at, s, "may not specify a duration less than 10 minutes")}
+			ps.Invalid(at, "expirationSeconds", s, "may not specify a duration less than 10 minutes")
 		case s > int64(tokenLifeMax/time.Second):
-			return field.ErrorList{field.Invalid(at, s, "may not specify a duration larger than 2^32 seconds")}
+			ps.Invalid(at, "expirationSeconds", s, "may not specify a duration larger than 2^32 seconds")
 		}
-		return nil
+		return ps.List
 	},
 })

@@ -44,73 +44,80 @@ var SelfSubjectRulesReview = kind.Define(kind.Resource{
 }, kind.Rules[authorizationv1.SelfSubjectRulesReview]{})
 
 func validateEmptyMeta(m metav1.ObjectMeta) field.ErrorList {
+	var ps kind.Problems
 	m.ManagedFields = nil
 	if !apiequality.Semantic.DeepEqual(m, metav1.ObjectMeta{}) {
-		return field.ErrorList{field.Invalid(field.NewPath("metadata"), m, "must be empty")}
+		ps.Invalid(nil, "metadata", m, "must be empty")
+		return ps.List
 	}
 	return nil
 }
 
 func validateLocal(r, _ *authorizationv1.LocalSubjectAccessReview) field.ErrorList {
-	errs := validateSubject(&r.Spec)
+	var ps kind.Problems
+	ps.Add(validateSubject(&r.Spec))
 	meta := r.ObjectMeta
 	meta.Namespace = ""
-	errs = append(errs, validateEmptyMeta(meta)...)
+	ps.Add(validateEmptyMeta(meta))
 	if a := r.Spec.ResourceAttributes; a != nil && a.Namespace != r.Namespace {
-		errs = append(errs, field.Invalid(field.NewPath("spec.resourceAttributes.namespace"), a.Namespace, "must match metadata.namespace"))
+		ps.Invalid(nil, "spec.resourceAttributes.namespace", a.Namespace, "must match metadata.namespace")
 	}
 	if a := r.Spec.NonResourceAttributes; a != nil {
-		errs = append(errs, field.Invalid(field.NewPath("spec.nonResourceAttributes"), a, "has no meaning in a namespace"))
+		ps.Invalid(nil, "spec.nonResourceAttributes", a, "has no meaning in a namespace")
 	}
-	return errs
+	return ps.List
 }
 
 func validateSubject(s *authorizationv1.SubjectAccessReviewSpec) field.ErrorList {
-	errs := validateAction(s.ResourceAttributes, s.NonResourceAttributes)
+	var ps kind.Problems
+	ps.Add(validateAction(s.ResourceAttributes, s.NonResourceAttributes))
 	if s.User == "" && len(s.Groups) == 0 {
-		errs = append(errs, field.Invalid(field.NewPath("spec", "user"), s.User, "a user or a group must be named"))
+		ps.Invalid(field.NewPath("spec", "user"), "", s.User, "a user or a group must be named")
 	}
-	return errs
+	return ps.List
 }
 
 func validateAction(r *authorizationv1.ResourceAttributes, n *authorizationv1.NonResourceAttributes) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	path := field.NewPath("spec")
 	if r != nil && n != nil {
-		errs = append(errs, field.Invalid(path.Child("nonResourceAttributes"), n, "may not be given together with resourceAttributes"))
+		ps.Invalid(path, "nonResourceAttributes", n, "may not be given together with resourceAttributes")
 	}
 	if r == nil && n == nil {
-		errs = append(errs, field.Invalid(path.Child("resourceAttributes"), n, "exactly one of nonResourceAttributes or resourceAttributes must be given"))
+		ps.Invalid(path, "resourceAttributes", n, "exactly one of nonResourceAttributes or resourceAttributes must be given")
 	}
 	if r == nil {
-		return errs
+		return ps.List
 	}
 	at := path.Child("resourceAttributes")
 	if s := r.FieldSelector; s != nil {
-		errs = append(errs, validateSelector(s.RawSelector, len(s.Requirements), at.Child("fieldSelector"))...)
+		ps.Add(validateSelector(s.RawSelector, len(s.Requirements), at.Child("fieldSelector")))
 		for i, q := range s.Requirements {
-			errs = append(errs, metav1validation.ValidateFieldSelectorRequirement(q,
+			ps.Add(metav1validation.ValidateFieldSelectorRequirement(q,
 				metav1validation.FieldSelectorValidationOptions{AllowUnknownOperatorInRequirement: true},
-				at.Child("fieldSelector", "requirements").Index(i))...)
+				at.Child("fieldSelector", "requirements").Index(i)))
 		}
 	}
 	if s := r.LabelSelector; s != nil {
-		errs = append(errs, validateSelector(s.RawSelector, len(s.Requirements), at.Child("labelSelector"))...)
+		ps.Add(validateSelector(s.RawSelector, len(s.Requirements), at.Child("labelSelector")))
 		for i, q := range s.Requirements {
-			errs = append(errs, metav1validation.ValidateLabelSelectorRequirement(q,
+			ps.Add(metav1validation.ValidateLabelSelectorRequirement(q,
 				metav1validation.LabelSelectorValidationOptions{AllowUnknownOperatorInRequirement: true},
-				at.Child("labelSelector", "requirements").Index(i))...)
+				at.Child("labelSelector", "requirements").Index(i)))
 		}
 	}
-	return errs
+	return ps.List
 }
 
 func validateSelector(raw string, requirements int, at *field.Path) field.ErrorList {
+	var ps kind.Problems
 	switch {
 	case raw != "" && requirements > 0:
-		return field.ErrorList{field.Invalid(at.Child("rawSelector"), raw, "may not be given together with requirements")}
+		ps.Invalid(at, "rawSelector", raw, "may not be given together with requirements")
+		return ps.List
 	case raw == "" && requirements == 0:
-		return field.ErrorList{field.Required(at.Child("requirements"), "requirements or rawSelector is needed")}
+		ps.Required(at, "requirements", "requirements or rawSelector is needed")
+		return ps.List
 	}
 	return nil
 }

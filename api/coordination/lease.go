@@ -34,12 +34,12 @@ func dropCoordination(new, old *coordinationv1.Lease) {
 }
 
 func validateLease(l, _ *coordinationv1.Lease) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	if s := l.Spec.LeaseDurationSeconds; s != nil && *s <= 0 {
-		errs = append(errs, field.Invalid(field.NewPath("spec", "leaseDurationSeconds"), *s, "must be greater than 0"))
+		ps.Invalid(field.NewPath("spec", "leaseDurationSeconds"), "", *s, "must be greater than 0")
 	}
 	if n := l.Spec.LeaseTransitions; n != nil && *n < 0 {
-		errs = append(errs, field.Invalid(field.NewPath("spec", "leaseTransitions"), *n, "must be greater than or equal to 0"))
+		ps.Invalid(field.NewPath("spec", "leaseTransitions"), "", *n, "must be greater than or equal to 0")
 	}
-	return errs
+	return ps.List
 }

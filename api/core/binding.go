@@ -17,16 +17,15 @@ var Binding = kind.Define(kind.Resource{
 
 // ValidateBinding judges the target of a binding: it must name a node.
 func ValidateBinding(b *corev1.Binding) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	path := field.NewPath("target")
 	if b.Target.Kind != "" && b.Target.Kind != "Node" {
-		errs = append(errs, field.NotSupported(path.Child("kind"), b.Target.Kind, []string{"Node", "<empty>"}))
+		kind.Unsupported(&ps, path, "kind", b.Target.Kind, "Node", "<empty>")
 	}
 	if b.Target.Name == "" {
-		return append(errs, field.Required(path.Child("name"), ""))
+		ps.Required(path, "name", "")
+		return ps.List
 	}
-	for _, msg := range validation.NameIsDNSSubdomain(b.Target.Name, false) {
-		errs = append(errs, field.Invalid(path.Child("name"), b.Target.Name, msg))
-	}
-	return errs
+	ps.Messages(path, "name", b.Target.Name, validation.NameIsDNSSubdomain(b.Target.Name, false))
+	return ps.List
 }

@@ -82,16 +82,16 @@ func joinHostPort(ip string, port int32) string {
 
 // validateEndpoints judges new; what old already held, even in an old form, may stay.
 func validateEndpoints(new, old *corev1.Endpoints) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	if text, ok := new.Annotations[corev1.EndpointsLastChangeTriggerTime]; ok {
 		if _, err := time.Parse(time.RFC3339Nano, text); err != nil {
-			errs = append(errs, field.Invalid(field.NewPath("metadata", "annotations").Key(corev1.EndpointsLastChangeTriggerTime), text, "must be a time in RFC 3339 form"))
+			ps.Invalid(field.NewPath("metadata", "annotations").Key(corev1.EndpointsLastChangeTriggerTime), "", text, "must be a time in RFC 3339 form")
 		}
 	}
 	var before []string
 	if old != nil {
 		if apiequality.Semantic.DeepEqual(new.Subsets, old.Subsets) {
-			return errs
+			return ps.List
 		}
 		for _, s := range old.Subsets {
 			for _, a := range slices.Concat(s.Addresses, s.NotReadyAddresses) {
@@ -102,52 +102,49 @@ func validateEndpoints(new, old *corev1.Endpoints) field.ErrorList {
 	for n := range new.Subsets {
 		s, path := &new.Subsets[n], field.NewPath("subsets").Index(n)
 		if len(s.Addresses) == 0 && len(s.NotReadyAddresses) == 0 {
-			errs = append(errs, field.Required(path, "must have `addresses` or `notReadyAddresses`"))
+			ps.Required(path, "", "must have `addresses` or `notReadyAddresses`")
 		}
 		for m := range s.Addresses {
-			errs = append(errs, validateEndpointAddress(&s.Addresses[m], before, path.Child("addresses").Index(m))...)
+			ps.Add(validateEndpointAddress(&s.Addresses[m], before, path.Child("addresses").Index(m)))
 		}
 		for m := range s.NotReadyAddresses {
-			errs = append(errs, validateEndpointAddress(&s.NotReadyAddresses[m], before, path.Child("notReadyAddresses").Index(m))...)
+			ps.Add(validateEndpointAddress(&s.NotReadyAddresses[m], before, path.Child("notReadyAddresses").Index(m)))
 		}
 		for m := range s.Ports {
-			errs = append(errs, validateEndpointPort(&s.Ports[m], len(s.Ports) > 1, path.Child("ports").Index(m))...)
+			ps.Add(validateEndpointPort(&s.Ports[m], len(s.Ports) > 1, path.Child("ports").Index(m)))
 		}
 	}
-	return errs
+	return ps.List
 }
 
 func validateEndpointAddress(a *corev1.EndpointAddress, before []string, path *field.Path) field.ErrorList {
-	errs := validation.IsValidIPForLegacyField(path.Child("ip"), a.IP, true, before)
+	var ps kind.Problems
+	ps.Add(validation.IsValidIPForLegacyField(path.Child("ip"), a.IP, true, before))
 	if a.Hostname != "" {
-		for _, msg := range validation.IsDNS1123Label(a.Hostname) {
-			errs = append(errs, field.Invalid(path.Child("hostname"), a.Hostname, msg))
-		}
+		ps.Messages(path, "hostname", a.Hostname, validation.IsDNS1123Label(a.Hostname))
 	}
 	if a.NodeName != nil {
-		for _, msg := range apivalidation.NameIsDNSSubdomain(*a.NodeName, false) {
-			errs = append(errs, field.Invalid(path.Child("nodeName"), *a.NodeName, msg))
-		}
+		ps.Messages(path, "nodeName", *a.NodeName, apivalidation.NameIsDNSSubdomain(*a.NodeName, false))
 	}
-	return append(errs, validateReachableIP(a.IP, path.Child("ip"))...)
+	ps.Add(validateReachableIP(a.IP, path.Child("ip")))
+	return ps.List
 }
 
 func validateEndpointPort(p *corev1.EndpointPort, named bool, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	if p.Name == "" {
 		if named {
-			errs = append(errs, field.Required(path.Child("name"), ""))
+			ps.Required(path, "name", "")
 		}
 	} else {
-		for _, msg := range validation.IsDNS1123Label(p.Name) {
-			errs = append(errs, field.Invalid(path.Child("name"), p.Name, msg))
-		}
+		ps.Messages(path, "name", p.Name, validation.IsDNS1123Label(p.Name))
 	}
 	for _, msg := range validation.IsValidPortNum(int(p.Port)) {
-		errs = append(errs, field.Invalid(path.Child("port"), p.Port, msg))
+		ps.Invalid(path, "port", p.Port, msg)
 	}
-	errs = append(errs, validatePortProtocol(p.Protocol, path.Child("protocol"))...)
-	return append(errs, validateAppProtocol(p.AppProtocol, path.Child("appProtocol"))...)
+	ps.Add(validatePortProtocol(p.Protocol, path.Child("protocol")))
+	ps.Add(validateAppProtocol(p.AppProtocol, path.Child("appProtocol")))
+	return ps.List
 }
 
 func warnEndpoints(new, _ *corev1.Endpoints) []string {

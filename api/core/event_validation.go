@@ -4,13 +4,14 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
 // Most characters of an event's texts, for events that give an eventTime.
@@ -22,7 +23,7 @@ const (
 // validateOldEvent is what the core group asks of events. Those without an eventTime come from old clients and may say
 // nearly anything. controller is the name of the field that holds ReportingController in the served shape.
 func validateOldEvent(e *corev1.Event, controller string) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	about := e.InvolvedObject.Namespace
 	fits := about == e.Namespace
 	switch {
@@ -30,19 +31,17 @@ func validateOldEvent(e *corev1.Event, controller string) field.ErrorList {
 		// What belongs to no namespace has its events in one of these. Nobody tells of objects of other namespaces: those who look
 		// for an object's events would believe it.
 		fits = fits || about == "" && (e.Namespace == metav1.NamespaceDefault || e.Namespace == metav1.NamespaceSystem)
-		errs = validateEventTexts(e, controller)
+		ps.Add(validateEventTexts(e, controller))
 	case about == "":
 		fits = e.Namespace == metav1.NamespaceNone || e.Namespace == metav1.NamespaceDefault
 	}
 	if !fits {
-		errs = append(errs, field.Invalid(field.NewPath("involvedObject", "namespace"), about, "does not match event.namespace"))
+		ps.Invalid(field.NewPath("involvedObject", "namespace"), "", about, "does not match event.namespace")
 	}
 	if !plainNamespace(e.Namespace) {
-		for _, msg := range validation.IsDNS1123Subdomain(e.Namespace) {
-			errs = append(errs, field.Invalid(field.NewPath("namespace"), e.Namespace, msg))
-		}
+		ps.Messages(nil, "namespace", e.Namespace, validation.IsDNS1123Subdomain(e.Namespace))
 	}
-	return errs
+	return ps.List
 }
 
 // plainNamespace spares the regular expression for nearly all namespaces.
@@ -59,74 +58,74 @@ func plainNamespace(s string) bool {
 }
 
 func validateEventTexts(e *corev1.Event, controller string) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	if e.ReportingController == "" {
-		errs = append(errs, field.Required(field.NewPath(controller), ""))
+		ps.Required(field.NewPath(controller), "", "")
 	}
-	for _, msg := range kind.QualifiedName(e.ReportingController) {
-		errs = append(errs, field.Invalid(field.NewPath(controller), e.ReportingController, msg))
-	}
+	ps.Messages(nil, controller, e.ReportingController, kind.QualifiedName(e.ReportingController))
 	text := func(child, value string) {
 		if value == "" {
-			errs = append(errs, field.Required(field.NewPath(child), ""))
+			ps.Required(field.NewPath(child), "", "")
 		}
 		if len(value) > eventTextMax {
-			errs = append(errs, field.Invalid(field.NewPath(child), "", fmt.Sprintf("may have at most %d characters", eventTextMax)))
+			ps.Invalid(field.NewPath(child), "", "", fmt.Sprintf("may have at most %d characters", eventTextMax))
 		}
 	}
 	text("reportingInstance", e.ReportingInstance)
 	text("action", e.Action)
 	text("reason", e.Reason)
 	if len(e.Message) > eventNoteMax {
-		errs = append(errs, field.Invalid(field.NewPath("message"), "", fmt.Sprintf("may have at most %d characters", eventNoteMax)))
+		ps.Invalid(nil, "message", "", fmt.Sprintf("may have at most %d characters", eventNoteMax))
 	}
-	return errs
+	return ps.List
 }
 
 // ValidateNewEvent is what events.k8s.io asks of a new event, given in its stored shape.
 func ValidateNewEvent(e *corev1.Event) field.ErrorList {
-	errs := validateOldEvent(e, "reportingController")
-	errs = append(errs, validateSeries(e)...)
+	var ps kind.Problems
+	ps.Add(validateOldEvent(e, "reportingController"))
+	ps.Add(validateSeries(e))
 	if e.EventTime.IsZero() {
-		errs = append(errs, field.Required(field.NewPath("eventTime"), ""))
+		ps.Required(nil, "eventTime", "")
 	}
 	if e.Type != corev1.EventTypeNormal && e.Type != corev1.EventTypeWarning {
-		errs = append(errs, field.Invalid(field.NewPath("type"), e.Type, "must be Normal or Warning"))
+		ps.Invalid(nil, "type", e.Type, "must be Normal or Warning")
 	}
 	unset := func(child string, empty bool) {
 		if !empty {
-			errs = append(errs, field.Invalid(field.NewPath(child), "", "must be left out"))
+			ps.Invalid(field.NewPath(child), "", "", "must be left out")
 		}
 	}
 	unset("firstTimestamp", e.FirstTimestamp.IsZero())
 	unset("lastTimestamp", e.LastTimestamp.IsZero())
 	unset("count", e.Count == 0)
 	unset("source", e.Source == corev1.EventSource{})
-	return errs
+	return ps.List
 }
 
 func validateSeries(e *corev1.Event) field.ErrorList {
 	if e.Series == nil {
 		return nil
 	}
-	var errs field.ErrorList
+	var ps kind.Problems
 	if e.Series.Count < 2 {
-		errs = append(errs, field.Invalid(field.NewPath("series.count"), e.Series.Count, "must be at least 2"))
+		ps.Invalid(nil, "series.count", e.Series.Count, "must be at least 2")
 	}
 	if e.Series.LastObservedTime.IsZero() {
-		errs = append(errs, field.Required(field.NewPath("series.lastObservedTime"), ""))
+		ps.Required(nil, "series.lastObservedTime", "")
 	}
-	return errs
+	return ps.List
 }
 
 // ValidateNewEventUpdate is what events.k8s.io asks of a change: only the series and metadata may change.
 func ValidateNewEventUpdate(new, old *corev1.Event) field.ErrorList {
-	errs := validateOldEvent(new, "reportingController")
+	var ps kind.Problems
+	ps.Add(validateOldEvent(new, "reportingController"))
 	if !apiequality.Semantic.DeepEqual(new.Series, old.Series) {
-		errs = append(errs, validateSeries(new)...)
+		ps.Add(validateSeries(new))
 	}
 	keep := func(child string, a, b any) {
-		errs = append(errs, apivalidation.ValidateImmutableField(a, b, field.NewPath(child))...)
+		ps.Add(apivalidation.ValidateImmutableField(a, b, field.NewPath(child)))
 	}
 	keep("involvedObject", new.InvolvedObject, old.InvolvedObject)
 	keep("reason", new.Reason, old.Reason)
@@ -144,5 +143,5 @@ func ValidateNewEventUpdate(new, old *corev1.Event) field.ErrorList {
 	keep("related", new.Related, old.Related)
 	keep("reportingController", new.ReportingController, old.ReportingController)
 	keep("reportingInstance", new.ReportingInstance, old.ReportingInstance)
-	return errs
+	return ps.List
 }

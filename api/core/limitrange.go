@@ -57,51 +57,49 @@ func fill(list, from corev1.ResourceList) {
 }
 
 func validateLimitRange(l, _ *corev1.LimitRange) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	seen := map[corev1.LimitType]bool{}
 	for n := range l.Spec.Limits {
 		item, path := &l.Spec.Limits[n], field.NewPath("spec", "limits").Index(n)
-		errs = append(errs, validateLimitType(item.Type, path.Child("type"))...)
+		ps.Add(validateLimitType(item.Type, path.Child("type")))
 		if seen[item.Type] {
-			errs = append(errs, field.Duplicate(path.Child("type"), item.Type))
+			ps.Duplicate(path, "type", item.Type)
 		}
 		seen[item.Type] = true
-		errs = append(errs, validateLimitNames(item, path)...)
-		errs = append(errs, validateLimitValues(item, path)...)
+		ps.Add(validateLimitNames(item, path))
+		ps.Add(validateLimitValues(item, path))
 	}
-	return errs
+	return ps.List
 }
 
 func validateLimitType(t corev1.LimitType, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for _, msg := range kind.QualifiedName(string(t)) {
-		errs = append(errs, field.Invalid(path, t, msg))
-	}
+	var ps kind.Problems
+	ps.Messages(path, "", string(t), kind.QualifiedName(string(t)))
 	switch t {
 	case corev1.LimitTypePod, corev1.LimitTypeContainer, corev1.LimitTypePersistentVolumeClaim:
 	default:
-		if len(errs) == 0 && !podspec.HasDomain(string(t)) {
-			errs = append(errs, field.Invalid(path, t, "must be a standard limit type or fully qualified"))
+		if len(ps.List) == 0 && !podspec.HasDomain(string(t)) {
+			ps.Invalid(path, "", t, "must be a standard limit type or fully qualified")
 		}
 	}
-	return errs
+	return ps.List
 }
 
 func validateLimitNames(item *corev1.LimitRangeItem, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	names := func(list corev1.ResourceList, child string) {
 		for name := range list {
-			errs = append(errs, podspec.ValidateLimitedResource(item.Type, name, path.Child(child).Key(string(name)))...)
+			ps.Add(podspec.ValidateLimitedResource(item.Type, name, path.Child(child).Key(string(name))))
 		}
 	}
 	names(item.Max, "max")
 	names(item.Min, "min")
 	if item.Type == corev1.LimitTypePod {
 		if len(item.Default) > 0 {
-			errs = append(errs, field.Forbidden(path.Child("default"), "may not be given for limit type Pod"))
+			ps.Forbidden(path, "default", "may not be given for limit type Pod")
 		}
 		if len(item.DefaultRequest) > 0 {
-			errs = append(errs, field.Forbidden(path.Child("defaultRequest"), "may not be given for limit type Pod"))
+			ps.Forbidden(path, "defaultRequest", "may not be given for limit type Pod")
 		}
 	} else {
 		names(item.Default, "default")
@@ -112,10 +110,10 @@ func validateLimitNames(item *corev1.LimitRangeItem, path *field.Path) field.Err
 		_, min := item.Min[corev1.ResourceStorage]
 		_, max := item.Max[corev1.ResourceStorage]
 		if !min && !max {
-			errs = append(errs, field.Required(path.Child("limits"), "a minimum or maximum storage value is required"))
+			ps.Required(path, "limits", "a minimum or maximum storage value is required")
 		}
 	}
-	return errs
+	return ps.List
 }
 
 // validateLimitValues checks the order min <= defaultRequest <= default <= max, and that the ratio can be met.
@@ -130,15 +128,15 @@ func validateLimitValues(item *corev1.LimitRangeItem, path *field.Path) field.Er
 			keys[name] = true
 		}
 	}
-	var errs field.ErrorList
+	var ps kind.Problems
 	for _, name := range slices.Sorted(maps.Keys(keys)) {
-		errs = append(errs, validateLimitOf(name, item, path)...)
+		ps.Add(validateLimitOf(name, item, path))
 	}
-	return errs
+	return ps.List
 }
 
 func validateLimitOf(name corev1.ResourceName, item *corev1.LimitRangeItem, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	min, hasMin := item.Min[name]
 	max, hasMax := item.Max[name]
 	limit, hasLimit := item.Default[name]
@@ -146,8 +144,7 @@ func validateLimitOf(name corev1.ResourceName, item *corev1.LimitRangeItem, path
 	ratio, hasRatio := item.MaxLimitRequestRatio[name]
 	above := func(child string, low resource.Quantity, hasLow bool, high resource.Quantity, hasHigh bool, of, than string) {
 		if hasLow && hasHigh && low.Cmp(high) > 0 {
-			errs = append(errs, field.Invalid(path.Child(child).Key(string(name)), low.String(),
-				of+" value "+low.String()+" is greater than "+than+" value "+high.String()))
+			ps.Invalid(path.Child(child).Key(string(name)), "", low.String(), of+" value "+low.String()+" is greater than "+than+" value "+high.String())
 		}
 	}
 	above("min", min, hasMin, max, hasMax, "min", "max")
@@ -158,16 +155,15 @@ func validateLimitOf(name corev1.ResourceName, item *corev1.LimitRangeItem, path
 	above("default", limit, hasLimit, max, hasMax, "default", "max")
 	at := path.Child("maxLimitRequestRatio").Key(string(name))
 	if hasRatio && ratio.Cmp(*resource.NewQuantity(1, resource.DecimalSI)) < 0 {
-		errs = append(errs, field.Invalid(at, ratio.String(), "ratio is less than 1"))
+		ps.Invalid(at, "", ratio.String(), "ratio is less than 1")
 	}
 	if hasRatio && hasMin && hasMax && min.Sign() > 0 {
 		if largest := max.AsApproximateFloat64() / min.AsApproximateFloat64(); ratio.AsApproximateFloat64() > largest {
-			errs = append(errs, field.Invalid(at, ratio.String(), "ratio is greater than max divided by min"))
+			ps.Invalid(at, "", ratio.String(), "ratio is greater than max divided by min")
 		}
 	}
 	if podspec.NoOvercommit(name) && hasRequest && hasLimit && request.Cmp(limit) != 0 {
-		errs = append(errs, field.Invalid(path.Child("defaultRequest").Key(string(name)), request.String(),
-			"default request must equal the default limit: the resource cannot be overcommitted"))
+		ps.Invalid(path.Child("defaultRequest").Key(string(name)), "", request.String(), "default request must equal the default limit: the resource cannot be overcommitted")
 	}
-	return errs
+	return ps.List
 }

@@ -80,28 +80,31 @@ func prepareNamespace(new, old *corev1.Namespace) {
 }
 
 func validateNamespaceStatus(new, _ *corev1.Namespace) field.ErrorList {
+	var ps kind.Problems
 	path := field.NewPath("status", "phase")
 	if new.DeletionTimestamp.IsZero() {
 		if new.Status.Phase != corev1.NamespaceActive {
-			return field.ErrorList{field.Invalid(path, new.Status.Phase, "may only be 'Active' while there is no deletionTimestamp")}
+			ps.Invalid(path, "", new.Status.Phase, "may only be 'Active' while there is no deletionTimestamp")
+			return ps.List
 		}
 		return nil
 	}
 	if new.Status.Phase != corev1.NamespaceTerminating {
-		return field.ErrorList{field.Invalid(path, new.Status.Phase, "may only be 'Terminating' once there is a deletionTimestamp")}
+		ps.Invalid(path, "", new.Status.Phase, "may only be 'Terminating' once there is a deletionTimestamp")
+		return ps.List
 	}
 	return nil
 }
 
 // validateFinalizers judges the names in a namespace's spec.finalizers; at gives the path to report for an index.
 func validateFinalizers(finalizers []corev1.FinalizerName, at func(int) *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	for n, f := range finalizers {
-		errs = append(errs, validation.ValidateFinalizerName(string(f), at(n))...)
+		ps.Add(validation.ValidateFinalizerName(string(f), at(n)))
 		if !strings.Contains(string(f), "/") && f != corev1.FinalizerKubernetes &&
 			f != "orphan" && f != "foregroundDeletion" {
-			errs = append(errs, field.Invalid(at(n), f, "name is neither a standard finalizer name nor is it fully qualified"))
+			ps.Invalid(at(n), "", f, "name is neither a standard finalizer name nor is it fully qualified")
 		}
 	}
-	return errs
+	return ps.List
 }

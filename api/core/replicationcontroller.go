@@ -5,7 +5,6 @@ import (
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -82,34 +81,36 @@ func defaultReplicationController(c *corev1.ReplicationController) {
 
 func validateReplicationController(c, old *corev1.ReplicationController) field.ErrorList {
 	path := field.NewPath("spec")
-	errs := apivalidation.ValidateNonnegativeField(int64(c.Spec.MinReadySeconds), path.Child("minReadySeconds"))
-	errs = append(errs, apivalidation.ValidateNonnegativeField(int64(*c.Spec.Replicas), path.Child("replicas"))...)
+	var ps kind.Problems
+	ps.NotNegative(path, "minReadySeconds", int64(c.Spec.MinReadySeconds))
+	ps.NotNegative(path, "replicas", int64(*c.Spec.Replicas))
 	if len(c.Spec.Selector) == 0 {
-		errs = append(errs, field.Required(path.Child("selector"), ""))
+		ps.Required(path, "selector", "")
 	}
 	t, at := c.Spec.Template, path.Child("template")
 	if t == nil {
-		return append(errs, field.Required(at, ""))
+		ps.Required(at, "", "")
+		return ps.List
 	}
 	if !labels.SelectorFromSet(c.Spec.Selector).Matches(labels.Set(t.Labels)) {
-		errs = append(errs, field.Invalid(at.Child("metadata", "labels"), t.Labels, "`selector` does not match template `labels`"))
+		ps.Invalid(at.Child("metadata", "labels"), "", t.Labels, "`selector` does not match template `labels`")
 	}
 	if old != nil && old.Spec.Template != nil {
-		errs = append(errs, podspec.ValidateTemplateUpdate(t, old.Spec.Template, at)...)
+		ps.Add(podspec.ValidateTemplateUpdate(t, old.Spec.Template, at))
 	} else {
-		errs = append(errs, podspec.ValidateTemplate(t, at)...)
+		ps.Add(podspec.ValidateTemplate(t, at))
 	}
 	if t.Spec.RestartPolicy != corev1.RestartPolicyAlways {
-		errs = append(errs, field.NotSupported(at.Child("spec", "restartPolicy"), t.Spec.RestartPolicy, []corev1.RestartPolicy{corev1.RestartPolicyAlways}))
+		kind.Unsupported(&ps, at.Child("spec", "restartPolicy"), "", t.Spec.RestartPolicy, corev1.RestartPolicyAlways)
 	}
 	if t.Spec.ActiveDeadlineSeconds != nil {
-		errs = append(errs, field.Forbidden(at.Child("spec", "activeDeadlineSeconds"), "pods of a ReplicationController run forever"))
+		ps.Forbidden(at.Child("spec", "activeDeadlineSeconds"), "", "pods of a ReplicationController run forever")
 	}
-	return errs
+	return ps.List
 }
 
 func validateReplicationStatus(s *corev1.ReplicationControllerStatus) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	path := field.NewPath("status")
 	for _, c := range []struct {
 		name  string
@@ -118,14 +119,14 @@ func validateReplicationStatus(s *corev1.ReplicationControllerStatus) field.Erro
 		{"replicas", s.Replicas}, {"fullyLabeledReplicas", s.FullyLabeledReplicas},
 		{"readyReplicas", s.ReadyReplicas}, {"availableReplicas", s.AvailableReplicas},
 	} {
-		errs = append(errs, apivalidation.ValidateNonnegativeField(int64(c.value), path.Child(c.name))...)
+		ps.NotNegative(path, c.name, int64(c.value))
 		if c.value > s.Replicas {
-			errs = append(errs, field.Invalid(path.Child(c.name), c.value, "cannot be greater than status.replicas"))
+			ps.Invalid(path.Child(c.name), "", c.value, "cannot be greater than status.replicas")
 		}
 	}
-	errs = append(errs, apivalidation.ValidateNonnegativeField(s.ObservedGeneration, path.Child("observedGeneration"))...)
+	ps.NotNegative(path, "observedGeneration", s.ObservedGeneration)
 	if s.AvailableReplicas > s.ReadyReplicas {
-		errs = append(errs, field.Invalid(path.Child("availableReplicas"), s.AvailableReplicas, "cannot be greater than readyReplicas"))
+		ps.Invalid(path, "availableReplicas", s.AvailableReplicas, "cannot be greater than readyReplicas")
 	}
-	return errs
+	return ps.List
 }

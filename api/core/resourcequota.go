@@ -106,60 +106,60 @@ func validateQuota(q, old *corev1.ResourceQuota) field.ErrorList {
 }
 
 func validateQuotaList(list corev1.ResourceList, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	for _, name := range slices.Sorted(maps.Keys(list)) {
 		at := path.Key(string(name))
 		if !isQuotaHugePages(name) {
-			errs = append(errs, podspec.ValidateResourceName(name, at)...)
+			ps.Add(podspec.ValidateResourceName(name, at))
 		}
 		if !podspec.HasDomain(string(name)) && !isStandardQuota(name) {
-			errs = append(errs, field.Invalid(at, name, "must be a standard resource for quota"))
+			ps.Invalid(at, "", name, "must be a standard resource for quota")
 		}
-		errs = append(errs, podspec.ValidateQuantity(name, list[name], at)...)
+		ps.Add(podspec.ValidateQuantity(name, list[name], at))
 	}
-	return errs
+	return ps.List
 }
 
 func validateScopes(scopes []corev1.ResourceQuotaScope, hard corev1.ResourceList, path, unknown *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	for _, scope := range scopes {
 		if !slices.Contains(quotaScopes, scope) {
-			errs = append(errs, field.Invalid(unknown, scope, "unsupported scope"))
+			ps.Invalid(unknown, "", scope, "unsupported scope")
 		}
 		for name := range hard {
 			if isStandardQuota(name) && !scopeFits(scope, name) {
-				errs = append(errs, field.Invalid(path, scopes, "unsupported scope applied to resource"))
+				ps.Invalid(path, "", scopes, "unsupported scope applied to resource")
 			}
 		}
 	}
 	for _, pair := range quotaConflicts {
 		if slices.Contains(scopes, pair[0]) && slices.Contains(scopes, pair[1]) {
-			errs = append(errs, field.Invalid(path, scopes, "conflicting scopes"))
+			ps.Invalid(path, "", scopes, "conflicting scopes")
 		}
 	}
-	return errs
+	return ps.List
 }
 
 func validateScopeRequirement(r corev1.ScopedResourceSelectorRequirement, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	switch r.ScopeName {
 	case corev1.ResourceQuotaScopePriorityClass, corev1.ResourceQuotaScopeVolumeAttributesClass, "":
 	default:
 		if slices.Contains(quotaScopes, r.ScopeName) && r.Operator != corev1.ScopeSelectorOpExists {
-			errs = append(errs, field.Invalid(path.Child("operator"), r.Operator, "must be 'Exists' for this scope"))
+			ps.Invalid(path, "operator", r.Operator, "must be 'Exists' for this scope")
 		}
 	}
 	switch r.Operator {
 	case corev1.ScopeSelectorOpIn, corev1.ScopeSelectorOpNotIn:
 		if len(r.Values) == 0 {
-			errs = append(errs, field.Required(path.Child("values"), "needed for operators In and NotIn"))
+			ps.Required(path, "values", "needed for operators In and NotIn")
 		}
 	case corev1.ScopeSelectorOpExists, corev1.ScopeSelectorOpDoesNotExist:
 		if len(r.Values) > 0 {
-			errs = append(errs, field.Invalid(path.Child("values"), r.Values, "must be empty for operators Exists and DoesNotExist"))
+			ps.Invalid(path, "values", r.Values, "must be empty for operators Exists and DoesNotExist")
 		}
 	default:
-		errs = append(errs, field.Invalid(path.Child("operator"), r.Operator, "not a valid selector operator"))
+		ps.Invalid(path, "operator", r.Operator, "not a valid selector operator")
 	}
-	return errs
+	return ps.List
 }

@@ -8,6 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	utilnet "k8s.io/utils/net"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
 var (
@@ -34,52 +36,51 @@ func ValidateServiceAddresses(s, old *corev1.Service) field.ErrorList {
 		return nil
 	}
 	path := field.NewPath("spec", "clusterIPs")
-	var errs field.ErrorList
+	var ps kind.Problems
 	switch {
 	case spec.ClusterIP == "" && len(spec.ClusterIPs) > 0:
-		errs = append(errs, field.Invalid(path, spec.ClusterIPs, "must be empty when `clusterIP` is not given"))
+		ps.Invalid(path, "", spec.ClusterIPs, "must be empty when `clusterIP` is not given")
 	case spec.ClusterIP != "" && len(spec.ClusterIPs) == 0:
-		errs = append(errs, field.Required(path, ""))
+		ps.Required(path, "", "")
 	case spec.ClusterIP != "" && spec.ClusterIPs[0] != spec.ClusterIP:
-		errs = append(errs, field.Invalid(path, spec.ClusterIPs, "first value must match `clusterIP`"))
+		ps.Invalid(path, "", spec.ClusterIPs, "first value must match `clusterIP`")
 	}
-	errs = append(errs, validateFamilies(spec)...)
+	ps.Add(validateFamilies(spec))
 	invalid := validateClusterIPs(spec, old, path)
-	errs = append(errs, invalid...)
+	ps.Add(invalid)
 	if len(spec.ClusterIPs) > 2 {
-		errs = append(errs, field.Invalid(path, spec.ClusterIPs, "may hold no more than two values"))
+		ps.Invalid(path, "", spec.ClusterIPs, "may hold no more than two values")
 	}
 	if len(invalid) > 0 {
-		return errs
+		return ps.List
 	}
 	if len(spec.ClusterIPs) > 1 {
 		if dual, _ := utilnet.IsDualStackIPStrings(spec.ClusterIPs); !dual {
-			errs = append(errs, field.Invalid(path, spec.ClusterIPs, "may hold no more than one address for each IP family"))
+			ps.Invalid(path, "", spec.ClusterIPs, "may hold no more than one address for each IP family")
 		}
 	}
-	return append(errs, validateFamiliesMatch(s, path)...)
+	ps.Add(validateFamiliesMatch(s, path))
+	return ps.List
 }
 
 func validateFamilies(spec *corev1.ServiceSpec) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	path := field.NewPath("spec")
 	for n, family := range spec.IPFamilies {
 		at := path.Child("ipFamilies").Index(n)
-		if !slices.Contains(ipFamilies, family) {
-			errs = append(errs, field.NotSupported(at, family, ipFamilies))
-		}
+		kind.OneOf(&ps, at, "", family, ipFamilies...)
 		if slices.Contains(spec.IPFamilies[:n], family) {
-			errs = append(errs, field.Duplicate(at, family))
+			ps.Duplicate(at, "", family)
 		}
 	}
-	if p := spec.IPFamilyPolicy; p != nil && !slices.Contains(ipFamilyPolicies, *p) {
-		errs = append(errs, field.NotSupported(path.Child("ipFamilyPolicy"), *p, ipFamilyPolicies))
+	if p := spec.IPFamilyPolicy; p != nil {
+		kind.OneOf(&ps, path, "ipFamilyPolicy", *p, ipFamilyPolicies...)
 	}
-	return errs
+	return ps.List
 }
 
 func validateClusterIPs(spec *corev1.ServiceSpec, old *corev1.Service, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	var before []string
 	if old != nil {
 		before = old.Spec.ClusterIPs
@@ -87,59 +88,67 @@ func validateClusterIPs(spec *corev1.ServiceSpec, old *corev1.Service, path *fie
 	for n, ip := range spec.ClusterIPs {
 		if n == 0 && ip == corev1.ClusterIPNone {
 			if len(spec.ClusterIPs) > 1 {
-				errs = append(errs, field.Invalid(path, spec.ClusterIPs, "'None' must be the first and only value"))
+				ps.Invalid(path, "", spec.ClusterIPs, "'None' must be the first and only value")
 			}
 			continue
 		}
-		errs = append(errs, validation.IsValidIPForLegacyField(path.Index(n), ip, true, before)...)
+		ps.Add(validation.IsValidIPForLegacyField(path.Index(n), ip, true, before))
 	}
-	return errs
+	return ps.List
 }
 
 func validateFamiliesMatch(s *corev1.Service, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	if IsHeadless(s) {
 		return nil
 	}
 	for n, ip := range s.Spec.ClusterIPs {
 		if n < len(s.Spec.IPFamilies) && FamilyOf(ip) != s.Spec.IPFamilies[n] {
-			errs = append(errs, field.Invalid(path.Index(n), ip, "is not of the family that `ipFamilies` names for it"))
+			ps.Invalid(path.Index(n), "", ip, "is not of the family that `ipFamilies` names for it")
 		}
 	}
-	return errs
+	return ps.List
 }
 
 // validateReachableIP refuses addresses that mean something only on one machine or one link.
 func validateReachableIP(text string, path *field.Path) field.ErrorList {
+	var ps kind.Problems
 	ip := utilnet.ParseIPSloppy(text)
 	if ip == nil {
-		return field.ErrorList{field.Invalid(path, text, "must be a valid IP address")}
+		ps.Invalid(path, "", text, "must be a valid IP address")
+		return ps.List
 	}
 	switch {
 	case ip.IsUnspecified():
-		return field.ErrorList{field.Invalid(path, text, "may not be unspecified (0.0.0.0 or ::)")}
+		ps.Invalid(path, "", text, "may not be unspecified (0.0.0.0 or ::)")
+		return ps.List
 	case ip.IsLoopback():
-		return field.ErrorList{field.Invalid(path, text, "may not be in the loopback range (127.0.0.0/8, ::1/128)")}
+		ps.Invalid(path, "", text, "may not be in the loopback range (127.0.0.0/8, ::1/128)")
+		return ps.List
 	case ip.IsLinkLocalUnicast():
-		return field.ErrorList{field.Invalid(path, text, "may not be in the link-local range (169.254.0.0/16, fe80::/10)")}
+		ps.Invalid(path, "", text, "may not be in the link-local range (169.254.0.0/16, fe80::/10)")
+		return ps.List
 	case ip.IsLinkLocalMulticast():
-		return field.ErrorList{field.Invalid(path, text, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")}
+		ps.Invalid(path, "", text, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")
+		return ps.List
 	}
 	return nil
 }
 
 func validateServiceUpdate(new, old *corev1.Service) field.ErrorList {
-	errs := validateClusterIPChange(new, old)
-	errs = append(errs, validateFamilyChange(new, old)...)
+	var ps kind.Problems
+	ps.Add(validateClusterIPChange(new, old))
+	ps.Add(validateFamilyChange(new, old))
 	path := field.NewPath("spec")
 	if new.Spec.Type == corev1.ServiceTypeLoadBalancer && old.Spec.Type == corev1.ServiceTypeLoadBalancer &&
 		!same(new.Spec.LoadBalancerClass, old.Spec.LoadBalancerClass) {
-		errs = append(errs, field.Invalid(path.Child("loadBalancerClass"), new.Spec.LoadBalancerClass, "may not change once set"))
+		ps.Invalid(path, "loadBalancerClass", new.Spec.LoadBalancerClass, "may not change once set")
 	}
 	if NeedsHealthCheckPort(new) && NeedsHealthCheckPort(old) && new.Spec.HealthCheckNodePort != old.Spec.HealthCheckNodePort {
-		errs = append(errs, field.Forbidden(path.Child("healthCheckNodePort"), "field is immutable"))
+		ps.Forbidden(path, "healthCheckNodePort", "field is immutable")
 	}
-	return append(errs, validateService(new, old)...)
+	ps.Add(validateService(new, old))
+	return ps.List
 }
 
 // validateClusterIPChange lets a second address come and, with policy SingleStack, go; the first stays.
@@ -147,42 +156,42 @@ func validateClusterIPChange(new, old *corev1.Service) field.ErrorList {
 	if !NeedsClusterIP(new) || !NeedsClusterIP(old) || IsHeadless(new) && IsHeadless(old) {
 		return nil
 	}
-	var errs field.ErrorList
+	var ps kind.Problems
 	path := field.NewPath("spec", "clusterIPs")
 	now, before := new.Spec.ClusterIPs, old.Spec.ClusterIPs
 	if len(before) > 0 && len(now) == 0 {
-		return field.ErrorList{field.Invalid(path.Index(0), now, "the primary address may not be unset")}
+		ps.Invalid(path.Index(0), "", now, "the primary address may not be unset")
+		return ps.List
 	}
 	for n := range min(len(now), len(before)) {
 		if now[n] != before[n] {
-			errs = append(errs, field.Invalid(path.Index(n), now, "may not change once set"))
+			ps.Invalid(path.Index(n), "", now, "may not change once set")
 		}
 	}
 	if len(now) == 1 && len(before) == 2 && !isSingleStack(new) {
-		errs = append(errs, field.Invalid(field.NewPath("spec", "ipFamilyPolicy"), new.Spec.IPFamilyPolicy,
-			"must be 'SingleStack' to release the secondary cluster address"))
+		ps.Invalid(field.NewPath("spec", "ipFamilyPolicy"), "", new.Spec.IPFamilyPolicy, "must be 'SingleStack' to release the secondary cluster address")
 	}
-	return errs
+	return ps.List
 }
 
 func validateFamilyChange(new, old *corev1.Service) field.ErrorList {
 	if !NeedsClusterIP(new) || !NeedsClusterIP(old) || IsHeadless(new) || IsHeadless(old) {
 		return nil
 	}
-	var errs field.ErrorList
+	var ps kind.Problems
 	path := field.NewPath("spec", "ipFamilies").Index(0)
 	now, before := new.Spec.IPFamilies, old.Spec.IPFamilies
 	if len(before) > 0 && len(now) == 0 {
-		return field.ErrorList{field.Invalid(path, now, "the primary family may not be unset")}
+		ps.Invalid(path, "", now, "the primary family may not be unset")
+		return ps.List
 	}
 	if n := min(len(now), len(before)); !slices.Equal(now[:n], before[:n]) {
-		errs = append(errs, field.Invalid(path, now, "may not change once set"))
+		ps.Invalid(path, "", now, "may not change once set")
 	}
 	if len(now) == 1 && len(before) == 2 && !isSingleStack(new) {
-		errs = append(errs, field.Invalid(field.NewPath("spec", "ipFamilyPolicy"), new.Spec.IPFamilyPolicy,
-			"must be 'SingleStack' to release the secondary IP family"))
+		ps.Invalid(field.NewPath("spec", "ipFamilyPolicy"), "", new.Spec.IPFamilyPolicy, "must be 'SingleStack' to release the secondary IP family")
 	}
-	return errs
+	return ps.List
 }
 
 func isSingleStack(s *corev1.Service) bool {

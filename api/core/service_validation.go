@@ -31,15 +31,16 @@ const affinitySecondsMax = 86400
 // may keep an old form.
 func validateService(s, old *corev1.Service) field.ErrorList {
 	spec, path := &s.Spec, field.NewPath("spec")
-	errs := validateTopologyAnnotations(s)
+	var ps kind.Problems
+	ps.Add(validateTopologyAnnotations(s))
 	if len(spec.Ports) == 0 && !IsHeadless(s) && spec.Type != corev1.ServiceTypeExternalName {
-		errs = append(errs, field.Required(path.Child("ports"), ""))
+		ps.Required(path, "ports", "")
 	}
-	errs = append(errs, validateServiceType(s, path)...)
-	errs = append(errs, validateServicePorts(s, path.Child("ports"))...)
-	errs = append(errs, metav1validation.ValidateLabels(spec.Selector, path.Child("selector"))...)
-	errs = append(errs, validateAffinity(spec, path)...)
-	errs = append(errs, ValidateServiceAddresses(s, old)...)
+	ps.Add(validateServiceType(s, path))
+	ps.Add(validateServicePorts(s, path.Child("ports")))
+	ps.Add(metav1validation.ValidateLabels(spec.Selector, path.Child("selector")))
+	ps.Add(validateAffinity(spec, path))
+	ps.Add(ValidateServiceAddresses(s, old))
 	var oldExternal []string
 	if old != nil {
 		oldExternal = old.Spec.ExternalIPs
@@ -47,55 +48,56 @@ func validateService(s, old *corev1.Service) field.ErrorList {
 	for n, ip := range spec.ExternalIPs {
 		at := path.Child("externalIPs").Index(n)
 		if invalid := validation.IsValidIPForLegacyField(at, ip, true, oldExternal); len(invalid) > 0 {
-			errs = append(errs, invalid...)
+			ps.Add(invalid)
 		} else {
-			errs = append(errs, validateReachableIP(ip, at)...)
+			ps.Add(validateReachableIP(ip, at))
 		}
 	}
-	errs = append(errs, validateLoadBalancerFields(s, old, path)...)
-	return append(errs, validateTraffic(s, path)...)
+	ps.Add(validateLoadBalancerFields(s, old, path))
+	ps.Add(validateTraffic(s, path))
+	return ps.List
 }
 
 // validateTopologyAnnotations refuses two annotations that mean the same and disagree.
 func validateTopologyAnnotations(s *corev1.Service) field.ErrorList {
+	var ps kind.Problems
 	hints, hasHints := s.Annotations[corev1.DeprecatedAnnotationTopologyAwareHints]
 	mode, hasMode := s.Annotations[corev1.AnnotationTopologyMode]
 	if hasHints && hasMode && hints != mode {
-		return field.ErrorList{field.Invalid(field.NewPath("metadata", "annotations").Key(corev1.AnnotationTopologyMode), mode,
-			"must match annotations["+corev1.DeprecatedAnnotationTopologyAwareHints+"] when both are given")}
+		ps.Invalid(field.NewPath("metadata", "annotations").Key(corev1.AnnotationTopologyMode), "", mode, "must match annotations["+corev1.DeprecatedAnnotationTopologyAwareHints+"] when both are given")
+		return ps.List
 	}
 	return nil
 }
 
 func validateServiceType(s *corev1.Service, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	spec := &s.Spec
 	switch spec.Type {
 	case "":
-		errs = append(errs, field.Required(path.Child("type"), ""))
+		ps.Required(path, "type", "")
 	case corev1.ServiceTypeClusterIP:
 		for n, p := range spec.Ports {
 			if p.NodePort != 0 {
-				errs = append(errs, field.Forbidden(path.Child("ports").Index(n).Child("nodePort"), "may not be used when `type` is 'ClusterIP'"))
+				ps.Forbidden(path.Child("ports").Index(n), "nodePort", "may not be used when `type` is 'ClusterIP'")
 			}
 		}
 	case corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeNodePort:
 		if IsHeadless(s) {
-			errs = append(errs, field.Invalid(path.Child("clusterIPs").Index(0), spec.ClusterIPs,
-				"may not be 'None' for services of type "+string(spec.Type)))
+			ps.Invalid(path.Child("clusterIPs").Index(0), "", spec.ClusterIPs, "may not be 'None' for services of type "+string(spec.Type))
 		}
 	case corev1.ServiceTypeExternalName:
-		errs = append(errs, validateExternalName(spec, path)...)
+		ps.Add(validateExternalName(spec, path))
 	default:
-		errs = append(errs, field.NotSupported(path.Child("type"), spec.Type, serviceTypes))
+		kind.Unsupported(&ps, path, "type", spec.Type, serviceTypes...)
 	}
-	return errs
+	return ps.List
 }
 
 func validateExternalName(spec *corev1.ServiceSpec, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	forbid := func(child string) {
-		errs = append(errs, field.Forbidden(path.Child(child), "may not be set for ExternalName services"))
+		ps.Forbidden(path, child, "may not be set for ExternalName services")
 	}
 	if len(spec.ClusterIPs) > 0 {
 		forbid("clusterIPs")
@@ -108,12 +110,11 @@ func validateExternalName(spec *corev1.ServiceSpec, path *field.Path) field.Erro
 	}
 	name := strings.TrimSuffix(spec.ExternalName, ".")
 	if name == "" {
-		return append(errs, field.Required(path.Child("externalName"), ""))
+		ps.Required(path, "externalName", "")
+		return ps.List
 	}
-	for _, msg := range validation.IsDNS1123Subdomain(name) {
-		errs = append(errs, field.Invalid(path.Child("externalName"), name, msg))
-	}
-	return errs
+	ps.Messages(path, "externalName", name, validation.IsDNS1123Subdomain(name))
+	return ps.List
 }
 
 func validateServicePorts(s *corev1.Service, path *field.Path) field.ErrorList {
@@ -121,110 +122,104 @@ func validateServicePorts(s *corev1.Service, path *field.Path) field.ErrorList {
 		protocol corev1.Protocol
 		port     int32
 	}
-	var errs field.ErrorList
+	var ps kind.Problems
 	names := map[string]bool{}
 	ports, nodePorts := map[identity]bool{}, map[identity]bool{}
 	for n := range s.Spec.Ports {
 		p, at := &s.Spec.Ports[n], path.Index(n)
 		if p.Name == "" {
 			if len(s.Spec.Ports) > 1 {
-				errs = append(errs, field.Required(at.Child("name"), ""))
+				ps.Required(at, "name", "")
 			}
 		} else {
-			for _, msg := range validation.IsDNS1123Label(p.Name) {
-				errs = append(errs, field.Invalid(at.Child("name"), p.Name, msg))
-			}
+			ps.Messages(at, "name", p.Name, validation.IsDNS1123Label(p.Name))
 			if names[p.Name] {
-				errs = append(errs, field.Duplicate(at.Child("name"), p.Name))
+				ps.Duplicate(at, "name", p.Name)
 			}
 			names[p.Name] = true
 		}
-		errs = append(errs, validateServicePort(p, at)...)
+		ps.Add(validateServicePort(p, at))
 		if id := (identity{p.Protocol, p.NodePort}); p.NodePort != 0 {
 			if nodePorts[id] {
-				errs = append(errs, field.Duplicate(at.Child("nodePort"), p.NodePort))
+				ps.Duplicate(at, "nodePort", p.NodePort)
 			}
 			nodePorts[id] = true
 		}
 		id := identity{p.Protocol, p.Port}
 		if ports[id] {
-			errs = append(errs, field.Duplicate(at, p.Port))
+			ps.Duplicate(at, "", p.Port)
 		}
 		ports[id] = true
 	}
-	return errs
+	return ps.List
 }
 
 func validateServicePort(p *corev1.ServicePort, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	for _, msg := range validation.IsValidPortNum(int(p.Port)) {
-		errs = append(errs, field.Invalid(path.Child("port"), p.Port, msg))
+		ps.Invalid(path, "port", p.Port, msg)
 	}
-	errs = append(errs, validatePortProtocol(p.Protocol, path.Child("protocol"))...)
+	ps.Add(validatePortProtocol(p.Protocol, path.Child("protocol")))
 	target := path.Child("targetPort")
 	if p.TargetPort.Type == intstr.Int {
 		for _, msg := range validation.IsValidPortNum(p.TargetPort.IntValue()) {
-			errs = append(errs, field.Invalid(target, p.TargetPort.IntValue(), msg))
+			ps.Invalid(target, "", p.TargetPort.IntValue(), msg)
 		}
 	} else {
-		for _, msg := range validation.IsValidPortName(p.TargetPort.StrVal) {
-			errs = append(errs, field.Invalid(target, p.TargetPort.StrVal, msg))
-		}
+		ps.Messages(target, "", p.TargetPort.StrVal, validation.IsValidPortName(p.TargetPort.StrVal))
 	}
-	return append(errs, validateAppProtocol(p.AppProtocol, path.Child("appProtocol"))...)
+	ps.Add(validateAppProtocol(p.AppProtocol, path.Child("appProtocol")))
+	return ps.List
 }
 
 func validatePortProtocol(p corev1.Protocol, path *field.Path) field.ErrorList {
+	var ps kind.Problems
 	if p == "" {
-		return field.ErrorList{field.Required(path, "")}
+		ps.Required(path, "", "")
+		return ps.List
 	}
 	if !slices.Contains(serviceProtocols, p) {
-		return field.ErrorList{field.NotSupported(path, p, serviceProtocols)}
+		kind.Unsupported(&ps, path, "", p, serviceProtocols...)
+		return ps.List
 	}
 	return nil
 }
 
 func validateAppProtocol(p *string, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	if p != nil {
-		for _, msg := range kind.QualifiedName(*p) {
-			errs = append(errs, field.Invalid(path, *p, msg))
-		}
+		ps.Messages(path, "", *p, kind.QualifiedName(*p))
 	}
-	return errs
+	return ps.List
 }
 
 func validateAffinity(spec *corev1.ServiceSpec, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	at := path.Child("sessionAffinity")
-	if spec.SessionAffinity == "" {
-		errs = append(errs, field.Required(at, ""))
-	} else if !slices.Contains(serviceAffinities, spec.SessionAffinity) {
-		errs = append(errs, field.NotSupported(at, spec.SessionAffinity, serviceAffinities))
-	}
+	kind.RequiredOneOf(&ps, at, "", spec.SessionAffinity, serviceAffinities...)
 	at = path.Child("sessionAffinityConfig")
 	switch c := spec.SessionAffinityConfig; spec.SessionAffinity {
 	case corev1.ServiceAffinityNone:
 		if c != nil {
-			errs = append(errs, field.Forbidden(at, "may not be set when session affinity is None"))
+			ps.Forbidden(at, "", "may not be set when session affinity is None")
 		}
 	case corev1.ServiceAffinityClientIP:
 		if c == nil || c.ClientIP == nil || c.ClientIP.TimeoutSeconds == nil {
-			errs = append(errs, field.Required(at, "needed for session affinity ClientIP"))
+			ps.Required(at, "", "needed for session affinity ClientIP")
 		} else if t := *c.ClientIP.TimeoutSeconds; t <= 0 || t > affinitySecondsMax {
-			errs = append(errs, field.Invalid(at.Child("clientIP", "timeoutSeconds"), t, "must be from 1 to 86400"))
+			ps.Invalid(at.Child("clientIP", "timeoutSeconds"), "", t, "must be from 1 to 86400")
 		}
 	}
-	return errs
+	return ps.List
 }
 
 func validateLoadBalancerFields(s, old *corev1.Service, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	spec := &s.Spec
 	balanced := spec.Type == corev1.ServiceTypeLoadBalancer
 	onlyBalanced := func(at *field.Path) {
 		if !balanced {
-			errs = append(errs, field.Forbidden(at, "may only be used when `type` is 'LoadBalancer'"))
+			ps.Forbidden(at, "", "may only be used when `type` is 'LoadBalancer'")
 		}
 	}
 	var oldRanges []string
@@ -236,32 +231,30 @@ func validateLoadBalancerFields(s, old *corev1.Service, path *field.Path) field.
 		at := path.Child("LoadBalancerSourceRanges")
 		onlyBalanced(at)
 		for n, block := range spec.LoadBalancerSourceRanges {
-			errs = append(errs, validation.IsValidCIDRForLegacyField(at.Index(n), strings.TrimSpace(block), true, trimAll(oldRanges))...)
+			ps.Add(validation.IsValidCIDRForLegacyField(at.Index(n), strings.TrimSpace(block), true, trimAll(oldRanges)))
 		}
 	} else if text, ok := s.Annotations[corev1.AnnotationLoadBalancerSourceRangesKey]; ok {
 		at := field.NewPath("metadata", "annotations").Key(corev1.AnnotationLoadBalancerSourceRangesKey)
 		onlyBalanced(at)
 		if text = strings.TrimSpace(text); text != "" {
 			for block := range strings.SplitSeq(text, ",") {
-				errs = append(errs, validation.IsValidCIDRForLegacyField(at, strings.TrimSpace(block), false, nil)...)
+				ps.Add(validation.IsValidCIDRForLegacyField(at, strings.TrimSpace(block), false, nil))
 			}
 		}
 	}
 	if spec.AllocateLoadBalancerNodePorts != nil {
 		onlyBalanced(path.Child("allocateLoadBalancerNodePorts"))
 	} else if balanced {
-		errs = append(errs, field.Required(field.NewPath("allocateLoadBalancerNodePorts"), ""))
+		ps.Required(nil, "allocateLoadBalancerNodePorts", "")
 	}
 	if spec.LoadBalancerClass != nil {
 		at := path.Child("loadBalancerClass")
 		onlyBalanced(at)
 		if balanced {
-			for _, msg := range kind.QualifiedName(*spec.LoadBalancerClass) {
-				errs = append(errs, field.Invalid(at, *spec.LoadBalancerClass, msg))
-			}
+			ps.Messages(at, "", *spec.LoadBalancerClass, kind.QualifiedName(*spec.LoadBalancerClass))
 		}
 	}
-	return errs
+	return ps.List
 }
 
 func trimAll(list []string) []string {
@@ -273,45 +266,45 @@ func trimAll(list []string) []string {
 }
 
 func validateTraffic(s *corev1.Service, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	spec := &s.Spec
 	at := path.Child("externalTrafficPolicy")
 	switch {
 	case !externallyAccessible(s):
 		if spec.ExternalTrafficPolicy != "" {
-			errs = append(errs, field.Invalid(at, spec.ExternalTrafficPolicy, "may only be set for services that are accessible from outside"))
+			ps.Invalid(at, "", spec.ExternalTrafficPolicy, "may only be set for services that are accessible from outside")
 		}
 	case spec.ExternalTrafficPolicy == "":
-		errs = append(errs, field.Required(at, ""))
+		ps.Required(at, "", "")
 	case !slices.Contains(externalPolicies, spec.ExternalTrafficPolicy):
-		errs = append(errs, field.NotSupported(at, spec.ExternalTrafficPolicy, externalPolicies))
+		kind.Unsupported(&ps, at, "", spec.ExternalTrafficPolicy, externalPolicies...)
 	}
 	at = path.Child("healthCheckNodePort")
 	if !NeedsHealthCheckPort(s) && spec.HealthCheckNodePort != 0 {
 		// Where it may be set, the allocator fills it in and judges it.
-		errs = append(errs, field.Invalid(at, spec.HealthCheckNodePort,
-			"may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"))
+		ps.Invalid(at, "", spec.HealthCheckNodePort, "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'")
 	}
 	at = path.Child("internalTrafficPolicy")
 	if p := spec.InternalTrafficPolicy; p == nil {
 		if slices.Contains(serviceTypes, spec.Type) && spec.Type != corev1.ServiceTypeExternalName {
-			errs = append(errs, field.Required(at, ""))
+			ps.Required(at, "", "")
 		}
-	} else if !slices.Contains(internalPolicies, *p) {
-		errs = append(errs, field.NotSupported(at, *p, internalPolicies))
+	} else {
+		kind.OneOf(&ps, at, "", *p, internalPolicies...)
 	}
-	if d := spec.TrafficDistribution; d != nil && !slices.Contains(distributions, *d) {
-		errs = append(errs, field.NotSupported(path.Child("trafficDistribution"), *d, distributions))
+	if d := spec.TrafficDistribution; d != nil {
+		kind.OneOf(&ps, path, "trafficDistribution", *d, distributions...)
 	}
-	return errs
+	return ps.List
 }
 
 func validateServiceStatus(new, old *corev1.Service) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	path := field.NewPath("status", "loadBalancer", "ingress")
 	balancer := &new.Status.LoadBalancer
 	if len(balancer.Ingress) > 0 && new.Spec.Type != corev1.ServiceTypeLoadBalancer {
-		return field.ErrorList{field.Forbidden(path, "may only be used when `spec.type` is 'LoadBalancer'")}
+		ps.Forbidden(path, "", "may only be used when `spec.type` is 'LoadBalancer'")
+		return ps.List
 	}
 	var before []string
 	for _, in := range old.Status.LoadBalancer.Ingress {
@@ -320,38 +313,40 @@ func validateServiceStatus(new, old *corev1.Service) field.ErrorList {
 	for n, in := range balancer.Ingress {
 		at := path.Index(n)
 		if in.IP != "" {
-			errs = append(errs, validation.IsValidIPForLegacyField(at.Child("ip"), in.IP, true, before)...)
+			ps.Add(validation.IsValidIPForLegacyField(at.Child("ip"), in.IP, true, before))
 		}
-		errs = append(errs, validateIPMode(in, at.Child("ipMode"))...)
+		ps.Add(validateIPMode(in, at.Child("ipMode")))
 		if in.Hostname != "" {
-			errs = append(errs, validateBalancerHost(in.Hostname, at.Child("hostname"))...)
+			ps.Add(validateBalancerHost(in.Hostname, at.Child("hostname")))
 		}
 	}
-	return errs
+	return ps.List
 }
 
 func validateIPMode(in corev1.LoadBalancerIngress, path *field.Path) field.ErrorList {
+	var ps kind.Problems
 	modes := []corev1.LoadBalancerIPMode{corev1.LoadBalancerIPModeProxy, corev1.LoadBalancerIPModeVIP}
 	switch {
 	case in.IP != "" && in.IPMode == nil:
-		return field.ErrorList{field.Required(path, "must be given together with `ip`")}
+		ps.Required(path, "", "must be given together with `ip`")
+		return ps.List
 	case in.IPMode == nil:
 		return nil
 	case in.IP == "":
-		return field.ErrorList{field.Forbidden(path, "may not be given without `ip`")}
+		ps.Forbidden(path, "", "may not be given without `ip`")
+		return ps.List
 	case !slices.Contains(modes, *in.IPMode):
-		return field.ErrorList{field.NotSupported(path, *in.IPMode, modes)}
+		kind.Unsupported(&ps, path, "", *in.IPMode, modes...)
+		return ps.List
 	}
 	return nil
 }
 
 func validateBalancerHost(name string, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for _, msg := range validation.IsDNS1123Subdomain(name) {
-		errs = append(errs, field.Invalid(path, name, msg))
-	}
+	var ps kind.Problems
+	ps.Messages(path, "", name, validation.IsDNS1123Subdomain(name))
 	if isIP(name) {
-		errs = append(errs, field.Invalid(path, name, "must be a DNS name, not an IP address"))
+		ps.Invalid(path, "", name, "must be a DNS name, not an IP address")
 	}
-	return errs
+	return ps.List
 }

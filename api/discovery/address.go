@@ -6,22 +6,25 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	utilnet "k8s.io/utils/net"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
 // validateIP wants an address of the slice's family that other machines can reach. A wrong family is reported at the
 // list, as upstream does.
 func validateIP(text string, v4 bool, at, list *field.Path) field.ErrorList {
-	errs := validation.IsValidIPForLegacyField(at, text, true, nil)
+	var ps kind.Problems
+	ps.Add(validation.IsValidIPForLegacyField(at, text, true, nil))
 	ip := utilnet.ParseIPSloppy(text)
 	if ip == nil {
-		return errs
+		return ps.List
 	}
 	if v4 != (ip.To4() != nil) {
 		family := "IPv6"
 		if v4 {
 			family = "IPv4"
 		}
-		errs = append(errs, field.Invalid(list, text, "must be a valid "+family+" address"))
+		ps.Invalid(list, "", text, "must be a valid "+family+" address")
 	}
 	reason := ""
 	switch {
@@ -35,9 +38,9 @@ func validateIP(text string, v4 bool, at, list *field.Path) field.ErrorList {
 		reason = "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"
 	}
 	if reason != "" {
-		errs = append(errs, field.Invalid(at, text, reason))
+		ps.Invalid(at, "", text, reason)
 	}
-	return errs
+	return ps.List
 }
 
 // canonical tells cheaply that an address needs no warning.

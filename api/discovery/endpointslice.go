@@ -80,67 +80,61 @@ var (
 )
 
 func validateSlice(s, old *discoveryv1.EndpointSlice) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	if old != nil {
-		errs = append(errs, apivalidation.ValidateImmutableField(s.AddressType, old.AddressType, field.NewPath("addressType"))...)
+		ps.Add(apivalidation.ValidateImmutableField(s.AddressType, old.AddressType, field.NewPath("addressType")))
 	}
-	if s.AddressType == "" {
-		errs = append(errs, field.Required(field.NewPath("addressType"), ""))
-	} else if !slices.Contains(addressTypes, s.AddressType) {
-		errs = append(errs, field.NotSupported(field.NewPath("addressType"), s.AddressType, addressTypes))
-	}
+	kind.RequiredOneOf(&ps, nil, "addressType", s.AddressType, addressTypes...)
 	path := field.NewPath("endpoints")
 	if len(s.Endpoints) > endpointsMax {
-		errs = append(errs, field.TooMany(path, len(s.Endpoints), endpointsMax))
+		ps.TooMany(path, "", len(s.Endpoints), endpointsMax)
 	} else if old == nil || !apiequality.Semantic.DeepEqual(s.Endpoints, old.Endpoints) {
 		for n := range s.Endpoints {
-			errs = append(errs, validateEndpoint(&s.Endpoints[n], s.AddressType, path.Index(n))...)
+			ps.Add(validateEndpoint(&s.Endpoints[n], s.AddressType, path.Index(n)))
 		}
 	}
-	return append(errs, validatePorts(s.Ports)...)
+	ps.Add(validatePorts(s.Ports))
+	return ps.List
 }
 
 func validateEndpoint(e *discoveryv1.Endpoint, of discoveryv1.AddressType, path *field.Path) field.ErrorList {
-	errs := validateAddresses(e.Addresses, of, path.Child("addresses"))
+	var ps kind.Problems
+	ps.Add(validateAddresses(e.Addresses, of, path.Child("addresses")))
 	if e.NodeName != nil {
-		for _, msg := range apivalidation.NameIsDNSSubdomain(*e.NodeName, false) {
-			errs = append(errs, field.Invalid(path.Child("nodeName"), *e.NodeName, msg))
-		}
+		ps.Messages(path, "nodeName", *e.NodeName, apivalidation.NameIsDNSSubdomain(*e.NodeName, false))
 	}
 	if at := path.Child("deprecatedTopology"); len(e.DeprecatedTopology) > topologyMax {
-		errs = append(errs, field.TooMany(at, len(e.DeprecatedTopology), topologyMax))
+		ps.TooMany(at, "", len(e.DeprecatedTopology), topologyMax)
 	}
 	if e.Hostname != nil {
-		for _, msg := range validation.IsDNS1123Label(*e.Hostname) {
-			errs = append(errs, field.Invalid(path.Child("hostname"), *e.Hostname, msg))
-		}
+		ps.Messages(path, "hostname", *e.Hostname, validation.IsDNS1123Label(*e.Hostname))
 	}
 	if e.Hints != nil {
-		errs = append(errs, validateHints(e.Hints, path.Child("hints"))...)
+		ps.Add(validateHints(e.Hints, path.Child("hints")))
 	}
-	return errs
+	return ps.List
 }
 
 func validateAddresses(addresses []string, of discoveryv1.AddressType, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	if len(addresses) == 0 {
-		errs = append(errs, field.Required(path, "must have at least 1 address"))
+		ps.Required(path, "", "must have at least 1 address")
 	} else if len(addresses) > addressesMax {
-		errs = append(errs, field.TooMany(path, len(addresses), addressesMax))
+		ps.TooMany(path, "", len(addresses), addressesMax)
 	}
 	for n, a := range addresses {
 		switch at := path.Index(n); of {
 		case discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6:
-			errs = append(errs, validateIP(a, of == discoveryv1.AddressTypeIPv4, at, path)...)
+			ps.Add(validateIP(a, of == discoveryv1.AddressTypeIPv4, at, path))
 		case discoveryv1.AddressTypeFQDN:
-			errs = append(errs, validation.IsFullyQualifiedDomainName(at, a)...)
+			ps.Add(validation.IsFullyQualifiedDomainName(at, a))
 		}
 	}
-	return errs
+	return ps.List
 }
 
 func validateHints(h *discoveryv1.EndpointHints, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	zones, nodes := make([]string, len(h.ForZones)), make([]string, len(h.ForNodes))
 	for n := range h.ForZones {
 		zones[n] = h.ForZones[n].Name
@@ -151,54 +145,51 @@ func validateHints(h *discoveryv1.EndpointHints, path *field.Path) field.ErrorLi
 	check := func(child string, names []string, valid func(string) []string) {
 		at := path.Child(child)
 		if len(names) > hintsMax {
-			errs = append(errs, field.TooMany(at, len(names), hintsMax))
+			ps.TooMany(at, "", len(names), hintsMax)
 			return
 		}
 		for n, name := range names {
 			if slices.Contains(names[:n], name) {
-				errs = append(errs, field.Duplicate(at.Index(n).Child("name"), name))
+				ps.Duplicate(at.Index(n), "name", name)
 			}
-			for _, msg := range valid(name) {
-				errs = append(errs, field.Invalid(at.Index(n).Child("name"), name, msg))
+			if messages := valid(name); len(messages) > 0 {
+				ps.Messages(at.Index(n), "name", name, messages)
 			}
 		}
 	}
 	check("forZones", zones, validation.IsValidLabelValue)
 	check("forNodes", nodes, func(s string) []string { return apivalidation.NameIsDNSSubdomain(s, false) })
-	return errs
+	return ps.List
 }
 
 func validatePorts(ports []discoveryv1.EndpointPort) field.ErrorList {
+	var ps kind.Problems
 	path := field.NewPath("ports")
 	if len(ports) > portsMax {
-		return field.ErrorList{field.TooMany(path, len(ports), portsMax)}
+		ps.TooMany(path, "", len(ports), portsMax)
+		return ps.List
 	}
-	var errs field.ErrorList
 	names := make(map[string]bool, len(ports))
 	for n := range ports {
 		p, at := &ports[n], path.Index(n)
 		name := *p.Name
 		if name != "" {
-			for _, msg := range validation.IsDNS1123Label(name) {
-				errs = append(errs, field.Invalid(at.Child("name"), name, msg))
-			}
+			ps.Messages(at, "name", name, validation.IsDNS1123Label(name))
 		}
 		if names[name] {
-			errs = append(errs, field.Duplicate(at.Child("name"), name))
+			ps.Duplicate(at, "name", name)
 		}
 		names[name] = true
 		if p.Protocol == nil {
-			errs = append(errs, field.Required(at.Child("protocol"), ""))
-		} else if !slices.Contains(protocols, *p.Protocol) {
-			errs = append(errs, field.NotSupported(at.Child("protocol"), *p.Protocol, protocols))
+			ps.Required(at, "protocol", "")
+		} else {
+			kind.OneOf(&ps, at, "protocol", *p.Protocol, protocols...)
 		}
 		if p.AppProtocol != nil {
-			for _, msg := range validation.IsQualifiedName(*p.AppProtocol) {
-				errs = append(errs, field.Invalid(at.Child("appProtocol"), *p.AppProtocol, msg))
-			}
+			ps.Messages(at, "appProtocol", *p.AppProtocol, validation.IsQualifiedName(*p.AppProtocol))
 		}
 	}
-	return errs
+	return ps.List
 }
 
 func warnSlice(s, old *discoveryv1.EndpointSlice) []string {

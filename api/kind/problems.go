@@ -5,7 +5,8 @@ import (
 )
 
 // Problems gathers what is wrong with an object, in the order in which it is found. The methods take the path of the parent
-// and the name of the child ("" for the parent itself), so that a path is only built for what is wrong: most objects are right.
+// (nil for the object) and the name of the child ("" for the parent itself), so that a path is only built for what is wrong:
+// most objects are right.
 type Problems struct{ List field.ErrorList }
 
 func below(at *field.Path, child string) *field.Path {

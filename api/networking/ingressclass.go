@@ -49,55 +49,51 @@ const controllerNameMax = 250
 var parameterScopes = []string{networkingv1.IngressClassParametersReferenceScopeCluster, networkingv1.IngressClassParametersReferenceScopeNamespace}
 
 func validateIngressClass(c, old *networkingv1.IngressClass) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	at := field.NewPath("spec", "controller")
 	if len(c.Spec.Controller) > controllerNameMax {
-		errs = append(errs, field.TooLong(at, "", controllerNameMax))
+		ps.TooLong(at, "", controllerNameMax)
 	}
-	errs = append(errs, validation.IsDomainPrefixedPath(at, c.Spec.Controller)...)
+	ps.Add(validation.IsDomainPrefixedPath(at, c.Spec.Controller))
 	if c.Spec.Parameters != nil {
-		errs = append(errs, validateParameters(c.Spec.Parameters, field.NewPath("spec", "parameters"))...)
+		ps.Add(validateParameters(c.Spec.Parameters, field.NewPath("spec", "parameters")))
 	}
 	if old != nil {
-		errs = append(errs, apivalidation.ValidateImmutableField(c.Spec.Controller, old.Spec.Controller, at)...)
+		ps.Add(apivalidation.ValidateImmutableField(c.Spec.Controller, old.Spec.Controller, at))
 	}
-	return errs
+	return ps.List
 }
 
 func validateParameters(p *networkingv1.IngressClassParametersReference, at *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	if p.APIGroup != nil {
-		for _, msg := range validation.IsDNS1123Subdomain(*p.APIGroup) {
-			errs = append(errs, field.Invalid(at.Child("apiGroup"), *p.APIGroup, msg))
-		}
+		ps.Messages(at, "apiGroup", *p.APIGroup, validation.IsDNS1123Subdomain(*p.APIGroup))
 	}
 	segment := func(child, value string) {
 		if value == "" {
-			errs = append(errs, field.Required(at.Child(child), ""))
+			ps.Required(at, child, "")
 			return
 		}
-		for _, msg := range path.IsValidPathSegmentName(value) {
-			errs = append(errs, field.Invalid(at.Child(child), value, msg))
-		}
+		ps.Messages(at, child, value, path.IsValidPathSegmentName(value))
 	}
 	segment("kind", p.Kind)
 	segment("name", p.Name)
 	switch {
 	case p.Scope == nil:
-		return append(errs, field.Required(at.Child("scope"), ""))
+		ps.Required(at, "scope", "")
+		return ps.List
 	case !slices.Contains(parameterScopes, *p.Scope):
-		return append(errs, field.NotSupported(at.Child("scope"), *p.Scope, parameterScopes))
+		kind.Unsupported(&ps, at, "scope", *p.Scope, parameterScopes...)
+		return ps.List
 	}
 	namespaced, given := *p.Scope == networkingv1.IngressClassParametersReferenceScopeNamespace, p.Namespace != nil && *p.Namespace != ""
 	switch {
 	case namespaced && !given:
-		errs = append(errs, field.Required(at.Child("namespace"), "needed for scope 'Namespace'"))
+		ps.Required(at, "namespace", "needed for scope 'Namespace'")
 	case namespaced:
-		for _, msg := range apivalidation.ValidateNamespaceName(*p.Namespace, false) {
-			errs = append(errs, field.Invalid(at.Child("namespace"), *p.Namespace, msg))
-		}
+		ps.Messages(at, "namespace", *p.Namespace, apivalidation.ValidateNamespaceName(*p.Namespace, false))
 	case given:
-		errs = append(errs, field.Forbidden(at.Child("namespace"), "may not be given for scope 'Cluster'"))
+		ps.Forbidden(at, "namespace", "may not be given for scope 'Cluster'")
 	}
-	return errs
+	return ps.List
 }

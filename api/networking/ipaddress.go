@@ -51,30 +51,27 @@ func validIPName(name string, _ bool) []string {
 }
 
 func validateIPAddress(a, _ *networkingv1.IPAddress) field.ErrorList {
+	var ps kind.Problems
 	at := field.NewPath("spec", "parentRef")
 	p := a.Spec.ParentRef
 	if p == nil {
-		return field.ErrorList{field.Required(at, "")}
+		ps.Required(at, "", "")
+		return ps.List
 	}
-	var errs field.ErrorList
 	if p.Group != "" {
-		for _, msg := range validation.IsDNS1123Subdomain(p.Group) {
-			errs = append(errs, field.Invalid(at.Child("group"), p.Group, msg))
-		}
+		ps.Messages(at, "group", p.Group, validation.IsDNS1123Subdomain(p.Group))
 	}
 	segment := func(child, value string, required bool) {
 		if value == "" {
 			if required {
-				errs = append(errs, field.Required(at.Child(child), ""))
+				ps.Required(at, child, "")
 			}
 			return
 		}
-		for _, msg := range path.IsValidPathSegmentName(value) {
-			errs = append(errs, field.Invalid(at.Child(child), value, msg))
-		}
+		ps.Messages(at, child, value, path.IsValidPathSegmentName(value))
 	}
 	segment("resource", p.Resource, true)
 	segment("name", p.Name, true)
 	segment("namespace", p.Namespace, false)
-	return errs
+	return ps.List
 }

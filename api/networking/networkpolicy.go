@@ -66,22 +66,24 @@ func validateNetworkPolicy(p, old *networkingv1.NetworkPolicy) field.ErrorList {
 		v.selectors.AllowInvalidLabelValueInSelector = policyHasInvalidSelector(old)
 	}
 	path := field.NewPath("spec")
-	errs := metav1validation.ValidateLabelSelector(&p.Spec.PodSelector, v.selectors, path.Child("podSelector"))
+	var ps kind.Problems
+	ps.Add(metav1validation.ValidateLabelSelector(&p.Spec.PodSelector, v.selectors, path.Child("podSelector")))
 	for n, rule := range p.Spec.Ingress {
-		errs = append(errs, v.rule(rule.Ports, rule.From, path.Child("ingress").Index(n), "from")...)
+		ps.Add(v.rule(rule.Ports, rule.From, path.Child("ingress").Index(n), "from"))
 	}
 	for n, rule := range p.Spec.Egress {
-		errs = append(errs, v.rule(rule.Ports, rule.To, path.Child("egress").Index(n), "to")...)
+		ps.Add(v.rule(rule.Ports, rule.To, path.Child("egress").Index(n), "to"))
 	}
 	if len(p.Spec.PolicyTypes) > len(policyTypes) {
-		return append(errs, field.Invalid(path.Child("policyTypes"), p.Spec.PolicyTypes, "may hold no more than two types"))
+		ps.Invalid(path, "policyTypes", p.Spec.PolicyTypes, "may hold no more than two types")
+		return ps.List
 	}
 	for n, t := range p.Spec.PolicyTypes {
 		if !slices.Contains(policyTypes, t) {
-			errs = append(errs, field.NotSupported(path.Child("policyTypes").Index(n), t, policyTypes))
+			kind.Unsupported(&ps, path.Child("policyTypes").Index(n), "", t, policyTypes...)
 		}
 	}
-	return errs
+	return ps.List
 }
 
 func policyPeers(p *networkingv1.NetworkPolicy) []networkingv1.NetworkPolicyPeer {
@@ -122,88 +124,88 @@ type policyCheck struct {
 }
 
 func (v *policyCheck) rule(ports []networkingv1.NetworkPolicyPort, peers []networkingv1.NetworkPolicyPeer, path *field.Path, side string) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	for n := range ports {
-		errs = append(errs, validatePolicyPort(&ports[n], path.Child("ports").Index(n))...)
+		ps.Add(validatePolicyPort(&ports[n], path.Child("ports").Index(n)))
 	}
 	for n := range peers {
-		errs = append(errs, v.peer(&peers[n], path.Child(side).Index(n))...)
+		ps.Add(v.peer(&peers[n], path.Child(side).Index(n)))
 	}
-	return errs
+	return ps.List
 }
 
 func validatePolicyPort(p *networkingv1.NetworkPolicyPort, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	if p.Protocol != nil && !slices.Contains(policyProtocols, *p.Protocol) {
-		errs = append(errs, field.NotSupported(path.Child("protocol"), *p.Protocol, policyProtocols))
+	var ps kind.Problems
+	if p.Protocol != nil {
+		kind.OneOf(&ps, path, "protocol", *p.Protocol, policyProtocols...)
 	}
 	end := path.Child("endPort")
 	switch {
 	case p.Port == nil:
 		if p.EndPort != nil {
-			errs = append(errs, field.Invalid(end, *p.EndPort, "may not be given without port"))
+			ps.Invalid(end, "", *p.EndPort, "may not be given without port")
 		}
 	case p.Port.Type == intstr.Int:
-		for _, msg := range validation.IsValidPortNum(int(p.Port.IntVal)) {
-			errs = append(errs, field.Invalid(path.Child("port"), p.Port.IntVal, msg))
+		for _, m := range validation.IsValidPortNum(int(p.Port.IntVal)) {
+			ps.Invalid(path, "port", p.Port.IntVal, m)
 		}
 		if p.EndPort != nil {
 			if *p.EndPort < p.Port.IntVal {
-				errs = append(errs, field.Invalid(end, *p.EndPort, "must be greater than or equal to `port`"))
+				ps.Invalid(end, "", *p.EndPort, "must be greater than or equal to `port`")
 			}
-			for _, msg := range validation.IsValidPortNum(int(*p.EndPort)) {
-				errs = append(errs, field.Invalid(end, *p.EndPort, msg))
+			for _, m := range validation.IsValidPortNum(int(*p.EndPort)) {
+				ps.Invalid(end, "", *p.EndPort, m)
 			}
 		}
 	default:
 		if p.EndPort != nil {
-			errs = append(errs, field.Invalid(end, *p.EndPort, "may not be given when port is a name"))
+			ps.Invalid(end, "", *p.EndPort, "may not be given when port is a name")
 		}
-		for _, msg := range validation.IsValidPortName(p.Port.StrVal) {
-			errs = append(errs, field.Invalid(path.Child("port"), p.Port.StrVal, msg))
-		}
+		ps.Messages(path, "port", p.Port.StrVal, validation.IsValidPortName(p.Port.StrVal))
 	}
-	return errs
+	return ps.List
 }
 
 func (v *policyCheck) peer(p *networkingv1.NetworkPolicyPeer, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	if p.PodSelector != nil {
-		errs = append(errs, metav1validation.ValidateLabelSelector(p.PodSelector, v.selectors, path.Child("podSelector"))...)
+		ps.Add(metav1validation.ValidateLabelSelector(p.PodSelector, v.selectors, path.Child("podSelector")))
 	}
 	if p.NamespaceSelector != nil {
-		errs = append(errs, metav1validation.ValidateLabelSelector(p.NamespaceSelector, v.selectors, path.Child("namespaceSelector"))...)
+		ps.Add(metav1validation.ValidateLabelSelector(p.NamespaceSelector, v.selectors, path.Child("namespaceSelector")))
 	}
 	selects := p.PodSelector != nil || p.NamespaceSelector != nil
 	switch {
 	case p.IPBlock != nil:
-		errs = append(errs, v.block(p.IPBlock, path.Child("ipBlock"))...)
+		ps.Add(v.block(p.IPBlock, path.Child("ipBlock")))
 		if selects {
-			errs = append(errs, field.Forbidden(path, "may not give both ipBlock and another peer"))
+			ps.Forbidden(path, "", "may not give both ipBlock and another peer")
 		}
 	case !selects:
-		errs = append(errs, field.Required(path, "must give a peer"))
+		ps.Required(path, "", "must give a peer")
 	}
-	return errs
+	return ps.List
 }
 
 func (v *policyCheck) block(b *networkingv1.IPBlock, path *field.Path) field.ErrorList {
+	var ps kind.Problems
 	if b.CIDR == "" {
-		return field.ErrorList{field.Required(path.Child("cidr"), "")}
+		ps.Required(path, "cidr", "")
+		return ps.List
 	}
-	errs := validation.IsValidCIDRForLegacyField(path.Child("cidr"), b.CIDR, true, v.known)
+	ps.Add(validation.IsValidCIDRForLegacyField(path.Child("cidr"), b.CIDR, true, v.known))
 	whole, err := netip.ParsePrefix(b.CIDR)
-	if len(errs) > 0 || err != nil {
-		return errs
+	if len(ps.List) > 0 || err != nil {
+		return ps.List
 	}
 	for n, text := range b.Except {
 		at := path.Child("except").Index(n)
 		invalid := validation.IsValidCIDRForLegacyField(at, text, true, v.known)
-		errs = append(errs, invalid...)
+		ps.Add(invalid)
 		part, err := netip.ParsePrefix(text)
 		if len(invalid) == 0 && err == nil && (!whole.Contains(part.Addr()) || part.Bits() <= whole.Bits()) {
-			errs = append(errs, field.Invalid(at, text, "must be a strict subset of `cidr`"))
+			ps.Invalid(at, "", text, "must be a strict subset of `cidr`")
 		}
 	}
-	return errs
+	return ps.List
 }

@@ -27,37 +27,42 @@ var ServiceCIDR = kind.Define(kind.Resource{
 })
 
 func validateBlocks(blocks []string) field.ErrorList {
+	var ps kind.Problems
 	at := field.NewPath("spec", "cidrs")
 	switch len(blocks) {
 	case 0:
-		return field.ErrorList{field.Required(at, "at least one block is needed")}
+		ps.Required(at, "", "at least one block is needed")
+		return ps.List
 	case 1:
 	case 2:
 		if dual, err := utilnet.IsDualStackCIDRStrings(blocks); err != nil || !dual {
-			return field.ErrorList{field.Invalid(at, blocks, "may hold no more than one block for each IP family")}
+			ps.Invalid(at, "", blocks, "may hold no more than one block for each IP family")
+			return ps.List
 		}
 	default:
-		return field.ErrorList{field.Invalid(at, blocks, "may hold no more than two blocks")}
+		ps.Invalid(at, "", blocks, "may hold no more than two blocks")
+		return ps.List
 	}
-	var errs field.ErrorList
 	for n, block := range blocks {
-		errs = append(errs, validation.IsValidCIDR(at.Index(n), block)...)
+		ps.Add(validation.IsValidCIDR(at.Index(n), block))
 	}
-	return errs
+	return ps.List
 }
 
 // validateServiceCIDRUpdate allows one change: a block of the other family may be added.
 func validateServiceCIDRUpdate(new, old *networkingv1.ServiceCIDR) field.ErrorList {
+	var ps kind.Problems
 	at := field.NewPath("spec", "cidrs")
 	now, before := new.Spec.CIDRs, old.Spec.CIDRs
 	if len(now) < len(before) {
-		return field.ErrorList{field.Invalid(at, now, "a block may not be removed")}
+		ps.Invalid(at, "", now, "a block may not be removed")
+		return ps.List
 	}
-	var errs field.ErrorList
 	for n := range before {
 		if now[n] != before[n] {
-			errs = append(errs, field.Invalid(at.Index(n), now[n], "field is immutable"))
+			ps.Invalid(at.Index(n), "", now[n], "field is immutable")
 		}
 	}
-	return append(errs, validateBlocks(now)...)
+	ps.Add(validateBlocks(now))
+	return ps.List
 }

@@ -3,10 +3,11 @@ package podspec
 import (
 	"strings"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
 // StandardResources are the names without a domain that quotas, limits and containers may speak of.
@@ -23,31 +24,30 @@ var containerResources = sets.New("cpu", "memory", "ephemeral-storage")
 // ValidateLimitedResource judges a resource name in a limit range: a qualified name, and without a domain one of those
 // that mean something for what is limited.
 func ValidateLimitedResource(of corev1.LimitType, name corev1.ResourceName, path *field.Path) field.ErrorList {
-	errs := ValidateResourceName(name, path)
-	if len(errs) > 0 || of != corev1.LimitTypePod && of != corev1.LimitTypeContainer {
-		return errs
+	var ps kind.Problems
+	ps.Add(ValidateResourceName(name, path))
+	if len(ps.List) > 0 || of != corev1.LimitTypePod && of != corev1.LimitTypeContainer {
+		return ps.List
 	}
 	if !HasDomain(string(name)) {
 		if !containerResources.Has(string(name)) && !strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix) {
-			errs = append(errs, field.Invalid(path, name, "must be a standard resource for containers"))
+			ps.Invalid(path, "", name, "must be a standard resource for containers")
 		}
 	} else if !isNative(name) && !isExtended(name) {
-		errs = append(errs, field.Invalid(path, name, "must be named as extended resources are"))
+		ps.Invalid(path, "", name, "must be named as extended resources are")
 	}
-	return errs
+	return ps.List
 }
 
 // ValidateResourceName judges any resource name.
 func ValidateResourceName(name corev1.ResourceName, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for _, msg := range kind.QualifiedName(string(name)) {
-		errs = append(errs, field.Invalid(path, name, msg))
-	}
-	if len(errs) == 0 && !HasDomain(string(name)) && !StandardResources.Has(string(name)) &&
+	var ps kind.Problems
+	ps.Messages(path, "", string(name), kind.QualifiedName(string(name)))
+	if len(ps.List) == 0 && !HasDomain(string(name)) && !StandardResources.Has(string(name)) &&
 		!strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix) {
-		errs = append(errs, field.Invalid(path, name, "must be a standard resource type or fully qualified"))
+		ps.Invalid(path, "", name, "must be a standard resource type or fully qualified")
 	}
-	return errs
+	return ps.List
 }
 
 // HasDomain tells whether a name has a domain part ("example.com/x").

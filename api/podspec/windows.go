@@ -4,9 +4,10 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
 // Bounds of what Windows takes.
@@ -40,9 +41,7 @@ func (ps *problems) windowsOptions(o *corev1.WindowsSecurityContextOptions, pare
 		}
 	}
 	if o.RunAsUserName != nil {
-		for _, m := range windowsUserMessages(*o.RunAsUserName) {
-			ps.Invalid(at, "runAsUserName", *o.RunAsUserName, m)
-		}
+		ps.Messages(at, "runAsUserName", *o.RunAsUserName, windowsUserMessages(*o.RunAsUserName))
 	}
 }
 

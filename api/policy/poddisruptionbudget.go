@@ -2,10 +2,7 @@
 package policy
 
 import (
-	"slices"
-
 	policyv1 "k8s.io/api/policy/v1"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -44,45 +41,46 @@ func amountCell(v *intstr.IntOrString) string {
 var evictionPolicies = []policyv1.UnhealthyPodEvictionPolicyType{policyv1.AlwaysAllow, policyv1.IfHealthyBudget}
 
 func validateBudget(b, old *policyv1.PodDisruptionBudget) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	at := field.NewPath("spec")
 	if b.Spec.MinAvailable != nil && b.Spec.MaxUnavailable != nil {
-		errs = append(errs, field.Invalid(at, b.Spec, "minAvailable and maxUnavailable may not both be given"))
+		ps.Invalid(at, "", b.Spec, "minAvailable and maxUnavailable may not both be given")
 	}
-	errs = append(errs, validateAmount(b.Spec.MinAvailable, at.Child("minAvailable"))...)
-	errs = append(errs, validateAmount(b.Spec.MaxUnavailable, at.Child("maxUnavailable"))...)
+	ps.Add(validateAmount(b.Spec.MinAvailable, at.Child("minAvailable")))
+	ps.Add(validateAmount(b.Spec.MaxUnavailable, at.Child("maxUnavailable")))
 	options := metav1validation.LabelSelectorValidationOptions{
 		AllowInvalidLabelValueInSelector: old != nil && metav1validation.LabelSelectorHasInvalidLabelValue(old.Spec.Selector),
 	}
-	errs = append(errs, metav1validation.ValidateLabelSelector(b.Spec.Selector, options, at.Child("selector"))...)
-	if p := b.Spec.UnhealthyPodEvictionPolicy; p != nil && !slices.Contains(evictionPolicies, *p) {
-		errs = append(errs, field.NotSupported(at.Child("unhealthyPodEvictionPolicy"), *p, evictionPolicies))
+	ps.Add(metav1validation.ValidateLabelSelector(b.Spec.Selector, options, at.Child("selector")))
+	if p := b.Spec.UnhealthyPodEvictionPolicy; p != nil {
+		kind.OneOf(&ps, at, "unhealthyPodEvictionPolicy", *p, evictionPolicies...)
 	}
-	return errs
+	return ps.List
 }
 
 func validateAmount(v *intstr.IntOrString, at *field.Path) field.ErrorList {
+	var ps kind.Problems
 	switch {
 	case v == nil:
 		return nil
 	case v.Type == intstr.Int:
-		return apivalidation.ValidateNonnegativeField(int64(v.IntVal), at)
+		ps.NotNegative(at, "", int64(v.IntVal))
+		return ps.List
 	}
-	var errs field.ErrorList
-	for _, msg := range validation.IsValidPercent(v.StrVal) {
-		errs = append(errs, field.Invalid(at, v.StrVal, msg))
+	ps.Messages(at, "", v.StrVal, validation.IsValidPercent(v.StrVal))
+	if n, err := intstr.GetScaledValueFromIntOrPercent(v, 100, false); len(ps.List) == 0 && err == nil && n > 100 {
+		ps.Invalid(at, "", v.StrVal, "must not be greater than 100%")
 	}
-	if n, err := intstr.GetScaledValueFromIntOrPercent(v, 100, false); len(errs) == 0 && err == nil && n > 100 {
-		errs = append(errs, field.Invalid(at, v.StrVal, "must not be greater than 100%"))
-	}
-	return errs
+	return ps.List
 }
 
 func validateBudgetStatus(s *policyv1.PodDisruptionBudgetStatus) field.ErrorList {
 	at := field.NewPath("status")
-	errs := metav1validation.ValidateConditions(s.Conditions, at.Child("conditions"))
-	errs = append(errs, apivalidation.ValidateNonnegativeField(int64(s.DisruptionsAllowed), at.Child("disruptionsAllowed"))...)
-	errs = append(errs, apivalidation.ValidateNonnegativeField(int64(s.CurrentHealthy), at.Child("currentHealthy"))...)
-	errs = append(errs, apivalidation.ValidateNonnegativeField(int64(s.DesiredHealthy), at.Child("desiredHealthy"))...)
-	return append(errs, apivalidation.ValidateNonnegativeField(int64(s.ExpectedPods), at.Child("expectedPods"))...)
+	var ps kind.Problems
+	ps.Add(metav1validation.ValidateConditions(s.Conditions, at.Child("conditions")))
+	ps.NotNegative(at, "disruptionsAllowed", int64(s.DisruptionsAllowed))
+	ps.NotNegative(at, "currentHealthy", int64(s.CurrentHealthy))
+	ps.NotNegative(at, "desiredHealthy", int64(s.DesiredHealthy))
+	ps.NotNegative(at, "expectedPods", int64(s.ExpectedPods))
+	return ps.List
 }

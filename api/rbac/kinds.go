@@ -37,11 +37,12 @@ var RoleBinding = kind.Define(kind.Resource{
 }, kind.Rules[rbacv1.RoleBinding]{
 	Default: func(b *rbacv1.RoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) },
 	Validate: func(new, old *rbacv1.RoleBinding) field.ErrorList {
-		errs := validateBinding(new.RoleRef, new.Subjects, true, []string{"ClusterRole", "Role"})
+		var ps kind.Problems
+		ps.Add(validateBinding(new.RoleRef, new.Subjects, true, []string{"ClusterRole", "Role"}))
 		if old != nil {
-			errs = append(errs, validateRoleRefKept(new.RoleRef, old.RoleRef)...)
+			ps.Add(validateRoleRefKept(new.RoleRef, old.RoleRef))
 		}
-		return errs
+		return ps.List
 	},
 	Columns: bindingColumns("roleBinding", kind.Doc(rbacv1.RoleBinding{}, "roleRef"),
 		func(b *rbacv1.RoleBinding) rbacv1.RoleRef { return b.RoleRef },
@@ -55,11 +56,12 @@ var ClusterRoleBinding = kind.Define(kind.Resource{
 }, kind.Rules[rbacv1.ClusterRoleBinding]{
 	Default: func(b *rbacv1.ClusterRoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) },
 	Validate: func(new, old *rbacv1.ClusterRoleBinding) field.ErrorList {
-		errs := validateBinding(new.RoleRef, new.Subjects, false, []string{"ClusterRole"})
+		var ps kind.Problems
+		ps.Add(validateBinding(new.RoleRef, new.Subjects, false, []string{"ClusterRole"}))
 		if old != nil {
-			errs = append(errs, validateRoleRefKept(new.RoleRef, old.RoleRef)...)
+			ps.Add(validateRoleRefKept(new.RoleRef, old.RoleRef))
 		}
-		return errs
+		return ps.List
 	},
 	Columns: bindingColumns("clusterRoleBinding", kind.Doc(rbacv1.ClusterRoleBinding{}, "roleRef"),
 		func(b *rbacv1.ClusterRoleBinding) rbacv1.RoleRef { return b.RoleRef },

@@ -8,6 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
 const (
@@ -17,110 +19,108 @@ const (
 
 // validateRules judges policy rules; only cluster-wide roles may speak of URLs that are not resources.
 func validateRules(rules []rbacv1.PolicyRule, namespaced bool) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	for n := range rules {
-		errs = append(errs, validateRule(&rules[n], namespaced, field.NewPath("rules").Index(n))...)
+		ps.Add(validateRule(&rules[n], namespaced, field.NewPath("rules").Index(n)))
 	}
-	return errs
+	return ps.List
 }
 
 func validateRule(r *rbacv1.PolicyRule, namespaced bool, at *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	if len(r.Verbs) == 0 {
-		errs = append(errs, field.Required(at.Child("verbs"), "a rule must name at least one verb"))
+		ps.Required(at, "verbs", "a rule must name at least one verb")
 	}
 	if len(r.NonResourceURLs) > 0 {
 		urls := at.Child("nonResourceURLs")
 		if namespaced {
-			errs = append(errs, field.Invalid(urls, r.NonResourceURLs, "namespaced rules cannot apply to non-resource URLs"))
+			ps.Invalid(urls, "", r.NonResourceURLs, "namespaced rules cannot apply to non-resource URLs")
 		}
 		if len(r.APIGroups) > 0 || len(r.Resources) > 0 || len(r.ResourceNames) > 0 {
-			errs = append(errs, field.Invalid(urls, r.NonResourceURLs, "rules cannot apply to both regular resources and non-resource URLs"))
+			ps.Invalid(urls, "", r.NonResourceURLs, "rules cannot apply to both regular resources and non-resource URLs")
 		}
-		return errs
+		return ps.List
 	}
 	if len(r.APIGroups) == 0 {
-		errs = append(errs, field.Required(at.Child("apiGroups"), "a rule for resources must name at least one API group"))
+		ps.Required(at, "apiGroups", "a rule for resources must name at least one API group")
 	}
 	if len(r.Resources) == 0 {
-		errs = append(errs, field.Required(at.Child("resources"), "a rule for resources must name at least one resource"))
+		ps.Required(at, "resources", "a rule for resources must name at least one resource")
 	}
-	return errs
+	return ps.List
 }
 
 func validateAggregation(rule *rbacv1.AggregationRule) field.ErrorList {
+	var ps kind.Problems
 	if rule == nil {
 		return nil
 	}
 	at := field.NewPath("aggregationRule", "clusterRoleSelectors")
 	if len(rule.ClusterRoleSelectors) == 0 {
-		return field.ErrorList{field.Required(at, "at least one clusterRoleSelector is required with an aggregationRule")}
+		ps.Required(at, "", "at least one clusterRoleSelector is required with an aggregationRule")
+		return ps.List
 	}
-	var errs field.ErrorList
 	for n := range rule.ClusterRoleSelectors {
 		s := &rule.ClusterRoleSelectors[n]
-		errs = append(errs, metav1validation.ValidateLabelSelector(s, metav1validation.LabelSelectorValidationOptions{}, at.Index(n))...)
+		ps.Add(metav1validation.ValidateLabelSelector(s, metav1validation.LabelSelectorValidationOptions{}, at.Index(n)))
 		if err := asSelector(s); err != nil {
-			errs = append(errs, field.Invalid(at.Index(n), s, err.Error()))
+			ps.Invalid(at.Index(n), "", s, err.Error())
 		}
 	}
-	return errs
+	return ps.List
 }
 
 func validateBinding(ref rbacv1.RoleRef, subjects []rbacv1.Subject, namespaced bool, kinds []string) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	at := field.NewPath("roleRef")
 	if ref.APIGroup != group {
-		errs = append(errs, field.NotSupported(at.Child("apiGroup"), ref.APIGroup, []string{group}))
+		kind.Unsupported(&ps, at, "apiGroup", ref.APIGroup, group)
 	}
 	if !contains(kinds, ref.Kind) {
-		errs = append(errs, field.NotSupported(at.Child("kind"), ref.Kind, kinds))
+		kind.Unsupported(&ps, at, "kind", ref.Kind, kinds...)
 	}
 	if ref.Name == "" {
-		errs = append(errs, field.Required(at.Child("name"), ""))
+		ps.Required(at, "name", "")
 	} else {
-		for _, msg := range path.ValidatePathSegmentName(ref.Name, false) {
-			errs = append(errs, field.Invalid(at.Child("name"), ref.Name, msg))
-		}
+		ps.Messages(at, "name", ref.Name, path.ValidatePathSegmentName(ref.Name, false))
 	}
 	for n := range subjects {
-		errs = append(errs, validateSubject(&subjects[n], namespaced, field.NewPath("subjects").Index(n))...)
+		ps.Add(validateSubject(&subjects[n], namespaced, field.NewPath("subjects").Index(n)))
 	}
-	return errs
+	return ps.List
 }
 
 func validateSubject(s *rbacv1.Subject, namespaced bool, at *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	if s.Name == "" {
-		errs = append(errs, field.Required(at.Child("name"), ""))
+		ps.Required(at, "name", "")
 	}
 	switch s.Kind {
 	case rbacv1.ServiceAccountKind:
 		if s.Name != "" {
-			for _, msg := range apivalidation.ValidateServiceAccountName(s.Name, false) {
-				errs = append(errs, field.Invalid(at.Child("name"), s.Name, msg))
-			}
+			ps.Messages(at, "name", s.Name, apivalidation.ValidateServiceAccountName(s.Name, false))
 		}
 		if s.APIGroup != "" {
-			errs = append(errs, field.NotSupported(at.Child("apiGroup"), s.APIGroup, []string{""}))
+			kind.Unsupported(&ps, at, "apiGroup", s.APIGroup, "")
 		}
 		if !namespaced && s.Namespace == "" {
-			errs = append(errs, field.Required(at.Child("namespace"), ""))
+			ps.Required(at, "namespace", "")
 		}
 	case rbacv1.UserKind, rbacv1.GroupKind:
 		if s.APIGroup != group {
-			errs = append(errs, field.NotSupported(at.Child("apiGroup"), s.APIGroup, []string{group}))
+			kind.Unsupported(&ps, at, "apiGroup", s.APIGroup, group)
 		}
 	default:
-		errs = append(errs, field.NotSupported(at.Child("kind"), s.Kind,
-			[]string{rbacv1.GroupKind, rbacv1.ServiceAccountKind, rbacv1.UserKind}))
+		kind.Unsupported(&ps, at, "kind", s.Kind, rbacv1.GroupKind, rbacv1.ServiceAccountKind, rbacv1.UserKind)
 	}
-	return errs
+	return ps.List
 }
 
 func validateRoleRefKept(new, old rbacv1.RoleRef) field.ErrorList {
+	var ps kind.Problems
 	if new != old {
-		return field.ErrorList{field.Invalid(field.NewPath("roleRef"), new, "cannot change roleRef")}
+		ps.Invalid(nil, "roleRef", new, "cannot change roleRef")
+		return ps.List
 	}
 	return nil
 }

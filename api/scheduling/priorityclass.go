@@ -68,22 +68,20 @@ func defaultPriorityClass(p *schedulingv1.PriorityClass) {
 var preemptionPolicies = []corev1.PreemptionPolicy{corev1.PreemptLowerPriority, corev1.PreemptNever}
 
 func validatePriorityClass(p, _ *schedulingv1.PriorityClass) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	if strings.HasPrefix(p.Name, SystemPriorityClassPrefix) {
 		if !isSystemClass(p) {
-			errs = append(errs, field.Forbidden(field.NewPath("metadata", "name"),
-				"names with the prefix '"+SystemPriorityClassPrefix+"' are reserved for the system"))
+			ps.Forbidden(field.NewPath("metadata", "name"), "", "names with the prefix '"+SystemPriorityClassPrefix+"' are reserved for the system")
 		}
 	} else if p.Value > HighestUserDefinablePriority {
-		errs = append(errs, field.Forbidden(field.NewPath("value"), "the highest value that users may give is 1000000000"))
+		ps.Forbidden(nil, "value", "the highest value that users may give is 1000000000")
 	}
 	if p.PreemptionPolicy == nil {
-		return append(errs, field.Required(field.NewPath("preemptionPolicy"), ""))
+		ps.Required(nil, "preemptionPolicy", "")
+		return ps.List
 	}
-	if !slices.Contains(preemptionPolicies, *p.PreemptionPolicy) {
-		errs = append(errs, field.NotSupported(field.NewPath("preemptionPolicy"), *p.PreemptionPolicy, preemptionPolicies))
-	}
-	return errs
+	kind.OneOf(&ps, nil, "preemptionPolicy", *p.PreemptionPolicy, preemptionPolicies...)
+	return ps.List
 }
 
 func isSystemClass(p *schedulingv1.PriorityClass) bool {
@@ -93,9 +91,10 @@ func isSystemClass(p *schedulingv1.PriorityClass) bool {
 }
 
 func validatePriorityClassUpdate(new, old *schedulingv1.PriorityClass) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	if new.Value != old.Value {
-		errs = append(errs, field.Forbidden(field.NewPath("value"), "may not be changed in an update"))
+		ps.Forbidden(nil, "value", "may not be changed in an update")
 	}
-	return append(errs, apivalidation.ValidateImmutableField(new.PreemptionPolicy, old.PreemptionPolicy, field.NewPath("preemptionPolicy"))...)
+	ps.Add(apivalidation.ValidateImmutableField(new.PreemptionPolicy, old.PreemptionPolicy, field.NewPath("preemptionPolicy")))
+	return ps.List
 }

@@ -92,87 +92,90 @@ var (
 )
 
 func validateStorageClass(c, _ *storagev1.StorageClass) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	if c.Provisioner == "" {
-		errs = append(errs, field.Required(field.NewPath("provisioner"), ""))
+		ps.Required(nil, "provisioner", "")
 	} else {
-		for _, msg := range validation.IsQualifiedName(strings.ToLower(c.Provisioner)) {
-			errs = append(errs, field.Invalid(field.NewPath("provisioner"), c.Provisioner, msg))
-		}
+		ps.Messages(nil, "provisioner", c.Provisioner, validation.IsQualifiedName(strings.ToLower(c.Provisioner)))
 	}
-	errs = append(errs, validateProvisionerParameters(c.Parameters, field.NewPath("parameters"))...)
-	if p := c.ReclaimPolicy; p != nil && *p != "" && !slices.Contains(reclaimPolicies, *p) {
-		errs = append(errs, field.NotSupported(field.NewPath("reclaimPolicy"), *p, reclaimPolicies))
+	ps.Add(validateProvisionerParameters(c.Parameters, field.NewPath("parameters")))
+	if p := c.ReclaimPolicy; p != nil && *p != "" {
+		kind.OneOf(&ps, nil, "reclaimPolicy", *p, reclaimPolicies...)
 	}
 	if m := c.VolumeBindingMode; m == nil {
-		errs = append(errs, field.Required(field.NewPath("volumeBindingMode"), ""))
-	} else if !slices.Contains(bindingModes, *m) {
-		errs = append(errs, field.NotSupported(field.NewPath("volumeBindingMode"), *m, bindingModes))
+		ps.Required(nil, "volumeBindingMode", "")
+	} else {
+		kind.OneOf(&ps, nil, "volumeBindingMode", *m, bindingModes...)
 	}
-	return append(errs, validateTopologies(c.AllowedTopologies, field.NewPath("allowedTopologies"))...)
+	ps.Add(validateTopologies(c.AllowedTopologies, field.NewPath("allowedTopologies")))
+	return ps.List
 }
 
 func validateProvisionerParameters(parameters map[string]string, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	if len(parameters) > parametersMax {
-		return field.ErrorList{field.TooLong(path, "", parametersMax)}
+		ps.TooLong(path, "", parametersMax)
+		return ps.List
 	}
 	size := 0
 	for key, value := range parameters {
 		if key == "" {
-			errs = append(errs, field.Invalid(path, key, "a key may not be empty"))
+			ps.Invalid(path, "", key, "a key may not be empty")
 		}
 		size += len(key) + len(value)
 	}
 	if size > parameterBytesMax {
-		errs = append(errs, field.TooLong(path, "", parameterBytesMax))
+		ps.TooLong(path, "", parameterBytesMax)
 	}
-	return errs
+	return ps.List
 }
 
 // validateTopologies wants terms that differ, of labels with distinct values.
 func validateTopologies(terms []corev1.TopologySelectorTerm, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	var ps kind.Problems
 	var before []map[string]sets.Set[string]
 	for n, term := range terms {
 		at := path.Index(n).Child("matchLabelExpressions")
 		labels := map[string]sets.Set[string]{}
 		for m, r := range term.MatchLabelExpressions {
 			values, invalid := validateTopologyRequirement(r, at.Index(m))
-			errs = append(errs, invalid...)
+			ps.Add(invalid)
 			if _, twice := labels[r.Key]; twice {
-				errs = append(errs, field.Duplicate(at.Index(m).Child("key"), r.Key))
+				ps.Duplicate(at.Index(m), "key", r.Key)
 			}
 			labels[r.Key] = values
 		}
 		if slices.ContainsFunc(before, func(b map[string]sets.Set[string]) bool { return reflect.DeepEqual(b, labels) }) {
-			errs = append(errs, field.Duplicate(at, ""))
+			ps.Duplicate(at, "", "")
 		}
 		before = append(before, labels)
 	}
-	return errs
+	return ps.List
 }
 
 func validateTopologyRequirement(r corev1.TopologySelectorLabelRequirement, at *field.Path) (sets.Set[string], field.ErrorList) {
-	errs := metav1validation.ValidateLabelName(r.Key, at.Child("key"))
+	var ps kind.Problems
+	ps.Add(metav1validation.ValidateLabelName(r.Key, at.Child("key")))
 	if len(r.Values) == 0 {
-		errs = append(errs, field.Required(at.Child("values"), ""))
+		ps.Required(at, "values", "")
 	}
 	values := sets.New[string]()
 	for n, v := range r.Values {
 		if values.Has(v) {
-			errs = append(errs, field.Duplicate(at.Child("values").Index(n), v))
+			ps.Duplicate(at.Child("values").Index(n), "", v)
 		}
 		values.Insert(v)
 	}
-	return values, errs
+	return values, ps.List
 }
 
 func validateStorageClassUpdate(new, old *storagev1.StorageClass) field.ErrorList {
-	errs := apivalidation.ValidateImmutableField(new.Parameters, old.Parameters, field.NewPath("parameters"))
-	errs = append(errs, apivalidation.ValidateImmutableField(new.Provisioner, old.Provisioner, field.NewPath("provisioner"))...)
-	errs = append(errs, apivalidation.ValidateImmutableField(new.ReclaimPolicy, old.ReclaimPolicy, field.NewPath("reclaimPolicy"))...)
-	return append(errs, apivalidation.ValidateImmutableField(new.VolumeBindingMode, old.VolumeBindingMode, field.NewPath("volumeBindingMode"))...)
+	var ps kind.Problems
+	ps.Add(apivalidation.ValidateImmutableField(new.Parameters, old.Parameters, field.NewPath("parameters")))
+	ps.Add(apivalidation.ValidateImmutableField(new.Provisioner, old.Provisioner, field.NewPath("provisioner")))
+	ps.Add(apivalidation.ValidateImmutableField(new.ReclaimPolicy, old.ReclaimPolicy, field.NewPath("reclaimPolicy")))
+	ps.Add(apivalidation.ValidateImmutableField(new.VolumeBindingMode, old.VolumeBindingMode, field.NewPath("volumeBindingMode")))
+	return ps.List
 }
 
 // renamedLabels are labels of nodes that have newer names.
