@@ -10,7 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
@@ -23,11 +23,10 @@ func TestKindsAtRunTime(t *testing.T) {
 	ctx := t.Context()
 	m, stop := startMaster(t, memory.New(), nil)
 	defer stop()
-	widget := kind.Kind[*corev1.ConfigMap]{
-		Group: "example.com", Version: "v1", Kind: "Widget", Plural: "widgets", Namespaced: true,
-		New:     func() *corev1.ConfigMap { return &corev1.ConfigMap{} },
-		NewList: func() runtime.Object { return &corev1.ConfigMapList{} },
-	}.Info()
+	widget := kind.Define(kind.Resource{
+		GroupVersion: schema.GroupVersion{Group: "example.com", Version: "v1"}, Kind: "Widget", Plural: "widgets", Namespaced: true,
+		List: kind.ListOf[corev1.ConfigMapList],
+	}, kind.Rules[corev1.ConfigMap]{})
 	clients := kubernetes.NewForConfigOrDie(m.RESTConfig())
 	widgets := func(verb, path, body string) (string, error) {
 		b, err := clients.RESTClient().Verb(verb).AbsPath("/apis/example.com/v1/namespaces/"+path).Body([]byte(body)).
