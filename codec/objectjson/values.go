@@ -143,20 +143,21 @@ var plain = func() (t [256]bool) {
 
 // AppendString appends a string in quotes.
 func AppendString(b []byte, s string) []byte {
-	b = append(b, '"')
 	for n := range len(s) {
 		if !plain[s[n]] {
-			return append(appendEscaped(append(b, s[:n]...), s[n:]), '"')
+			return appendEscaped(b, s)
 		}
 	}
+	b = append(b, '"')
 	b = append(b, s...)
 	return append(b, '"')
 }
 
-// appendEscaped appends text with the escapes that encoding/json uses: it keeps text from being taken for HTML or a line of
-// JavaScript, and replaces what is no UTF-8.
+// appendEscaped appends a string in quotes with the escapes that encoding/json uses: it keeps text from being taken for HTML or for a
+// line of JavaScript, and replaces what is no UTF-8.
 func appendEscaped(b []byte, s string) []byte {
 	const hex = "0123456789abcdef"
+	b = append(b, '"')
 	for n := 0; n < len(s); {
 		c := s[n]
 		if c >= utf8.RuneSelf {
@@ -173,9 +174,11 @@ func appendEscaped(b []byte, s string) []byte {
 			continue
 		}
 		n++
-		switch at := strings.IndexByte("\b\f\n\r\t", c); {
-		case plain[c]:
+		if plain[c] {
 			b = append(b, c)
+			continue
+		}
+		switch at := strings.IndexByte("\b\f\n\r\t", c); {
 		case c == '"' || c == '\\':
 			b = append(b, '\\', c)
 		case at >= 0:
@@ -184,5 +187,5 @@ func appendEscaped(b []byte, s string) []byte {
 			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&0xf])
 		}
 	}
-	return b
+	return append(b, '"')
 }
