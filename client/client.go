@@ -33,12 +33,12 @@ func (c Client[T]) Live() Live[T] { return Live[T]{View: c.transport.View(c.info
 
 // Get asks the API server for one object (a consistent read, unlike a view's).
 func (c Client[T]) Get(ctx context.Context, namespace, name string) (T, error) {
-	return c.do(ctx, Request{Verb: Get, Namespace: namespace, Name: name})
+	return c.do(ctx, Request{Verb: kind.Get, Namespace: namespace, Name: name})
 }
 
 // Create stores a new object.
 func (c Client[T]) Create(ctx context.Context, obj T) (T, error) {
-	return c.do(ctx, Request{Verb: Create, Namespace: obj.GetNamespace(), Name: obj.GetName(), Object: obj})
+	return c.do(ctx, Request{Verb: kind.Create, Namespace: obj.GetNamespace(), Name: obj.GetName(), Object: obj})
 }
 
 // Update replaces an object; with a resourceVersion set, only that version of it.
@@ -53,7 +53,7 @@ func (c Client[T]) UpdateStatus(ctx context.Context, obj T) (T, error) {
 
 // UpdatePart replaces what a subresource covers of an object ("status", "finalize").
 func (c Client[T]) UpdatePart(ctx context.Context, obj T, subresource string) (T, error) {
-	return c.do(ctx, Request{Verb: Update, Namespace: obj.GetNamespace(), Name: obj.GetName(), Subresource: subresource, Object: obj})
+	return c.do(ctx, Request{Verb: kind.Update, Namespace: obj.GetNamespace(), Name: obj.GetName(), Subresource: subresource, Object: obj})
 }
 
 // Patch changes one object.
@@ -68,23 +68,23 @@ func (c Client[T]) PatchStatus(ctx context.Context, namespace, name string, pt t
 
 // PatchPart changes what a subresource covers of an object.
 func (c Client[T]) PatchPart(ctx context.Context, namespace, name, subresource string, pt types.PatchType, patch []byte) (T, error) {
-	return c.do(ctx, Request{Verb: Patch, Namespace: namespace, Name: name, Subresource: subresource, PatchType: pt, Patch: patch})
+	return c.do(ctx, Request{Verb: kind.Patch, Namespace: namespace, Name: name, Subresource: subresource, PatchType: pt, Patch: patch})
 }
 
 // Act creates a subresource with a body of another kind: a binding, an eviction, a token request.
 func (c Client[T]) Act(ctx context.Context, namespace, name, subresource string, body runtime.Object) (runtime.Object, error) {
-	return c.transport.Do(ctx, Request{Verb: Create, Kind: c.info, Namespace: namespace, Name: name, Subresource: subresource, Object: body})
+	return c.transport.Do(ctx, Request{Verb: kind.Create, Kind: c.info, Namespace: namespace, Name: name, Subresource: subresource, Object: body})
 }
 
 // Delete removes an object, or begins its graceful or finalized removal.
 func (c Client[T]) Delete(ctx context.Context, namespace, name string, o metav1.DeleteOptions) error {
-	_, err := c.transport.Do(ctx, Request{Verb: Delete, Kind: c.info, Namespace: namespace, Name: name, Delete: o})
+	_, err := c.transport.Do(ctx, Request{Verb: kind.Delete, Kind: c.info, Namespace: namespace, Name: name, Delete: o})
 	return err
 }
 
 // DeleteCollection deletes the objects of a namespace that match both selectors; an empty selector matches all.
 func (c Client[T]) DeleteCollection(ctx context.Context, namespace string, o metav1.DeleteOptions, labels, fields string) error {
-	_, err := c.transport.Do(ctx, Request{Verb: DeleteCollection, Kind: c.info, Namespace: namespace, Delete: o, LabelSelector: labels, FieldSelector: fields})
+	_, err := c.transport.Do(ctx, Request{Verb: kind.DeleteCollection, Kind: c.info, Namespace: namespace, Delete: o, LabelSelector: labels, FieldSelector: fields})
 	return err
 }
 

@@ -85,9 +85,9 @@ func (t *remote) Do(ctx context.Context, r Request) (runtime.Object, error) {
 }
 
 // methods are the HTTP methods of the verbs.
-var methods = map[Verb]string{
-	Get: http.MethodGet, List: http.MethodGet, Create: http.MethodPost, Update: http.MethodPut, Patch: http.MethodPatch,
-	Delete: http.MethodDelete, DeleteCollection: http.MethodDelete,
+var methods = map[kind.Verb]string{
+	kind.Get: http.MethodGet, kind.List: http.MethodGet, kind.Create: http.MethodPost, kind.Update: http.MethodPut, kind.Patch: http.MethodPatch,
+	kind.Delete: http.MethodDelete, kind.DeleteCollection: http.MethodDelete,
 }
 
 func (t *remote) request(r Request) (*rest.Request, error) {
@@ -96,10 +96,10 @@ func (t *remote) request(r Request) (*rest.Request, error) {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("this client was not made for %s", r.Kind.GVK))
 	}
 	q := c.Verb(methods[r.Verb]).NamespaceIfScoped(r.Namespace, r.Kind.Namespaced && r.Namespace != "").Resource(r.Kind.Plural)
-	if r.Verb == Patch {
+	if r.Verb == kind.Patch {
 		q = c.Patch(r.PatchType).NamespaceIfScoped(r.Namespace, r.Kind.Namespaced && r.Namespace != "").Resource(r.Kind.Plural)
 	}
-	named := r.Verb != List && r.Verb != DeleteCollection && (r.Verb != Create || r.Subresource != "")
+	named := r.Verb != kind.List && r.Verb != kind.DeleteCollection && (r.Verb != kind.Create || r.Subresource != "")
 	if named {
 		q = q.Name(r.Name)
 	}
@@ -107,15 +107,15 @@ func (t *remote) request(r Request) (*rest.Request, error) {
 		q = q.SubResource(r.Subresource)
 	}
 	switch r.Verb {
-	case Create, Update:
+	case kind.Create, kind.Update:
 		q = q.Body(r.Object)
-	case Patch:
+	case kind.Patch:
 		q = q.Body(r.Patch)
-	case List:
+	case kind.List:
 		q = q.VersionedParams(&metav1.ListOptions{Limit: r.Limit}, scheme.ParameterCodec)
-	case Delete:
+	case kind.Delete:
 		q = q.Body(&r.Delete)
-	case DeleteCollection:
+	case kind.DeleteCollection:
 		list := metav1.ListOptions{LabelSelector: r.LabelSelector, FieldSelector: r.FieldSelector}
 		q = q.VersionedParams(&list, scheme.ParameterCodec).Body(&r.Delete)
 	}

@@ -78,7 +78,7 @@ func Look(ctx context.Context, t Transport, k *kind.Info, namespace, name string
 	if name == "" || k.Namespaced != (namespace != "") {
 		return unproven(Unknown, errors.New("no object can have this key"))
 	}
-	answer, err := t.Do(ctx, Request{Verb: Get, Kind: k, Namespace: namespace, Name: name})
+	answer, err := t.Do(ctx, Request{Verb: kind.Get, Kind: k, Namespace: namespace, Name: name})
 	switch {
 	case err == nil:
 	case foundFree(err, k, name):
@@ -108,7 +108,7 @@ func (c Client[T]) Look(ctx context.Context, namespace, name string, uid types.U
 // LookEmpty asks the server by a consistent read whether a namespace ("" for all) holds no object of a kind in any form. It fails
 // whenever neither that nor the contrary is proven.
 func LookEmpty(ctx context.Context, t Transport, k *kind.Info, namespace string) (bool, error) {
-	answer, err := t.Do(ctx, Request{Verb: List, Kind: k, Namespace: namespace, Limit: 1})
+	answer, err := t.Do(ctx, Request{Verb: kind.List, Kind: k, Namespace: namespace, Limit: 1})
 	if err != nil {
 		return false, fmt.Errorf("whether there are %s in namespace %q: %w", k.GR(), namespace, err)
 	}

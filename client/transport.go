@@ -14,23 +14,9 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
-// Verb of a request. Reads of many objects go through a View; a List is for proofs.
-type Verb = kind.Verb
-
-// The verbs of a Request.
-const (
-	Get              = kind.Get
-	List             = kind.List
-	Create           = kind.Create
-	Update           = kind.Update
-	Patch            = kind.Patch
-	Delete           = kind.Delete
-	DeleteCollection = kind.DeleteCollection
-)
-
 // Request is one call of the API, for one object (or one collection, to list or delete it).
 type Request struct {
-	Verb                         Verb
+	Verb                         kind.Verb
 	Kind                         *kind.Info
 	Namespace, Name, Subresource string
 	// Object of a create or update. It belongs to the transport from the call on: pass a copy of what is shared.

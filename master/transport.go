@@ -37,9 +37,9 @@ func (t *inProcess) Do(ctx context.Context, r client.Request) (runtime.Object, e
 		DeleteOptions: r.Delete, UserAgent: t.agent,
 	}
 	switch r.Verb {
-	case client.List:
+	case kind.List:
 		request.ListOptions = metav1.ListOptions{Limit: r.Limit}
-	case client.DeleteCollection:
+	case kind.DeleteCollection:
 		request.ListOptions = metav1.ListOptions{LabelSelector: r.LabelSelector, FieldSelector: r.FieldSelector}
 	}
 	if t.term != nil {
@@ -55,7 +55,7 @@ func (t *inProcess) Do(ctx context.Context, r client.Request) (runtime.Object, e
 	if response.Item != nil {
 		return response.Item.Object(), nil
 	}
-	if response.List != nil && r.Verb == client.List {
+	if response.List != nil && r.Verb == kind.List {
 		return listOf(r.Kind, response.List)
 	}
 	return response.Object, nil

@@ -96,14 +96,14 @@ type Write struct {
 	Kind        *kind.Info
 	All         *Views
 	Subresource string
-	Verbs       []client.Verb
+	Verbs       []kind.Verb
 }
 
 // Writes declares that the objects themselves are written.
-func Writes(verbs ...client.Verb) Write { return Write{Verbs: verbs} }
+func Writes(verbs ...kind.Verb) Write { return Write{Verbs: verbs} }
 
 // WritesPart declares that a subresource is written.
-func WritesPart(subresource string, verbs ...client.Verb) Write {
+func WritesPart(subresource string, verbs ...kind.Verb) Write {
 	return Write{Subresource: subresource, Verbs: verbs}
 }
 

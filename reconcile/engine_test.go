@@ -139,7 +139,7 @@ func unknownOutcome(t *testing.T, lost error) {
 	var mu sync.Mutex
 	runs := map[string]int{}
 	stop := started(t, s, func(b *Builder) *Controller {
-		c := Watch[*corev1.ConfigMap](b, Own, Writes(client.Create))
+		c := Watch[*corev1.ConfigMap](b, Own, Writes(kind.Create))
 		return &Controller{Reconcile: func(ctx context.Context, key Key) (Result, error) {
 			mu.Lock()
 			defer mu.Unlock()

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api"
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/client/clienttest"
 )
@@ -32,7 +33,7 @@ func TestUndeclaredViewIsRefusedAtTheStart(t *testing.T) {
 func TestUndeclaredRequestsAreRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &clienttest.Server{Answer: func(_ context.Context, r client.Request) (runtime.Object, error) {
-			if r.Kind.Plural != "configmaps" || r.Subresource != "" || r.Verb != client.Get && r.Verb != client.Update {
+			if r.Kind.Plural != "configmaps" || r.Subresource != "" || r.Verb != kind.Get && r.Verb != kind.Update {
 				t.Errorf("%s of %s/%s arrived", r.Verb, r.Kind.Plural, r.Subresource)
 			}
 			return configMap("a"), nil
@@ -42,7 +43,7 @@ func TestUndeclaredRequestsAreRefused(t *testing.T) {
 		var errs []error
 		panics := 0
 		stop := started(t, s, func(b *Builder) *Controller {
-			maps := Watch[*corev1.ConfigMap](b, Own, Writes(client.Update))
+			maps := Watch[*corev1.ConfigMap](b, Own, Writes(kind.Update))
 			pods := client.For[*corev1.Pod](b.Transport())
 			return &Controller{Reconcile: func(ctx context.Context, _ Key) (Result, error) {
 				mu.Lock()

@@ -40,7 +40,7 @@ func follow(t *testing.T, s *clienttest.Server, kinds ...*kind.Info) *followed {
 		b.Kinds = &f.kinds
 		f.views = WatchKinds(b, everything, func(k *kind.Info) Keys {
 			return func(d client.Delta, enqueue func(Key)) { Own(d, func(key Key) { key.Kind = k; enqueue(key) }) }
-		}, Writes(client.Delete))
+		}, Writes(kind.Delete))
 		return &Controller{Reconcile: func(_ context.Context, key Key) (Result, error) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
@@ -142,10 +142,10 @@ func TestDeclarationFollowsTheKinds(t *testing.T) {
 		maps, pods := api.Of[*corev1.ConfigMap](), api.Of[*corev1.Pod]()
 		f := follow(t, &clienttest.Server{}, maps)
 		synctest.Wait()
-		d := Declaration{AllReads: []*Views{f.views}, Writes: []Write{{All: f.views, Verbs: []client.Verb{client.Delete}}}}
+		d := Declaration{AllReads: []*Views{f.views}, Writes: []Write{{All: f.views, Verbs: []kind.Verb{kind.Delete}}}}
 		say := func() string {
-			return fmt.Sprint(d.reads(maps), d.reads(pods), d.writes(client.Request{Verb: client.Delete, Kind: maps}), d.writes(client.Request{Verb: client.Delete, Kind: pods}),
-				d.writes(client.Request{Verb: client.Update, Kind: maps}))
+			return fmt.Sprint(d.reads(maps), d.reads(pods), d.writes(client.Request{Verb: kind.Delete, Kind: maps}), d.writes(client.Request{Verb: kind.Delete, Kind: pods}),
+				d.writes(client.Request{Verb: kind.Update, Kind: maps}))
 		}
 		before := say()
 		f.kinds.Set(pods)

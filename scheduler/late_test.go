@@ -46,14 +46,14 @@ func schedule(t *testing.T, s *stage) (end func()) {
 		s.mu.Lock()
 		if binds {
 			s.written = append(s.written, b.Name+" to "+b.Target.Name)
-		} else if r.Verb == client.Patch && r.Kind == pods {
+		} else if r.Verb == kind.Patch && r.Kind == pods {
 			s.written = append(s.written, r.Name+" refused")
 		}
 		s.mu.Unlock()
 		if binds && s.bind != nil {
 			return nil, s.bind(b.Name, b.Target.Name)
 		}
-		if r.Verb == client.Patch {
+		if r.Verb == kind.Patch {
 			return &corev1.Pod{}, nil
 		}
 		return r.Object, nil

@@ -17,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
@@ -45,7 +46,7 @@ type controller struct {
 // New declares the signer.
 func New(b *reconcile.Builder) *reconcile.Controller {
 	c := &controller{
-		maps:    reconcile.Watch[*corev1.ConfigMap](b, mapChanged, reconcile.Writes(client.Update)),
+		maps:    reconcile.Watch[*corev1.ConfigMap](b, mapChanged, reconcile.Writes(kind.Update)),
 		secrets: reconcile.Watch[*corev1.Secret](b, tokenChanged),
 	}
 	return &reconcile.Controller{Workers: 1, Reconcile: c.reconcile}

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
@@ -24,7 +25,7 @@ type controller struct {
 // New declares the ClusterRole aggregation controller.
 func New(b *reconcile.Builder) *reconcile.Controller {
 	c := &controller{}
-	c.roles = reconcile.Watch[*rbacv1.ClusterRole](b, c.roleChanged, reconcile.Writes(client.Update))
+	c.roles = reconcile.Watch[*rbacv1.ClusterRole](b, c.roleChanged, reconcile.Writes(kind.Update))
 	return &reconcile.Controller{Reconcile: c.reconcile}
 }
 

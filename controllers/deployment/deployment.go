@@ -49,8 +49,8 @@ func (o *Options) AddFlags(s *pflag.FlagSet) {
 // New declares the Deployment controller.
 func New(b *reconcile.Builder) *reconcile.Controller {
 	c := &controller{events: b.Events, now: b.Now}
-	c.deployments = reconcile.Watch[*appsv1.Deployment](b, reconcile.Own, reconcile.Writes(client.Update), reconcile.WritesPart("status", client.Update))
-	c.sets = reconcile.Watch[*appsv1.ReplicaSet](b, c.setChanged, reconcile.Writes(client.Create, client.Update, client.Patch, client.Delete))
+	c.deployments = reconcile.Watch[*appsv1.Deployment](b, reconcile.Own, reconcile.Writes(kind.Update), reconcile.WritesPart("status", kind.Update))
+	c.sets = reconcile.Watch[*appsv1.ReplicaSet](b, c.setChanged, reconcile.Writes(kind.Create, kind.Update, kind.Patch, kind.Delete))
 	c.pods = reconcile.Watch[*corev1.Pod](b, c.podChanged)
 	return &reconcile.Controller{
 		Workers: reconcile.Option[Options](b).ConcurrentSyncs, Pace: reconcile.Pace{Burst: 20, Interval: 50 * time.Millisecond}, Reconcile: c.reconcile,

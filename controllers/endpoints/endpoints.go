@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	trigger "k8s.io/endpointslice/util"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/serving"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
@@ -47,7 +48,7 @@ func New(b *reconcile.Builder) *reconcile.Controller {
 	c := &controller{times: trigger.NewTriggerTimeTracker(), events: b.Events}
 	c.services = reconcile.Watch[*corev1.Service](b, reconcile.Own)
 	c.pods = reconcile.Watch[*corev1.Pod](b, serving.PodChanged(c.services.Live))
-	c.endpoints = reconcile.Watch[*corev1.Endpoints](b, endpointsRemoved, reconcile.Writes(client.Create, client.Update, client.Delete))
+	c.endpoints = reconcile.Watch[*corev1.Endpoints](b, endpointsRemoved, reconcile.Writes(kind.Create, kind.Update, kind.Delete))
 	return &reconcile.Controller{
 		Workers: reconcile.Option[Options](b).ConcurrentSyncs, Pace: reconcile.Pace{Burst: 5, Interval: 100 * time.Millisecond},
 		Start: c.start, Reconcile: c.reconcile,

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	trigger "k8s.io/endpointslice/util"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/serving"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
@@ -51,7 +52,7 @@ func New(b *reconcile.Builder) *reconcile.Controller {
 	c := &controller{times: trigger.NewTriggerTimeTracker(), events: b.Events, max: o.MaxEndpointsPerSlice}
 	c.services = reconcile.Watch[*corev1.Service](b, reconcile.Own)
 	c.pods = reconcile.Watch[*corev1.Pod](b, serving.PodChanged(c.services.Live))
-	c.slices = reconcile.Watch[*discoveryv1.EndpointSlice](b, sliceChanged, reconcile.Writes(client.Create, client.Update, client.Delete))
+	c.slices = reconcile.Watch[*discoveryv1.EndpointSlice](b, sliceChanged, reconcile.Writes(kind.Create, kind.Update, kind.Delete))
 	c.nodes = reconcile.Watch[*corev1.Node](b, c.nodeChanged)
 	c.hints = newHints(c.nodes.Live)
 	return &reconcile.Controller{

@@ -73,7 +73,7 @@ func New(b *reconcile.Builder) *reconcile.Controller {
 	}
 	c := &controller{transport: b.Transport(), events: b.Events, absent: map[coordinates]struct{}{}}
 	stored := reconcile.Matching{What: "all that is stored", Has: (*kind.Info).Stored}
-	c.kinds = reconcile.WatchKinds(b, stored, c.keysOf, reconcile.Writes(client.Patch, client.Update, client.Delete))
+	c.kinds = reconcile.WatchKinds(b, stored, c.keysOf, reconcile.Writes(kind.Patch, kind.Update, kind.Delete))
 	return &reconcile.Controller{
 		Workers: o.ConcurrentSyncs, Pace: reconcile.Pace{Burst: 5, Interval: 20 * time.Millisecond}, Reconcile: c.reconcile,
 	}
@@ -333,7 +333,7 @@ func (c *controller) act(ctx context.Context, key reconcile.Key, o kind.Object, 
 }
 
 func (c *controller) patch(ctx context.Context, key reconcile.Key, patch []byte) error {
-	_, err := c.transport.Do(ctx, client.Request{Verb: client.Patch, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, PatchType: types.StrategicMergePatchType, Patch: patch})
+	_, err := c.transport.Do(ctx, client.Request{Verb: kind.Patch, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, PatchType: types.StrategicMergePatchType, Patch: patch})
 	return err
 }
 
@@ -341,7 +341,7 @@ func (c *controller) patch(ctx context.Context, key reconcile.Key, patch []byte)
 func (c *controller) delete(ctx context.Context, key reconcile.Key, revision *string, policy metav1.DeletionPropagation) error {
 	uid := key.UID
 	options := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: revision}, PropagationPolicy: &policy}
-	_, err := c.transport.Do(ctx, client.Request{Verb: client.Delete, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, Delete: options})
+	_, err := c.transport.Do(ctx, client.Request{Verb: kind.Delete, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, Delete: options})
 	return err
 }
 
@@ -361,7 +361,7 @@ func (c *controller) dropFinalizer(ctx context.Context, key reconcile.Key, final
 	if err != nil {
 		return err
 	}
-	_, err = c.transport.Do(ctx, client.Request{Verb: client.Patch, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, PatchType: types.MergePatchType, Patch: patch})
+	_, err = c.transport.Do(ctx, client.Request{Verb: kind.Patch, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, PatchType: types.MergePatchType, Patch: patch})
 	return err
 }
 

@@ -46,7 +46,7 @@ func newDesk() *desk {
 
 func (d *desk) answer(_ context.Context, r client.Request) (runtime.Object, error) {
 	at := r.Kind.Plural + " " + r.Namespace + "/" + r.Name
-	if r.Verb != client.Get {
+	if r.Verb != kind.Get {
 		if r.Kind.Plural != "events" {
 			d.writes = append(d.writes, string(r.Verb)+" "+at)
 		}

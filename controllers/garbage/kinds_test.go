@@ -36,13 +36,13 @@ func collect(t *testing.T, kinds ...*kind.Info) (c *collector, stop func()) {
 	c = &collector{T: t, Server: &clienttest.Server{}}
 	c.kinds.Set(kinds...)
 	c.Answer = func(_ context.Context, r client.Request) (runtime.Object, error) {
-		if r.Verb == client.Get {
+		if r.Verb == kind.Get {
 			return nil, apierrors.NewNotFound(r.Kind.GR(), r.Name)
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.writes = append(c.writes, string(r.Verb)+" "+r.Name)
-		if r.Verb == client.Delete {
+		if r.Verb == kind.Delete {
 			c.Remove(r.Kind, r.Namespace, r.Name)
 		}
 		return nil, nil

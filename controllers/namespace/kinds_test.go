@@ -16,6 +16,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api"
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/client/clienttest"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
@@ -34,12 +35,12 @@ type emptied struct {
 func (e *emptied) answer(_ context.Context, r client.Request) (runtime.Object, error) {
 	view := e.View(r.Kind)
 	switch r.Verb {
-	case client.Get:
+	case kind.Get:
 		if o, ok := view.Get(r.Namespace, r.Name); ok {
 			return o, nil
 		}
 		return nil, apierrors.NewNotFound(r.Kind.GR(), r.Name)
-	case client.List:
+	case kind.List:
 		list := r.Kind.NewList()
 		var items []runtime.Object
 		for o := range view.All(r.Namespace) {
@@ -57,7 +58,7 @@ func (e *emptied) answer(_ context.Context, r client.Request) (runtime.Object, e
 	if r.Subresource != "status" {
 		e.writes = append(e.writes, string(r.Verb)+" "+r.Kind.Plural+" "+r.Subresource)
 	}
-	if r.Verb == client.DeleteCollection {
+	if r.Verb == kind.DeleteCollection {
 		for o := range view.All(r.Namespace) {
 			e.Remove(r.Kind, o.GetNamespace(), o.GetName())
 		}

@@ -51,8 +51,8 @@ var deletable = reconcile.Matching{What: "all in namespaces that can be deleted"
 // New declares the namespace controller.
 func New(b *reconcile.Builder) *reconcile.Controller {
 	c := &controller{transport: b.Transport(), now: b.Now}
-	c.namespaces = reconcile.Watch[*corev1.Namespace](b, reconcile.Own, reconcile.WritesPart("status", client.Update), reconcile.WritesPart("finalize", client.Update))
-	c.contents = reconcile.WatchKinds(b, deletable, func(*kind.Info) reconcile.Keys { return c.contentChanged }, reconcile.Writes(client.Delete, client.DeleteCollection))
+	c.namespaces = reconcile.Watch[*corev1.Namespace](b, reconcile.Own, reconcile.WritesPart("status", kind.Update), reconcile.WritesPart("finalize", kind.Update))
+	c.contents = reconcile.WatchKinds(b, deletable, func(*kind.Info) reconcile.Keys { return c.contentChanged }, reconcile.Writes(kind.Delete, kind.DeleteCollection))
 	return &reconcile.Controller{
 		Workers: reconcile.Option[Options](b).ConcurrentSyncs, Pace: reconcile.Pace{Burst: 5, Interval: 50 * time.Millisecond}, Reconcile: c.reconcile,
 	}
@@ -155,7 +155,7 @@ func (c *controller) deleteSeen(ctx context.Context, all []condemned) error {
 	_, err := reconcile.Batch(ctx, len(all), func(ctx context.Context, i int) error {
 		uid := all[i].GetUID()
 		options := metav1.DeleteOptions{PropagationPolicy: &background, Preconditions: &metav1.Preconditions{UID: &uid}}
-		_, err := c.transport.Do(ctx, client.Request{Verb: client.Delete, Kind: all[i].kind, Namespace: all[i].GetNamespace(), Name: all[i].GetName(), Delete: options})
+		_, err := c.transport.Do(ctx, client.Request{Verb: kind.Delete, Kind: all[i].kind, Namespace: all[i].GetNamespace(), Name: all[i].GetName(), Delete: options})
 		if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 			return nil
 		}
@@ -226,7 +226,7 @@ func (c *controller) delete(ctx context.Context, namespace string, p plan) error
 
 func (c *controller) deleteKind(ctx context.Context, k *kind.Info, namespace string, options metav1.DeleteOptions) error {
 	if k.Serves("deletecollection") {
-		_, err := c.transport.Do(ctx, client.Request{Verb: client.DeleteCollection, Kind: k, Namespace: namespace, Delete: options})
+		_, err := c.transport.Do(ctx, client.Request{Verb: kind.DeleteCollection, Kind: k, Namespace: namespace, Delete: options})
 		return err
 	}
 	return c.deleteSeen(ctx, c.seen(k, namespace))

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api"
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/client/clienttest"
 
@@ -29,7 +30,7 @@ func TestAnUnseenLeaseIsNoSilence(t *testing.T) {
 		var mu sync.Mutex
 		silenced := map[string]bool{}
 		s.Answer = func(_ context.Context, r client.Request) (runtime.Object, error) {
-			if r.Verb == client.Get {
+			if r.Verb == kind.Get {
 				return nil, apierrors.NewForbidden(r.Kind.GR(), r.Name, nil)
 			}
 			if n, ok := r.Object.(*corev1.Node); ok {

@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/nodestate"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
@@ -48,8 +49,8 @@ func New(b *reconcile.Builder) *reconcile.Controller {
 		options: reconcile.Option[Options](b), events: b.Events, now: b.Now,
 		health: map[string]health{}, zones: map[string]*zone{}, unmarked: map[string]map[types.UID]struct{}{},
 	}
-	c.nodes = reconcile.Watch[*corev1.Node](b, c.nodeChanged, reconcile.Writes(client.Update), reconcile.WritesPart("status", client.Update))
-	c.pods = reconcile.Watch[*corev1.Pod](b, c.podChanged, reconcile.WritesPart("status", client.Update))
+	c.nodes = reconcile.Watch[*corev1.Node](b, c.nodeChanged, reconcile.Writes(kind.Update), reconcile.WritesPart("status", kind.Update))
+	c.pods = reconcile.Watch[*corev1.Pod](b, c.podChanged, reconcile.WritesPart("status", kind.Update))
 	c.leases = reconcile.Watch[*coordinationv1.Lease](b, nil)
 	return &reconcile.Controller{
 		Workers: 8, Pace: reconcile.Pace{Burst: 10, Interval: 100 * time.Millisecond},

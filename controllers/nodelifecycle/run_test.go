@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api"
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/client/clienttest"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
@@ -30,7 +31,7 @@ type kubelet struct {
 }
 
 func (k *kubelet) answer(_ context.Context, r client.Request) (runtime.Object, error) {
-	if r.Verb == client.Get {
+	if r.Verb == kind.Get {
 		return nil, apierrors.NewNotFound(r.Kind.GR(), r.Name) // the node has no Lease
 	}
 	switch o := r.Object.(type) {

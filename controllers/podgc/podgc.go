@@ -16,7 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/wheelhouse-k8s/wheelhouse/client"
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/nodestate"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/podstate"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
@@ -44,7 +44,7 @@ type controller struct {
 func newController(b *reconcile.Builder) *controller {
 	return &controller{
 		nodes:     reconcile.Watch[*corev1.Node](b, nil),
-		pods:      reconcile.Watch[*corev1.Pod](b, nil, reconcile.Writes(client.Delete), reconcile.WritesPart("status", client.Patch)),
+		pods:      reconcile.Watch[*corev1.Pod](b, nil, reconcile.Writes(kind.Delete), reconcile.WritesPart("status", kind.Patch)),
 		threshold: reconcile.Option[Options](b).TerminatedThreshold, now: b.Now,
 		missing: map[string]time.Time{}, sentenced: map[reconcile.Key]sentence{},
 	}

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api"
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/client/clienttest"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
@@ -35,10 +36,10 @@ func TestNodeIsProvenGone(t *testing.T) {
 	} {
 		deleted := false
 		server := &clienttest.Server{Answer: func(_ context.Context, r client.Request) (runtime.Object, error) {
-			if r.Verb == client.Get {
+			if r.Verb == kind.Get {
 				return c.node, c.err
 			}
-			deleted = deleted || r.Verb == client.Delete
+			deleted = deleted || r.Verb == kind.Delete
 			return &corev1.Pod{}, nil
 		}}
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "p", UID: "p"}, Spec: corev1.PodSpec{NodeName: "n"}}

@@ -55,8 +55,8 @@ func (o *Options) AddFlags(s *pflag.FlagSet) {
 // New declares the ReplicaSet controller.
 func New(b *reconcile.Builder) *reconcile.Controller {
 	c := &controller{events: b.Events, now: b.Now}
-	c.sets = reconcile.Watch[*appsv1.ReplicaSet](b, reconcile.Own, reconcile.WritesPart("status", client.Update))
-	c.pods = reconcile.Watch[*corev1.Pod](b, c.podChanged, reconcile.Writes(client.Create, client.Patch, client.Delete))
+	c.sets = reconcile.Watch[*appsv1.ReplicaSet](b, reconcile.Own, reconcile.WritesPart("status", kind.Update))
+	c.pods = reconcile.Watch[*corev1.Pod](b, c.podChanged, reconcile.Writes(kind.Create, kind.Patch, kind.Delete))
 	return &reconcile.Controller{
 		Workers: reconcile.Option[Options](b).ConcurrentSyncs, Pace: reconcile.Pace{Burst: 10, Interval: 50 * time.Millisecond}, Reconcile: c.reconcile,
 	}

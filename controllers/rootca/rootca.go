@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
@@ -60,7 +61,7 @@ func New(b *reconcile.Builder) *reconcile.Controller {
 	c := &controller{
 		source:     o.Source,
 		namespaces: reconcile.Watch[*corev1.Namespace](b, namespaceChanged),
-		maps:       reconcile.Watch[*corev1.ConfigMap](b, mapChanged, reconcile.Writes(client.Create, client.Update)),
+		maps:       reconcile.Watch[*corev1.ConfigMap](b, mapChanged, reconcile.Writes(kind.Create, kind.Update)),
 	}
 	return &reconcile.Controller{
 		Reconcile: c.reconcile,

@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
@@ -28,7 +29,7 @@ type controller struct {
 func New(b *reconcile.Builder) *reconcile.Controller {
 	c := &controller{
 		namespaces: reconcile.Watch[*corev1.Namespace](b, namespaceChanged),
-		accounts:   reconcile.Watch[*corev1.ServiceAccount](b, accountRemoved, reconcile.Writes(client.Create)),
+		accounts:   reconcile.Watch[*corev1.ServiceAccount](b, accountRemoved, reconcile.Writes(kind.Create)),
 	}
 	return &reconcile.Controller{Reconcile: c.reconcile}
 }

@@ -39,16 +39,16 @@ func start(t *testing.T) *stage {
 	s := &stage{T: t, Server: &clienttest.Server{}, begin: time.Now()}
 	s.Answer = func(_ context.Context, r client.Request) (runtime.Object, error) {
 		switch e, isEvent := r.Object.(*corev1.Event); {
-		case r.Verb == client.Get:
+		case r.Verb == kind.Get:
 			return s.get(r)
-		case r.Verb == client.Delete:
+		case r.Verb == kind.Delete:
 			s.tell("deleted " + r.Name)
 			s.Remove(pods, r.Namespace, r.Name)
 			return nil, nil
 		case isEvent && strings.HasPrefix(e.Message, "Cancelling"):
 			s.tell(e.Message)
 		}
-		if r.Verb == client.Patch {
+		if r.Verb == kind.Patch {
 			return &corev1.Pod{}, nil
 		}
 		return r.Object, nil

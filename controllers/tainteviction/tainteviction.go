@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
@@ -32,7 +33,7 @@ type controller struct {
 func New(b *reconcile.Builder) *reconcile.Controller {
 	c := &controller{events: b.Events, now: b.Now, memory: newMemory()}
 	c.nodes = reconcile.Watch[*corev1.Node](b, c.nodeChanged)
-	c.pods = reconcile.Watch[*corev1.Pod](b, c.podChanged, reconcile.Writes(client.Delete), reconcile.WritesPart("status", client.Patch))
+	c.pods = reconcile.Watch[*corev1.Pod](b, c.podChanged, reconcile.Writes(kind.Delete), reconcile.WritesPart("status", kind.Patch))
 	return &reconcile.Controller{Workers: 8, Reconcile: c.reconcile}
 }
 

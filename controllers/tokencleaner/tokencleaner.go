@@ -26,7 +26,7 @@ type controller struct {
 
 // New declares the token cleaner.
 func New(b *reconcile.Builder) *reconcile.Controller {
-	c := &controller{now: b.Now, secrets: reconcile.Watch[*corev1.Secret](b, tokenChanged, reconcile.Writes(client.Delete))}
+	c := &controller{now: b.Now, secrets: reconcile.Watch[*corev1.Secret](b, tokenChanged, reconcile.Writes(kind.Delete))}
 	return &reconcile.Controller{Workers: 1, Reconcile: c.reconcile}
 }
 

@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
@@ -48,7 +49,7 @@ type controller struct {
 // New declares the TTL controller.
 func New(b *reconcile.Builder) *reconcile.Controller {
 	c := &controller{}
-	c.nodes = reconcile.Watch[*corev1.Node](b, c.nodeChanged, reconcile.Writes(client.Patch))
+	c.nodes = reconcile.Watch[*corev1.Node](b, c.nodeChanged, reconcile.Writes(kind.Patch))
 	return &reconcile.Controller{Reconcile: c.reconcile}
 }
 
