@@ -344,11 +344,11 @@ func TestRotateTokenKey(t *testing.T) {
 	if err := commands.Post(t.Context(), "certificates/service-account-key", certificates.TokenKeyStep{DropOld: true}, &status); err == nil || !strings.Contains(err.Error(), "--yes-refuse-old-tokens") {
 		t.Errorf("dropping a key whose tokens are good: %v", err)
 	}
-	record, _, err := m.store.Get(t.Context(), notes.TokenKey, 0)
+	record, _, err := m.opened.store.Get(t.Context(), notes.TokenKey, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.store.Delete(t.Context(), notes.TokenKey, record.Revision); err != nil { // as after a rotation by a version that wrote none
+	if _, err := m.opened.store.Delete(t.Context(), notes.TokenKey, record.Revision); err != nil { // as after a rotation by a version that wrote none
 		t.Fatal(err)
 	}
 	if err := commands.Post(t.Context(), "certificates/service-account-key", certificates.TokenKeyStep{DropOld: true}, &status); err == nil || !strings.Contains(err.Error(), "not known when") {
@@ -430,7 +430,7 @@ func clientAt(t *testing.T, config *rest.Config, now func() time.Time) (*kuberne
 func scrapeOf(t *testing.T, m *Master) string {
 	t.Helper()
 	w := httptest.NewRecorder()
-	m.metrics.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	m.server.metrics.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	return w.Body.String()
 }
 

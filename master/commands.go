@@ -1,8 +1,6 @@
 package master
 
 import (
-	"context"
-
 	"k8s.io/client-go/rest"
 
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver"
@@ -46,11 +44,4 @@ func (m *Master) caller() *control.Caller {
 		config.TLSClientConfig.NextProtos = []string{"http/1.1", membership.AuthorityProtocol}
 		return config
 	}}
-}
-
-// serveLocal serves the commands to root and this process's user, at a socket in the data folder, until ctx ends.
-func (m *Master) serveLocal(ctx context.Context) {
-	if m.config.DataDir != "" {
-		control.ServeLocal(ctx, m.config.DataDir, m.identity.Introduce(control.Mux(m.commands())), m.config.warn)
-	}
 }

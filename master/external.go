@@ -3,7 +3,6 @@ package master
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -15,10 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
@@ -42,16 +37,6 @@ const DefaultPrefix = "/registry"
 func (c *Config) external() bool { return len(c.External.Servers) > 0 }
 
 func (x *External) prefix() string { return path.Join("/", cmp.Or(x.Prefix, DefaultPrefix)) }
-
-// options of the store's client.
-func (m *Master) externalOptions() etcd.External {
-	x := &m.config.External
-	return etcd.External{
-		Servers: x.Servers, CAFile: x.CAFile, CertFile: x.CertFile, KeyFile: x.KeyFile,
-		Prefix: x.prefix(), Root: registry.Root, CompactionInterval: m.config.CompactionInterval,
-		Warn: func(message string) { m.config.warn("store: %s", message) },
-	}
-}
 
 // checkExternal finds flags that do not go together.
 func (c *Config) checkExternal() error {
@@ -102,61 +87,8 @@ func (c *Config) checkDataDir() error {
 	return nil
 }
 
-// openExternal connects to the etcd, and remembers that the data are there.
-func (m *Master) openExternal(ctx context.Context) error {
-	c := &m.config
-	options := m.externalOptions()
-	told := strings.Join(c.External.Servers, ",") + " " + c.External.prefix() + "\n"
-	if c.DataDir != "" {
-		before, err := os.ReadFile(filepath.Join(c.DataDir, datafolder.ExternalFile))
-		options.Known = err == nil && string(before) == told
-	}
-	m.starting.at("none of the etcd servers serves yet")
-	remote, err := etcd.Dial(ctx, options)
-	if err != nil {
-		return fmt.Errorf("--etcd-servers: %w", err)
-	}
-	m.store, m.remote = remote, remote
-	if c.DataDir == "" {
-		return nil
-	}
-	if err := os.WriteFile(filepath.Join(c.DataDir, datafolder.ExternalFile), []byte(told), 0o600); err != nil {
-		remote.Close()
-		return fmt.Errorf("the data folder cannot be written: %w", err)
-	}
-	return nil
-}
-
 // clientAuthority is where every cluster publishes the authority of its clients.
 const clientAuthority, clientAuthorityKey = "extension-apiserver-authentication", "client-ca-file"
-
-// checkAuthority refuses to serve a cluster that another authority has made: half of its clients could not speak to this
-// master. It is called when the mirror is loaded, and nothing has been written.
-func (m *Master) checkAuthority() error {
-	if !m.config.external() {
-		return nil
-	}
-	maps, ok := m.registry.Resource(schema.GroupResource{Resource: "configmaps"})
-	if !ok {
-		return nil
-	}
-	item := maps.Peek(metav1.NamespaceSystem, clientAuthority)
-	if item == nil {
-		return nil // a new cluster
-	}
-	published, ok := item.Object().(*corev1.ConfigMap)
-	if !ok || published.Data[clientAuthorityKey] == "" {
-		return nil
-	}
-	theirs := publicKeys([]byte(published.Data[clientAuthorityKey]))
-	for key := range publicKeys(m.own.Authority.CA().CertPEM) {
-		if theirs[key] {
-			return nil
-		}
-	}
-	return fmt.Errorf("etcd holds a cluster of another authority than %s under the prefix %s: start with the authority's files of that cluster (--pki-dir), join one of its masters (--join, with an empty data folder), or make another cluster with another --etcd-prefix",
-		m.config.PKIDir, m.config.External.prefix())
-}
 
 // publicKeys of certificates.
 func publicKeys(bundle []byte) map[string]bool {
@@ -172,16 +104,12 @@ func publicKeys(bundle []byte) map[string]bool {
 // checkTimeout bounds a check of the store unless the operator says otherwise, as upstream does.
 const checkTimeout = 2 * time.Second
 
-// checkStore is the check of the store behind a health endpoint: it must be readable, by a majority, in time.
-func (m *Master) checkStore(ctx context.Context, endpoint string) error {
-	timeout := cmp.Or(m.config.HealthTimeout, checkTimeout)
-	if endpoint == "readyz" {
-		timeout = cmp.Or(m.config.ReadyTimeout, checkTimeout)
+// options of the store's client.
+func (c *Config) externalOptions() etcd.External {
+	x := &c.External
+	return etcd.External{
+		Servers: x.Servers, CAFile: x.CAFile, CertFile: x.CertFile, KeyFile: x.KeyFile,
+		Prefix: x.prefix(), Root: registry.Root, CompactionInterval: c.CompactionInterval,
+		Warn: func(message string) { c.warn("store: %s", message) },
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	if _, err := m.store.Revision(ctx); err != nil {
-		return fmt.Errorf("etcd does not answer within %s: %w", timeout, err)
-	}
-	return nil
 }

@@ -33,7 +33,7 @@ func TestKindsAtRunTime(t *testing.T) {
 			SetHeader("Content-Type", "application/json").DoRaw(ctx)
 		return string(b), err
 	}
-	if err := m.server.Install(ctx, widget); err != nil {
+	if err := m.server.api.Install(ctx, widget); err != nil {
 		t.Fatal(err)
 	}
 	if list, err := clients.Discovery().ServerResourcesForGroupVersion("example.com/v1"); err != nil || list.APIResources[0].Name != "widgets" {
@@ -77,7 +77,7 @@ func TestKindsAtRunTime(t *testing.T) {
 	if answer, err := widgets("GET", "stays/widgets/free", ""); err != nil {
 		t.Errorf("the widget without an owner: %s %v", answer, err)
 	}
-	if err := m.server.Uninstall(ctx, widget); err != nil {
+	if err := m.server.api.Uninstall(ctx, widget); err != nil {
 		t.Fatal(err)
 	}
 	gone("the kind", func() error { _, err := widgets("GET", "stays/widgets", ""); return err })

@@ -8,7 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
+	"net/http"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -17,11 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api"
-	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
-	"github.com/wheelhouse-k8s/wheelhouse/apiserver"
-	"github.com/wheelhouse-k8s/wheelhouse/apiserver/auth"
-	"github.com/wheelhouse-k8s/wheelhouse/apiserver/metrics"
+	"github.com/wheelhouse-k8s/wheelhouse/control"
 	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/master/backups"
 	"github.com/wheelhouse-k8s/wheelhouse/master/certificates"
@@ -31,9 +27,6 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/master/members"
 	"github.com/wheelhouse-k8s/wheelhouse/master/roll"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
-	"github.com/wheelhouse-k8s/wheelhouse/registry"
-	"github.com/wheelhouse-k8s/wheelhouse/registry/allocate"
-	"github.com/wheelhouse-k8s/wheelhouse/store"
 	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
 	"github.com/wheelhouse-k8s/wheelhouse/store/memory"
 )
@@ -41,42 +34,29 @@ import (
 // Master is one master. New prepares it, Run runs it.
 type Master struct {
 	config    Config
-	listener  net.Listener
-	lock      *os.File // nil without a data folder
-	own       *certificates.Own
-	advertise net.IP
+	taken     taken
 	enrolment *enrol.Enrolment
+	own       *certificates.Own
 	identity  *identity.Identity
-
-	starting starting
+	starting  starting
 
 	// Set in the course of Run.
-	store          store.Store
-	raw            store.Store    // the same without what is wrapped around it: values as they are kept
-	member         *etcd.Embedded // nil unless the store is a member in this process
-	remote         *etcd.Remote   // nil unless the store is an etcd that runs by itself
-	keys           *keys.Keys
-	roll           *roll.Roll
-	members        *members.Members
-	precedence     *roll.Precedence // nil without a member
-	backups        *backups.Backups
-	certificates   *certificates.Certificates
-	catalog        *kind.Catalog
-	registry       *registry.Registry
-	services       *allocate.Services
-	authorizer     *auth.Authorizer
-	tokens         *auth.Tokens
-	authentication *auth.Authenticator
-	metrics        *metrics.Metrics
-	server         *apiserver.Server
+	opened       opened
+	keys         *keys.Keys
+	members      *members.Members
+	server       *server
+	certificates *certificates.Certificates
+	backups      *backups.Backups
+	roll         *roll.Roll
 
-	tasks tasks
-	// unprepared tells that some objects that every cluster has could not be made yet.
-	unprepared bool
+	life life
+}
 
-	ready     chan struct{}
-	stopping  chan struct{} // closed when the master begins to stop
-	readyOnce sync.Once
+// life is what others see of where a master's run stands.
+type life struct {
+	tasks    tasks
+	ready    chan struct{} // closed when the API answers
+	stopping chan struct{} // closed when the master begins to stop
 }
 
 // New checks the configuration and takes what other processes could hold: the port and the data folder.
@@ -92,8 +72,10 @@ func New(c Config) (*Master, error) {
 		return nil, err
 	}
 	c.warnOfSuites()
-	m := &Master{config: c, catalog: api.Catalog(), ready: make(chan struct{}), stopping: make(chan struct{})}
-	m.identity = identity.New(c.identity(m.self, m.proven))
+	m := &Master{config: c, starting: starting{warn: c.warn}, life: life{ready: make(chan struct{}), stopping: make(chan struct{})}}
+	self := func() (name, url string) { p := m.peer(); return p.Name, p.URL }
+	proven := func(r *http.Request) bool { return m.privilege().Proven(r) }
+	m.identity = identity.New(c.identity(self, proven))
 	if err := m.take(); err != nil {
 		m.Close()
 		return nil, err
@@ -104,7 +86,7 @@ func New(c Config) (*Master, error) {
 func (m *Master) take() (err error) {
 	c := &m.config
 	if c.DataDir != "" {
-		if m.lock, err = datafolder.Lock(c.DataDir, c.Log); err != nil {
+		if m.taken.lock, err = datafolder.Lock(c.DataDir, c.Log); err != nil {
 			return err
 		}
 		if c.PKIDir == "" {
@@ -118,10 +100,10 @@ func (m *Master) take() (err error) {
 		return err
 	}
 	address := net.JoinHostPort(c.BindAddress, strconv.Itoa(c.SecurePort))
-	if m.listener, err = net.Listen("tcp", address); err != nil {
+	if m.taken.listener, err = net.Listen("tcp", address); err != nil {
 		return fmt.Errorf("cannot serve on %s: %w: is another server running? choose another --secure-port or --bind-address", address, err)
 	}
-	m.advertise = advertised(c)
+	m.taken.advertise = advertised(c)
 	if m.enrolment.Open() {
 		return nil // the authority is still to come
 	}
@@ -129,20 +111,13 @@ func (m *Master) take() (err error) {
 }
 
 // Close gives back what New took, for a master that never ran.
-func (m *Master) Close() {
-	if m.listener != nil {
-		m.listener.Close()
-	}
-	if m.lock != nil {
-		m.lock.Close()
-	}
-}
+func (m *Master) Close() { m.taken.close() }
 
 // Ready is closed when the API answers.
-func (m *Master) Ready() <-chan struct{} { return m.ready }
+func (m *Master) Ready() <-chan struct{} { return m.life.ready }
 
 // Port on which HTTPS is served.
-func (m *Master) Port() int { return m.listener.Addr().(*net.TCPAddr).Port }
+func (m *Master) Port() int { return m.taken.port() }
 
 // URL of the API, for clients on this machine.
 func (m *Master) URL() string {
@@ -179,7 +154,7 @@ func (m *Master) Run(ctx context.Context) error {
 		err = why
 	}
 	if m.enrolment.Joining() { // it did not come to serve
-		err = errors.Join(err, m.enrolment.Undo(ctx, m.closeStore))
+		err = errors.Join(err, m.enrolment.Undo(ctx, m.opened.close))
 	}
 	return err
 }
@@ -195,42 +170,52 @@ func (m *Master) run(ctx context.Context) error {
 	}
 	m.keys = keys.New(m.config.encryption(m.enrolment.Name))
 	m.members = members.New(m.memberOptions())
-	serveAnswers := sync.OnceFunc(m.answerStart())
+	m.starting.door = startDoor{
+		listener: m.taken.listener, tls: tlsConfig(&m.config, m.own), proven: m.privilege().Proven, identity: m.identity, members: m.members,
+	}
+	serveAnswers := sync.OnceFunc(m.starting.answer())
 	defer serveAnswers()
 	if err := m.openStore(ctx); err != nil {
 		return stopped(ctx, err)
 	}
 	endStop := func() {}
 	defer func() { endStop() }()
-	defer m.store.Close()
-	m.raw = m.store
-	m.identity.Open(m.store, m.member)
-	m.members.Begin(members.Opened{Store: m.store, Member: m.member, Remote: m.remote})
-	if m.config.RecoverQuorum && m.member != nil {
+	defer m.opened.store.Close()
+	m.opened.raw = m.opened.store
+	m.identity.Open(m.opened.store, m.opened.member)
+	m.members.Begin(members.Opened{Store: m.opened.store, Member: m.opened.member, Remote: m.opened.remote})
+	if m.config.RecoverQuorum && m.opened.member != nil {
 		if err := m.members.ForgetInvitations(ctx); err != nil {
 			return stopped(ctx, err)
 		}
 	}
-	if err := m.patiently(ctx, "the identity of the store", func(ctx context.Context) error { return m.identity.Establish(ctx, m.enrolment.Began()) }); err != nil {
+	if err := m.starting.patiently(ctx, "the identity of the store", func(ctx context.Context) error { return m.identity.Establish(ctx, m.enrolment.Began()) }); err != nil {
 		return ended(err)
 	}
-	if err := m.patiently(ctx, "the authority and keys that all masters share", m.share); err != nil {
+	err := m.starting.patiently(ctx, "the authority and keys that all masters share", func(ctx context.Context) error {
+		others, err := roll.Others(ctx, m.opened.store, m.enrolment.Name)
+		if err != nil {
+			return err
+		}
+		return m.members.CatchUp(ctx, others, m.enrolment.Grant())
+	})
+	if err != nil {
 		return ended(err)
 	}
-	if err := m.patiently(ctx, "the record of the encryption keys", func(ctx context.Context) error { return m.keys.Ensure(ctx, m.store) }); err != nil {
+	if err := m.starting.patiently(ctx, "the record of the encryption keys", func(ctx context.Context) error { return m.keys.Ensure(ctx, m.opened.store) }); err != nil {
 		return stopped(ctx, err)
 	}
-	around, endEncryption, err := m.keys.Open(ctx, m.store, func() { m.registry.Unseal() })
+	around, endEncryption, err := m.keys.Open(ctx, m.opened.store, func() { m.server.registry.Unseal() })
 	if err != nil {
 		return stopped(ctx, err)
 	}
-	m.store = around
+	m.opened.store = around
 	defer endEncryption()
 	if err := m.build(); err != nil {
 		return err
 	}
 	m.starting.at("the objects in the store are read")
-	return m.work(ctx, serveAnswers, func() { endStop = m.announceStop() })
+	return m.work(ctx, serveAnswers, func() { endStop = announceStop(&m.config, m.opened.member, m.waitsFor) })
 }
 
 // stopped drops the error of a start that was given up on purpose.
@@ -241,23 +226,14 @@ func stopped(ctx context.Context, err error) error {
 	return err
 }
 
-// closeStore closes the store, if it is open.
-func (m *Master) closeStore() error {
-	if m.store == nil {
-		return nil
-	}
-	defer func() { m.store = nil }()
-	return m.store.Close()
-}
-
 // work runs what was built. What serves requests outlives what makes requests: controllers, scheduler and simulated nodes
 // end first. begun is called when the server is about to take over from who answered during the start, and ending when the master begins to stop.
 func (m *Master) work(ctx context.Context, begun, ending func()) error {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	servers, serving := errgroup.WithContext(serving)
-	servers.Go(func() error { return m.registry.Run(serving) })
-	servers.Go(func() error { m.authorizer.Run(serving); return nil })
+	servers.Go(func() error { return m.server.registry.Run(serving) })
+	servers.Go(func() error { m.server.authorizer.Run(serving); return nil })
 	loops, working := errgroup.WithContext(ctx)
 	m.keys.Within(working)
 	loops.Go(func() error { // a server that fails ends the loops; servers.Wait says why it failed
@@ -269,7 +245,7 @@ func (m *Master) work(ctx context.Context, begun, ending func()) error {
 		}
 	})
 	select {
-	case <-m.registry.Ready():
+	case <-m.server.registry.Ready():
 	case <-serving.Done():
 		return ended(servers.Wait())
 	case <-ctx.Done():
@@ -285,36 +261,61 @@ func (m *Master) work(ctx context.Context, begun, ending func()) error {
 		return errors.Join(ended(err), ended(servers.Wait()))
 	}
 	begun()
-	servers.Go(func() error { return m.serve(serving) })
-	servers.Go(func() error { m.serveLocal(serving); return nil })
-	for name, do := range map[string]func(context.Context) error{
-		"the service addresses":        func(ctx context.Context) error { m.services.Run(ctx); return nil },
-		"the certificates":             func(ctx context.Context) error { m.certificates.Tend(ctx); return nil },
-		"the encryption":               func(ctx context.Context) error { m.keys.Tend(ctx); return nil },
-		"the objects of every cluster": func(ctx context.Context) error { m.prepareAgain(ctx); return nil },
-		"the list of masters": func(ctx context.Context) error {
-			m.roll.Live(ctx, entered, m.publishEndpoints, m.meetRoll)
+	servers.Go(func() error {
+		close(m.life.ready)
+		return m.server.api.Serve(serving, m.taken.listener, tlsConfig(&m.config, m.own))
+	})
+	if c := &m.config; c.DataDir != "" {
+		servers.Go(func() error {
+			control.ServeLocal(serving, c.DataDir, m.identity.Introduce(control.Mux(m.commands())), c.warn)
 			return nil
-		},
-		"the controllers and scheduler": m.lead,
-		"the members of the store":      m.members.Watch,
-		"the identity of the store":     func(ctx context.Context) error { m.watchIdentity(ctx); return nil },
-		"the shared files":              func(ctx context.Context) error { m.members.Follow(ctx); return nil },
-		"the simulated nodes":           m.simulate,
-	} {
-		loops.Go(m.tasks.run(name, func() error { return do(working) }))
+		})
+	}
+	for name, do := range m.tasks(entered) {
+		loops.Go(m.life.tasks.run(name, func() error { return do(working) }))
 	}
 	<-working.Done()
-	close(m.stopping)
+	close(m.life.stopping)
 	ending()
 	loopsEnded := loops.Wait()
 	stop()
 	return errors.Join(ended(loopsEnded), ended(servers.Wait()))
 }
 
+// tasks are what a master does by itself, in the operator's words. It entered the roll at a revision.
+func (m *Master) tasks(entered int64) map[string]func(context.Context) error {
+	forever := func(do func(context.Context)) func(context.Context) error {
+		return func(ctx context.Context) error { do(ctx); return nil }
+	}
+	return map[string]func(context.Context) error{
+		"the service addresses":        forever(m.server.services.Run),
+		"the certificates":             forever(m.certificates.Tend),
+		"the encryption":               forever(m.keys.Tend),
+		"the objects of every cluster": forever(m.server.prepareAgain),
+		"the list of masters": forever(func(ctx context.Context) {
+			m.roll.Live(ctx, entered, m.server.publishEndpoints, func(peers []roll.Peer) { meetRoll(m.identity, m.enrolment.Name, peers) })
+		}),
+		"the controllers and scheduler": m.leader().lead,
+		"the members of the store":      m.members.Watch,
+		"the identity of the store": forever(func(ctx context.Context) {
+			m.identity.Watch(ctx, m.members, m.server.as(controllerManagerUser))
+		}),
+		"the masters to join": forever(func(ctx context.Context) { m.enrolment.AskLater(ctx, m.identity) }),
+		"the shared files":    forever(m.members.Follow),
+		"the simulated nodes": func(ctx context.Context) error {
+			select {
+			case <-m.life.ready:
+				return simulateNodes(ctx, m.config.SimulateNodes, m.own, m.restConfig)
+			case <-ctx.Done():
+				return nil
+			}
+		},
+	}
+}
+
 // begin makes this master one of the cluster's, whose mirror is loaded, and prepares what it serves.
 func (m *Master) begin(ctx context.Context) (entered int64, err error) {
-	if err := m.checkAuthority(); err != nil {
+	if err := m.server.checkAuthority(); err != nil {
 		return 0, err
 	}
 	if m.enrolment.Joining() { // from the moment it is on the roll it may get a vote, and its data must not be given up any more
@@ -322,10 +323,10 @@ func (m *Master) begin(ctx context.Context) (entered int64, err error) {
 			return 0, err
 		}
 	}
-	err = m.patiently(ctx, "the list of masters", func(ctx context.Context) error {
-		m.roll = roll.New(m.store, m.peer(), m.alone)
-		if m.member != nil {
-			m.precedence = roll.NewPrecedence(m.member, m.roll.Peers, m.roll.Changed)
+	err = m.starting.patiently(ctx, "the list of masters", func(ctx context.Context) error {
+		m.roll = roll.New(m.opened.store, m.peer(), func() bool { return m.opened.alone(&m.config) })
+		if m.opened.member != nil {
+			m.roll.Precede(m.opened.member)
 		}
 		entered, err = m.roll.Enter(ctx)
 		return err
@@ -333,10 +334,10 @@ func (m *Master) begin(ctx context.Context) (entered int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := m.patiently(ctx, "the objects that every cluster has", m.prepare); err != nil {
+	if err := m.starting.patiently(ctx, "the objects that every cluster has", m.server.prepare); err != nil {
 		return entered, err
 	}
-	if uid, err := m.systemUID(); err == nil {
+	if uid, err := m.server.systemUID(); err == nil {
 		m.identity.Settle(uid)
 	}
 	return entered, nil
@@ -353,11 +354,12 @@ func ended(err error) error {
 func (m *Master) openStore(ctx context.Context) error {
 	c := m.config
 	if c.external() {
-		return m.openExternal(ctx)
+		m.starting.at("none of the etcd servers serves yet")
+		return m.opened.dial(ctx, &m.config)
 	}
 	if c.DataDir == "" {
-		if m.store = c.store; m.store == nil {
-			m.store = memory.New()
+		if m.opened.store = c.store; m.opened.store == nil {
+			m.opened.store = memory.New()
 		}
 		return nil
 	}
@@ -387,7 +389,7 @@ func (m *Master) openStore(ctx context.Context) error {
 	if err != nil {
 		return cmp.Or(m.identity.Why(), err)
 	}
-	m.store, m.member = opened, opened
+	m.opened.store, m.opened.member = opened, opened
 	return nil
 }
 
@@ -395,8 +397,8 @@ func (m *Master) openStore(ctx context.Context) error {
 func (m *Master) certify() (err error) {
 	c := &m.config
 	options := pki.Options{ExtraSANs: c.TLSNames, NoEtcd: c.external(), Now: c.Now}
-	if m.advertise != nil {
-		options.AdvertiseIPs = append(options.AdvertiseIPs, m.advertise)
+	if m.taken.advertise != nil {
+		options.AdvertiseIPs = append(options.AdvertiseIPs, m.taken.advertise)
 	}
 	for _, r := range c.ServiceRanges {
 		options.ServiceIPs = append(options.ServiceIPs, net.IP(r.Addr().Next().AsSlice()))

@@ -2,10 +2,8 @@ package master
 
 import (
 	"errors"
-	"net"
 	"net/http"
 	"net/http/pprof"
-	"strconv"
 
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/auth"
@@ -16,14 +14,14 @@ import (
 
 // paths are the handlers of what is no resource.
 func (m *Master) paths(tokens *auth.Tokens) []apiserver.Path {
-	documents := discovery.New(m.catalog, m.address())
+	documents := discovery.New(m.server.catalog, m.taken.address())
 	paths := []apiserver.Path{
 		{Pattern: "/version", Handler: health.VersionHandler(health.Version()), GetOnly: true},
-		{Pattern: "/metrics", Handler: m.metrics.Handler(), GetOnly: true},
-		{Pattern: "/metrics/slis", Handler: m.metrics.SLIHandler(), GetOnly: true},
+		{Pattern: "/metrics", Handler: m.server.metrics.Handler(), GetOnly: true},
+		{Pattern: "/metrics/slis", Handler: m.server.metrics.SLIHandler(), GetOnly: true},
 	}
 	for _, name := range []string{"livez", "readyz", "healthz"} {
-		handler := health.Handler(name, m.checks(name), m.metrics.Healthcheck)
+		handler := health.Handler(name, m.checks(name), m.server.metrics.Healthcheck)
 		paths = append(paths, apiserver.Path{Pattern: "/" + name, Handler: handler}, apiserver.Path{Pattern: "/" + name + "/", Handler: handler})
 	}
 	for path, handler := range health.Pages([]string{"/healthz", "/livez", "/metrics", "/readyz", "/statusz", "/version"}, m.config.Flags) {
@@ -43,14 +41,6 @@ func (m *Master) paths(tokens *auth.Tokens) []apiserver.Path {
 	return append(paths, issuer(tokens, m.URL())...)
 }
 
-// address is the host and port that discovery names.
-func (m *Master) address() string {
-	if m.advertise == nil {
-		return m.listener.Addr().String()
-	}
-	return net.JoinHostPort(m.advertise.String(), strconv.Itoa(m.Port()))
-}
-
 // bootstrapped are upstream's names of what is done before anything is served, and which some wait for by name.
 var bootstrapped = []string{
 	"start-system-namespaces-controller",
@@ -65,10 +55,10 @@ var bootstrapped = []string{
 func (m *Master) checks(endpoint string) []health.Check {
 	checks := []health.Check{
 		health.Ping,
-		{Name: "etcd", Check: func(r *http.Request) error { return m.checkStore(r.Context(), endpoint) }},
+		{Name: "etcd", Check: func(r *http.Request) error { return m.opened.check(r.Context(), &m.config, endpoint) }},
 		{Name: "informer-sync", Check: func(*http.Request) error {
 			select {
-			case <-m.registry.Ready():
+			case <-m.server.registry.Ready():
 				return nil
 			default:
 				return errors.New("the mirror is not loaded yet")
@@ -78,7 +68,7 @@ func (m *Master) checks(endpoint string) []health.Check {
 	for _, name := range bootstrapped {
 		checks = append(checks, health.Check{Name: "poststarthook/" + name, Check: func(*http.Request) error {
 			select {
-			case <-m.ready:
+			case <-m.life.ready:
 				return nil
 			default:
 				return errors.New("not finished")
@@ -87,7 +77,7 @@ func (m *Master) checks(endpoint string) []health.Check {
 	}
 	checks = append(checks, m.keys.Checks()...)
 	if endpoint == "readyz" {
-		checks = append(checks, health.Stopping(m.stopping))
+		checks = append(checks, health.Stopping(m.life.stopping))
 	}
 	return checks
 }

@@ -16,12 +16,12 @@ const controllerUser = "system:serviceaccount:kube-system:generic-garbage-collec
 func TestLookInProcess(t *testing.T) {
 	t.Parallel()
 	m := run(t, func(c *Config) { c.DataDir, c.Components = "", []Component{APIServer} })
-	maps := client.For[*corev1.ConfigMap](m.as("system:serviceaccount:kube-system:root-ca-cert-publisher"))
+	maps := client.For[*corev1.ConfigMap](m.server.as("system:serviceaccount:kube-system:root-ca-cert-publisher"))
 	first, err := maps.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	maps = client.For[*corev1.ConfigMap](m.as(controllerUser))
+	maps = client.For[*corev1.ConfigMap](m.server.as(controllerUser))
 	for _, c := range []struct {
 		what string
 		want client.Presence
@@ -33,7 +33,7 @@ func TestLookInProcess(t *testing.T) {
 		{"absent", client.Absent, maps.Look(t.Context(), "default", "b", first.UID)},
 		{"absent with its namespace", client.Absent, maps.Look(t.Context(), "elsewhere", "a", first.UID)},
 		{"not of this scope", client.Unknown, maps.Look(t.Context(), "", "a", first.UID)},
-		{"forbidden", client.Forbidden, client.For[*corev1.ConfigMap](m.as("somebody")).Look(t.Context(), "default", "b", "")},
+		{"forbidden", client.Forbidden, client.For[*corev1.ConfigMap](m.server.as("somebody")).Look(t.Context(), "default", "b", "")},
 	} {
 		if c.f.Presence != c.want {
 			t.Errorf("%s: %s (%v)", c.what, c.f.Presence, c.f.Err)

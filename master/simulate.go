@@ -5,30 +5,27 @@ import (
 
 	"k8s.io/client-go/rest"
 
+	"github.com/wheelhouse-k8s/wheelhouse/master/certificates"
+	"github.com/wheelhouse-k8s/wheelhouse/pki"
 	"github.com/wheelhouse-k8s/wheelhouse/simulate"
 )
 
 // nodeIdentitiesMax bounds the simulated nodes that have identities, and connections, of their own.
 const nodeIdentitiesMax = 32
 
-// simulate runs the simulated nodes over the public API.
-func (m *Master) simulate(ctx context.Context) error {
-	if m.config.SimulateNodes == 0 {
+// simulateNodes runs simulated nodes over the public API. config gives a client with a certificate.
+func simulateNodes(ctx context.Context, count int, own *certificates.Own, config func(*pki.Pair) *rest.Config) error {
+	if count == 0 {
 		return nil
 	}
-	select {
-	case <-m.ready:
-	case <-ctx.Done():
-		return nil
-	}
-	o := simulate.Options{Config: m.RESTConfig(), Nodes: m.config.SimulateNodes}
+	o := simulate.Options{Config: config(own.Admin()), Nodes: count}
 	if o.Nodes <= nodeIdentitiesMax {
 		o.NodeConfig = func(name string) (*rest.Config, error) {
-			identity, err := m.own.Authority.Node(name)
+			identity, err := own.Authority.Node(name)
 			if err != nil {
 				return nil, err
 			}
-			return m.restConfig(identity), nil
+			return config(identity), nil
 		}
 	}
 	return simulate.Run(ctx, o)

@@ -2,6 +2,7 @@ package master
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +20,8 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/health"
 	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/master/identity"
+	"github.com/wheelhouse-k8s/wheelhouse/master/members"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
@@ -35,17 +38,26 @@ const (
 	startRetry, startTimeout = 2, 10 * time.Second
 )
 
+// startDoor is where, and with what, a master answers that starts.
+type startDoor struct {
+	listener net.Listener
+	tls      *tls.Config
+	// proven tells whether a request comes from an administrator.
+	proven   func(*http.Request) bool
+	identity *identity.Identity
+	members  *members.Members
+}
+
 // starting answers while a master starts: that it is there, and what it waits for.
 type starting struct {
-	m      *Master
+	warn   func(format string, args ...any)
+	door   startDoor
 	member atomic.Pointer[etcd.Embedded] // as soon as it runs; it may have no quorum
 	step   atomic.Pointer[string]
 }
 
-// answerStart answers requests until the returned function is called, which leaves the listener to the server.
-func (m *Master) answerStart() (end func()) {
-	s := &m.starting
-	s.m = m
+// answer answers requests until the returned function is called, which leaves the listener to the server.
+func (s *starting) answer() (end func()) {
 	s.at("the store starts")
 	stop, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -69,12 +81,12 @@ type lent struct{ *net.TCPListener }
 func (l lent) Close() error { return l.SetDeadline(time.Unix(1, 0)) }
 
 func (s *starting) serve(stop <-chan struct{}) {
-	l, ok := s.m.listener.(*net.TCPListener)
+	l, ok := s.door.listener.(*net.TCPListener)
 	if !ok {
 		return
 	}
 	server := &http.Server{
-		Handler: s.handler(), TLSConfig: s.m.tlsConfig(), ErrorLog: log.New(io.Discard, "", 0),
+		Handler: s.handler(), TLSConfig: s.door.tls, ErrorLog: log.New(io.Discard, "", 0),
 		ReadTimeout: startTimeout, WriteTimeout: startTimeout, MaxHeaderBytes: 64 << 10,
 		Protocols: new(http.Protocols),
 	}
@@ -105,7 +117,7 @@ func (s *starting) handler() http.Handler {
 	mux.Handle("GET /version", health.VersionHandler(health.Version()))
 	mux.HandleFunc("GET "+control.Root+"status", s.status)
 	mux.HandleFunc("GET "+control.Root+"status/own", s.status)
-	mux.Handle("GET "+control.Root+membership.IdentityPath, s.m.identity.Introduce(http.HandlerFunc(s.identity)))
+	mux.Handle("GET "+control.Root+membership.IdentityPath, s.door.identity.Introduce(http.HandlerFunc(s.identity)))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Retry-After", fmt.Sprint(startRetry))
 		control.WriteError(w, &apierrors.StatusError{ErrStatus: metav1.Status{
@@ -125,7 +137,7 @@ func (s *starting) told(r *http.Request) string {
 }
 
 func (s *starting) administers(r *http.Request) bool {
-	return s.m.privilege().Proven(r)
+	return s.door.proven(r)
 }
 
 // reason is what the start waits for, in full.
@@ -155,7 +167,7 @@ func (s *starting) quorum() (q etcd.Quorum, lost bool) {
 
 // identity tells who joins whose store this is, which is known before it serves.
 func (s *starting) identity(w http.ResponseWriter, r *http.Request) {
-	card := s.m.identity.Card()
+	card := s.door.identity.Card()
 	if !s.administers(r) || card.Store.ID == "" && card.Cluster == "" {
 		control.WriteError(w, apierrors.NewServiceUnavailable("this master starts and cannot tell yet whose store it has"))
 		return
@@ -173,17 +185,17 @@ func (s *starting) status(w http.ResponseWriter, r *http.Request) {
 	}
 	var answer any
 	if strings.HasSuffix(r.URL.Path, "/own") {
-		answer = s.m.members.StatusOf(s.member.Load(), 0)
+		answer = s.door.members.StatusOf(s.member.Load(), 0)
 	} else {
-		answer = s.m.members.StartStatus(s.member.Load(), s.reason())
+		answer = s.door.members.StartStatus(s.member.Load(), s.reason())
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(answer) // the caller has gone
 }
 
 // patiently does a step of the start, again and again for as long as the store does not answer.
-func (m *Master) patiently(ctx context.Context, what string, do func(context.Context) error) error {
-	m.starting.at(what)
+func (s *starting) patiently(ctx context.Context, what string, do func(context.Context) error) error {
+	s.at(what)
 	next := time.Now().Add(tellFirst)
 	for {
 		err := do(ctx)
@@ -192,7 +204,7 @@ func (m *Master) patiently(ctx context.Context, what string, do func(context.Con
 		}
 		if now := time.Now(); !now.Before(next) {
 			next = now.Add(tellStart)
-			m.config.warn("the start waits for the store (%s): %v", what, err)
+			s.warn("the start waits for the store (%s): %v", what, err)
 		}
 		select {
 		case <-ctx.Done():

@@ -18,9 +18,9 @@ func TestPatiently(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
 		var said []string
-		m := &Master{config: Config{Warn: func(format string, args ...any) {
+		m := &starting{warn: func(format string, args ...any) {
 			said = append(said, fmt.Sprintf("%v ", time.Since(begun).Round(time.Second))+fmt.Sprintf(format, args...))
-		}}}
+		}}
 		missing, end := "b and c are missing", 24*time.Hour
 		err := m.patiently(t.Context(), "the roll is read", func(context.Context) error {
 			since := time.Since(begun)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
 )
 
 // tellStop is how often the operator is told what a stop waits for.
@@ -41,10 +43,10 @@ func (t *tasks) present() []string {
 }
 
 // announceStop tells that the master stops, and what that waits for, until the returned function is called.
-func (m *Master) announceStop() (end func()) {
-	m.config.Log("stopping: leases are given back, and requests at work are answered")
-	if m.member != nil {
-		m.member.Hurry()
+func announceStop(c *Config, member *etcd.Embedded, waitsFor func() string) (end func()) {
+	c.Log("stopping: leases are given back, and requests at work are answered")
+	if member != nil {
+		member.Hurry()
 	}
 	begun, done := time.Now(), make(chan struct{})
 	go func() {
@@ -55,7 +57,7 @@ func (m *Master) announceStop() (end func()) {
 			case <-done:
 				return
 			case <-again.C:
-				m.config.warn("still stopping after %v; it waits for %s", time.Since(begun).Round(time.Second), m.waitsFor())
+				c.warn("still stopping after %v; it waits for %s", time.Since(begun).Round(time.Second), waitsFor())
 			}
 		}
 	}()
@@ -64,11 +66,11 @@ func (m *Master) announceStop() (end func()) {
 
 // waitsFor is what a stop waits for.
 func (m *Master) waitsFor() string {
-	all := m.tasks.present()
-	if reads, writes := m.server.InFlight(); reads+writes > 0 {
+	all := m.life.tasks.present()
+	if reads, writes := m.server.api.InFlight(); reads+writes > 0 {
 		all = append(all, fmt.Sprintf("%d requests at work", reads+writes))
 	}
-	if err := m.outage(); err != nil {
+	if err := m.opened.outage(); err != nil {
 		all = append(all, "the store: "+err.Error())
 	}
 	if len(all) == 0 {

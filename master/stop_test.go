@@ -27,10 +27,10 @@ func TestSaysWhatAStopWaitsFor(t *testing.T) {
 	release, ended := make(chan struct{}), make(chan error)
 	begun := make(chan struct{})
 	go func() {
-		ended <- m.tasks.run("the long errand", func() error { close(begun); <-release; return nil })()
+		ended <- m.life.tasks.run("the long errand", func() error { close(begun); <-release; return nil })()
 	}()
 	<-begun
-	end := m.announceStop()
+	end := announceStop(&m.config, m.opened.member, m.waitsFor)
 	select {
 	case text := <-said:
 		if !strings.Contains(text, "the long errand") {

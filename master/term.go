@@ -6,13 +6,12 @@ import (
 	"fmt"
 
 	"golang.org/x/sync/errgroup"
-	"k8s.io/apiserver/pkg/authentication/serviceaccount"
-	"k8s.io/apiserver/pkg/authentication/user"
 
-	"github.com/wheelhouse-k8s/wheelhouse/apiserver/auth"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers"
 	"github.com/wheelhouse-k8s/wheelhouse/election"
+	"github.com/wheelhouse-k8s/wheelhouse/master/backups"
+	"github.com/wheelhouse-k8s/wheelhouse/master/roll"
 	"github.com/wheelhouse-k8s/wheelhouse/registry/notes"
 	"github.com/wheelhouse-k8s/wheelhouse/scheduler"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
@@ -24,47 +23,63 @@ const (
 	schedulerUser         = "system:kube-scheduler"
 )
 
+// leader is what a master needs to stand for the leaderships, and to use them.
+type leader struct {
+	config     *Config
+	self       string
+	server     *server
+	precedence *roll.Precedence // nil without a member of the store
+	rootCA     func() (ca []byte, changed <-chan struct{})
+	backups    *backups.Backups
+}
+
+func (m *Master) leader() *leader {
+	return &leader{
+		config: &m.config, self: m.enrolment.Name, server: m.server, precedence: m.roll.Precedence(), rootCA: m.own.RootCA, backups: m.backups,
+	}
+}
+
 // lead stands for both leaderships until ctx ends. They are two, under upstream's names, so that upstream's own
 // controller manager or scheduler can take the place of ours one by one.
-func (m *Master) lead(ctx context.Context) error {
+func (l *leader) lead(ctx context.Context) error {
 	loops, ctx := errgroup.WithContext(ctx)
 	// The terms outlast ctx until another master leads the store, so that it gets the Leases.
 	terms, end := context.WithCancel(context.WithoutCancel(ctx))
 	loops.Go(func() error {
 		defer end()
 		<-ctx.Done()
-		if m.precedence != nil {
-			m.precedence.HandOver(terms)
+		if l.precedence != nil {
+			l.precedence.HandOver(terms)
 		}
 		return nil
 	})
-	if m.precedence != nil {
-		loops.Go(func() error { m.precedence.Run(terms); return nil })
+	if l.precedence != nil {
+		loops.Go(func() error { l.precedence.Run(terms); return nil })
 	}
-	if m.config.Runs(Controllers) {
+	if l.config.Runs(Controllers) {
 		loops.Go(func() error {
-			return m.candidate(controllerManagerUser, election.ControllerManager).Run(terms, m.control)
+			return l.candidate(controllerManagerUser, election.ControllerManager).Run(terms, l.control)
 		})
 	}
-	if m.config.Runs(Scheduler) {
-		loops.Go(func() error { return m.candidate(schedulerUser, election.Scheduler).Run(terms, m.schedule) })
+	if l.config.Runs(Scheduler) {
+		loops.Go(func() error { return l.candidate(schedulerUser, election.Scheduler).Run(terms, l.schedule) })
 	}
 	return loops.Wait()
 }
 
-func (m *Master) candidate(userName, lease string) *election.Candidate {
+func (l *leader) candidate(userName, lease string) *election.Candidate {
 	c := &election.Candidate{
-		Transport: m.as(userName), Name: lease, Identity: m.enrolment.Name, Watch: true,
-		Fence: fence{store: m.store, key: notes.Terms + lease},
-		Slow:  func() { m.metrics.SlowRenewal(lease) },
+		Transport: l.server.as(userName), Name: lease, Identity: l.self, Watch: true,
+		Fence: fence{store: l.server.store, key: notes.Terms + lease},
+		Slow:  func() { l.server.metrics.SlowRenewal(lease) },
 		Ended: func(reason election.Reason, err error) {
-			m.metrics.TermEnded(lease, string(reason))
-			m.config.Log("no longer leading as %s: %s", lease, inWords(reason, err))
+			l.server.metrics.TermEnded(lease, string(reason))
+			l.config.Log("no longer leading as %s: %s", lease, inWords(reason, err))
 		},
 	}
-	c.LeaseDuration, c.RenewDeadline, c.RetryPeriod = m.config.leaseTimes()
-	if m.precedence != nil {
-		c.Standing = m.precedence.For(lease, m.enrolment.Name)
+	c.LeaseDuration, c.RenewDeadline, c.RetryPeriod = l.config.leaseTimes()
+	if l.precedence != nil {
+		c.Standing = l.precedence.For(lease, l.self)
 	}
 	return c
 }
@@ -89,21 +104,21 @@ func inWords(reason election.Reason, err error) string {
 // term is one term of leadership. Its transports write only as long as it lasts: a master that was stopped for a while
 // and has lost its leadership meanwhile cannot act on what it knew, not even once.
 type term struct {
-	m     *Master
+	l     *leader
 	fence store.Fence
 	end   context.CancelCauseFunc
 }
 
 // during runs work as a term, and reports it in the log and, while it lasts, in the metrics.
-func (m *Master) during(ctx context.Context, lease string, revision int64, work func(context.Context, *term) error) error {
-	m.config.Log("leading as %s", lease)
-	m.metrics.Leading(lease, true)
-	defer m.metrics.Leading(lease, false)
+func (l *leader) during(ctx context.Context, lease string, revision int64, work func(context.Context, *term) error) error {
+	l.config.Log("leading as %s", lease)
+	l.server.metrics.Leading(lease, true)
+	defer l.server.metrics.Leading(lease, false)
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	t := &term{m: m, fence: store.Fence{Key: notes.Terms + lease, Revision: revision}, end: end}
+	t := &term{l: l, fence: store.Fence{Key: notes.Terms + lease, Revision: revision}, end: end}
 	// Whatever earlier terms wrote stands before the fence: no loop decides before the mirror shows all of it.
-	if err := m.registry.WaitFor(ctx, revision); err != nil {
+	if err := l.server.registry.WaitFor(ctx, revision); err != nil {
 		return nil // ctx has ended
 	}
 	err := work(store.WithFence(ctx, t.fence), t)
@@ -115,7 +130,7 @@ func (m *Master) during(ctx context.Context, lease string, revision int64, work 
 
 // as gives the transport of a user of this master's own for the term.
 func (t *term) as(userName string) client.Transport {
-	transport := t.m.as(userName)
+	transport := t.l.server.as(userName)
 	transport.term = t
 	return transport
 }
@@ -135,38 +150,26 @@ func (t *term) answered(err error) {
 	}
 }
 
-// as gives the transport of a user of this master's own. Its writes carry upstream's names of field managers.
-func (m *Master) as(userName string) *inProcess {
-	info, manager := user.Info(&user.DefaultInfo{Name: userName, Groups: []string{user.AllAuthenticated}}), "kube-controller-manager"
-	if namespace, name, err := serviceaccount.SplitUsername(userName); err == nil {
-		info = auth.ServiceAccount(namespace, name)
-	}
-	if userName == schedulerUser {
-		manager = "kube-scheduler"
-	}
-	return &inProcess{server: m.server, registry: m.registry, user: info, agent: manager}
-}
-
 // control runs the controllers for one term.
-func (m *Master) control(ctx context.Context, fence int64) error {
-	return m.during(ctx, election.ControllerManager, fence, func(ctx context.Context, t *term) error {
-		options := m.config.ControllerManager
-		options.RootCA.Source = m.own.RootCA
+func (l *leader) control(ctx context.Context, fence int64) error {
+	return l.during(ctx, election.ControllerManager, fence, func(ctx context.Context, t *term) error {
+		options := l.config.ControllerManager
+		options.RootCA.Source = l.rootCA
 		loops, ctx := errgroup.WithContext(ctx)
-		loops.Go(func() error { return controllers.Run(ctx, t.as, m.catalog, options) })
-		loops.Go(func() error { return m.backups.Keep(ctx, t.as(controllerManagerUser)) })
+		loops.Go(func() error { return controllers.Run(ctx, t.as, l.server.catalog, options) })
+		loops.Go(func() error { return l.backups.Keep(ctx, t.as(controllerManagerUser)) })
 		return loops.Wait()
 	})
 }
 
 // schedule runs the scheduler for one term.
-func (m *Master) schedule(ctx context.Context, fence int64) error {
-	return m.during(ctx, election.Scheduler, fence, func(ctx context.Context, t *term) error {
-		return scheduler.New(t.as(schedulerUser), scheduler.Options{Metrics: m.schedulerMetrics()}).Run(ctx)
+func (l *leader) schedule(ctx context.Context, fence int64) error {
+	return l.during(ctx, election.Scheduler, fence, func(ctx context.Context, t *term) error {
+		return scheduler.New(t.as(schedulerUser), scheduler.Options{Metrics: l.schedulerMetrics()}).Run(ctx)
 	})
 }
 
-func (m *Master) schedulerMetrics() scheduler.Metrics {
-	to := m.metrics.Scheduler(scheduler.DefaultName)
+func (l *leader) schedulerMetrics() scheduler.Metrics {
+	to := l.server.metrics.Scheduler(scheduler.DefaultName)
 	return scheduler.Metrics{Attempt: to.Attempt, Algorithm: to.Algorithm, Scheduled: to.Scheduled, Incoming: to.Incoming, Pending: to.Pending, Cache: to.Cache}
 }

@@ -84,7 +84,7 @@ func TestTermIsFenced(t *testing.T) {
 	s := memory.New()
 	t.Cleanup(func() { s.Close() })
 	m, _ := startMaster(t, s, func(c *Config) { c.Components = []Component{APIServer} })
-	f := fence{store: m.store, key: notes.Terms + "test"}
+	f := fence{store: m.opened.store, key: notes.Terms + "test"}
 	revision, err := f.Read(t.Context())
 	if err != nil || revision != 0 {
 		t.Fatal(revision, err)
@@ -92,7 +92,7 @@ func TestTermIsFenced(t *testing.T) {
 	if revision, err = f.Take(t.Context(), revision, "a"); err != nil {
 		t.Fatal(err)
 	}
-	err = m.during(t.Context(), "test", revision, func(ctx context.Context, term *term) error {
+	err = m.leader().during(t.Context(), "test", revision, func(ctx context.Context, term *term) error {
 		events := client.For[*corev1.Event](term.as(controllerManagerUser))
 		if _, err := events.Create(ctx, newEvent("first")); err != nil {
 			t.Errorf("a write of the term: %v", err)

@@ -9,6 +9,7 @@ import (
 
 	cliflag "k8s.io/component-base/cli/flag"
 
+	"github.com/wheelhouse-k8s/wheelhouse/master/certificates"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
 )
 
@@ -51,15 +52,15 @@ func (c *Config) warnOfSuites() {
 }
 
 // tlsConfig is what clients of the API meet.
-func (m *Master) tlsConfig() *tls.Config {
-	suites, err := m.config.cipherSuites()
+func tlsConfig(c *Config, own *certificates.Own) *tls.Config {
+	suites, err := c.cipherSuites()
 	if err != nil {
 		suites = pki.CipherSuites() // the names have been checked
 	}
 	return &tls.Config{
-		GetCertificate: m.own.Get,
+		GetCertificate: own.Get,
 		ClientAuth:     tls.RequestClientCert, // the authenticator verifies it: a wrong one is answered with 401
-		MinVersion:     tlsVersions[m.config.TLSMinVersion],
+		MinVersion:     tlsVersions[c.TLSMinVersion],
 		CipherSuites:   suites,
 	}
 }

@@ -70,7 +70,7 @@ func TestLostAnswersMakeNoMorePods(t *testing.T) {
 	s := &forgetful{Store: memory.New(), enough: size}
 	t.Cleanup(func() { s.Store.Close() })
 	m, _ := startMaster(t, s, nil)
-	as := m.as("system:kube-controller-manager")
+	as := m.server.as("system:kube-controller-manager")
 	as.user = &user.DefaultInfo{Name: "admin", Groups: []string{user.SystemPrivilegedGroup, user.AllAuthenticated}}
 	var mu sync.Mutex
 	seen := map[string]bool{}

@@ -87,7 +87,7 @@ func TestUnreadableGoesOnServing(t *testing.T) {
 			t.Errorf("%s has %s endpoints", name, got)
 		}
 	}
-	leases := client.For[*coordinationv1.Lease](d.master.as("system:serviceaccount:kube-system:node-controller")).Live()
+	leases := client.For[*coordinationv1.Lease](d.master.server.as("system:serviceaccount:kube-system:node-controller")).Live()
 	if leases.Legible("kube-node-lease", "some") == nil || leases.Legible("kube-node-lease", "other") != nil {
 		t.Error("the view cannot tell of which Lease nobody knows")
 	}
@@ -153,7 +153,7 @@ func (d *damagedCluster) replicas(name string, count int32) {
 
 // pods are the names of the pods that can be read and begin so.
 func (d *damagedCluster) pods(prefix string) (names []string) {
-	for p := range client.For[*corev1.Pod](d.master.as("system:serviceaccount:kube-system:replicaset-controller")).Live().All("default") {
+	for p := range client.For[*corev1.Pod](d.master.server.as("system:serviceaccount:kube-system:replicaset-controller")).Live().All("default") {
 		if strings.HasPrefix(p.Name, prefix) {
 			names = append(names, p.Name)
 		}

@@ -181,11 +181,11 @@ func (d *damagedCluster) judgeReads() {
 	if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "ignoreStoreReadErrorWithClusterBreakingPotential") {
 		d.Errorf("deletion of a collection by force: %v", err)
 	}
-	namespaces := client.For[*corev1.Namespace](d.master.as(controllerUser))
+	namespaces := client.For[*corev1.Namespace](d.master.server.as(controllerUser))
 	if f := namespaces.Look(ctx, "", "victim", ""); f.Presence != client.Unreadable {
 		d.Errorf("in the process: %s (%v)", f.Presence, f.Err)
 	}
-	if empty, err := client.LookEmpty(ctx, d.master.as(controllerUser), namespaces.Kind(), ""); err == nil || empty {
+	if empty, err := client.LookEmpty(ctx, d.master.server.as(controllerUser), namespaces.Kind(), ""); err == nil || empty {
 		d.Errorf("in the process: empty: %v, %v", empty, err)
 	}
 }

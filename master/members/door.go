@@ -85,7 +85,7 @@ func (d *Door) Options(o *etcd.Options, join *etcd.Join) error {
 				o.Peer = nil
 			}
 		}
-		return nil // alone: who comes to join is let in by openGroup
+		return nil // alone: who comes to join is let in by Members.Open
 	}
 	o.Peer, err = d.Peer()
 	return err

@@ -12,6 +12,12 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
+// Precede has the roll know who of its masters is best placed to lead, by the store's members.
+func (r *Roll) Precede(by Group) { r.precedence = NewPrecedence(by, r.Peers, r.Changed) }
+
+// Precedence is nil without members of the store.
+func (r *Roll) Precedence() *Precedence { return r.precedence }
+
 // Masters are the peers as those see them who call their commands.
 func (r *Roll) Masters() []membership.Master {
 	var all []membership.Master

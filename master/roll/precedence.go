@@ -27,8 +27,8 @@ const (
 	membersPause = time.Second
 )
 
-// group is what the store knows of its members.
-type group interface {
+// Group is what the store knows of its members.
+type Group interface {
 	Grouped() bool
 	ID() uint64
 	Leader() uint64
@@ -42,7 +42,7 @@ type group interface {
 // Precedence says which master is best placed to lead: the one whose member leads the store, because its writes take one
 // trip less, and because the store knows within a second or two when it is gone.
 type Precedence struct {
-	group group
+	group Group
 	peers func() []Peer
 	// peersChanged is closed when masters come or go.
 	peersChanged func() <-chan struct{}
@@ -72,7 +72,7 @@ func (r *ranks) name(id uint64) string {
 }
 
 // NewPrecedence makes one of the group and the roll's Peers and Changed.
-func NewPrecedence(g group, peers func() []Peer, peersChanged func() <-chan struct{}) *Precedence {
+func NewPrecedence(g Group, peers func() []Peer, peersChanged func() <-chan struct{}) *Precedence {
 	return &Precedence{
 		group: g, peers: peers, peersChanged: peersChanged, now: time.Now,
 		present: ranks{members: map[string]uint64{}}, changed: make(chan struct{}),

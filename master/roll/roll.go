@@ -56,7 +56,8 @@ type Roll struct {
 	revision int64
 	lasting  atomic.Bool // the own record does not expire
 	// company gets a token when another record appears.
-	company chan struct{}
+	company    chan struct{}
+	precedence *Precedence // nil without a member of the store
 	// life and refreshEvery are recordLife and recordRefresh.
 	life, refreshEvery time.Duration
 
