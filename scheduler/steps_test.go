@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -90,6 +91,13 @@ func (p *probe) expect(t *testing.T, when string, reserved map[string]int, sizes
 	}
 }
 
+// waiting is the number of pods that have reserved.
+func (p *probe) waiting() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.reserved)
+}
+
 func (p *probe) count(call string) (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -108,9 +116,10 @@ func TestStepsFail(t *testing.T) {
 	for _, step := range steps {
 		t.Run(step, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				failing := true
+				var failing atomic.Bool
+				failing.Store(true)
 				p := newProbe(func(_ context.Context, at, pod string) error {
-					if at == step && pod == "a" && failing {
+					if at == step && pod == "a" && failing.Load() {
 						return errors.New("not now")
 					}
 					return nil
@@ -129,7 +138,7 @@ func TestStepsFail(t *testing.T) {
 				p.Put(pods, makePod("plain", "1", "n"))
 				time.Sleep(time.Minute)
 				p.expect(t, "without room", nil, [6]int{0, 0, 1, 1, 1, 0})
-				failing = false
+				failing.Store(false)
 				p.Remove(pods, "ns", "plain")
 				time.Sleep(time.Minute)
 				p.expect(t, "at last", map[string]int{"a": 2}, [6]int{0, 0, 0, 1, 1, 1})
@@ -215,18 +224,19 @@ func TestStepsWait(t *testing.T) {
 		if got := len(p.bindings()); got != 50 {
 			t.Errorf("%d pods were bound beside those that wait", got)
 		}
-		p.expect(t, "waiting", p.reserved, [6]int{0, 5, 0, 1, 60, 60})
-		if len(p.reserved) != 10 {
-			t.Errorf("%d pods wait in plugins", len(p.reserved))
+		waiting := map[string]int{}
+		for i := range 10 {
+			waiting[fmt.Sprintf("waits%d", i)] = 2
 		}
+		p.expect(t, "waiting", waiting, [6]int{0, 5, 0, 1, 60, 60})
 		time.Sleep(permitMax)
-		p.expect(t, "waiting again", p.reserved, [6]int{0, 5, 0, 1, 60, 60})
+		synctest.Wait()
 		given := 0
 		for i := range 15 {
 			given += p.count(fmt.Sprintf("Unreserve waits%d", i))
 		}
-		if given != 10 || len(p.reserved) != 10 {
-			t.Errorf("%d pods waited for as long as they may, %d wait", given, len(p.reserved))
+		if got := p.waiting(); given != 10 || got != 10 {
+			t.Errorf("%d pods waited for as long as they may, %d wait", given, got)
 		}
 	})
 }
@@ -234,9 +244,11 @@ func TestStepsWait(t *testing.T) {
 // A group finds nodes for all of its pods or for none, and is taken back as one until all may be bound.
 func TestGroups(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		refuse, gate := "", make(chan struct{})
+		var refused atomic.Value // the pod that gets no permit
+		refused.Store("")
+		gate := make(chan struct{})
 		p := newProbe(func(ctx context.Context, at, pod string) error {
-			if at == "Permit" && pod == refuse {
+			if at == "Permit" && pod == refused.Load() {
 				return errors.New("not now")
 			}
 			if at == "Permit" && pod == "g-1" {
@@ -259,9 +271,7 @@ func TestGroups(t *testing.T) {
 			t.Errorf("a pod came to its permit %d times without its group", got)
 		}
 
-		p.mu.Lock()
-		refuse = "g-2"
-		p.mu.Unlock()
+		refused.Store("g-2")
 		p.Put(nodes, makeNode("n2", "1"))
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -270,7 +280,7 @@ func TestGroups(t *testing.T) {
 		}
 		p.expect(t, "one of them refused", nil, [6]int{0, 3, 0, 2, 0, 0})
 
-		refuse = ""
+		refused.Store("")
 		time.Sleep(time.Minute)
 		all := map[string]int{"g-0": 2, "g-1": 2, "g-2": 2}
 		p.expect(t, "waiting for one", all, [6]int{0, 0, 0, 2, 3, 3})
