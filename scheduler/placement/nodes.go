@@ -168,13 +168,17 @@ func (c *Cluster) pushFront(n *node) {
 
 // add takes a pod in: a change that those who look at the node are told of by Cluster.changed.
 func (n *node) add(p *Pod) {
-	at, _ := slices.BinarySearchFunc(n.pods, p.priority, func(o *Pod, priority int32) int {
-		if o.priority >= priority {
-			return -1
-		}
-		return 1
-	})
-	n.pods = slices.Insert(n.pods, at, p)
+	if last := len(n.pods) - 1; last < 0 || n.pods[last].priority >= p.priority { // nearly all pods have the same
+		n.pods = append(n.pods, p)
+	} else {
+		at, _ := slices.BinarySearchFunc(n.pods, p.priority, func(o *Pod, priority int32) int {
+			if o.priority >= priority {
+				return -1
+			}
+			return 1
+		})
+		n.pods = slices.Insert(n.pods, at, p)
+	}
 	n.count(p.demand, 1)
 	n.ports = append(n.ports, p.demand.ports...)
 }
