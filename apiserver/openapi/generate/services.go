@@ -76,7 +76,7 @@ func install(container *restful.Container, gv schema.GroupVersion) error {
 // describe adds a kind and its subresources.
 func describe(storage map[string]rest.Storage, k *kind.Info) error {
 	r := resource{kind: k, gvk: k.GVK, new: func() runtime.Object { return k.New() }}
-	switch has := func(verb string) bool { return k.Serves(verb) }; {
+	switch has := func(verb kind.Verb) bool { return k.Serves(verb) }; {
 	case has(kind.DeleteCollection):
 		storage[k.Plural] = collection{stored{r}}
 	case has(kind.Delete):
