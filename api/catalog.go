@@ -23,8 +23,8 @@ import (
 )
 
 // list is the catalog, in the order of discovery: groups by their priority, resources by name.
-func list() []*kind.Info {
-	return []*kind.Info{
+func list() []*kind.Kind {
+	return []*kind.Kind{
 		core.Binding,
 		core.ComponentStatus,
 		core.ConfigMap,
@@ -75,8 +75,8 @@ func list() []*kind.Info {
 
 // Unserved are the kinds that are defined but that no controller carries out yet. They are not served, because an object
 // that is accepted and then ignored misleads whoever made it; each moves to the catalog together with its controller.
-func Unserved() []*kind.Info {
-	return []*kind.Info{
+func Unserved() []*kind.Kind {
+	return []*kind.Kind{
 		core.ReplicationController,
 		core.ResourceQuota,
 		apps.DaemonSet,
@@ -92,10 +92,10 @@ var builtIn = sync.OnceValue(func() *kind.Kinds { return kind.NewKinds(list()) }
 func Catalog() *kind.Catalog { return kind.NewCatalog(Kinds()) }
 
 // Kinds are all kinds in the order of discovery. The slice and what it holds must not be changed.
-func Kinds() []*kind.Info { return builtIn().All() }
+func Kinds() []*kind.Kind { return builtIn().All() }
 
 // Of is the kind of a Go type; it panics if there is none, because the program itself names the type.
-func Of[T kind.Object]() *kind.Info {
+func Of[T kind.Object]() *kind.Kind {
 	i, ok := builtIn().ByType(reflect.TypeFor[T]())
 	if !ok {
 		panic("no kind has the type " + reflect.TypeFor[T]().String())
@@ -104,13 +104,13 @@ func Of[T kind.Object]() *kind.Info {
 }
 
 // ByObject is the kind of an object's Go type.
-func ByObject(o kind.Object) (*kind.Info, bool) { return builtIn().ByType(reflect.TypeOf(o)) }
+func ByObject(o kind.Object) (*kind.Kind, bool) { return builtIn().ByType(reflect.TypeOf(o)) }
 
 // ByGVK is the kind with that group, version and name.
-func ByGVK(gvk schema.GroupVersionKind) (*kind.Info, bool) { return builtIn().ByGVK(gvk) }
+func ByGVK(gvk schema.GroupVersionKind) (*kind.Kind, bool) { return builtIn().ByGVK(gvk) }
 
 // ByGVR is the kind of that resource in that version.
-func ByGVR(gvr schema.GroupVersionResource) (*kind.Info, bool) { return builtIn().ByGVR(gvr) }
+func ByGVR(gvr schema.GroupVersionResource) (*kind.Kind, bool) { return builtIn().ByGVR(gvr) }
 
 // ByGR is the kind of that resource, in the version that is stored.
-func ByGR(gr schema.GroupResource) (*kind.Info, bool) { return builtIn().ByGR(gr) }
+func ByGR(gr schema.GroupResource) (*kind.Kind, bool) { return builtIn().ByGR(gr) }

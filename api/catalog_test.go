@@ -12,11 +12,11 @@ import (
 )
 
 // defined are all kinds, served or not: their rules are judged alike.
-func defined() []*kind.Info { return slices.Concat(Kinds(), Unserved()) }
+func defined() []*kind.Kind { return slices.Concat(Kinds(), Unserved()) }
 
-func lookUp(gvr schema.GroupVersionResource) (*kind.Info, bool) {
+func lookUp(gvr schema.GroupVersionResource) (*kind.Kind, bool) {
 	kinds := defined()
-	n := slices.IndexFunc(kinds, func(i *kind.Info) bool { return i.GVR() == gvr })
+	n := slices.IndexFunc(kinds, func(i *kind.Kind) bool { return i.GVR() == gvr })
 	if n < 0 {
 		return nil, false
 	}

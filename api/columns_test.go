@@ -65,7 +65,7 @@ func TestCells(t *testing.T) {
 			Used: corev1.ResourceList{"pods": resource.MustParse("3"), "limits.cpu": resource.MustParse("2")}}},
 			"[q pods: 3/10 limits.cpu: 2/8 3m]"},
 	} {
-		n := slices.IndexFunc(kinds, func(i *kind.Info) bool { return reflect.TypeOf(i.New()) == reflect.TypeOf(c.object) })
+		n := slices.IndexFunc(kinds, func(i *kind.Kind) bool { return reflect.TypeOf(i.New()) == reflect.TypeOf(c.object) })
 		if n < 0 {
 			t.Fatalf("no kind for %T", c.object)
 		}

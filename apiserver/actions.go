@@ -41,7 +41,7 @@ var actions = []action{
 }
 
 // actionFor finds the action of a subresource (or of a resource that is one), nil if there is none.
-func actionFor(info *kind.Info, subresource string) *action {
+func actionFor(info *kind.Kind, subresource string) *action {
 	for i := range actions {
 		a := &actions[i]
 		if a.group == info.GVK.Group && a.plural == info.Plural && a.name == subresource {

@@ -108,7 +108,7 @@ func (s *Server) ownRows(rt *route) *endpoints {
 }
 
 // actionRows are those of a subresource with a body of its own, or of one that leads to a node, a pod or a service.
-func actionRows(info *kind.Info, sub kind.Action) *endpoints {
+func actionRows(info *kind.Kind, sub kind.Action) *endpoints {
 	row := endpoint{stream: connect}
 	if a := actionFor(info, sub.Name); a != nil {
 		row = a.row()

@@ -58,15 +58,15 @@ func TestObjectsInTheProcessAreWhatTheirBytesSay(t *testing.T) {
 }
 
 // lenient are kinds whose objects may hold anything.
-func lenient(kinds []*kind.Info) []*kind.Info {
-	var out []*kind.Info
+func lenient(kinds []*kind.Kind) []*kind.Kind {
+	var out []*kind.Kind
 	for _, k := range kinds {
 		c := *k
 		c.ValidName = func(string, bool) []string { return nil }
 		c.Validate = func(kind.Object) field.ErrorList { return nil }
 		c.Warnings = func(_, _ kind.Object) []string { return nil }
 		c.ValidateUpdate = func(_, _ kind.Object) field.ErrorList { return nil }
-		c.Parts = append([]kind.InfoPart(nil), k.Parts...)
+		c.Parts = append([]kind.AnyPart(nil), k.Parts...)
 		for n := range c.Parts {
 			c.Parts[n].ValidateUpdate = c.ValidateUpdate
 		}
@@ -83,7 +83,7 @@ type reading struct {
 	store    store.Store
 	http     *http.Client
 	host     string
-	kind     *kind.Info
+	kind     *kind.Kind
 	random   *rand.Rand
 }
 
@@ -162,7 +162,7 @@ func (p *reading) stored(name string) kind.Object {
 	return o
 }
 
-func (p *reading) unknown(b []byte, of *kind.Info) kind.Object {
+func (p *reading) unknown(b []byte, of *kind.Kind) kind.Object {
 	var u runtime.Unknown
 	if err := u.Unmarshal(b[len("k8s\x00"):]); err != nil {
 		p.t.Fatal(err)

@@ -18,7 +18,7 @@ import (
 )
 
 // widget is a kind that no server knows from its start.
-func widget(columns ...string) *kind.Info {
+func widget(columns ...string) *kind.Kind {
 	rules := kind.Rules[corev1.ConfigMap]{Columns: []kind.Column[corev1.ConfigMap]{kind.NameColumn[corev1.ConfigMap]()}}
 	for _, name := range columns {
 		rules.Columns = append(rules.Columns, kind.Text(name, "", func(c *corev1.ConfigMap) string { return c.Name }))

@@ -111,7 +111,7 @@ func (c *call) checkListOptions() error {
 }
 
 // supported refuses field selectors that the kind does not have.
-func supported(info *kind.Info, f fields.Selector) error {
+func supported(info *kind.Kind, f fields.Selector) error {
 	for _, r := range f.Requirements() {
 		if !hasField(info, r.Field) {
 			return apierrors.NewBadRequest(fmt.Sprintf("field label not supported: %s", r.Field))
@@ -120,7 +120,7 @@ func supported(info *kind.Info, f fields.Selector) error {
 	return nil
 }
 
-func hasField(info *kind.Info, name string) bool {
+func hasField(info *kind.Kind, name string) bool {
 	switch name {
 	case "metadata.name":
 		return true

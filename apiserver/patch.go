@@ -124,7 +124,7 @@ func (p *replacement) applyNew(ctx context.Context) (*Response, error) {
 }
 
 // patched applies the request's patch to an object.
-func (c *call) patched(k *kind.Info, old kind.Object) (kind.Object, error) {
+func (c *call) patched(k *kind.Kind, old kind.Object) (kind.Object, error) {
 	new, texts, err := patch.Apply(k, c.PatchType, c.Patch, old, c.PatchOptions.FieldValidation)
 	if err != nil {
 		return nil, err

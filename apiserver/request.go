@@ -16,7 +16,7 @@ import (
 type Request struct {
 	User                         user.Info
 	Verb                         kind.Verb
-	Kind                         *kind.Info
+	Kind                         *kind.Kind
 	Namespace, Name, Subresource string
 	// Object is the decoded body of create and update. It belongs to the server from the call on.
 	Object    runtime.Object

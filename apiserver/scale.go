@@ -42,7 +42,7 @@ func (c *call) scaleResponse(o kind.Object) *Response {
 }
 
 // scaleOf is an object's scale.
-func scaleOf(info *kind.Info, o kind.Object) *autoscalingv1.Scale {
+func scaleOf(info *kind.Kind, o kind.Object) *autoscalingv1.Scale {
 	return &autoscalingv1.Scale{
 		ObjectMeta: metav1.ObjectMeta{Name: o.GetName(), Namespace: o.GetNamespace(), UID: o.GetUID(),
 			ResourceVersion: o.GetResourceVersion(), CreationTimestamp: o.GetCreationTimestamp()},
@@ -150,7 +150,7 @@ func (s *scaling) run(ctx context.Context, change func(old *autoscalingv1.Scale)
 }
 
 // replicasPaths tell where the replicas of a scale stand in the object, whose managers are the scale's managers of it.
-func replicasPaths(info *kind.Info) managedfields.ResourcePathMappings {
+func replicasPaths(info *kind.Kind) managedfields.ResourcePathMappings {
 	return managedfields.ResourcePathMappings{info.GVK.GroupVersion().String(): fieldpath.MakePathOrDie("spec", "replicas")}
 }
 

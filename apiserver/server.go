@@ -66,7 +66,7 @@ type Options struct {
 	// "panic").
 	Abandoned func(status string)
 	// Sent gives, once a watch, what is told the size in bytes of each event that is sent.
-	Sent func(k *kind.Info) func(bytes int)
+	Sent func(k *kind.Kind) func(bytes int)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// Rejected is told the flow schema and the priority level of a request that found no seat.
@@ -88,7 +88,7 @@ type Options struct {
 
 // Reviewer decides about an object of a kind that is not kept.
 type Reviewer interface {
-	Review(ctx context.Context, u user.Info, k *kind.Info, namespace string, obj kind.Object) (runtime.Object, error)
+	Review(ctx context.Context, u user.Info, k *kind.Kind, namespace string, obj kind.Object) (runtime.Object, error)
 }
 
 // Tokens issues a token for a service account.
@@ -217,7 +217,7 @@ func (s *Server) Do(ctx context.Context, r *Request) (*Response, error) {
 }
 
 // Install begins to serve a kind, or serves it in another way, while requests go on. It returns when the kind is there for everybody.
-func (s *Server) Install(ctx context.Context, k *kind.Info) error {
+func (s *Server) Install(ctx context.Context, k *kind.Kind) error {
 	if err := s.Registry.Add(ctx, k); err != nil {
 		return err
 	}
@@ -226,14 +226,14 @@ func (s *Server) Install(ctx context.Context, k *kind.Info) error {
 }
 
 // Uninstall ends the service of a kind. What is stored of it stays.
-func (s *Server) Uninstall(ctx context.Context, k *kind.Info) error {
+func (s *Server) Uninstall(ctx context.Context, k *kind.Kind) error {
 	s.Catalog.Remove(k.GVR())
 	return s.Registry.Remove(ctx, k.GR())
 }
 
 // route is one resource with what is needed to serve it.
 type route struct {
-	info     *kind.Info
+	info     *kind.Kind
 	codec    *codec.Kind
 	resource *registry.Resource
 	gvr      schema.GroupVersionResource
@@ -274,7 +274,7 @@ func (s *Server) makeRoutes(now *kind.Kinds, before *routes) *routes {
 	return t
 }
 
-func (t *routes) of(k *kind.Info) *route {
+func (t *routes) of(k *kind.Kind) *route {
 	if k == nil || t == nil {
 		return nil
 	}

@@ -72,7 +72,7 @@ func authorize(_ context.Context, a authorizer.Attributes) (authorizer.Decision,
 // echo answers reviews with what was sent.
 type echo struct{}
 
-func (echo) Review(_ context.Context, _ user.Info, _ *kind.Info, _ string, o kind.Object) (runtime.Object, error) {
+func (echo) Review(_ context.Context, _ user.Info, _ *kind.Kind, _ string, o kind.Object) (runtime.Object, error) {
 	return o, nil
 }
 
@@ -82,7 +82,7 @@ func newServer(t testing.TB, change func(*apiserver.Options)) *apiserver.Server 
 }
 
 // newServerOf serves kinds from a store, which it closes at the end.
-func newServerOf(t testing.TB, s store.Store, kinds []*kind.Info, change func(*apiserver.Options)) *apiserver.Server {
+func newServerOf(t testing.TB, s store.Store, kinds []*kind.Kind, change func(*apiserver.Options)) *apiserver.Server {
 	t.Helper()
 	r, err := registry.New(registry.Options{Store: s, Kinds: kinds})
 	if err != nil {
@@ -185,4 +185,4 @@ func pod(name string) *corev1.Pod {
 
 var guest = &user.DefaultInfo{Name: "guest", Groups: []string{user.AllAuthenticated}}
 
-func podKind() *kind.Info { return api.Of[*corev1.Pod]() }
+func podKind() *kind.Kind { return api.Of[*corev1.Pod]() }

@@ -17,7 +17,7 @@ import (
 // afterwards: pass a copy (kind.Copy) of what came from a view.
 type Client[T kind.Object] struct {
 	transport Transport
-	info      *kind.Info
+	info      *kind.Kind
 }
 
 // For is the client of T's kind over a transport.
@@ -26,7 +26,7 @@ func For[T kind.Object](t Transport) Client[T] {
 }
 
 // Kind is the definition of the kind.
-func (c Client[T]) Kind() *kind.Info { return c.info }
+func (c Client[T]) Kind() *kind.Kind { return c.info }
 
 // Live is the live view of the kind.
 func (c Client[T]) Live() Live[T] { return Live[T]{View: c.transport.View(c.info)} }

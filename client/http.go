@@ -28,12 +28,12 @@ type remote struct {
 	clients map[schema.GroupVersion]*rest.RESTClient
 
 	mu      sync.Mutex
-	mirrors map[*kind.Info]*mirror // guarded by mu
+	mirrors map[*kind.Kind]*mirror // guarded by mu
 }
 
 // HTTP is a transport to the API server of cfg for the kinds. A kind's view begins with its first use and is kept
 // current by one watch until ctx ends.
-func HTTP(ctx context.Context, cfg *rest.Config, kinds []*kind.Info) (Transport, error) {
+func HTTP(ctx context.Context, cfg *rest.Config, kinds []*kind.Kind) (Transport, error) {
 	cfg = rest.CopyConfig(cfg)
 	cfg.QPS, cfg.Burst, cfg.RateLimiter = -1, 0, nil
 	cfg.ContentType = protobuf
@@ -46,7 +46,7 @@ func HTTP(ctx context.Context, cfg *rest.Config, kinds []*kind.Info) (Transport,
 	if err != nil {
 		return nil, fmt.Errorf("cannot connect to %s: %w", cfg.Host, err)
 	}
-	t := &remote{ctx: ctx, clients: map[schema.GroupVersion]*rest.RESTClient{}, mirrors: map[*kind.Info]*mirror{}}
+	t := &remote{ctx: ctx, clients: map[schema.GroupVersion]*rest.RESTClient{}, mirrors: map[*kind.Kind]*mirror{}}
 	for _, k := range kinds {
 		gv := k.GVK.GroupVersion()
 		if t.clients[gv] != nil {
@@ -123,7 +123,7 @@ func (t *remote) request(r Request) (*rest.Request, error) {
 }
 
 // await lets WaitFor wait for the write that made o.
-func (t *remote) await(k *kind.Info, o kind.Object) {
+func (t *remote) await(k *kind.Kind, o kind.Object) {
 	t.mu.Lock()
 	m := t.mirrors[k]
 	t.mu.Unlock()
@@ -132,7 +132,7 @@ func (t *remote) await(k *kind.Info, o kind.Object) {
 	}
 }
 
-func (t *remote) View(k *kind.Info) View {
+func (t *remote) View(k *kind.Kind) View {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	m := t.mirrors[k]
@@ -180,7 +180,7 @@ func (t *remote) WaitFor(ctx context.Context, revision int64) error {
 }
 
 // Fresh lists the kinds anew: a remote server tells a watcher of its revision only now and then.
-func (t *remote) Fresh(ctx context.Context, kinds ...*kind.Info) error {
+func (t *remote) Fresh(ctx context.Context, kinds ...*kind.Kind) error {
 	for _, m := range t.started() {
 		if len(kinds) > 0 && !slices.Contains(kinds, m.info) {
 			continue

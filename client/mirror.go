@@ -13,7 +13,7 @@ import (
 
 // mirror is the View of one kind of a remote server: a reflector writes it, everybody reads it.
 type mirror struct {
-	info   *kind.Info
+	info   *kind.Kind
 	synced chan struct{}
 	// again asks the reflector to list anew, for those in wanted.
 	again chan struct{}
@@ -40,7 +40,7 @@ type (
 	fieldValue struct{ field, value string }
 )
 
-func newMirror(k *kind.Info) *mirror {
+func newMirror(k *kind.Kind) *mirror {
 	return &mirror{
 		info: k, synced: make(chan struct{}), again: make(chan struct{}, 1), advanced: make(chan struct{}),
 		byNamespace: map[string]map[string]kind.Object{}, byOwner: map[types.UID]objects{}, byField: map[fieldValue]objects{},

@@ -71,7 +71,7 @@ func (f Finding) Gone() (bool, error) {
 
 // Look asks the server by a consistent read whether an object exists: the one of that uid, or with uid "" any that has
 // the name. It never asks a view, which may lag.
-func Look(ctx context.Context, t Transport, k *kind.Info, namespace, name string, uid types.UID) Finding {
+func Look(ctx context.Context, t Transport, k *kind.Kind, namespace, name string, uid types.UID) Finding {
 	unproven := func(p Presence, err error) Finding {
 		return Finding{Presence: p, Err: fmt.Errorf("whether %s exists is %s: %w", describe(k, namespace, name), p, err)}
 	}
@@ -107,7 +107,7 @@ func (c Client[T]) Look(ctx context.Context, namespace, name string, uid types.U
 
 // LookEmpty asks the server by a consistent read whether a namespace ("" for all) holds no object of a kind in any form. It fails
 // whenever neither that nor the contrary is proven.
-func LookEmpty(ctx context.Context, t Transport, k *kind.Info, namespace string) (bool, error) {
+func LookEmpty(ctx context.Context, t Transport, k *kind.Kind, namespace string) (bool, error) {
 	answer, err := t.Do(ctx, Request{Verb: kind.List, Kind: k, Namespace: namespace, Limit: 1})
 	if err != nil {
 		return false, fmt.Errorf("whether there are %s in namespace %q: %w", k.GR(), namespace, err)
@@ -119,7 +119,7 @@ func LookEmpty(ctx context.Context, t Transport, k *kind.Info, namespace string)
 	return meta.LenList(answer) == 0 && list.GetContinue() == "", nil
 }
 
-func describe(k *kind.Info, namespace, name string) string {
+func describe(k *kind.Kind, namespace, name string) string {
 	if namespace == "" {
 		return k.GR().String() + " " + name
 	}
@@ -128,7 +128,7 @@ func describe(k *kind.Info, namespace, name string) string {
 
 // foundFree tells the one "not found" that is about the object from those that are about its kind, its path or a gateway: it
 // names the object, and the server meant to say it.
-func foundFree(err error, k *kind.Info, name string) bool {
+func foundFree(err error, k *kind.Kind, name string) bool {
 	var status apierrors.APIStatus
 	if !apierrors.IsNotFound(err) || !errors.As(err, &status) {
 		return false

@@ -17,7 +17,7 @@ import (
 // Request is one call of the API, for one object (or one collection, to list or delete it).
 type Request struct {
 	Verb                         kind.Verb
-	Kind                         *kind.Info
+	Kind                         *kind.Kind
 	Namespace, Name, Subresource string
 	// Object of a create or update. It belongs to the transport from the call on: pass a copy of what is shared.
 	Object    runtime.Object
@@ -36,14 +36,14 @@ type Transport interface {
 	// Do returns the answer's object: shared, never to be changed; nil or a *metav1.Status for some deletions.
 	Do(ctx context.Context, r Request) (runtime.Object, error)
 	// View is the live view of a kind. That of a kind which is not served (any more) is empty, and its Whole fails.
-	View(k *kind.Info) View
+	View(k *kind.Kind) View
 	// Applied is the revision that all views have reached.
 	Applied() int64
 	// WaitFor waits until all views have reached the revision.
 	WaitFor(ctx context.Context, revision int64) error
 	// Fresh waits until the views of the kinds (all, if none is named) show whatever was in effect when the call began: it
 	// asks the store for its revision after that, consistently. It is the barrier after a write whose outcome is unknown.
-	Fresh(ctx context.Context, kinds ...*kind.Info) error
+	Fresh(ctx context.Context, kinds ...*kind.Kind) error
 }
 
 // View is a current, indexed picture of one kind's objects. Objects are shared: never change them.

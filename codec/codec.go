@@ -56,12 +56,12 @@ type Item interface {
 
 // Kind holds what an encoded object of one kind begins with.
 type Kind struct {
-	Info *kind.Info
+	Info *kind.Kind
 	one  heads
 	list heads
 	// columns is the encoded column definitions of tables, made on first need.
 	columns     atomic.Pointer[[]byte]
-	columnCells []kind.InfoColumn
+	columnCells []kind.AnyColumn
 }
 
 // rowConditions say what is special about an object's row in a table.
@@ -80,7 +80,7 @@ type heads struct {
 }
 
 // NewKind prepares the encoding of a kind.
-func NewKind(info *kind.Info) *Kind {
+func NewKind(info *kind.Kind) *Kind {
 	k := &Kind{Info: info, one: headsOf(info.GVK), list: headsOf(info.GVK.GroupVersion().WithKind(info.ListKind)), columnCells: info.Columns}
 	if len(k.columnCells) == 0 {
 		k.columnCells = defaultColumns()
@@ -125,9 +125,9 @@ func metaOf(o kind.Object) *metav1.ObjectMeta {
 }
 
 // defaultColumns are those of a kind that names none.
-func defaultColumns() []kind.InfoColumn {
+func defaultColumns() []kind.AnyColumn {
 	docs := metav1.ObjectMeta{}.SwaggerDoc()
-	return []kind.InfoColumn{
+	return []kind.AnyColumn{
 		{TableColumnDefinition: metav1.TableColumnDefinition{Name: "Name", Type: "string", Format: "name", Description: docs["name"]},
 			Cell: func(o kind.Object, _ time.Time) any { return o.GetName() }},
 		{TableColumnDefinition: metav1.TableColumnDefinition{Name: "Created At", Type: "date", Description: docs["creationTimestamp"]},

@@ -63,7 +63,7 @@ func TestGoldenObjectsPassEveryFormat(t *testing.T) {
 				if err != nil || got != gvk || len(texts) != 0 {
 					t.Fatalf("decoded as %v, %q, %v", got, texts, err)
 				}
-				k := NewKind(&kind.Info{GVK: gvk})
+				k := NewKind(&kind.Kind{GVK: gvk})
 				again, err := k.AppendItem(nil, Media{Format: f, Pretty: f == JSON}, Fresh(o), "")
 				if err != nil {
 					t.Fatal(err)

@@ -23,7 +23,7 @@ type Declaration struct {
 
 // Declarations are what all controllers declare that they read and write. They are for reading: these controllers reach no
 // server.
-func Declarations(kinds []*kind.Info) ([]Declaration, error) {
+func Declarations(kinds []*kind.Kind) ([]Declaration, error) {
 	o := DefaultOptions()
 	o.RootCA.Source = rootca.Fixed([]byte("-"))
 	var list []Declaration
@@ -41,7 +41,7 @@ func Declarations(kinds []*kind.Info) ([]Declaration, error) {
 }
 
 // Document is the table of all controllers: who each one is, what it watches, and what it may write.
-func Document(kinds []*kind.Info) (string, error) {
+func Document(kinds []*kind.Kind) (string, error) {
 	declarations, err := Declarations(kinds)
 	if err != nil {
 		return "", err
@@ -105,7 +105,7 @@ type nowhere struct{}
 var errNowhere = errors.New("this controller was made to be read, not to run")
 
 func (nowhere) Do(context.Context, client.Request) (runtime.Object, error) { return nil, errNowhere }
-func (nowhere) View(*kind.Info) client.View                                { return nil }
+func (nowhere) View(*kind.Kind) client.View                                { return nil }
 func (nowhere) Applied() int64                                             { return 0 }
 func (nowhere) WaitFor(context.Context, int64) error                       { return errNowhere }
-func (nowhere) Fresh(context.Context, ...*kind.Info) error                 { return errNowhere }
+func (nowhere) Fresh(context.Context, ...*kind.Kind) error                 { return errNowhere }

@@ -29,7 +29,7 @@ import (
 type Options struct {
 	// Store that keeps the encrypted values.
 	Store store.Store
-	Kinds []*kind.Info
+	Kinds []*kind.Kind
 	// EventTTL is how long objects of kinds that expire are kept; 0 leaves it to the kind.
 	EventTTL time.Duration
 	// File holds the EncryptionConfiguration.

@@ -105,7 +105,7 @@ func (m *Master) buildServer() error {
 		Paths:         m.paths(m.server.tokens),
 		Observe:       func(o apiserver.Observation) { m.server.metrics.Request(metrics.Request(o)) },
 		Abandoned:     m.server.metrics.Abandoned,
-		Sent:          func(k *kind.Info) func(int) { return m.server.metrics.Watch(k).Sent },
+		Sent:          func(k *kind.Kind) func(int) { return m.server.metrics.Watch(k).Sent },
 		LongRunning:   func(o apiserver.Observation) func() { return m.server.metrics.LongRunning(metrics.Request(o)) },
 		MaxReads:      bound(c.MaxRequestsInflight),
 		MaxWrites:     bound(c.MaxMutatingInflight),

@@ -62,7 +62,7 @@ func (t *inProcess) Do(ctx context.Context, r client.Request) (runtime.Object, e
 }
 
 // listOf makes the list object that a client gets.
-func listOf(k *kind.Info, found *registry.List) (runtime.Object, error) {
+func listOf(k *kind.Kind, found *registry.List) (runtime.Object, error) {
 	list := k.NewList()
 	if of, err := meta.ListAccessor(list); err == nil {
 		of.SetResourceVersion(strconv.FormatInt(found.Revision, 10))
@@ -76,7 +76,7 @@ func listOf(k *kind.Info, found *registry.List) (runtime.Object, error) {
 }
 
 // View implements client.Transport.
-func (t *inProcess) View(k *kind.Info) client.View {
+func (t *inProcess) View(k *kind.Kind) client.View {
 	resource, ok := t.registry.Resource(k.GR())
 	if !ok { // it has just gone, or never was
 		resource = t.registry.Ended(k)
@@ -93,7 +93,7 @@ func (t *inProcess) WaitFor(ctx context.Context, revision int64) error {
 }
 
 // Fresh implements client.Transport. One question to the store answers for all kinds.
-func (t *inProcess) Fresh(ctx context.Context, _ ...*kind.Info) error {
+func (t *inProcess) Fresh(ctx context.Context, _ ...*kind.Kind) error {
 	_, err := t.registry.Fresh(ctx)
 	return err
 }

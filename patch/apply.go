@@ -22,7 +22,7 @@ import (
 
 // Configuration is a server-side apply: what a manager wants to be true of an object.
 type Configuration struct {
-	Kind                         *kind.Info
+	Kind                         *kind.Kind
 	Namespace, Name, Subresource string
 	// Data is YAML or JSON.
 	Data []byte

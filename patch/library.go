@@ -17,7 +17,7 @@ import (
 )
 
 // newFieldManager is apimachinery's field manager for one kind and subresource.
-func newFieldManager(k *kind.Info, subresource string, reset *fieldpath.Set) (*managedfields.FieldManager, error) {
+func newFieldManager(k *kind.Kind, subresource string, reset *fieldpath.Set) (*managedfields.FieldManager, error) {
 	types, err := newTypeModel(k)
 	if err != nil {
 		return nil, err
@@ -25,7 +25,7 @@ func newFieldManager(k *kind.Info, subresource string, reset *fieldpath.Set) (*m
 	return newFieldManagerWith(types, k, subresource, reset)
 }
 
-func newFieldManagerWith(types managedfields.TypeConverter, k *kind.Info, subresource string, reset *fieldpath.Set) (*managedfields.FieldManager, error) {
+func newFieldManagerWith(types managedfields.TypeConverter, k *kind.Kind, subresource string, reset *fieldpath.Set) (*managedfields.FieldManager, error) {
 	filters := map[fieldpath.APIVersion]fieldpath.Filter{}
 	version := fieldpath.APIVersion(k.GVK.GroupVersion().String())
 	switch {
@@ -46,12 +46,12 @@ func newFieldManagerWith(types managedfields.TypeConverter, k *kind.Info, subres
 
 // typeModel converts objects of one kind to typed values.
 type typeModel struct {
-	kind   *kind.Info
+	kind   *kind.Kind
 	schema *smdschema.Schema
 	ref    smdschema.TypeRef
 }
 
-func newTypeModel(k *kind.Info) (*typeModel, error) {
+func newTypeModel(k *kind.Kind) (*typeModel, error) {
 	named, ok := k.New().(interface{ OpenAPIModelName() string })
 	if !ok {
 		return nil, fmt.Errorf("the type of %s has no model name, so its fields cannot be tracked", k.GVK)
@@ -86,7 +86,7 @@ func (t *typeModel) TypedToObject(v *typed.TypedValue) (runtime.Object, error) {
 }
 
 // converter knows the one version of a kind: it gives objects their type. Fields managed in another version are forgotten.
-type converter struct{ kind *kind.Info }
+type converter struct{ kind *kind.Kind }
 
 // Convert implements runtime.ObjectConvertor.
 func (converter) Convert(in, out, context any) error {
@@ -114,19 +114,19 @@ func (converter) ConvertFieldLabel(_ schema.GroupVersionKind, label, value strin
 }
 
 // defaulter implements runtime.ObjectDefaulter.
-type defaulter struct{ kind *kind.Info }
+type defaulter struct{ kind *kind.Kind }
 
 func (d defaulter) Default(obj runtime.Object) { d.kind.Default(obj.(kind.Object)) }
 
 // creater implements runtime.ObjectCreater.
-type creater struct{ kind *kind.Info }
+type creater struct{ kind *kind.Kind }
 
 func (c creater) New(schema.GroupVersionKind) (runtime.Object, error) {
 	return withType(c.kind, c.kind.New()), nil
 }
 
 // withType is a shallow copy of an object that says its kind and version; it shares everything below the first level.
-func withType(k *kind.Info, obj kind.Object) kind.Object {
+func withType(k *kind.Kind, obj kind.Object) kind.Object {
 	v := reflect.New(reflect.TypeOf(obj).Elem())
 	v.Elem().Set(reflect.ValueOf(obj).Elem())
 	typed := v.Interface().(kind.Object)
@@ -136,7 +136,7 @@ func withType(k *kind.Info, obj kind.Object) kind.Object {
 
 // resetFields are the fields that a write to the main resource or to a subresource does not change, whatever it says.
 // Writers do not become their managers.
-func resetFields(k *kind.Info, subresource string) *fieldpath.Set {
+func resetFields(k *kind.Kind, subresource string) *fieldpath.Set {
 	reset := fieldpath.NewSet()
 	if _, ok := k.Part("status"); !ok {
 		return reset

@@ -41,7 +41,7 @@ var setCopyLimit = sync.OnceFunc(func() { jsonpatch.AccumulatedCopySizeLimit = m
 // Apply makes the patched object: a new one, defaulted, with an empty TypeMeta; old is not changed.
 // fieldValidation is Ignore, Warn (the meaning of "" too) or Strict and speaks of fields, in the patch or in its result,
 // that are unknown or given twice. Errors are *errors.StatusError, except for those that users see as 500.
-func Apply(k *kind.Info, t types.PatchType, data []byte, old kind.Object, fieldValidation string) (kind.Object, []string, error) {
+func Apply(k *kind.Kind, t types.PatchType, data []byte, old kind.Object, fieldValidation string) (kind.Object, []string, error) {
 	if !json.Valid(data) {
 		return nil, nil, errors.NewBadRequest("invalid JSON patch")
 	}
@@ -83,7 +83,7 @@ func UnsupportedType(t types.PatchType) error {
 
 // patcher is one patch on its way through its steps.
 type patcher struct {
-	kind *kind.Info
+	kind *kind.Kind
 	data []byte
 	// check tells to look for unknown and duplicate fields; strict makes them errors instead of warnings.
 	check, strict bool
@@ -290,7 +290,7 @@ func invalidResult(value string, err error) error {
 }
 
 // sameType refuses a document that says it is of another kind.
-func sameType(k *kind.Info, obj kind.Object) error {
+func sameType(k *kind.Kind, obj kind.Object) error {
 	got := obj.GetObjectKind().GroupVersionKind()
 	if got.Kind != "" && got.Kind != k.GVK.Kind {
 		return fmt.Errorf("unable to decode a %s: the patch makes it a %s", k.GVK.Kind, got.Kind)
@@ -302,7 +302,7 @@ func sameType(k *kind.Info, obj kind.Object) error {
 }
 
 // keepsIdentity refuses an object that a patch moved to another name or namespace.
-func keepsIdentity(k *kind.Info, obj kind.Object, namespace, name string) error {
+func keepsIdentity(k *kind.Kind, obj kind.Object, namespace, name string) error {
 	switch {
 	case !k.Namespaced:
 		obj.SetNamespace("")

@@ -26,7 +26,7 @@ const (
 // strategicpatch.StrategicMergeMapPatch, which looks for each item of a list through the whole list: here items are found by
 // their keys, so that the cost grows with the lists and not with their square. Where the library's result depends on the
 // order in which Go walks a map, deletions from lists come first.
-func mergeStrategic(k *kind.Info, doc, patch map[string]any) (map[string]any, error) {
+func mergeStrategic(k *kind.Kind, doc, patch map[string]any) (map[string]any, error) {
 	return mergeMembers(doc, patch, mergeRules{of: shape.Of(reflect.TypeOf(k.New()))})
 }
 

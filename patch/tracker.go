@@ -31,13 +31,13 @@ type Tracker struct {
 }
 
 type targetKey struct {
-	kind        *kind.Info
+	kind        *kind.Kind
 	subresource string
 }
 
 // target is what is written to: a kind or a subresource of it.
 type target struct {
-	kind        *kind.Info
+	kind        *kind.Kind
 	subresource string
 	plan        *node
 	id          hash
@@ -51,7 +51,7 @@ func NewTracker() *Tracker {
 
 // Warm reads the schema and plans the walks of kinds, so that the first write of each is about as quick as later ones.
 // It may run beside writes.
-func (t *Tracker) Warm(kinds ...*kind.Info) {
+func (t *Tracker) Warm(kinds ...*kind.Kind) {
 	for _, k := range kinds {
 		if to, err := t.target(k, ""); err == nil {
 			to.ask(k.New(), k.New(), nil, "")
@@ -61,13 +61,13 @@ func (t *Tracker) Warm(kinds ...*kind.Info) {
 
 // Created sets the managed fields of an object that is about to be created; the object is changed in place.
 // It belongs before mutating admission, whose changes have no manager. An error says that the kind has no schema.
-func (t *Tracker) Created(k *kind.Info, obj kind.Object, manager, subresource string, now time.Time) error {
+func (t *Tracker) Created(k *kind.Kind, obj kind.Object, manager, subresource string, now time.Time) error {
 	return t.Updated(k, obj, k.New(), manager, subresource, now)
 }
 
 // Updated sets the managed fields of new, which is about to replace old; new is changed in place. manager is the
 // field manager of the request or the beginning of its user agent.
-func (t *Tracker) Updated(k *kind.Info, new, old kind.Object, manager, subresource string, now time.Time) error {
+func (t *Tracker) Updated(k *kind.Kind, new, old kind.Object, manager, subresource string, now time.Time) error {
 	to, err := t.target(k, subresource)
 	if err != nil {
 		return err
@@ -98,7 +98,7 @@ func (t *Tracker) Updated(k *kind.Info, new, old kind.Object, manager, subresour
 	return nil
 }
 
-func (t *Tracker) target(k *kind.Info, subresource string) (*target, error) {
+func (t *Tracker) target(k *kind.Kind, subresource string) (*target, error) {
 	key := targetKey{k, subresource}
 	t.mu.RLock()
 	to := t.targets[key]

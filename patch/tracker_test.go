@@ -35,7 +35,7 @@ import (
 func define[E any, P interface {
 	*E
 	kind.Object
-}](group, version, name string, namespaced, status bool) *kind.Info {
+}](group, version, name string, namespaced, status bool) *kind.Kind {
 	r := kind.Resource{GroupVersion: schema.GroupVersion{Group: group, Version: version}, Kind: name, Plural: strings.ToLower(name) + "s", Namespaced: namespaced}
 	if status {
 		return kind.Define[E, P](r, kind.Rules[E]{Status: &kind.Part[E]{}})
@@ -46,7 +46,7 @@ func define[E any, P interface {
 var pods = define[corev1.Pod]("", "v1", "Pod", true, true)
 
 // testKinds have their golden objects mutated.
-var testKinds = []*kind.Info{
+var testKinds = []*kind.Kind{
 	pods,
 	define[corev1.Node]("", "v1", "Node", false, true),
 	define[corev1.Service]("", "v1", "Service", true, true),
@@ -70,7 +70,7 @@ var testKinds = []*kind.Info{
 }
 
 // golden is the fully populated object of the kind from k8s.io/api's test data.
-func golden(t testing.TB, k *kind.Info) kind.Object {
+func golden(t testing.TB, k *kind.Kind) kind.Object {
 	t.Helper()
 	group := k.GVK.Group
 	if group == "" {
@@ -91,7 +91,7 @@ func golden(t testing.TB, k *kind.Info) kind.Object {
 }
 
 // reference is the library with client-go's own schema, which reads YAML.
-func reference(t *testing.T, k *kind.Info, subresource string) *target {
+func reference(t *testing.T, k *kind.Kind, subresource string) *target {
 	t.Helper()
 	library, err := newFieldManagerWith(applyconfigurations.NewTypeConverter(scheme.Scheme), k, subresource, resetFields(k, subresource))
 	if err != nil {

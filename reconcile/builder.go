@@ -89,7 +89,7 @@ func Watch[T kind.Object](b *Builder, keys Keys, writes ...Write) Objects[T] {
 }
 
 // WatchKinds is Watch for all kinds of the server that match, as they come and go. keys gives the Keys of a kind when it comes.
-func WatchKinds(b *Builder, m Matching, keys func(k *kind.Info) Keys, writes ...Write) *Views {
+func WatchKinds(b *Builder, m Matching, keys func(k *kind.Kind) Keys, writes ...Write) *Views {
 	v := newViews(b.guard.Transport, b.Kinds, m, keys)
 	b.guard.declareViews(v)
 	for _, w := range writes {

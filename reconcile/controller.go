@@ -23,7 +23,7 @@ import (
 type Key struct {
 	Namespace, Name string
 	// Kind and UID are set by controllers that reconcile objects of many kinds, or one particular life of an object.
-	Kind *kind.Info
+	Kind *kind.Kind
 	UID  types.UID
 }
 
@@ -81,7 +81,7 @@ func (d *Declaration) QueueName() string {
 
 // Read is a kind that a controller watches.
 type Read struct {
-	Kind *kind.Info
+	Kind *kind.Kind
 	Keys Keys
 	view client.View
 }
@@ -93,7 +93,7 @@ type Keys func(d client.Delta, enqueue func(Key))
 // Write is what a controller writes of a kind, perhaps a subresource of it, with the verbs of the API.
 type Write struct {
 	// Kind is nil for all kinds of All.
-	Kind        *kind.Info
+	Kind        *kind.Kind
 	All         *Views
 	Subresource string
 	Verbs       []kind.Verb

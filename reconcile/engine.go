@@ -58,7 +58,7 @@ type engine struct {
 	mu      sync.Mutex
 	written map[Key]int64        // guarded by mu; only keys whose last run wrote
 	sweepAt int                  // guarded by mu; the size of written at which what the views have reached is dropped
-	open    map[Key][]*kind.Info // guarded by mu
+	open    map[Key][]*kind.Kind // guarded by mu
 	told    time.Time            // guarded by mu; when it was last said that values cannot be read
 }
 
@@ -67,7 +67,7 @@ type engine struct {
 func (c *Controller) Run(ctx context.Context) error {
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[Key](retryMin, retryMax)
 	e := &engine{
-		limiter: limiter, controller: c, transport: c.transport, written: map[Key]int64{}, open: map[Key][]*kind.Info{}, sweepAt: writtenSweep, pace: newPacer(c.Pace),
+		limiter: limiter, controller: c, transport: c.transport, written: map[Key]int64{}, open: map[Key][]*kind.Kind{}, sweepAt: writtenSweep, pace: newPacer(c.Pace),
 		queue: workqueue.NewTypedRateLimitingQueueWithConfig(limiter, workqueue.TypedRateLimitingQueueConfig[Key]{Name: c.QueueName()}),
 	}
 	if !e.synced(ctx) {
@@ -306,7 +306,7 @@ func (e *engine) remember(key Key, w *writes) {
 type writes struct {
 	mu      sync.Mutex
 	highest int64        // guarded by mu
-	open    []*kind.Info // guarded by mu
+	open    []*kind.Kind // guarded by mu
 }
 
 type writesKey struct{}
@@ -317,7 +317,7 @@ func (w *writes) note(revision int64) {
 	w.highest = max(w.highest, revision)
 }
 
-func (w *writes) leaveOpen(k *kind.Info) {
+func (w *writes) leaveOpen(k *kind.Kind) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !slices.Contains(w.open, k) {
@@ -325,7 +325,7 @@ func (w *writes) leaveOpen(k *kind.Info) {
 	}
 }
 
-func (w *writes) result() (highest int64, open []*kind.Info) {
+func (w *writes) result() (highest int64, open []*kind.Kind) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.highest, w.open

@@ -46,7 +46,7 @@ func (g *guard) mustBeOpen() {
 }
 
 // View refuses, by a panic, the view of a kind that is not declared to be read: there is no run that could do without it.
-func (g *guard) View(k *kind.Info) client.View {
+func (g *guard) View(k *kind.Kind) client.View {
 	if !g.declared.reads(k) {
 		panic(fmt.Errorf("%s reads %s: %w", g.declared.Name, k.Plural, errUndeclared))
 	}
@@ -82,7 +82,7 @@ func (g *guard) refuse(r client.Request) error {
 	return apierrors.NewInternalError(fmt.Errorf("%s: %s of %s/%s: %w", g.declared.Name, r.Verb, r.Kind.Plural, r.Subresource, errUndeclared))
 }
 
-func (d *Declaration) reads(k *kind.Info) bool {
+func (d *Declaration) reads(k *kind.Kind) bool {
 	return slices.ContainsFunc(d.Reads, func(r Read) bool { return r.Kind == k }) ||
 		slices.ContainsFunc(d.AllReads, func(v *Views) bool { return v.Of(k) != nil })
 }

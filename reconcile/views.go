@@ -19,21 +19,21 @@ import (
 type KindSet interface {
 	// Kinds are those of the moment, each of them the same value as before if nothing about it has changed, and a channel that is
 	// closed when the set is another one; nil if it never will be. Neither the slice nor what it holds may be changed.
-	Kinds() (now []*kind.Info, changed <-chan struct{})
+	Kinds() (now []*kind.Kind, changed <-chan struct{})
 }
 
 // FixedKinds is the set of kinds that never changes.
-type FixedKinds []*kind.Info
+type FixedKinds []*kind.Kind
 
 // Kinds implements KindSet.
-func (f FixedKinds) Kinds() ([]*kind.Info, <-chan struct{}) { return f, nil }
+func (f FixedKinds) Kinds() ([]*kind.Kind, <-chan struct{}) { return f, nil }
 
 // Matching says which kinds of a set are meant.
 type Matching struct {
 	// What they are, for the documentation: "all that can be deleted".
 	What string
 	// Has tells whether a kind is one of them; only stored kinds may be, since others have no view.
-	Has func(k *kind.Info) bool
+	Has func(k *kind.Kind) bool
 }
 
 // Views are the views of all kinds that match, as they come and go. Kinds that are there when the controller starts are complete
@@ -42,7 +42,7 @@ type Matching struct {
 // no longer called, and nothing is said of the objects that it had.
 type Views struct {
 	matching  Matching
-	keys      func(k *kind.Info) Keys
+	keys      func(k *kind.Kind) Keys
 	transport client.Transport
 	set       KindSet
 	now       atomic.Pointer[snapshot] // replaced by refresh alone
@@ -51,7 +51,7 @@ type Views struct {
 // snapshot is the kinds of a moment. It never changes.
 type snapshot struct {
 	list    []*KindView
-	byKind  map[*kind.Info]*KindView
+	byKind  map[*kind.Kind]*KindView
 	byGVK   map[schema.GroupVersionKind]*KindView
 	changed <-chan struct{} // closed when there is another one
 }
@@ -59,7 +59,7 @@ type snapshot struct {
 // KindView is the view of one kind of Views.
 type KindView struct {
 	client.View
-	Kind *kind.Info
+	Kind *kind.Kind
 	// Keys is nil if changes of the kind call for nothing.
 	Keys Keys
 
@@ -87,7 +87,7 @@ func (v *KindView) Legible(namespace, name string) error {
 	return v.View.Legible(namespace, name)
 }
 
-func newViews(t client.Transport, set KindSet, m Matching, keys func(*kind.Info) Keys) *Views {
+func newViews(t client.Transport, set KindSet, m Matching, keys func(*kind.Kind) Keys) *Views {
 	v := &Views{matching: m, keys: keys, transport: t, set: set}
 	v.now.Store(&snapshot{})
 	v.refresh(false)
@@ -101,7 +101,7 @@ func (v *Views) What() string { return v.matching.What }
 func (v *Views) All() []*KindView { return v.now.Load().list }
 
 // Of is the view of a kind, nil if the kind is not among them (any more).
-func (v *Views) Of(k *kind.Info) *KindView { return v.now.Load().byKind[k] }
+func (v *Views) Of(k *kind.Kind) *KindView { return v.now.Load().byKind[k] }
 
 // Named is the view of the kind with that group, version and name, nil if there is none.
 func (v *Views) Named(gvk schema.GroupVersionKind) *KindView { return v.now.Load().byGVK[gvk] }
@@ -110,7 +110,7 @@ func (v *Views) Named(gvk schema.GroupVersionKind) *KindView { return v.now.Load
 func (v *Views) refresh(late bool) {
 	kinds, changed := v.set.Kinds()
 	before := v.now.Load()
-	now := &snapshot{byKind: map[*kind.Info]*KindView{}, byGVK: map[schema.GroupVersionKind]*KindView{}, changed: changed}
+	now := &snapshot{byKind: map[*kind.Kind]*KindView{}, byGVK: map[schema.GroupVersionKind]*KindView{}, changed: changed}
 	for _, k := range kinds {
 		if !v.matching.Has(k) {
 			continue

@@ -20,7 +20,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile/reconciletest"
 )
 
-var everything = Matching{What: "everything", Has: func(*kind.Info) bool { return true }}
+var everything = Matching{What: "everything", Has: func(*kind.Kind) bool { return true }}
 
 // followed is a controller of all kinds of a set, on a server that the test fills.
 type followed struct {
@@ -33,12 +33,12 @@ type followed struct {
 	ran []string // guarded by mu
 }
 
-func follow(t *testing.T, s *clienttest.Server, kinds ...*kind.Info) *followed {
+func follow(t *testing.T, s *clienttest.Server, kinds ...*kind.Kind) *followed {
 	f := &followed{Server: s}
 	f.kinds.Set(kinds...)
 	f.stop = started(t, s, func(b *Builder) *Controller {
 		b.Kinds = &f.kinds
-		f.views = WatchKinds(b, everything, func(k *kind.Info) Keys {
+		f.views = WatchKinds(b, everything, func(k *kind.Kind) Keys {
 			return func(d client.Delta, enqueue func(Key)) { Own(d, func(key Key) { key.Kind = k; enqueue(key) }) }
 		}, Writes(kind.Delete))
 		return &Controller{Reconcile: func(_ context.Context, key Key) (Result, error) {

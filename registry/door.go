@@ -47,7 +47,7 @@ func (r *Resource) settled(o, old kind.Object) error {
 }
 
 // exactly: what expires by itself tells of others, whose words may be no text. Better garbled than lost.
-func exactly(info *kind.Info) canonical.Options {
+func exactly(info *kind.Kind) canonical.Options {
 	return canonical.Options{ReplaceInvalid: info.TTL > 0}
 }
 

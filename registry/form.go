@@ -15,7 +15,7 @@ import (
 // form is what items of one kind have in common: where they are kept, how a value is made of an object, and what of a value can be
 // read without decoding it. Nothing else in the package knows how objects are written.
 type form struct {
-	info *kind.Info
+	info *kind.Kind
 	// prefix of keys.
 	prefix   string
 	envelope wire.Envelope
@@ -23,7 +23,7 @@ type form struct {
 	message *wire.Message
 }
 
-func newForm(info *kind.Info, stored *kind.Info) *form {
+func newForm(info *kind.Kind, stored *kind.Kind) *form {
 	return &form{
 		info: info, prefix: stored.StoragePrefix, envelope: wire.NewEnvelope(stored.StorageVersion.String(), stored.GVK.Kind),
 		message: wire.MessageOf(shape.Of(reflect.TypeOf(stored.New()).Elem())),

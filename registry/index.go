@@ -62,13 +62,13 @@ func (x index) find(value string) []*Item {
 // fieldIndex is an index by one of the kind's fields.
 type fieldIndex struct {
 	index
-	field kind.InfoField
+	field kind.AnyField
 	// path of field numbers to the value in protobuf, nil if it must be asked of the decoded object.
 	path []int32
 }
 
 // newFieldIndexes makes an index for each field that asks for one.
-func newFieldIndexes(info *kind.Info) []fieldIndex {
+func newFieldIndexes(info *kind.Kind) []fieldIndex {
 	var all []fieldIndex
 	for _, f := range info.Fields {
 		if f.Indexed {
@@ -81,7 +81,7 @@ func newFieldIndexes(info *kind.Info) []fieldIndex {
 // protoFieldPath finds where a plain string field such as spec.nodeName stands in the protobuf encoding, so that
 // an object need not be decoded to be indexed. It is nil if there is no such field, or if the kind's Value does
 // more than to read it.
-func protoFieldPath(info *kind.Info, f kind.InfoField) []int32 {
+func protoFieldPath(info *kind.Kind, f kind.AnyField) []int32 {
 	probe := info.New()
 	v := reflect.ValueOf(probe).Elem()
 	t := shape.Of(v.Type())

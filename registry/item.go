@@ -41,7 +41,7 @@ type decoded struct {
 }
 
 // Compute makes an Item of an object that is kept nowhere: it has no revision.
-func Compute(info *kind.Info, o kind.Object) *Item {
+func Compute(info *kind.Kind, o kind.Object) *Item {
 	i := &Item{form: &form{info: info}, key: o.GetName()}
 	if info.Namespaced {
 		i.key = o.GetNamespace() + "/" + o.GetName()

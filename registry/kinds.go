@@ -56,7 +56,7 @@ func (k *kinds) keep(r *Registry, t *table) error {
 }
 
 // convert adds the resource of a kind whose objects another kind stores.
-func (k *kinds) convert(r *Registry, info *kind.Info) error {
+func (k *kinds) convert(r *Registry, info *kind.Kind) error {
 	stored := k.byResource[info.Via.Stored]
 	if stored == nil {
 		return fmt.Errorf("kind %s is stored as %s, which is not among the kinds", info.GVK, info.Via.Stored)
@@ -123,7 +123,7 @@ var errAnew = errors.New("the objects must be read anew")
 
 // Add begins to serve a kind, or serves it in another way if there is one below the same prefix already: the objects that are stored are
 // read first, and requests go on meanwhile. Watches of the kind that is replaced end with 410; their clients begin anew.
-func (r *Registry) Add(ctx context.Context, info *kind.Info) error {
+func (r *Registry) Add(ctx context.Context, info *kind.Kind) error {
 	if info.Via != nil {
 		return r.do(ctx, func() error {
 			all := r.kinds.Load().clone()
@@ -174,7 +174,7 @@ func (r *Registry) Remove(ctx context.Context, gr schema.GroupResource) error {
 }
 
 // Ended is the resource of a kind that is not served, or not any more: it shows nothing, and says that this proves nothing.
-func (r *Registry) Ended(info *kind.Info) *Resource {
+func (r *Registry) Ended(info *kind.Kind) *Resource {
 	t := r.newTable(info)
 	t.end(unknownKind())
 	return &Resource{reg: r, table: t, info: info, form: t.form}

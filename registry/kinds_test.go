@@ -20,7 +20,7 @@ import (
 )
 
 // widgets are a kind that comes and goes; in its second form it has an index.
-func widgets(indexed bool) *kind.Info {
+func widgets(indexed bool) *kind.Kind {
 	var rules kind.Rules[corev1.ConfigMap]
 	if indexed {
 		rules.Fields = []kind.Field[corev1.ConfigMap]{{Name: "data.color", Indexed: true, Value: func(c *corev1.ConfigMap) string { return c.Data["color"] }}}

@@ -84,7 +84,7 @@ func (r *Resource) invalid(o kind.Object, errs field.ErrorList) error {
 
 // carryOver makes an updated object keep what no update may change, has the kind prepare it and counts its generation.
 // part is nil for the main resource.
-func (r *Resource) carryOver(new, old kind.Object, part *kind.InfoPart) error {
+func (r *Resource) carryOver(new, old kind.Object, part *kind.AnyPart) error {
 	if err := r.sameNamespace(new, old.GetNamespace()); err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (r *Resource) carryOver(new, old kind.Object, part *kind.InfoPart) error {
 }
 
 // checkUpdate judges an updated object.
-func (r *Resource) checkUpdate(new, old kind.Object, part *kind.InfoPart) error {
+func (r *Resource) checkUpdate(new, old kind.Object, part *kind.AnyPart) error {
 	validate := r.info.ValidateUpdate
 	if part != nil {
 		validate = part.ValidateUpdate

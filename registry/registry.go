@@ -17,7 +17,7 @@ import (
 // Options of a Registry.
 type Options struct {
 	Store store.Store
-	Kinds []*kind.Info
+	Kinds []*kind.Kind
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// Reservers take what an object needs before it is written (service addresses and ports).
@@ -110,7 +110,7 @@ func New(o Options) (*Registry, error) {
 	return r, nil
 }
 
-func (r *Registry) newTable(info *kind.Info) *table {
+func (r *Registry) newTable(info *kind.Kind) *table {
 	t := newTable(info, r.Applied)
 	if t.ttl > 0 && r.ttl > 0 {
 		t.ttl = r.ttl
@@ -137,7 +137,7 @@ func (r *Registry) Resource(gr schema.GroupResource) (*Resource, bool) {
 }
 
 // ResourceFor is Resource for a kind of which several versions are served.
-func (r *Registry) ResourceFor(info *kind.Info) (*Resource, bool) {
+func (r *Registry) ResourceFor(info *kind.Kind) (*Resource, bool) {
 	res, ok := r.kinds.Load().byVersion[info.GVR()]
 	return res, ok
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // The kinds of these tests: just enough of each to take every path.
-func testKinds() []*kind.Info {
+func testKinds() []*kind.Kind {
 	v1 := corev1.SchemeGroupVersion
 	configMap := kind.Define(kind.Resource{GroupVersion: v1, Plural: "configmaps", Namespaced: true, List: kind.ListOf[corev1.ConfigMapList]}, kind.Rules[corev1.ConfigMap]{
 		Validate: func(c, old *corev1.ConfigMap) field.ErrorList {
@@ -70,7 +70,7 @@ func testKinds() []*kind.Info {
 		GroupVersion: v1, Plural: "services", StoragePath: "services/specs", Namespaced: true, List: kind.ListOf[corev1.ServiceList],
 		CreateOnUpdate: true, RequireRevision: true,
 	}, kind.Rules[corev1.Service]{})
-	return []*kind.Info{configMap, pod, namespace, service}
+	return []*kind.Kind{configMap, pod, namespace, service}
 }
 
 type bench struct {

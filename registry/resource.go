@@ -14,7 +14,7 @@ import (
 type Resource struct {
 	reg   *Registry
 	table *table
-	info  *kind.Info
+	info  *kind.Kind
 	// form of the items that are handed out.
 	form *form
 	// via is set if another kind stores the objects.
@@ -22,7 +22,7 @@ type Resource struct {
 }
 
 // Info is the kind's definition.
-func (r *Resource) Info() *kind.Info { return r.info }
+func (r *Resource) Info() *kind.Kind { return r.info }
 
 // gr names the resource in errors.
 func (r *Resource) gr() schema.GroupResource { return r.info.GR() }

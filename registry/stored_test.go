@@ -38,13 +38,13 @@ func golden(t *testing.T, name string) []byte {
 	return b
 }
 
-func clusterRoles() *kind.Info {
+func clusterRoles() *kind.Kind {
 	return kind.Define(kind.Resource{GroupVersion: rbacv1.SchemeGroupVersion, Plural: "clusterroles", List: kind.ListOf[rbacv1.ClusterRoleList]},
 		kind.Rules[rbacv1.ClusterRole]{})
 }
 
 // events shows that the stored form of a kind with many kinds of fields is upstream's.
-func events() *kind.Info {
+func events() *kind.Kind {
 	return kind.Define(kind.Resource{GroupVersion: corev1.SchemeGroupVersion, Plural: "events", Namespaced: true, List: kind.ListOf[corev1.EventList]},
 		kind.Rules[corev1.Event]{})
 }

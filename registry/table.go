@@ -65,7 +65,7 @@ type snapshot struct {
 	remaining map[pageStart]int64
 }
 
-func newTable(info *kind.Info, applied func() int64) *table {
+func newTable(info *kind.Kind, applied func() int64) *table {
 	f := newForm(info, info)
 	return &table{
 		form: f, applied: applied, ttl: info.TTL, tree: newTree(f.prefix), namespaces: map[string]int{},

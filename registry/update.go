@@ -172,7 +172,7 @@ func (r *Resource) readPresent(e *store.Entry) (*Item, error) {
 type updating struct {
 	r               *Resource
 	o               *UpdateOptions
-	part            *kind.InfoPart
+	part            *kind.AnyPart
 	change          Change
 	namespace, name string
 }

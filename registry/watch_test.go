@@ -660,7 +660,7 @@ func TestConvertedKind(t *testing.T) {
 	}, kind.Rules[corev1.Secret]{
 		Fields: []kind.Field[corev1.Secret]{{Name: "data.k", Value: func(s *corev1.Secret) string { return string(s.Data["k"]) }}},
 	})
-	b := start(t, Options{Kinds: []*kind.Info{second, stored}})
+	b := start(t, Options{Kinds: []*kind.Kind{second, stored}})
 	maps := b.resource(t, "configmaps")
 	settings, ok := b.ResourceFor(second)
 	if !ok {
@@ -693,10 +693,10 @@ func TestConvertedKind(t *testing.T) {
 	if i, removed, err := settings.Delete(bg, "a", "x", DeleteOptions{}); err != nil || !removed || string(i.Object().(*corev1.Secret).Data["k"]) != "w" {
 		t.Errorf("%v %v", removed, err)
 	}
-	if _, err := New(Options{Kinds: []*kind.Info{second}, Store: b.store}); err == nil {
+	if _, err := New(Options{Kinds: []*kind.Kind{second}, Store: b.store}); err == nil {
 		t.Error("a kind without its stored kind is accepted")
 	}
-	if _, err := New(Options{Kinds: []*kind.Info{stored, stored}, Store: b.store}); err == nil {
+	if _, err := New(Options{Kinds: []*kind.Kind{stored, stored}, Store: b.store}); err == nil {
 		t.Error("two kinds below one prefix are accepted")
 	}
 }

@@ -99,7 +99,7 @@ func makePod(name, cpu, node string) *corev1.Pod {
 // No decision is made before all pods and all nodes have arrived, however long that takes: room would be given away twice, or to
 // the worse of two nodes.
 func TestDecidesOnWholeClusters(t *testing.T) {
-	for _, late := range []*kind.Info{pods, nodes, api.Of[*corev1.Namespace]()} {
+	for _, late := range []*kind.Kind{pods, nodes, api.Of[*corev1.Namespace]()} {
 		t.Run(late.Plural, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &stage{Server: &clienttest.Server{}}

@@ -46,9 +46,9 @@ type Outcome struct {
 
 // Backend does what the cases ask: it owns an object that it is given. An answer without causes is a success.
 type Backend interface {
-	Create(*kind.Info, kind.Object) Answer
+	Create(*kind.Kind, kind.Object) Answer
 	// Update writes the main resource, or the part if it is not empty.
-	Update(i *kind.Info, part string, o kind.Object) Answer
+	Update(i *kind.Kind, part string, o kind.Object) Answer
 }
 
 // Answer of a Backend.
@@ -97,7 +97,7 @@ const (
 var words = strings.NewReplacer("${u}", word, "${ns}", namespace)
 
 // Run replays a case and tells how the answer differs from what is expected; empty if it does not.
-func (c Case) Run(find func(schema.GroupVersionResource) (*kind.Info, bool), b Backend) (string, error) {
+func (c Case) Run(find func(schema.GroupVersionResource) (*kind.Kind, bool), b Backend) (string, error) {
 	saved := map[string]any{}
 	for n, s := range c.Steps {
 		a, err := s.run(find, b, saved)
@@ -119,7 +119,7 @@ func (c Case) Run(find func(schema.GroupVersionResource) (*kind.Info, bool), b B
 	return "", fmt.Errorf("%s has no steps", c.ID)
 }
 
-func (s Step) run(find func(schema.GroupVersionResource) (*kind.Info, bool), b Backend, saved map[string]any) (Answer, error) {
+func (s Step) run(find func(schema.GroupVersionResource) (*kind.Kind, bool), b Backend, saved map[string]any) (Answer, error) {
 	info, part, name, err := s.target(find)
 	if err != nil {
 		return Answer{}, err
@@ -148,7 +148,7 @@ func (s Step) run(find func(schema.GroupVersionResource) (*kind.Info, bool), b B
 	return b.Update(info, part, o), nil
 }
 
-func (s Step) target(find func(schema.GroupVersionResource) (*kind.Info, bool)) (info *kind.Info, part, name string, err error) {
+func (s Step) target(find func(schema.GroupVersionResource) (*kind.Kind, bool)) (info *kind.Kind, part, name string, err error) {
 	p := strings.Split(strings.Trim(words.Replace(s.Path), "/"), "/")
 	var gvr schema.GroupVersionResource
 	if p[0] == "api" {
@@ -243,7 +243,7 @@ func toJSON(o kind.Object) (any, error) {
 	return out, json.Unmarshal(data, &out)
 }
 
-func (c Case) compare(find func(schema.GroupVersionResource) (*kind.Info, bool), s Step, a Answer) (string, error) {
+func (c Case) compare(find func(schema.GroupVersionResource) (*kind.Kind, bool), s Step, a Answer) (string, error) {
 	if c.Expect.Code != a.Code {
 		return fmt.Sprintf("code %d %v, want %d %v", a.Code, a.Causes, c.Expect.Code, c.Expect.Causes), nil
 	}

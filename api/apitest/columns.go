@@ -22,7 +22,7 @@ type Row struct {
 }
 
 // Columns compares the cells of the objects in a file, one Row a line, and tells each difference.
-func Columns(i *kind.Info, file string) (differences []string, err error) {
+func Columns(i *kind.Kind, file string) (differences []string, err error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ func Columns(i *kind.Info, file string) (differences []string, err error) {
 
 var agesAgo = regexp.MustCompile(`\((\S+) ago\)`)
 
-func (r Row) compare(i *kind.Info) (string, error) {
+func (r Row) compare(i *kind.Kind) (string, error) {
 	o := i.New()
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(r.Object, o); err != nil {
 		return "", err

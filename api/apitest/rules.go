@@ -19,10 +19,10 @@ type Rules struct{ objects map[string]kind.Object }
 // NewRules makes an empty Rules.
 func NewRules() *Rules { return &Rules{objects: map[string]kind.Object{}} }
 
-func key(i *kind.Info, o kind.Object) string { return i.GVR().String() + "/" + o.GetName() }
+func key(i *kind.Kind, o kind.Object) string { return i.GVR().String() + "/" + o.GetName() }
 
 // Create implements Backend.
-func (r *Rules) Create(i *kind.Info, o kind.Object) Answer {
+func (r *Rules) Create(i *kind.Kind, o kind.Object) Answer {
 	if o.GetName() == "" && o.GetGenerateName() != "" {
 		o.SetName(o.GetGenerateName() + "12345")
 	}
@@ -49,7 +49,7 @@ func (r *Rules) Create(i *kind.Info, o kind.Object) Answer {
 }
 
 // Update implements Backend.
-func (r *Rules) Update(i *kind.Info, part string, o kind.Object) Answer {
+func (r *Rules) Update(i *kind.Kind, part string, o kind.Object) Answer {
 	old, ok := r.objects[key(i, o)]
 	if !ok {
 		if i.CreateOnUpdate && part == "" {
@@ -92,7 +92,7 @@ func refusal(errs field.ErrorList) Answer {
 }
 
 // stored is an object as clients read it back: it has been through its stored form.
-func stored(i *kind.Info, o kind.Object) (any, error) {
+func stored(i *kind.Kind, o kind.Object) (any, error) {
 	data, err := o.Marshal()
 	if err != nil {
 		return nil, err

@@ -9,8 +9,8 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
-func kinds() []*kind.Info {
-	return []*kind.Info{Deployment, ReplicaSet, ControllerRevision, DaemonSet, StatefulSet}
+func kinds() []*kind.Kind {
+	return []*kind.Kind{Deployment, ReplicaSet, ControllerRevision, DaemonSet, StatefulSet}
 }
 
 // TestRecorded replays recorded requests: defaults, refusals, changes and warnings must be the same.
@@ -19,11 +19,11 @@ func TestRecorded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	infos := map[schema.GroupVersionResource]*kind.Info{}
+	infos := map[schema.GroupVersionResource]*kind.Kind{}
 	for _, i := range kinds() {
 		infos[i.GVR()] = i
 	}
-	find := func(gvr schema.GroupVersionResource) (*kind.Info, bool) { i, ok := infos[gvr]; return i, ok }
+	find := func(gvr schema.GroupVersionResource) (*kind.Kind, bool) { i, ok := infos[gvr]; return i, ok }
 	for name, cases := range all {
 		t.Run(name, func(t *testing.T) {
 			for _, c := range cases {

@@ -16,7 +16,7 @@ func TestRecordedPods(t *testing.T) {
 		t.Fatal(err)
 	}
 	pods := Pod
-	find := func(gvr schema.GroupVersionResource) (*kind.Info, bool) { return pods, gvr == pods.GVR() }
+	find := func(gvr schema.GroupVersionResource) (*kind.Kind, bool) { return pods, gvr == pods.GVR() }
 	for _, c := range cases["core_Pod"] {
 		difference, err := c.Run(find, apitest.NewRules())
 		if err != nil {
@@ -29,7 +29,7 @@ func TestRecordedPods(t *testing.T) {
 }
 
 func TestRecordedColumns(t *testing.T) {
-	for _, info := range []*kind.Info{Pod, PodTemplate} {
+	for _, info := range []*kind.Kind{Pod, PodTemplate} {
 		differences, err := apitest.Columns(info, "testdata/columns/"+info.Plural+".jsonl")
 		if err != nil {
 			t.Fatal(err)

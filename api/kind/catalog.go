@@ -18,26 +18,26 @@ type Catalog struct {
 
 // Kinds is what a catalog holds at one time. It never changes.
 type Kinds struct {
-	all     []*Info
-	byType  map[reflect.Type]*Info
-	byGVK   map[schema.GroupVersionKind]*Info
-	byGVR   map[schema.GroupVersionResource]*Info
-	byGR    map[schema.GroupResource]*Info
+	all     []*Kind
+	byType  map[reflect.Type]*Kind
+	byGVK   map[schema.GroupVersionKind]*Kind
+	byGVR   map[schema.GroupVersionResource]*Kind
+	byGR    map[schema.GroupResource]*Kind
 	changed chan struct{}
 }
 
 // NewCatalog makes a catalog of kinds, which come in the order of discovery.
-func NewCatalog(kinds []*Info) *Catalog {
+func NewCatalog(kinds []*Kind) *Catalog {
 	c := &Catalog{}
 	c.now.Store(NewKinds(kinds))
 	return c
 }
 
 // NewKinds makes a set that never changes, of kinds in the order of discovery.
-func NewKinds(all []*Info) *Kinds {
+func NewKinds(all []*Kind) *Kinds {
 	k := &Kinds{
-		all: all, byType: map[reflect.Type]*Info{}, byGVK: map[schema.GroupVersionKind]*Info{},
-		byGVR: map[schema.GroupVersionResource]*Info{}, byGR: map[schema.GroupResource]*Info{}, changed: make(chan struct{}),
+		all: all, byType: map[reflect.Type]*Kind{}, byGVK: map[schema.GroupVersionKind]*Kind{},
+		byGVR: map[schema.GroupVersionResource]*Kind{}, byGR: map[schema.GroupResource]*Kind{}, changed: make(chan struct{}),
 	}
 	for _, i := range all {
 		if t := reflect.TypeOf(i.New()); k.byType[t] == nil { // kinds of a general type have it in common
@@ -57,15 +57,15 @@ func NewKinds(all []*Info) *Kinds {
 func (c *Catalog) Now() *Kinds { return c.now.Load() }
 
 // Kinds are all kinds of the moment, and a channel that is closed when they have changed. The slice must not be changed.
-func (c *Catalog) Kinds() (now []*Info, changed <-chan struct{}) {
+func (c *Catalog) Kinds() (now []*Kind, changed <-chan struct{}) {
 	k := c.Now()
 	return k.all, k.changed
 }
 
 // Put adds a kind at the end, or in the place of the one that has its group, version and resource.
-func (c *Catalog) Put(info *Info) {
-	c.change(func(all []*Info) []*Info {
-		if at := slices.IndexFunc(all, func(i *Info) bool { return i.GVR() == info.GVR() }); at >= 0 {
+func (c *Catalog) Put(info *Kind) {
+	c.change(func(all []*Kind) []*Kind {
+		if at := slices.IndexFunc(all, func(i *Kind) bool { return i.GVR() == info.GVR() }); at >= 0 {
 			all[at] = info
 			return all
 		}
@@ -75,12 +75,12 @@ func (c *Catalog) Put(info *Info) {
 
 // Remove takes a kind out; nothing happens if it is not there.
 func (c *Catalog) Remove(gvr schema.GroupVersionResource) {
-	c.change(func(all []*Info) []*Info {
-		return slices.DeleteFunc(all, func(i *Info) bool { return i.GVR() == gvr })
+	c.change(func(all []*Kind) []*Kind {
+		return slices.DeleteFunc(all, func(i *Kind) bool { return i.GVR() == gvr })
 	})
 }
 
-func (c *Catalog) change(f func(all []*Info) []*Info) {
+func (c *Catalog) change(f func(all []*Kind) []*Kind) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before := c.now.Load()
@@ -89,31 +89,31 @@ func (c *Catalog) change(f func(all []*Info) []*Info) {
 }
 
 // All are the kinds in the order of discovery. The slice must not be changed.
-func (k *Kinds) All() []*Info { return k.all }
+func (k *Kinds) All() []*Kind { return k.all }
 
 // Changed is closed when the catalog holds something else.
 func (k *Kinds) Changed() <-chan struct{} { return k.changed }
 
 // ByType is the kind of a Go type. Of kinds that have a type in common it is the first.
-func (k *Kinds) ByType(t reflect.Type) (*Info, bool) {
+func (k *Kinds) ByType(t reflect.Type) (*Kind, bool) {
 	i, ok := k.byType[t]
 	return i, ok
 }
 
 // ByGVK is the kind with that group, version and name.
-func (k *Kinds) ByGVK(gvk schema.GroupVersionKind) (*Info, bool) {
+func (k *Kinds) ByGVK(gvk schema.GroupVersionKind) (*Kind, bool) {
 	i, ok := k.byGVK[gvk]
 	return i, ok
 }
 
 // ByGVR is the kind of that resource in that version.
-func (k *Kinds) ByGVR(gvr schema.GroupVersionResource) (*Info, bool) {
+func (k *Kinds) ByGVR(gvr schema.GroupVersionResource) (*Kind, bool) {
 	i, ok := k.byGVR[gvr]
 	return i, ok
 }
 
 // ByGR is the kind of that resource, in the version that is stored.
-func (k *Kinds) ByGR(gr schema.GroupResource) (*Info, bool) {
+func (k *Kinds) ByGR(gr schema.GroupResource) (*Kind, bool) {
 	i, ok := k.byGR[gr]
 	return i, ok
 }

@@ -9,14 +9,14 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-func named(plural string) *Info {
+func named(plural string) *Kind {
 	return Define(Resource{GroupVersion: schema.GroupVersion{Group: "example.com", Version: "v1"}, Kind: plural, Plural: plural,
 		List: ListOf[corev1.ConfigMapList]}, Rules[corev1.ConfigMap]{})
 }
 
 func TestCatalog(t *testing.T) {
 	a, b := named("as"), named("bs")
-	c := NewCatalog([]*Info{a, b})
+	c := NewCatalog([]*Kind{a, b})
 	before, changed := c.Kinds()
 	other := named("as")
 	c.Put(other)

@@ -19,7 +19,7 @@ var groupsInKeys = map[string]bool{
 }
 
 // Define makes a kind of what its file says, and fills in what it leaves out. The Go type is *E.
-func Define[E any, P object[E]](r Resource, rules Rules[E]) *Info {
+func Define[E any, P object[E]](r Resource, rules Rules[E]) *Kind {
 	if r.Kind == "" {
 		r.Kind = reflect.TypeFor[E]().Name()
 	}
@@ -41,29 +41,29 @@ func Define[E any, P object[E]](r Resource, rules Rules[E]) *Info {
 			r.StoragePath = r.GroupVersion.Group + "/" + r.Plural
 		}
 	}
-	i := &Info{Resource: r, GVK: r.GroupVersion.WithKind(r.Kind), ListKind: r.Kind + "List",
+	k := &Kind{Resource: r, GVK: r.GroupVersion.WithKind(r.Kind), ListKind: r.Kind + "List",
 		New: func() Object { return P(new(E)) }, NewList: r.List}
-	if i.NewList == nil {
-		i.NewList = func() runtime.Object { return nil }
+	if k.NewList == nil {
+		k.NewList = func() runtime.Object { return nil }
 	}
-	if i.Serves(Get) && !r.Computed {
-		i.StoragePrefix = "/registry/" + r.StoragePath + "/"
+	if k.Serves(Get) && !r.Computed {
+		k.StoragePrefix = "/registry/" + r.StoragePath + "/"
 	}
-	i.Deprecation = deprecation(i.New(), i.GVK)
-	eraseRules[E, P](i, &rules)
-	eraseShape[E, P](i, &rules)
-	return i
+	k.Deprecation = deprecation(k.New(), k.GVK)
+	eraseRules[E, P](k, &rules)
+	eraseShape[E, P](k, &rules)
+	return k
 }
 
 // of is an object's own type.
 func of[E any, P object[E]](o Object) *E { return o.(P) }
 
-func eraseRules[E any, P object[E]](i *Info, r *Rules[E]) {
-	i.Default = one[E, P](r.Default)
-	i.Deleting = one[E, P](r.Deleting)
-	i.Warnings = withOld[E, P](r.Warnings)
+func eraseRules[E any, P object[E]](k *Kind, r *Rules[E]) {
+	k.Default = one[E, P](r.Default)
+	k.Deleting = one[E, P](r.Deleting)
+	k.Warnings = withOld[E, P](r.Warnings)
 	h, prepare := r.Halves, r.Prepare
-	i.PrepareCreate = func(o Object) {
+	k.PrepareCreate = func(o Object) {
 		if h.clearStatus != nil {
 			h.clearStatus(of[E, P](o))
 		}
@@ -71,44 +71,44 @@ func eraseRules[E any, P object[E]](i *Info, r *Rules[E]) {
 			prepare(of[E, P](o), nil)
 		}
 	}
-	i.PrepareUpdate = two[E, P](h.keepStatus, prepare)
-	i.Validate = judgeNew[E, P](r.Validate, i.FreeFinalizers)
-	i.ValidateUpdate = judge[E, P](r.Validate)
+	k.PrepareUpdate = two[E, P](h.keepStatus, prepare)
+	k.Validate = judgeNew[E, P](r.Validate, k.FreeFinalizers)
+	k.ValidateUpdate = judge[E, P](r.Validate)
 	if r.ValidateUpdate != nil {
-		i.ValidateUpdate = judge[E, P](r.ValidateUpdate)
+		k.ValidateUpdate = judge[E, P](r.ValidateUpdate)
 	}
 	changed := r.SpecChanged
 	if changed == nil {
 		changed = h.specChanged
 	}
-	i.SpecChanged = func(new, old Object) bool { return changed != nil && changed(of[E, P](new), of[E, P](old)) }
-	i.Grace = func(Object, *metav1.DeleteOptions) Grace { return Grace{} }
+	k.SpecChanged = func(new, old Object) bool { return changed != nil && changed(of[E, P](new), of[E, P](old)) }
+	k.Grace = func(Object, *metav1.DeleteOptions) Grace { return Grace{} }
 	if f := r.Grace; f != nil {
-		i.Grace = func(o Object, d *metav1.DeleteOptions) Grace { return f(of[E, P](o), d) }
+		k.Grace = func(o Object, d *metav1.DeleteOptions) Grace { return f(of[E, P](o), d) }
 	}
-	i.Finalized = func(Object) bool { return true }
+	k.Finalized = func(Object) bool { return true }
 	if f := r.Finalized; f != nil {
-		i.Finalized = func(o Object) bool { return f(of[E, P](o)) }
+		k.Finalized = func(o Object) bool { return f(of[E, P](o)) }
 	}
 }
 
-func eraseShape[E any, P object[E]](i *Info, r *Rules[E]) {
+func eraseShape[E any, P object[E]](k *Kind, r *Rules[E]) {
 	for _, f := range r.Fields {
-		i.Fields = append(i.Fields, InfoField{Name: f.Name, Indexed: f.Indexed, Value: func(o Object) string { return f.Value(of[E, P](o)) }})
+		k.Fields = append(k.Fields, AnyField{Name: f.Name, Indexed: f.Indexed, Value: func(o Object) string { return f.Value(of[E, P](o)) }})
 	}
 	columns := r.Columns
 	if columns == nil {
 		columns = plainColumns[E, P]()
 	}
 	for _, c := range columns {
-		i.Columns = append(i.Columns, InfoColumn{
+		k.Columns = append(k.Columns, AnyColumn{
 			TableColumnDefinition: metav1.TableColumnDefinition{Name: c.Name, Type: c.Type, Format: c.Format, Description: c.Description, Priority: c.Priority},
 			Cell:                  func(o Object, now time.Time) any { return c.Cell(of[E, P](o), now) },
 		})
 	}
-	i.RowConditions = func(Object) []metav1.TableRowCondition { return nil }
+	k.RowConditions = func(Object) []metav1.TableRowCondition { return nil }
 	if f := r.RowConditions; f != nil {
-		i.RowConditions = func(o Object) []metav1.TableRowCondition { return f(of[E, P](o)) }
+		k.RowConditions = func(o Object) []metav1.TableRowCondition { return f(of[E, P](o)) }
 	}
 	status := r.Status
 	if status == nil && r.Halves.keepSpec != nil {
@@ -117,13 +117,13 @@ func eraseShape[E any, P object[E]](i *Info, r *Rules[E]) {
 	if status != nil {
 		part := erasePart[E, P](status, r.Halves.keepSpec)
 		part.Name = "status"
-		i.Parts = append(i.Parts, part)
+		k.Parts = append(k.Parts, part)
 	}
 	for n := range r.Parts {
-		i.Parts = append(i.Parts, erasePart[E, P](&r.Parts[n], nil))
+		k.Parts = append(k.Parts, erasePart[E, P](&r.Parts[n], nil))
 	}
 	if s := r.Scale; s != nil {
-		i.Scale = &InfoScale{
+		k.Scale = &AnyScale{
 			SpecReplicas: func(o Object) int32 {
 				if n := *s.Replicas(of[E, P](o)); n != nil {
 					return *n
@@ -138,8 +138,8 @@ func eraseShape[E any, P object[E]](i *Info, r *Rules[E]) {
 }
 
 // erasePart has keep run before the part's own Prepare.
-func erasePart[E any, P object[E]](p *Part[E], keep func(new, old *E)) InfoPart {
-	part := InfoPart{Name: p.Name, Verbs: p.Verbs, Prepare: two[E, P](keep, p.Prepare),
+func erasePart[E any, P object[E]](p *Part[E], keep func(new, old *E)) AnyPart {
+	part := AnyPart{Name: p.Name, Verbs: p.Verbs, Prepare: two[E, P](keep, p.Prepare),
 		ValidateUpdate: judge[E, P](p.ValidateUpdate), Warnings: withOld[E, P](p.Warnings)}
 	if part.Verbs == nil {
 		part.Verbs = []Verb{Get, Patch, Update}

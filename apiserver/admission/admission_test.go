@@ -69,7 +69,7 @@ func newWorld(t testing.TB, edit func(o *Options)) *world {
 	return w
 }
 
-func infoOf(t testing.TB, obj runtime.Object) *kind.Info {
+func infoOf(t testing.TB, obj runtime.Object) *kind.Kind {
 	t.Helper()
 	for _, k := range api.Kinds() {
 		if k.New != nil && reflect.TypeOf(k.New()) == reflect.TypeOf(obj) {

@@ -25,7 +25,7 @@ type Reviews struct {
 }
 
 // Review answers obj, which is decoded and defaulted; the answer is obj with its status.
-func (r *Reviews) Review(ctx context.Context, u user.Info, _ *kind.Info, namespace string, obj kind.Object) (runtime.Object, error) {
+func (r *Reviews) Review(ctx context.Context, u user.Info, _ *kind.Kind, namespace string, obj kind.Object) (runtime.Object, error) {
 	switch o := obj.(type) {
 	case *authorizationv1.SubjectAccessReview:
 		if err := invalid(validateAccessReview(&o.Spec, &o.ObjectMeta, false)); err != nil {

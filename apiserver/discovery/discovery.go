@@ -47,7 +47,7 @@ func New(catalog *kind.Catalog, address string) *Handler {
 }
 
 // write makes the documents of kinds.
-func (h *Handler) write(kinds []*kind.Info) map[string]*pages {
+func (h *Handler) write(kinds []*kind.Kind) map[string]*pages {
 	all := groups(kinds)
 	documents := map[string]*pages{}
 	var core, others []apidiscoveryv2.APIGroupDiscovery

@@ -22,11 +22,11 @@ type group struct {
 // version is one version of a group with its resources by name.
 type version struct {
 	schema.GroupVersion
-	kinds []*kind.Info
+	kinds []*kind.Kind
 }
 
 // groups sorts kinds; groups and versions come in the order in which the kinds name them.
-func groups(kinds []*kind.Info) []group {
+func groups(kinds []*kind.Kind) []group {
 	var all []group
 	for _, k := range kinds {
 		g := slices.IndexFunc(all, func(g group) bool { return g.name == k.GVK.Group })
@@ -43,7 +43,7 @@ func groups(kinds []*kind.Info) []group {
 	}
 	for _, g := range all {
 		for _, v := range g.versions {
-			slices.SortFunc(v.kinds, func(a, b *kind.Info) int { return cmp.Compare(a.Plural, b.Plural) })
+			slices.SortFunc(v.kinds, func(a, b *kind.Kind) int { return cmp.Compare(a.Plural, b.Plural) })
 		}
 	}
 	return all
@@ -57,7 +57,7 @@ type part struct {
 }
 
 // parts are a kind's subresources by name.
-func parts(k *kind.Info) []part {
+func parts(k *kind.Kind) []part {
 	var all []part
 	for _, p := range k.Parts {
 		all = append(all, part{p.Name, k.GVK, kind.Names(p.Verbs)})
@@ -73,7 +73,7 @@ func parts(k *kind.Info) []part {
 }
 
 // foreign is a kind's group and version if they are not those of the resource, as documents leave those out.
-func foreign(gvk schema.GroupVersionKind, of *kind.Info) schema.GroupVersionKind {
+func foreign(gvk schema.GroupVersionKind, of *kind.Kind) schema.GroupVersionKind {
 	if gvk.GroupVersion() == of.GVK.GroupVersion() {
 		return schema.GroupVersionKind{Kind: gvk.Kind}
 	}
@@ -104,7 +104,7 @@ func (v version) resources() *metav1.APIResourceList {
 }
 
 // storageVersionHash stands for the version in which a resource is stored, without telling it.
-func storageVersionHash(k *kind.Info) string {
+func storageVersionHash(k *kind.Kind) string {
 	gv := k.StorageVersion
 	switch {
 	case k.Via != nil:

@@ -166,7 +166,7 @@ type Watch struct {
 }
 
 // Watch is the counter of a kind's watches: ask once a watch.
-func (m *Metrics) Watch(k *kind.Info) Watch {
+func (m *Metrics) Watch(k *kind.Kind) Watch {
 	return Watch{
 		events: m.watchEvents.WithLabelValues(k.GVK.Group, k.GVK.Version, k.Plural),
 		sizes:  m.watchSizes.WithLabelValues(k.GVK.Group, k.GVK.Version, k.Plural),

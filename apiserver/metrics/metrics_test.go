@@ -24,7 +24,7 @@ var pods = kind.Define(kind.Resource{GroupVersion: corev1.SchemeGroupVersion, Pl
 
 func used() *Metrics {
 	m := New(Options{
-		Catalog: kind.NewCatalog([]*kind.Info{pods}), Version: version.Info{GitVersion: "v1.37.0"},
+		Catalog: kind.NewCatalog([]*kind.Kind{pods}), Version: version.Info{GitVersion: "v1.37.0"},
 		InFlight:  func() (int64, int64) { return 2, 1 },
 		Objects:   func() []Objects { return []Objects{{Group: "apps", Resource: "deployments", Count: 3, Bytes: 900}} },
 		StoreSize: func() int64 { return 4096 }, StoreID: "a",
@@ -150,7 +150,7 @@ func TestValues(t *testing.T) {
 
 // TestLabelsAreBounded sends what nobody has heard of.
 func TestLabelsAreBounded(t *testing.T) {
-	m := New(Options{Catalog: kind.NewCatalog([]*kind.Info{pods})})
+	m := New(Options{Catalog: kind.NewCatalog([]*kind.Kind{pods})})
 	for n := range 100 {
 		odd := strings.Repeat("x", n)
 		m.Request(Request{Verb: "get" + odd, Path: "/" + odd, Code: 1000 + n})
@@ -165,7 +165,7 @@ func TestLabelsAreBounded(t *testing.T) {
 }
 
 func TestRequestAllocatesNothing(t *testing.T) {
-	m := New(Options{Catalog: kind.NewCatalog([]*kind.Info{pods})})
+	m := New(Options{Catalog: kind.NewCatalog([]*kind.Kind{pods})})
 	q := Request{Verb: "get", Version: "v1", Resource: "pods", Scope: "resource", Code: 200, Duration: time.Millisecond}
 	m.Request(q)
 	if n := testing.AllocsPerRun(100, func() { m.Request(q) }); n > 0 {
@@ -174,7 +174,7 @@ func TestRequestAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkRequest(b *testing.B) {
-	m := New(Options{Catalog: kind.NewCatalog([]*kind.Info{pods})})
+	m := New(Options{Catalog: kind.NewCatalog([]*kind.Kind{pods})})
 	q := Request{Verb: "get", Version: "v1", Resource: "pods", Scope: "resource", Code: 200, Duration: time.Millisecond}
 	for b.Loop() {
 		m.Request(q)

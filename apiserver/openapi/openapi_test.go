@@ -35,7 +35,7 @@ type gvkOf struct {
 	GVKs []schema.GroupVersionKind `json:"x-kubernetes-group-version-kind"`
 }
 
-func (g gvkOf) has(k *kind.Info) bool {
+func (g gvkOf) has(k *kind.Kind) bool {
 	for _, gvk := range g.GVKs {
 		if gvk == k.GVK {
 			return true
@@ -69,7 +69,7 @@ func (o *operations) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-func paths(k *kind.Info) (collection, object string) {
+func paths(k *kind.Kind) (collection, object string) {
 	prefix := "/apis/" + k.GVK.Group + "/" + k.GVK.Version
 	if k.GVK.Group == "" {
 		prefix = "/api/" + k.GVK.Version

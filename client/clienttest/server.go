@@ -25,7 +25,7 @@ type Server struct {
 	Catch func(ctx context.Context) error
 
 	mu    sync.Mutex
-	views map[*kind.Info]*view
+	views map[*kind.Kind]*view
 }
 
 // Do implements client.Transport.
@@ -37,7 +37,7 @@ func (s *Server) Do(ctx context.Context, r client.Request) (runtime.Object, erro
 }
 
 // View implements client.Transport.
-func (s *Server) View(k *kind.Info) client.View { return s.view(k) }
+func (s *Server) View(k *kind.Kind) client.View { return s.view(k) }
 
 // Applied implements client.Transport.
 func (s *Server) Applied() int64 { return 0 }
@@ -46,20 +46,20 @@ func (s *Server) Applied() int64 { return 0 }
 func (s *Server) WaitFor(ctx context.Context, _ int64) error { return ctx.Err() }
 
 // Fresh implements client.Transport.
-func (s *Server) Fresh(ctx context.Context, _ ...*kind.Info) error {
+func (s *Server) Fresh(ctx context.Context, _ ...*kind.Kind) error {
 	if s.Catch != nil {
 		return s.Catch(ctx)
 	}
 	return ctx.Err()
 }
 
-func (s *Server) view(k *kind.Info) *view {
+func (s *Server) view(k *kind.Kind) *view {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := s.views[k]
 	if v == nil {
 		if s.views == nil {
-			s.views = map[*kind.Info]*view{}
+			s.views = map[*kind.Kind]*view{}
 		}
 		v = &view{changed: make(chan struct{}), synced: make(chan struct{})}
 		close(v.synced)
@@ -69,7 +69,7 @@ func (s *Server) view(k *kind.Info) *view {
 }
 
 // Put adds objects of a kind, or replaces those of the same name.
-func (s *Server) Put(k *kind.Info, list ...kind.Object) {
+func (s *Server) Put(k *kind.Kind, list ...kind.Object) {
 	v := s.view(k)
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -86,7 +86,7 @@ func (s *Server) Put(k *kind.Info, list ...kind.Object) {
 }
 
 // Remove takes one object out.
-func (s *Server) Remove(k *kind.Info, namespace, name string) {
+func (s *Server) Remove(k *kind.Kind, namespace, name string) {
 	v := s.view(k)
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -98,12 +98,12 @@ func (s *Server) Remove(k *kind.Info, namespace, name string) {
 }
 
 // Hold keeps the view of a kind from telling its subscribers anything, Release lets it go on. The view itself shows everything.
-func (s *Server) Hold(k *kind.Info) { s.hold(k, true) }
+func (s *Server) Hold(k *kind.Kind) { s.hold(k, true) }
 
 // Release ends Hold.
-func (s *Server) Release(k *kind.Info) { s.hold(k, false) }
+func (s *Server) Release(k *kind.Kind) { s.hold(k, false) }
 
-func (s *Server) hold(k *kind.Info, held bool) {
+func (s *Server) hold(k *kind.Kind, held bool) {
 	v := s.view(k)
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -112,7 +112,7 @@ func (s *Server) hold(k *kind.Info, held bool) {
 }
 
 // Blur makes the view of a kind one that may lack objects, because the server cannot read some; nil ends it.
-func (s *Server) Blur(k *kind.Info, err error) {
+func (s *Server) Blur(k *kind.Kind, err error) {
 	v := s.view(k)
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -20,12 +20,12 @@ type still struct {
 	objects []kind.Object
 }
 
-func (s still) View(k *kind.Info) client.View { return stillView{objects: s.objects, kind: k} }
+func (s still) View(k *kind.Kind) client.View { return stillView{objects: s.objects, kind: k} }
 
 type stillView struct {
 	client.View
 	objects []kind.Object
-	kind    *kind.Info
+	kind    *kind.Kind
 }
 
 func (v stillView) All(string) iter.Seq[kind.Object] {

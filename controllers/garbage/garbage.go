@@ -72,7 +72,7 @@ func New(b *reconcile.Builder) *reconcile.Controller {
 		return nil
 	}
 	c := &controller{transport: b.Transport(), events: b.Events, absent: map[coordinates]struct{}{}}
-	stored := reconcile.Matching{What: "all that is stored", Has: (*kind.Info).Stored}
+	stored := reconcile.Matching{What: "all that is stored", Has: (*kind.Kind).Stored}
 	c.kinds = reconcile.WatchKinds(b, stored, c.keysOf, reconcile.Writes(kind.Patch, kind.Update, kind.Delete))
 	return &reconcile.Controller{
 		Workers: o.ConcurrentSyncs, Pace: reconcile.Pace{Burst: 5, Interval: 20 * time.Millisecond}, Reconcile: c.reconcile,
@@ -80,21 +80,21 @@ func New(b *reconcile.Builder) *reconcile.Controller {
 }
 
 // keysOf watches what can be collected.
-func (c *controller) keysOf(k *kind.Info) reconcile.Keys {
+func (c *controller) keysOf(k *kind.Kind) reconcile.Keys {
 	if !k.Serves("delete") || k.Plural == "events" {
 		return nil
 	}
 	return func(d client.Delta, enqueue func(reconcile.Key)) { c.changed(k, d, enqueue) }
 }
 
-func keyOf(k *kind.Info, o metav1.Object) reconcile.Key {
+func keyOf(k *kind.Kind, o metav1.Object) reconcile.Key {
 	return reconcile.Key{Kind: k, Namespace: o.GetNamespace(), Name: o.GetName(), UID: o.GetUID()}
 }
 
 // changed finds what a change calls for.
-func (c *controller) changed(k *kind.Info, d client.Delta, enqueue func(reconcile.Key)) {
+func (c *controller) changed(k *kind.Kind, d client.Delta, enqueue func(reconcile.Key)) {
 	if d.Old != nil && (d.New == nil || d.New.GetUID() != d.Old.GetUID()) {
-		c.eachDependent(d.Old.GetUID(), func(k *kind.Info, o kind.Object) bool {
+		c.eachDependent(d.Old.GetUID(), func(k *kind.Kind, o kind.Object) bool {
 			enqueue(keyOf(k, o))
 			return true
 		})
@@ -142,7 +142,7 @@ func (c *controller) wakeWaitingOwners(o kind.Object, enqueue func(reconcile.Key
 }
 
 // seen finds an owner in the views.
-func (c *controller) seen(o metav1.Object, ref metav1.OwnerReference) (*kind.Info, kind.Object, bool) {
+func (c *controller) seen(o metav1.Object, ref metav1.OwnerReference) (*kind.Kind, kind.Object, bool) {
 	k := c.kindOf(ref)
 	if k == nil {
 		return nil, nil, false
@@ -159,7 +159,7 @@ func (c *controller) kindOf(ref metav1.OwnerReference) *reconcile.KindView {
 	return c.kinds.Named(schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind))
 }
 
-func ownerNamespace(k *kind.Info, o metav1.Object) string {
+func ownerNamespace(k *kind.Kind, o metav1.Object) string {
 	if k.Namespaced {
 		return o.GetNamespace()
 	}
@@ -167,7 +167,7 @@ func ownerNamespace(k *kind.Info, o metav1.Object) string {
 }
 
 // eachDependent calls f for the objects that name the uid as an owner, until f returns false.
-func (c *controller) eachDependent(uid types.UID, f func(*kind.Info, kind.Object) bool) {
+func (c *controller) eachDependent(uid types.UID, f func(*kind.Kind, kind.Object) bool) {
 	for _, k := range c.kinds.All() {
 		if k.Keys == nil {
 			continue
@@ -182,8 +182,8 @@ func (c *controller) eachDependent(uid types.UID, f func(*kind.Info, kind.Object
 
 // eachHeld is eachDependent without those that an owner in a namespace cannot hold, because they are elsewhere: anybody may write a
 // uid into a reference, and must not be able to keep another's objects from going.
-func (c *controller) eachHeld(owner metav1.Object, f func(*kind.Info, kind.Object)) {
-	c.eachDependent(owner.GetUID(), func(k *kind.Info, o kind.Object) bool {
+func (c *controller) eachHeld(owner metav1.Object, f func(*kind.Kind, kind.Object)) {
+	c.eachDependent(owner.GetUID(), func(k *kind.Kind, o kind.Object) bool {
 		if owner.GetNamespace() == "" || owner.GetNamespace() == o.GetNamespace() {
 			f(k, o)
 		}
@@ -193,7 +193,7 @@ func (c *controller) eachHeld(owner metav1.Object, f func(*kind.Info, kind.Objec
 
 func (c *controller) dependents(owner metav1.Object) []dependent {
 	var found []dependent
-	c.eachHeld(owner, func(_ *kind.Info, o kind.Object) {
+	c.eachHeld(owner, func(_ *kind.Kind, o kind.Object) {
 		found = append(found, dependent{object: o, blocks: slices.ContainsFunc(o.GetOwnerReferences(), func(ref metav1.OwnerReference) bool {
 			return ref.UID == owner.GetUID() && blocks(ref) // one object may name an owner twice, in two versions
 		})})
@@ -373,7 +373,7 @@ func (c *controller) deleteDependents(ctx context.Context, owner kind.Object) er
 		object kind.Object
 	}
 	var children []child
-	c.eachHeld(owner, func(k *kind.Info, o kind.Object) {
+	c.eachHeld(owner, func(k *kind.Kind, o kind.Object) {
 		if o.GetDeletionTimestamp() == nil {
 			children = append(children, child{keyOf(k, o), o})
 		}
@@ -390,7 +390,7 @@ func (c *controller) deleteDependents(ctx context.Context, owner kind.Object) er
 
 func (c *controller) orphanDependents(ctx context.Context, key reconcile.Key, owner kind.Object) error {
 	var children []reconcile.Key
-	c.eachHeld(owner, func(k *kind.Info, o kind.Object) { children = append(children, keyOf(k, o)) })
+	c.eachHeld(owner, func(k *kind.Kind, o kind.Object) { children = append(children, keyOf(k, o)) })
 	_, err := reconcile.Batch(ctx, len(children), func(ctx context.Context, i int) error {
 		err := c.patch(ctx, children[i], ownership.WithoutOwners(children[i].UID, owner.GetUID()))
 		if apierrors.IsNotFound(err) {

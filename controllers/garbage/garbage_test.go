@@ -69,7 +69,7 @@ func (d *desk) judge(t *testing.T, o kind.Object) (string, error) {
 	return strings.Join(d.writes, ", "), err
 }
 
-func kindOfObject(o kind.Object) *kind.Info {
+func kindOfObject(o kind.Object) *kind.Kind {
 	switch o.(type) {
 	case *rbacv1.ClusterRole:
 		return api.Of[*rbacv1.ClusterRole]()

@@ -32,7 +32,7 @@ type collector struct {
 	writes []string // guarded by mu
 }
 
-func collect(t *testing.T, kinds ...*kind.Info) (c *collector, stop func()) {
+func collect(t *testing.T, kinds ...*kind.Kind) (c *collector, stop func()) {
 	c = &collector{T: t, Server: &clienttest.Server{}}
 	c.kinds.Set(kinds...)
 	c.Answer = func(_ context.Context, r client.Request) (runtime.Object, error) {

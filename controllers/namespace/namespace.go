@@ -44,7 +44,7 @@ func (o *Options) AddFlags(s *pflag.FlagSet) {
 }
 
 // deletable are the kinds that a namespace is emptied of.
-var deletable = reconcile.Matching{What: "all in namespaces that can be deleted", Has: func(k *kind.Info) bool {
+var deletable = reconcile.Matching{What: "all in namespaces that can be deleted", Has: func(k *kind.Kind) bool {
 	return k.Namespaced && k.Stored() && (k.Serves("delete") || k.Serves("deletecollection"))
 }}
 
@@ -52,7 +52,7 @@ var deletable = reconcile.Matching{What: "all in namespaces that can be deleted"
 func New(b *reconcile.Builder) *reconcile.Controller {
 	c := &controller{transport: b.Transport(), now: b.Now}
 	c.namespaces = reconcile.Watch[*corev1.Namespace](b, reconcile.Own, reconcile.WritesPart("status", kind.Update), reconcile.WritesPart("finalize", kind.Update))
-	c.contents = reconcile.WatchKinds(b, deletable, func(*kind.Info) reconcile.Keys { return c.contentChanged }, reconcile.Writes(kind.Delete, kind.DeleteCollection))
+	c.contents = reconcile.WatchKinds(b, deletable, func(*kind.Kind) reconcile.Keys { return c.contentChanged }, reconcile.Writes(kind.Delete, kind.DeleteCollection))
 	return &reconcile.Controller{
 		Workers: reconcile.Option[Options](b).ConcurrentSyncs, Pace: reconcile.Pace{Burst: 5, Interval: 50 * time.Millisecond}, Reconcile: c.reconcile,
 	}
@@ -130,12 +130,12 @@ func (c *controller) sweep(ctx context.Context, name string) (reconcile.Result, 
 
 // condemned is an object that was seen in a namespace.
 type condemned struct {
-	kind *kind.Info
+	kind *kind.Kind
 	kind.Object
 }
 
 // seen are a namespace's objects of a kind that nobody has asked to delete yet.
-func (c *controller) seen(k *kind.Info, namespace string) []condemned {
+func (c *controller) seen(k *kind.Kind, namespace string) []condemned {
 	view := c.contents.Of(k)
 	if view == nil {
 		return nil // the kind has gone
@@ -224,7 +224,7 @@ func (c *controller) delete(ctx context.Context, namespace string, p plan) error
 	return errors.Join(failed...)
 }
 
-func (c *controller) deleteKind(ctx context.Context, k *kind.Info, namespace string, options metav1.DeleteOptions) error {
+func (c *controller) deleteKind(ctx context.Context, k *kind.Kind, namespace string, options metav1.DeleteOptions) error {
 	if k.Serves("deletecollection") {
 		_, err := c.transport.Do(ctx, client.Request{Verb: kind.DeleteCollection, Kind: k, Namespace: namespace, Delete: options})
 		return err

@@ -16,7 +16,7 @@ import (
 
 // content is what is left of one kind in a namespace that is being deleted.
 type content struct {
-	kind *kind.Info
+	kind *kind.Kind
 	// count of the objects, and of those that nobody has asked to delete yet.
 	count, fresh int
 	// finalizers that hold objects back, with the number of objects that each holds.
@@ -30,7 +30,7 @@ type content struct {
 // plan is the next step of a namespace's deletion.
 type plan struct {
 	// Delete are the kinds whose objects are to be deleted now.
-	Delete []*kind.Info
+	Delete []*kind.Kind
 	// Done: nothing is left, the namespace's finalizer may go.
 	Done bool
 	// After is when to look again if nothing is heard; 0 is never.
@@ -59,7 +59,7 @@ func makePlan(left []content) plan {
 	return p
 }
 
-func isPod(k *kind.Info) bool { return k.GVK.Group == "" && k.Plural == "pods" }
+func isPod(k *kind.Kind) bool { return k.GVK.Group == "" && k.Plural == "pods" }
 
 // podGrace is how long a pod may still take to stop.
 func podGrace(p *corev1.Pod) time.Duration {
@@ -126,7 +126,7 @@ func describe(left []content) (remaining, finalizers string) {
 }
 
 // resourceName is resource.group, with a dot even when the group is empty.
-func resourceName(k *kind.Info) string { return k.Plural + "." + k.GVK.Group }
+func resourceName(k *kind.Kind) string { return k.Plural + "." + k.GVK.Group }
 
 func place(list []corev1.NamespaceCondition, c corev1.NamespaceCondition, now time.Time) []corev1.NamespaceCondition {
 	c.LastTransitionTime = metav1.NewTime(now)

@@ -31,7 +31,7 @@ var (
 // Reader decodes what a backup holds. keys are those of a backup or of this cluster; without them encrypted values
 // are recognized but not opened. prefix is that of the cluster's keys in etcd. It is for one goroutine.
 func Reader(prefix string, keys map[string][]byte) (backup.Reader, error) {
-	r := &reader{root: prefix, byPrefix: map[string]*kind.Info{}}
+	r := &reader{root: prefix, byPrefix: map[string]*kind.Kind{}}
 	for _, k := range api.Kinds() {
 		if k.Stored() {
 			r.byPrefix[k.StoragePrefix] = k
@@ -64,12 +64,12 @@ func Reader(prefix string, keys map[string][]byte) (backup.Reader, error) {
 // reader implements backup.Reader.
 type reader struct {
 	root       string                // of the cluster's keys in etcd
-	byPrefix   map[string]*kind.Info // by prefix of the keys
+	byPrefix   map[string]*kind.Kind // by prefix of the keys
 	encryption *encryption.Store     // nil without keys
 }
 
 // split finds the prefix of a key's resource, which is the first or the first two parts below the root, and the kind if it is served.
-func (r *reader) split(key string) (prefix string, k *kind.Info) {
+func (r *reader) split(key string) (prefix string, k *kind.Kind) {
 	rest, ok := strings.CutPrefix(key, r.root)
 	if !ok {
 		return "", nil
@@ -130,7 +130,7 @@ func (r *reader) Read(key string, value []byte) (encrypted bool, err error) {
 }
 
 // decodable decodes a value as upstream does: built-in kinds into their Go types, others as far as their form goes.
-func decodable(value []byte, k *kind.Info) error {
+func decodable(value []byte, k *kind.Kind) error {
 	if bytes.HasPrefix(value, protobufValue) {
 		var u runtime.Unknown
 		if err := u.Unmarshal(value[len(protobufValue):]); err != nil {

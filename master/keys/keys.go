@@ -25,7 +25,7 @@ type Options struct {
 	Managed, Reload bool
 	// Self is the master's name.
 	Self      string
-	Kinds     []*kind.Info
+	Kinds     []*kind.Kind
 	EventTTL  time.Duration
 	Log, Warn func(format string, args ...any)
 }

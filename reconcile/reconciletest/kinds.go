@@ -10,12 +10,12 @@ import (
 // Kinds is a reconcile.KindSet. The zero Kinds is empty.
 type Kinds struct {
 	mu      sync.Mutex
-	now     []*kind.Info  // guarded by mu
+	now     []*kind.Kind  // guarded by mu
 	changed chan struct{} // guarded by mu; closed by Set
 }
 
 // Kinds implements reconcile.KindSet.
-func (s *Kinds) Kinds() ([]*kind.Info, <-chan struct{}) {
+func (s *Kinds) Kinds() ([]*kind.Kind, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.changed == nil {
@@ -25,7 +25,7 @@ func (s *Kinds) Kinds() ([]*kind.Info, <-chan struct{}) {
 }
 
 // Set makes these the kinds.
-func (s *Kinds) Set(kinds ...*kind.Info) {
+func (s *Kinds) Set(kinds ...*kind.Kind) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.now = kinds

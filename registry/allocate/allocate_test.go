@@ -200,7 +200,7 @@ func causes(err error) string {
 // backend lets recorded requests ask the registry.
 type backend struct{ *cluster }
 
-func (b backend) answer(code int, i *kind.Info, item *registry.Item, old kind.Object, err error) apitest.Answer {
+func (b backend) answer(code int, i *kind.Kind, item *registry.Item, old kind.Object, err error) apitest.Answer {
 	if err == nil {
 		o := item.Object()
 		return apitest.Answer{Code: code, Object: o, Warnings: i.Warnings(o, old)}
@@ -218,13 +218,13 @@ func (b backend) answer(code int, i *kind.Info, item *registry.Item, old kind.Ob
 	return a
 }
 
-func (b backend) Create(i *kind.Info, o kind.Object) apitest.Answer {
+func (b backend) Create(i *kind.Kind, o kind.Object) apitest.Answer {
 	r, _ := b.reg.Resource(i.GR())
 	item, err := r.Create(b.ctx, o, registry.CreateOptions{})
 	return b.answer(201, i, item, nil, err)
 }
 
-func (b backend) Update(i *kind.Info, part string, o kind.Object) apitest.Answer {
+func (b backend) Update(i *kind.Kind, part string, o kind.Object) apitest.Answer {
 	r, _ := b.reg.Resource(i.GR())
 	var before kind.Object
 	item, created, err := r.Update(b.ctx, o.GetNamespace(), o.GetName(), func(_ context.Context, old kind.Object) (kind.Object, error) {

@@ -57,7 +57,7 @@ func corpus() []bomb {
 	return bombs
 }
 
-func collection(k *kind.Info) string {
+func collection(k *kind.Kind) string {
 	prefix := "/apis/" + k.GVK.GroupVersion().String()
 	if k.GVK.Group == "" {
 		prefix = "/api/v1"

@@ -28,7 +28,7 @@ func served(c *Case) bool {
 }
 
 // groupWord is how the cases call a kind's group: its first word.
-func groupWord(k *kind.Info) string {
+func groupWord(k *kind.Kind) string {
 	switch word, _, _ := strings.Cut(k.GVK.Group, "."); {
 	case word == "":
 		return "core"
@@ -83,7 +83,7 @@ func readExcuses(file string) (excuses, error) {
 
 // missing tells that there is neither a kind nor a controller of that name.
 func missing(name string) bool {
-	return !slices.ContainsFunc(api.Kinds(), func(k *kind.Info) bool { return k.GVK.Kind == name }) &&
+	return !slices.ContainsFunc(api.Kinds(), func(k *kind.Kind) bool { return k.GVK.Kind == name }) &&
 		!slices.ContainsFunc(controllers.Catalog(), func(e controllers.Entry) bool { return e.Name == name && e.New != nil })
 }
 

@@ -74,7 +74,7 @@ func install(container *restful.Container, gv schema.GroupVersion) error {
 }
 
 // describe adds a kind and its subresources.
-func describe(storage map[string]rest.Storage, k *kind.Info) error {
+func describe(storage map[string]rest.Storage, k *kind.Kind) error {
 	r := resource{kind: k, gvk: k.GVK, new: func() runtime.Object { return k.New() }}
 	switch has := func(verb kind.Verb) bool { return k.Serves(verb) }; {
 	case has(kind.DeleteCollection):
@@ -120,7 +120,7 @@ func describe(storage map[string]rest.Storage, k *kind.Info) error {
 }
 
 // other is a resource whose body is of another kind.
-func other(k *kind.Info, gvk schema.GroupVersionKind) (resource, error) {
+func other(k *kind.Kind, gvk schema.GroupVersionKind) (resource, error) {
 	if _, err := scheme.Scheme.New(gvk); err != nil {
 		return resource{}, err
 	}

@@ -23,7 +23,7 @@ var errDescription = errors.New("this is only the description of a resource")
 
 // resource is what every resource says of itself.
 type resource struct {
-	kind *kind.Info
+	kind *kind.Kind
 	gvk  schema.GroupVersionKind
 	new  func() runtime.Object
 }

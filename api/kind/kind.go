@@ -1,7 +1,7 @@
 // Package kind says what a kind is: one value that states everything that the server knows of a resource.
 //
 // A kind's file, in its group's folder, calls Define with what is special about the kind: a Resource, which is said without
-// its Go type, and Rules, which work on objects of that type. Info is the result, for code that treats all kinds alike.
+// its Go type, and Rules, which work on objects of that type. Kind is the result, for code that treats all kinds alike.
 package kind
 
 import (
@@ -14,9 +14,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// Info is a kind as all code sees it that treats kinds alike. Optional functions are never nil.
+// Kind is one kind, for code that treats all kinds alike; Define makes it. Optional functions are never nil.
 // Every function expects objects of the kind's own Go type and panics on others.
-type Info struct {
+type Kind struct {
 	// Resource has all that was left out filled in.
 	Resource
 	GVK      schema.GroupVersionKind
@@ -40,30 +40,30 @@ type Info struct {
 	Finalized      func(Object) bool
 	Deleting       func(Object)
 
-	Fields  []InfoField
-	Columns []InfoColumn
+	Fields  []AnyField
+	Columns []AnyColumn
 	// RowConditions of a table's row.
 	RowConditions func(Object) []metav1.TableRowCondition
 	// Parts holds status first, then the others.
-	Parts []InfoPart
-	Scale *InfoScale
+	Parts []AnyPart
+	Scale *AnyScale
 }
 
-// InfoField is a Field without its Go type.
-type InfoField struct {
+// AnyField is a Field without its Go type.
+type AnyField struct {
 	Name    string
 	Value   func(Object) string
 	Indexed bool
 }
 
-// InfoColumn is a Column without its Go type.
-type InfoColumn struct {
+// AnyColumn is a Column without its Go type.
+type AnyColumn struct {
 	metav1.TableColumnDefinition
 	Cell func(Object, time.Time) any
 }
 
-// InfoPart is a Part without its Go type.
-type InfoPart struct {
+// AnyPart is a Part without its Go type.
+type AnyPart struct {
 	Name           string
 	Verbs          []Verb
 	Prepare        func(new, old Object)
@@ -71,8 +71,8 @@ type InfoPart struct {
 	Warnings       func(new, old Object) []string
 }
 
-// InfoScale is a Scale without its Go type.
-type InfoScale struct {
+// AnyScale is a Scale without its Go type.
+type AnyScale struct {
 	SpecReplicas   func(Object) int32
 	SetReplicas    func(Object, int32)
 	StatusReplicas func(Object) int32
@@ -80,33 +80,33 @@ type InfoScale struct {
 }
 
 // GVR is the kind's group, version and resource.
-func (i *Info) GVR() schema.GroupVersionResource {
-	return i.GVK.GroupVersion().WithResource(i.Plural)
+func (k *Kind) GVR() schema.GroupVersionResource {
+	return k.GVK.GroupVersion().WithResource(k.Plural)
 }
 
 // GR is the kind's group and resource.
-func (i *Info) GR() schema.GroupResource { return i.GVR().GroupResource() }
+func (k *Kind) GR() schema.GroupResource { return k.GVR().GroupResource() }
 
 // Stored tells whether the registry keeps objects of this kind under keys of its own.
-func (i *Info) Stored() bool { return i.StoragePrefix != "" && i.Via == nil }
+func (k *Kind) Stored() bool { return k.StoragePrefix != "" && k.Via == nil }
 
 // Key is the store key of an object; namespace is ignored for cluster-scoped kinds.
-func (i *Info) Key(namespace, name string) string {
-	if i.Namespaced {
-		return i.StoragePrefix + namespace + "/" + name
+func (k *Kind) Key(namespace, name string) string {
+	if k.Namespaced {
+		return k.StoragePrefix + namespace + "/" + name
 	}
-	return i.StoragePrefix + name
+	return k.StoragePrefix + name
 }
 
 // Part returns the whole-object subresource of that name.
-func (i *Info) Part(name string) (*InfoPart, bool) {
-	for n := range i.Parts {
-		if i.Parts[n].Name == name {
-			return &i.Parts[n], true
+func (k *Kind) Part(name string) (*AnyPart, bool) {
+	for n := range k.Parts {
+		if k.Parts[n].Name == name {
+			return &k.Parts[n], true
 		}
 	}
 	return nil, false
 }
 
 // Serves tells whether the main resource has the verb.
-func (i *Info) Serves(verb Verb) bool { return slices.Contains(i.Verbs, verb) }
+func (k *Kind) Serves(verb Verb) bool { return slices.Contains(k.Verbs, verb) }
