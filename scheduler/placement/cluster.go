@@ -36,7 +36,7 @@ type Cluster struct {
 	// What rules about other pods are judged by. repelling are the required anti-affinity terms of the pods on nodes; attracting are
 	// the terms of theirs that draw other pods near or, with a negative weight, rather away.
 	namespaces            namespaces
-	podsIn                map[string][]*Pod
+	podsIn                map[string]*podList
 	counters              counters
 	topologies            topologies
 	repelling, attracting heldAffinities
@@ -53,7 +53,7 @@ func NewCluster() *Cluster {
 		owners: owners{}, zones: zones{}}
 	c.classes.byKey = map[string]*class{}
 	c.images.byName = map[string]*image{}
-	c.namespaces, c.podsIn, c.topologies = namespaces{}, map[string][]*Pod{}, topologies{}
+	c.namespaces, c.podsIn, c.topologies = namespaces{}, map[string]*podList{}, topologies{}
 	c.counters.byKey, c.counters.max = map[string]*counter{}, countersMax
 	c.refusals = c.verdicts.learn()
 	for i := range plugins {

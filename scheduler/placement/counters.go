@@ -154,8 +154,10 @@ func (c *Cluster) recount(k *counter) {
 // eachPod visits the pods on nodes that the selector may select.
 func (c *Cluster) eachPod(s *podSelector, visit func(*Pod)) {
 	if namespace, one := s.oneNamespace(); one {
-		for _, p := range c.podsIn[namespace] {
-			visit(p)
+		if in := c.podsIn[namespace]; in != nil {
+			for _, p := range in.pods {
+				visit(p)
+			}
 		}
 		return
 	}

@@ -80,7 +80,7 @@ func (w *world) checkTallies() {
 		}
 	}
 	for namespace, pods := range w.c.podsIn {
-		for i, p := range pods {
+		for i, p := range pods.pods {
 			if p.Object.Namespace != namespace || int(p.at) != i || w.c.pods[p.Object.UID] != p {
 				w.t.Errorf("%s is not where it should be", p.Object.Name)
 			}
@@ -145,7 +145,7 @@ func TestCountersBound(t *testing.T) {
 	}
 	for app := range 3 {
 		perNode := map[string]int{}
-		for _, p := range c.podsIn["default"] {
+		for _, p := range c.podsIn["default"].pods {
 			if p.Object.Labels["app"] == fmt.Sprint(app) {
 				perNode[p.Node()]++
 			}

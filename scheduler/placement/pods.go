@@ -100,9 +100,7 @@ func (c *Cluster) addPod(object *corev1.Pod, d *demand, n *node) {
 	p := &Pod{Object: object, demand: d, node: n, priority: priorityOf(object)}
 	c.pods[object.UID] = p
 	n.add(p)
-	same := c.podsIn[object.Namespace]
-	p.at = int32(len(same))
-	c.podsIn[object.Namespace] = append(same, p)
+	c.enterNamespace(p)
 	c.countPod(object, n, 1)
 	c.owners.count(object, n, 1)
 	p.held = c.hold(object, n)
@@ -127,12 +125,25 @@ func (c *Cluster) RemovePod(uid types.UID) string {
 	return name
 }
 
+// podList is the pods of one namespace that are on nodes.
+type podList struct{ pods []*Pod }
+
+func (c *Cluster) enterNamespace(p *Pod) {
+	same := c.podsIn[p.Object.Namespace]
+	if same == nil {
+		same = &podList{}
+		c.podsIn[p.Object.Namespace] = same
+	}
+	p.at = int32(len(same.pods))
+	same.pods = append(same.pods, p)
+}
+
 func (c *Cluster) leaveNamespace(p *Pod) {
 	same := c.podsIn[p.Object.Namespace]
-	last := len(same) - 1
-	same[last].at = p.at
-	same[p.at], same[last] = same[last], nil
-	if c.podsIn[p.Object.Namespace] = same[:last]; last == 0 {
+	last := len(same.pods) - 1
+	same.pods[last].at = p.at
+	same.pods[p.at], same.pods[last] = same.pods[last], nil
+	if same.pods = same.pods[:last]; last == 0 {
 		delete(c.podsIn, p.Object.Namespace)
 	}
 }
