@@ -116,6 +116,7 @@ func plainKey(raw []byte, n int) int {
 	}
 	for n++; n < len(raw); n++ {
 		switch c := raw[n]; {
+		case plain[c]:
 		case c == '"':
 			if n+1 < len(raw) && raw[n+1] == ':' {
 				return n + 2
@@ -126,7 +127,7 @@ func plainKey(raw []byte, n int) int {
 			if n++; n >= len(raw) || raw[n] != '"' && raw[n] != '\\' {
 				return -1
 			}
-		case c < ' ' || c >= utf8.RuneSelf || c == '<' || c == '>' || c == '&':
+		default:
 			return -1
 		}
 	}
