@@ -36,11 +36,23 @@ const (
 // JSON, that of depth: a value takes two bytes at least, and none takes more than two kilobytes beyond those of its parts.
 const smallMessage, smallDocument = 2 * MaxDepth, 4 << 10
 
+// ofNumber are the characters that a number may have, and that which begins an escape.
+var ofNumber = func() (t [256]bool) {
+	for _, c := range []byte("0123456789eE.+-\\") {
+		t[c] = true
+	}
+	return t
+}()
+
 // plain tells that there is no quantity out of bounds in a body: it has no large exponent and no long number at all, nor characters
 // in escapes, which may be parts of one.
 func plain(body []byte) bool {
 	run, exponent := 0, -1 // the length of the number so far, and of the exponent; -1 outside of one
 	for i, c := range body {
+		if !ofNumber[c] {
+			run, exponent = 0, -1
+			continue
+		}
 		switch {
 		case c >= '0' && c <= '9':
 			run++
