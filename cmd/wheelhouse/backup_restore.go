@@ -121,17 +121,7 @@ type origin struct {
 // find gives the snapshot and the keys that go with it.
 func (f *restoreFlags) find(ctx context.Context, c *cobra.Command, name string, shown *progress) (*origin, error) {
 	if isFile(name) {
-		info, err := os.Stat(name)
-		if err != nil {
-			return nil, err
-		}
-		if info.IsDir() {
-			return nil, usageError{fmt.Errorf("%s is a folder, not a FILE.db: a backup is named as backup list shows it: backup restore %s --backup-dir %s", name, filepath.Base(name), filepath.Dir(filepath.Clean(name)))}
-		}
-		if !f.untrusted {
-			return nil, usageError{fmt.Errorf("nothing proves who made %s: if you know where it comes from, give --untrusted", name)}
-		}
-		return &origin{name, name, map[string][]byte{}, func() {}}, nil
+		return f.file(name)
 	}
 	if f.unhashed {
 		return nil, usageError{errors.New("--skip-hash-check is for a FILE.db: a backup has its hashes")}
@@ -184,6 +174,21 @@ func (f *restoreFlags) find(ctx context.Context, c *cobra.Command, name string, 
 		}
 		return from, err
 	}
+}
+
+// file is a snapshot that is named as a file of its own.
+func (f *restoreFlags) file(name string) (*origin, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if info.IsDir() {
+		return nil, usageError{fmt.Errorf("%s is a folder, not a FILE.db: a backup is named as backup list shows it: backup restore %s --backup-dir %s", name, filepath.Base(name), filepath.Dir(filepath.Clean(name)))}
+	}
+	if !f.untrusted {
+		return nil, usageError{fmt.Errorf("nothing proves who made %s: if you know where it comes from, give --untrusted", name)}
+	}
+	return &origin{name, name, map[string][]byte{}, func() {}}, nil
 }
 
 // withName makes an error name its backup.
