@@ -3,6 +3,7 @@ package apiserver_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -110,6 +111,22 @@ func TestInstall(t *testing.T) {
 	}
 	if code, body := send("GET", widgetsPath+"/w", ""); code != 200 || !strings.Contains(body, `"e":"f"`) {
 		t.Errorf("what was stored: %d %s", code, body)
+	}
+	// The same value again, with no request between the steps.
+	k := widget()
+	for range 2 {
+		if err := s.Install(t.Context(), k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code, body := send("GET", widgetsPath+"/w", ""); code != 200 {
+		t.Errorf("installed twice: %d %s", code, body)
+	}
+	if err := errors.Join(s.Uninstall(t.Context(), k), s.Install(t.Context(), k)); err != nil {
+		t.Fatal(err)
+	}
+	if code, body := send("GET", widgetsPath+"/w", ""); code != 200 {
+		t.Errorf("installed after it was removed: %d %s", code, body)
 	}
 }
 

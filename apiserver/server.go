@@ -3,6 +3,7 @@ package apiserver
 import (
 	"context"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -129,6 +130,8 @@ type Server struct {
 	Options
 	routes *kind.Derived[*routes]
 	paths  pathTable
+	// installing is held while a kind comes or goes, so that registry and catalog agree.
+	installing sync.Mutex
 	// handle is the pipeline of HTTP requests.
 	handle       handler
 	impersonator http.Handler
@@ -218,15 +221,20 @@ func (s *Server) Do(ctx context.Context, r *Request) (*Response, error) {
 
 // Install begins to serve a kind, or serves it in another way, while requests go on. It returns when the kind is there for everybody.
 func (s *Server) Install(ctx context.Context, k *kind.Kind) error {
-	if err := s.Registry.Add(ctx, k); err != nil {
+	s.installing.Lock()
+	defer s.installing.Unlock()
+	again := *k // what is installed again is another kind to all who keep something of the former
+	if err := s.Registry.Add(ctx, &again); err != nil {
 		return err
 	}
-	s.Catalog.Put(k)
+	s.Catalog.Put(&again)
 	return nil
 }
 
 // Uninstall ends the service of a kind. What is stored of it stays.
 func (s *Server) Uninstall(ctx context.Context, k *kind.Kind) error {
+	s.installing.Lock()
+	defer s.installing.Unlock()
 	s.Catalog.Remove(k.GVR())
 	return s.Registry.Remove(ctx, k.GR())
 }
@@ -260,14 +268,15 @@ func (s *Server) makeRoutes(now *kind.Kinds, before *routes) *routes {
 	t := &routes{byPath: map[schema.GroupVersionResource]*route{}, groups: map[string]bool{"": true}}
 	for _, k := range now.All() {
 		t.groups[k.GVK.Group] = true
-		if have := before.of(k); have != nil && have.info == k {
+		var resource *registry.Resource
+		if k.StoragePrefix != "" || k.Via != nil {
+			resource, _ = s.Registry.ResourceFor(k)
+		}
+		if have := before.of(k); have != nil && have.info == k && have.resource == resource {
 			t.byPath[have.gvr] = have
 			continue
 		}
-		rt := &route{info: k, codec: codec.NewKind(k), gvr: k.GVR()}
-		if k.StoragePrefix != "" || k.Via != nil {
-			rt.resource, _ = s.Registry.Resource(k.GR())
-		}
+		rt := &route{info: k, codec: codec.NewKind(k), gvr: k.GVR(), resource: resource}
 		s.tabulate(rt)
 		t.byPath[rt.gvr] = rt
 	}

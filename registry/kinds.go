@@ -69,6 +69,28 @@ func (k *kinds) convert(r *Registry, info *kind.Kind) error {
 	return nil
 }
 
+// placeFor fails when a kind would take the place of a foreign one: below the prefix of another resource, or as a resource that is
+// kept below another prefix.
+func (k *kinds) placeFor(info *kind.Kind) error {
+	if other := k.byPrefix[info.StoragePrefix]; other != nil && other.info.GR() != info.GR() {
+		return fmt.Errorf("kinds %s and %s are both stored below %s", other.info.GVK, info.GVK, info.StoragePrefix)
+	}
+	if other := k.byResource[info.GR()]; other != nil && other.table.prefix != info.StoragePrefix {
+		return fmt.Errorf("resource %s is stored below %s already, not below %s", info.GR(), other.table.prefix, info.StoragePrefix)
+	}
+	return nil
+}
+
+// shapesOf are the kinds that convert what a table holds.
+func (k *kinds) shapesOf(t *table) (found []*kind.Kind) {
+	for _, res := range k.byVersion {
+		if res.table == t && res.via != nil {
+			found = append(found, res.info)
+		}
+	}
+	return found
+}
+
 // drop takes out a table and all resources over it.
 func (k *kinds) drop(t *table) {
 	over := func(res *Resource) bool { return res.table == t }
@@ -145,7 +167,7 @@ func (r *Registry) Add(ctx context.Context, info *kind.Kind) error {
 		if err == nil {
 			err = r.do(ctx, func() error { return r.takeOn(a, c) })
 		}
-		if !errors.Is(err, errAnew) && !errors.Is(err, store.ErrCompacted) {
+		if !errors.Is(err, errAnew) && !errors.Is(err, store.ErrCompacted) && !errors.Is(err, store.ErrFutureRevision) {
 			return err
 		}
 	}
@@ -188,8 +210,13 @@ func (r *Registry) do(ctx context.Context, f func() error) error {
 		return <-done
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-r.over:
+		return errOver
 	}
 }
+
+// errOver is why nothing can be added or removed any more.
+var errOver = errors.New("the registry has ended")
 
 // expect gathers what changes below a table's prefix from now on.
 func (r *Registry) expect(a *arrival) error {
@@ -198,6 +225,9 @@ func (r *Registry) expect(a *arrival) error {
 		if other != a && other.table.prefix == a.table.prefix {
 			return fmt.Errorf("kind %s is being added already", a.table.info.GVK)
 		}
+	}
+	if err := all.placeFor(a.table.info); err != nil {
+		return err
 	}
 	a.from, a.backlog, a.stale = r.Applied(), nil, false
 	if !slices.Contains(all.arriving, a) {
@@ -256,14 +286,27 @@ func (r *Registry) takeOn(a *arrival, c *contents) error {
 	t.applyPending(now)
 	all := r.kinds.Load().clone()
 	all.arriving = slices.DeleteFunc(all.arriving, func(other *arrival) bool { return other == a })
+	if err := all.placeFor(t.info); err != nil { // another may have come meanwhile
+		return err
+	}
 	before := all.byPrefix[t.prefix]
+	var shapes []*kind.Kind // in which the objects are served besides
 	if before != nil {
+		shapes = all.shapesOf(before)
 		all.drop(before)
 	}
 	if err := all.keep(r, t); err != nil {
 		return err
 	}
+	for _, info := range shapes {
+		if err := all.convert(r, info); err != nil {
+			return err
+		}
+	}
 	r.kinds.Store(all)
+	if t.anySealed() {
+		r.startUnsealing() // who tries again looks at what is served
+	}
 	if before == nil {
 		r.unknown.Add(-t.keys())
 		return nil

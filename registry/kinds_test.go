@@ -131,6 +131,66 @@ func TestKindsComeAndGo(t *testing.T) {
 	}
 }
 
+// TestPastOfWhatWasLoaded: a list at a revision before the load shows what was deleted since, though nothing that is left is newer.
+func TestPastOfWhatWasLoaded(t *testing.T) {
+	ctx := t.Context()
+	changing, whole := pair(t)
+	must(of(t, whole).Create(ctx, widget("goes"), CreateOptions{}))(t)
+	stays := must(of(t, whole).Create(ctx, widget("stays"), CreateOptions{}))(t)
+	if _, _, err := of(t, whole).Delete(ctx, "a", "goes", DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	changing.settle(t)
+	if err := changing.Add(ctx, widgets(false)); err != nil {
+		t.Fatal(err)
+	}
+	again := start(t, Options{Store: changing.store, Kinds: append(testKinds(), widgets(false))}) // as after a restart
+	for what, b := range map[string]*bench{"added": changing, "restarted": again} {
+		list := must(of(t, b).List(ctx, ListOptions{ResourceVersion: fmt.Sprint(stays.Revision()), ResourceVersionMatch: metav1.ResourceVersionMatchExact}))(t)
+		if len(list.Items) != 2 {
+			t.Errorf("%s: at revision %d there are %s", what, stays.Revision(), versions(list.Items))
+		}
+	}
+}
+
+// TestKindsKeepTheirPlace: no kind takes the place of another resource, in the store or by its name.
+func TestKindsKeepTheirPlace(t *testing.T) {
+	b := start(t, Options{})
+	for _, path := range []string{"pods", "elsewhere"} {
+		foreign := *widgets(false)
+		foreign.StoragePrefix = Root + path + "/"
+		if path == "elsewhere" {
+			pods, _ := b.Resource(schema.GroupResource{Resource: "pods"})
+			foreign = *pods.Info()
+			foreign.StoragePrefix = Root + path + "/"
+		}
+		if err := b.Add(t.Context(), &foreign); err == nil {
+			t.Errorf("a kind was added below %s", path)
+		}
+	}
+	if pods := b.resource(t, "pods"); pods.table.live() != nil {
+		t.Error("pods are not served any more")
+	}
+}
+
+// TestNothingIsAddedAfterTheEnd: who adds a kind when the registry has ended is told so.
+func TestNothingIsAddedAfterTheEnd(t *testing.T) {
+	s := memory.New()
+	defer s.Close()
+	r, err := New(Options{Store: s, Kinds: testKinds()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Add(t.Context(), widgets(false)); !errors.Is(err, errOver) {
+		t.Errorf("added: %v", err)
+	}
+}
+
 // TestEndedShowsNothing: whoever asks for the objects of a kind that has gone gets none, and no proof that there are none.
 func TestEndedShowsNothing(t *testing.T) {
 	b := start(t, Options{})

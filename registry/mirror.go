@@ -23,6 +23,7 @@ const (
 // It returns nil then, or an error if the store has been closed.
 func (r *Registry) Run(ctx context.Context) error {
 	r.life = ctx
+	defer close(r.over)
 	reload := true
 	pause := pauseMin
 	for {

@@ -53,6 +53,7 @@ type Registry struct {
 	// kinds are the resources there are now; only the goroutine of Run changes them, once it runs. errands is what it is asked to do.
 	kinds   atomic.Pointer[kinds]
 	errands chan func()
+	over    chan struct{} // closed when Run has returned
 
 	ready   chan struct{}
 	applied atomic.Int64
@@ -82,7 +83,7 @@ const Root = "/registry/"
 func New(o Options) (*Registry, error) {
 	r := &Registry{
 		store: o.Store, now: o.Now, log: o.Log, reservers: o.Reservers, ttl: o.EventTTL, outage: o.Outage, catchingUp: make(chan struct{}, catchingUpMax), ready: make(chan struct{}),
-		errands: make(chan func()),
+		errands: make(chan func()), over: make(chan struct{}),
 	}
 	r.unsealing.kick = make(chan struct{}, 1)
 	if r.now == nil {

@@ -237,9 +237,9 @@ func (t *table) fill(items []*Item, revision int64) {
 	for _, i := range items {
 		t.tree.ReplaceOrInsert(entry{key: i.key, item: i})
 		t.index(i)
-		t.last = max(t.last, i.revision)
 	}
-	t.now = nil
+	// What went after the newest item was written cannot be seen: the tree is known to be right at this revision only.
+	t.now, t.last = nil, revision
 	t.window.reset(revision)
 }
 

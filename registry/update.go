@@ -136,7 +136,7 @@ func isWriteError(err error) bool {
 // latest is what this process knows of a key without asking: the mirror's item, or its own newer write.
 func (r *Resource) latest(key string) *Item {
 	i := r.table.get(key)
-	if own := r.reg.claims.latest(key); own != nil && (i == nil || own.revision > i.revision) {
+	if own := r.reg.claims.latest(key); own != nil && own.form == r.table.form && (i == nil || own.revision > i.revision) {
 		return own
 	}
 	return i
