@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 )
@@ -63,9 +64,23 @@ func sure(rs *appsv1.ReplicaSet) int32 {
 
 // most is how many pods a ReplicaSet may have: as many as it asks for, or those that its status still counts because they have not
 // been taken away yet. It is not known while the status was counted for another size: pods of a larger one may be on their way.
+// Pods that nobody will take away, because the ReplicaSet is going itself or its deletions fail, hold nothing up.
 func most(rs *appsv1.ReplicaSet) (n int32, known bool) {
-	resized := rs.Generation > 1
-	return max(*rs.Spec.Replicas, rs.Status.Replicas), observed(rs) || !resized || rs.DeletionTimestamp != nil
+	size := *rs.Spec.Replicas
+	switch {
+	case rs.DeletionTimestamp != nil, observed(rs) && fails(rs):
+		return size, true
+	case observed(rs):
+		return max(size, rs.Status.Replicas), true
+	}
+	return size, rs.Generation <= 1 // it never had another size
+}
+
+// fails tells that a ReplicaSet could not make or remove pods when it last tried.
+func fails(rs *appsv1.ReplicaSet) bool {
+	return slices.ContainsFunc(rs.Status.Conditions, func(c appsv1.ReplicaSetCondition) bool {
+		return c.Type == appsv1.ReplicaSetReplicaFailure && c.Status == corev1.ConditionTrue
+	})
 }
 
 // byAge orders the older first.
