@@ -24,6 +24,9 @@ func (r *run) attempt(ctx context.Context, it *item) {
 	decision := r.decide(it, start)
 	if decision.Node == "" {
 		r.refuse(it, decision.Why)
+		if it.class == nil { // refused for what is its own: the class was not judged
+			r.next(it.pending.Key())
+		}
 		r.observe(ResultUnschedulable, start)
 		return
 	}

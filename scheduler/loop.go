@@ -244,7 +244,7 @@ func (r *run) podGone(uid types.UID) {
 		r.abandon(it)
 	}
 	if it, ok := r.queue.byUID[uid]; ok {
-		r.queue.drop(it)
+		r.drop(it)
 	}
 	r.depart(uid)
 }
@@ -273,7 +273,7 @@ func (r *run) podChanged(pod *corev1.Pod) {
 
 func (r *run) podOnNode(pod *corev1.Pod) {
 	if it, ok := r.queue.byUID[pod.UID]; ok {
-		r.queue.drop(it)
+		r.drop(it)
 	}
 	own := r.assumed[pod.UID]
 	switch {
@@ -418,5 +418,21 @@ func (r *run) report() {
 	}
 	if r.metrics.Cache != nil {
 		r.metrics.Cache(sizes[4], sizes[5], sizes[6])
+	}
+}
+
+// drop takes a pod out of the queue. One that was let go from its class, and will not be tried now, lets the next go in its place.
+func (r *run) drop(it *item) {
+	let := it.where == active || it.where == waiting
+	r.queue.drop(it)
+	if let {
+		r.next(it.pending.Key())
+	}
+}
+
+// next lets the first pod of a class go, if there is one: its former first has not found out whether a node fits.
+func (r *run) next(key string) {
+	if c := r.queue.classes[key]; c != nil {
+		r.queue.release(c.items.first(), r.now())
 	}
 }

@@ -314,10 +314,13 @@ func (r *run) again(it *item, err error) {
 
 func (r *run) queueAgain(it *item) {
 	delete(r.assumed, it.uid)
+	r.observe(ResultError, it.bind.start)
+	if it.pod().DeletionTimestamp != nil {
+		return // no node is looked for any more
+	}
 	it.pending = r.cluster.Pending(it.pod())
 	r.queue.track(it)
 	r.queue.retry(it, r.now())
-	r.observe(ResultError, it.bind.start)
 }
 
 // abandon forgets a decision on a pod that is gone or has a node. Its group cannot be whole any more.
