@@ -41,7 +41,8 @@ func (e *Enrolment) examine() error {
 	if f.Kept != nil && f.Kept.Successor != nil && len(c.Join) == 0 && !c.takesBack(f.Kept.Successor) {
 		return datafolder.GivenUp(c.DataDir, c.RecoverQuorum, f.Kept)
 	}
-	if f.Self == nil && f.Name == "" && len(c.Join) == 0 {
+	// A name may be left of a join that failed: the store is a new one all the same, since nothing was missing.
+	if f.Self == nil && len(c.Join) == 0 {
 		e.began = true
 		if err := datafolder.WriteFile(filepath.Join(c.DataDir, datafolder.FirstStartFile), nil); err != nil {
 			return err
