@@ -65,7 +65,7 @@ func TestWrongCopyIsIsolated(t *testing.T) {
 			g := three(t, func(o *Options) { o.compareEvery, o.startUnchecked = 200*time.Millisecond, true })
 			ctx := t.Context()
 			g.create(g.members[0], "/a")
-			at, err := g.members[0].Create(ctx, "/b", nil, 0)
+			at, err := g.members[2].Create(ctx, "/b", nil, 0) // what it answers, it has applied, and /a before it
 			g.must(err)
 			g.members[2].Close()
 			g.falsify(2, "/a")
