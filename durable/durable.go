@@ -33,7 +33,8 @@ func ReplaceWith(path string, mode os.FileMode, write func(io.Writer) error) err
 	return SyncFolder(filepath.Dir(path))
 }
 
-// Create writes a file that must not be there yet. One that could not be written whole is removed.
+// Create writes a file that must not be there yet. One that could not be written whole is removed; one that a crash cut short stays, and
+// keeps the next Create from taking it for whole.
 func Create(path string, data []byte, mode os.FileMode) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
