@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // TemporaryPrefix begins the names of files that are being written. A crash may leave them behind; who owns the folder removes them.
@@ -30,21 +32,98 @@ func ReplaceWith(path string, mode os.FileMode, write func(io.Writer) error) err
 	if err := os.Rename(temporary, path); err != nil {
 		return errors.Join(err, os.Remove(temporary))
 	}
+	at("renamed")
 	return SyncFolder(filepath.Dir(path))
 }
 
-// Create writes a file that must not be there yet. One that could not be written whole is removed; one that a crash cut short stays, and
-// keeps the next Create from taking it for whole.
+// Create writes a file that must not be there yet, and gives it its name when it is whole: a file that is there is never touched, and what
+// a crash leaves is no file of that name.
 func Create(path string, data []byte, mode os.FileMode) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if _, err := os.Lstat(path); err == nil { // the place decides; this only spares the writing
+		return &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
+	}
+	temporary, err := Temporary(filepath.Dir(path), mode, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(path))
+	if err := place(temporary, path); err != nil {
+		return errors.Join(err, os.Remove(temporary))
 	}
 	return SyncFolder(filepath.Dir(path))
+}
+
+// place gives a file a name that nothing has.
+func place(temporary, path string) error {
+	err := renameNew(temporary, path)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // NFS, for one, knows no such rename
+		if err := os.Link(temporary, path); err != nil {
+			return err
+		}
+		at("linked")
+		return os.Remove(temporary)
+	}
+	if err != nil {
+		return &os.LinkError{Op: "rename", Old: temporary, New: path, Err: err}
+	}
+	at("renamed")
+	return nil
+}
+
+// renameNew is a variable for tests of file systems that do not have it.
+var renameNew = func(from, to string) error {
+	return unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+}
+
+// at is where tests end the process: step was done last.
+var at = func(step string) {}
+
+// Rename moves a file or folder within a file system.
+func Rename(from, to string) error {
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	at("renamed")
+	if filepath.Dir(from) == filepath.Dir(to) {
+		return SyncFolder(filepath.Dir(to))
+	}
+	return errors.Join(SyncFolder(filepath.Dir(to)), SyncFolder(filepath.Dir(from)))
+}
+
+// Remove removes a file, if it is there.
+func Remove(path string) error {
+	err := os.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return SyncFolder(filepath.Dir(path))
+}
+
+// MakeFolder makes a folder, and those above it that are missing.
+func MakeFolder(path string, mode os.FileMode) error {
+	missing := 0
+	above := filepath.Clean(path)
+	for ; ; above = filepath.Dir(above) {
+		if _, err := os.Stat(above); !errors.Is(err, fs.ErrNotExist) || above == filepath.Dir(above) {
+			break
+		}
+		missing++
+	}
+	if err := os.MkdirAll(path, mode); err != nil {
+		return err
+	}
+	for above = filepath.Dir(filepath.Clean(path)); missing > 0; above = filepath.Dir(above) {
+		if err := SyncFolder(above); err != nil {
+			return err
+		}
+		missing--
+	}
+	return nil
 }
 
 // temporaryMode is what os.CreateTemp gives. Some mounted file systems know no other and refuse to change it.
@@ -57,12 +136,15 @@ func Temporary(dir string, mode os.FileMode, write func(io.Writer) error) (name 
 	if err != nil {
 		return "", err
 	}
+	at("made")
 	if err = write(f); err == nil && mode != temporaryMode {
 		err = f.Chmod(mode)
 	}
+	at("written")
 	if err == nil {
 		err = f.Sync()
 	}
+	at("synced")
 	if err = errors.Join(err, f.Close()); err != nil {
 		return "", errors.Join(err, os.Remove(f.Name()))
 	}
@@ -75,7 +157,9 @@ func SyncFolder(dir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	err = errors.Join(d.Sync(), d.Close())
+	at("synced folder")
+	return err
 }
 
 // SyncTree is SyncFolder for a folder and all below it. The content of the files is not its business.
