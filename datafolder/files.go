@@ -20,9 +20,9 @@ func WriteFile(path string, data []byte) error {
 	return nil
 }
 
-// RemoveFile removes an entry of a data folder, if it is there.
+// RemoveFile removes an entry of a data folder, if it is there. It does not come back.
 func RemoveFile(dir, name string) error {
-	if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := durable.Remove(filepath.Join(dir, name)); err != nil {
 		return fmt.Errorf("the data folder cannot be written: %w", err)
 	}
 	return nil
@@ -37,10 +37,10 @@ func MoveAside(dir, name, aside string) error {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err := os.MkdirAll(aside, 0o700); err != nil {
+	if err := durable.MakeFolder(aside, 0o700); err != nil {
 		return fmt.Errorf("the data folder cannot be written: %w", err)
 	}
-	if err := os.Rename(path, filepath.Join(aside, name)); err != nil {
+	if err := durable.Rename(path, filepath.Join(aside, name)); err != nil {
 		return fmt.Errorf("%s cannot be moved aside, perhaps because it is a file system of its own: move what is in it away by hand: %w", path, err)
 	}
 	return nil

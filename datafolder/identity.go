@@ -30,8 +30,5 @@ func Identify(dataDir string) (string, error) {
 		return "", fmt.Errorf("the data folder cannot be read: %w", err)
 	}
 	identity := host + "_" + string(uuid.NewUUID())
-	if err := os.WriteFile(file, []byte(identity+"\n"), 0o600); err != nil {
-		return "", fmt.Errorf("the data folder cannot be written: %w", err)
-	}
-	return identity, nil
+	return identity, WriteFile(file, []byte(identity+"\n"))
 }

@@ -40,7 +40,8 @@ func Lock(dir string, log func(format string, args ...any)) (*os.File, error) {
 // clean removes the files that a crash has kept from getting their names. The caller holds the lock.
 func clean(dir string) error {
 	left, err := filepath.Glob(filepath.Join(Escape(dir), durable.TemporaryPrefix+"*"))
-	for _, name := range left {
+	inside, _ := filepath.Glob(filepath.Join(Escape(dir), "etcd", durable.TemporaryPrefix+"*"))
+	for _, name := range append(left, inside...) {
 		if info, gone := os.Lstat(name); gone == nil && info.Mode().IsRegular() { // nothing else is ours
 			err = errors.Join(err, os.Remove(name))
 		}
@@ -53,7 +54,7 @@ func clean(dir string) error {
 func own(dir string) (strays []string, err error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		if err := durable.MakeFolder(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("the data folder %s cannot be made: %w", dir, err)
 		}
 		return nil, nil

@@ -1,6 +1,7 @@
 package datafolder
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,6 +26,7 @@ func TestLock(t *testing.T) {
 		{"identity~", true, true, ""},
 		{".identity.swp", true, true, ""},
 		{".new-123", true, false, ""},
+		{"etcd/.new-123", true, false, ""},
 	} {
 		dir := t.TempDir()
 		if test.live {
@@ -33,7 +35,7 @@ func TestLock(t *testing.T) {
 			}
 		}
 		file := filepath.Join(dir, test.left)
-		if err := os.WriteFile(file, []byte("half a"), 0o600); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte("half a"), 0o600)); err != nil {
 			t.Fatal(err)
 		}
 		told := false
@@ -53,7 +55,7 @@ func TestLock(t *testing.T) {
 			t.Errorf("%s: the folder was taken twice: %v", test.left, err)
 		}
 		held.Close()
-		if _, err := os.Stat(file); strings.HasPrefix(test.left, ".new-") != os.IsNotExist(err) {
+		if _, err := os.Stat(file); strings.Contains(test.left, ".new-") != os.IsNotExist(err) {
 			t.Errorf("%s afterwards: %v", test.left, err)
 		}
 	}

@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 
+	"github.com/wheelhouse-k8s/wheelhouse/durable"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
@@ -108,7 +108,7 @@ func Ensure(ctx context.Context, raw store.Store, file string) (made bool, err e
 		return made, nil
 	}
 	if made { // another master was faster: the key has not been used
-		_ = os.Remove(file)
+		_ = durable.Remove(file)
 		return false, missing(file)
 	}
 	return false, fmt.Errorf("the encryption keys in %s are not those of the cluster: they are a former state, or another cluster's; copy the file from a master that runs", file)

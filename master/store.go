@@ -73,12 +73,12 @@ func (o *opened) dial(ctx context.Context, c *Config) error {
 		return fmt.Errorf("--etcd-servers: %w", err)
 	}
 	o.store, o.remote = remote, remote
-	if c.DataDir == "" {
+	if c.DataDir == "" || options.Known {
 		return nil
 	}
-	if err := os.WriteFile(filepath.Join(c.DataDir, datafolder.ExternalFile), []byte(told), 0o600); err != nil {
+	if err := datafolder.WriteFile(filepath.Join(c.DataDir, datafolder.ExternalFile), []byte(told)); err != nil {
 		remote.Close()
-		return fmt.Errorf("the data folder cannot be written: %w", err)
+		return err
 	}
 	return nil
 }

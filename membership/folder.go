@@ -133,7 +133,7 @@ func ReadMark(dir string) (*Mark, error) {
 }
 
 // Done removes the mark: the master has joined.
-func (m *Mark) Done() error { return os.Remove(m.file) }
+func (m *Mark) Done() error { return durable.Remove(m.file) }
 
 // Undo removes what was written since the mark, puts back what was moved aside, and then removes the mark. What is cut off is
 // gone on with by the next Undo.
@@ -152,7 +152,7 @@ func (m *Mark) Undo() error {
 			return fmt.Errorf("the old data cannot be put back from %s: %w", m.Aside, err)
 		}
 	}
-	return os.Remove(m.file)
+	return m.Done()
 }
 
 func (m *Mark) putBack() error {
@@ -163,7 +163,7 @@ func (m *Mark) putBack() error {
 	}
 	var failed []error
 	for _, e := range entries {
-		failed = append(failed, os.Rename(filepath.Join(m.Aside, e.Name()), filepath.Join(dir, e.Name())))
+		failed = append(failed, durable.Rename(filepath.Join(m.Aside, e.Name()), filepath.Join(dir, e.Name())))
 	}
 	if err := errors.Join(append(failed, err)...); err != nil {
 		return err

@@ -14,6 +14,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/wheelhouse-k8s/wheelhouse/durable"
 )
 
 // exchange is one side of a key exchange that only two holders of the same token can complete. What is sealed with it
@@ -47,7 +49,7 @@ func keptExchange(file string) (*exchange, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(file, []byte(hex.EncodeToString(e.private.Bytes())+"\n"), 0o600); err != nil {
+	if err := durable.Replace(file, []byte(hex.EncodeToString(e.private.Bytes())+"\n"), 0o600); err != nil {
 		return nil, fmt.Errorf("the data folder cannot be written: %w", err)
 	}
 	return e, nil

@@ -69,7 +69,7 @@ func (d *folder) load(names []string) (map[string][]byte, error) {
 	if d.dir == "" {
 		return map[string][]byte{}, nil
 	}
-	if err := os.MkdirAll(d.dir, 0o755); err != nil {
+	if err := durable.MakeFolder(d.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("pki: %w", err)
 	}
 	if err := d.finish(); err != nil {
@@ -225,7 +225,7 @@ func (d *folder) place(files []file) (begun bool, err error) {
 	for _, f := range files {
 		if dir := filepath.Dir(filepath.Join(d.dir, f.name)); !slices.Contains(dirs, dir) {
 			dirs = append(dirs, dir)
-			if err := os.MkdirAll(dir, 0o755); err != nil {
+			if err := durable.MakeFolder(dir, 0o755); err != nil {
 				return false, err
 			}
 		}

@@ -36,7 +36,7 @@ func WriteKubeconfig(path, server string, ca []byte, client *Pair) error {
 	if err != nil {
 		return fmt.Errorf("pki: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := durable.MakeFolder(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("pki: %w", err)
 	}
 	if err := durable.Replace(path, data, 0o600); err != nil {

@@ -35,7 +35,7 @@ func (p *placement) take(replace bool) (release func(), err error) {
 	release = func() {}
 	entries, err := os.ReadDir(p.dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return release, os.MkdirAll(filepath.Dir(p.dir), 0o755)
+		return release, durable.MakeFolder(filepath.Dir(p.dir), 0o755)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the data folder %s cannot be read: %w", p.dir, err)
@@ -167,7 +167,7 @@ func (p *placement) swap() (moved string, err error) {
 	parent := filepath.Dir(p.dir)
 	_, err = os.Stat(p.dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", errors.Join(os.Rename(p.next, p.dir), durable.SyncFolder(parent))
+		return "", durable.Rename(p.next, p.dir)
 	}
 	if err != nil {
 		return "", err
@@ -175,19 +175,16 @@ func (p *placement) swap() (moved string, err error) {
 	// The new data gets the name that the old will have before the two change places: what an interrupted restore leaves under the
 	// name of p.next is removed, and must never be the old data.
 	moved = p.dir + datafolder.MovedPrefix + p.stamp
-	if err := os.Rename(p.next, moved); err != nil {
+	if err := durable.Rename(p.next, moved); err != nil {
 		return "", err
 	}
 	p.next = moved
-	if err := durable.SyncFolder(parent); err != nil {
-		return "", err
-	}
 	// Both names change at once: at no time is there an empty place on which a master would start a new cluster.
 	if err := unix.Renameat2(unix.AT_FDCWD, moved, unix.AT_FDCWD, p.dir, unix.RENAME_EXCHANGE); err != nil {
 		return "", fmt.Errorf("the new data cannot take the place of %s: %w", p.dir, err)
 	}
 	p.next = "" // from here on it is the old data that is aside
-	err = errors.Join(durable.SyncFolder(parent), rename(filepath.Join(moved, "backups"), filepath.Join(p.dir, "backups")), durable.SyncFolder(p.dir))
+	err = errors.Join(durable.SyncFolder(parent), rename(filepath.Join(moved, "backups"), filepath.Join(p.dir, "backups")))
 	if err != nil {
 		return moved, fmt.Errorf("the new data is in place and the old in %s, but: %w", moved, err)
 	}
@@ -199,7 +196,7 @@ func (p *placement) swap() (moved string, err error) {
 
 // rename moves what there is.
 func rename(from, to string) error {
-	err := os.Rename(from, to)
+	err := durable.Rename(from, to)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -209,10 +206,7 @@ func rename(from, to string) error {
 // swapInside moves entries one by one; the mark keeps masters off until all are in place.
 func (p *placement) swapInside() (moved string, err error) {
 	mark := filepath.Join(p.dir, datafolder.RestoringFile)
-	if err := os.WriteFile(mark, []byte("A restore was interrupted here: run it again.\n"), 0o600); err != nil {
-		return "", err
-	}
-	if err := durable.SyncFolder(p.dir); err != nil {
+	if err := datafolder.WriteFile(mark, []byte("A restore was interrupted here: run it again.\n")); err != nil {
 		return "", err
 	}
 	entries, err := os.ReadDir(p.dir)
@@ -231,7 +225,7 @@ func (p *placement) swapInside() (moved string, err error) {
 			}
 			moved = aside
 		}
-		if err := os.Rename(filepath.Join(p.dir, name), filepath.Join(aside, name)); err != nil {
+		if err := durable.Rename(filepath.Join(p.dir, name), filepath.Join(aside, name)); err != nil {
 			return moved, err
 		}
 	}
@@ -239,12 +233,12 @@ func (p *placement) swapInside() (moved string, err error) {
 		return moved, err
 	}
 	for _, e := range entries {
-		if err := os.Rename(filepath.Join(p.next, e.Name()), filepath.Join(p.dir, e.Name())); err != nil {
+		if err := durable.Rename(filepath.Join(p.next, e.Name()), filepath.Join(p.dir, e.Name())); err != nil {
 			return moved, err
 		}
 	}
 	if err := errors.Join(os.Remove(p.next), durable.SyncFolder(p.dir)); err != nil {
 		return moved, err
 	}
-	return moved, errors.Join(os.Remove(mark), durable.SyncFolder(p.dir))
+	return moved, durable.Remove(mark)
 }

@@ -12,7 +12,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
-	"github.com/wheelhouse-k8s/wheelhouse/durable"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
 )
@@ -205,11 +204,6 @@ func (e *Enrolment) replaceFolder() (err error) {
 	e.asking, e.joining = nil, &joining{mark: mark}
 	for _, name := range staleEntries {
 		if err := datafolder.MoveAside(c.DataDir, name, aside); err != nil {
-			return err
-		}
-	}
-	if _, err := os.Lstat(aside); err == nil {
-		if err := errors.Join(durable.SyncFolder(aside), durable.SyncFolder(c.DataDir)); err != nil {
 			return err
 		}
 	}

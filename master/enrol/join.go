@@ -250,7 +250,7 @@ func (e *Enrolment) takeFiles(files map[string][]byte) error {
 		if !isPKI && name != datafolder.EncryptionFile || !filepath.IsLocal(rest) {
 			return fmt.Errorf("the master sent a file that is not known: %q", name)
 		}
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		if err := durable.MakeFolder(filepath.Dir(path), 0o755); err != nil {
 			return fmt.Errorf("the data folder cannot be written: %w", err)
 		}
 		mode := os.FileMode(0o600)
@@ -291,7 +291,7 @@ func (e *Enrolment) Undo(ctx context.Context, closing func() error) error {
 func (e *Enrolment) Joined() error {
 	j := e.joining
 	e.joining = nil
-	if err := errors.Join(j.mark.Done(), os.Remove(filepath.Join(e.DataDir, membership.KeyName))); err != nil {
+	if err := errors.Join(j.mark.Done(), durable.Remove(filepath.Join(e.DataDir, membership.KeyName))); err != nil {
 		return fmt.Errorf("the data folder cannot be written: %w", err)
 	}
 	e.Log("joined the cluster of %s", j.grant.Server)

@@ -33,24 +33,20 @@ func (e *Enrolment) prepareRecovery() error {
 	if c.DataDir == "" {
 		return nil
 	}
-	file := filepath.Join(c.DataDir, datafolder.RecoveredFile)
 	if _, err := os.Lstat(filepath.Join(c.DataDir, datafolder.RecoveringFile)); err == nil {
 		c.Log("a recovery from a lost quorum was cut off: going on with it")
 		e.recovering = true
 		return nil
 	}
 	if !c.RecoverQuorum {
-		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("the data folder cannot be written: %w", err)
-		}
-		return nil
+		return datafolder.RemoveFile(c.DataDir, datafolder.RecoveredFile)
 	}
 	kept, err := datafolder.ReadKept(c.DataDir)
 	if err != nil {
 		return err
 	}
 	back := kept != nil && kept.Successor != nil // examine has let only those through whose operator goes on with them after all
-	if at, err := os.ReadFile(file); err == nil && !back {
+	if at, err := os.ReadFile(filepath.Join(c.DataDir, datafolder.RecoveredFile)); err == nil && !back {
 		c.Log("--recover-quorum is left aside: this master has recovered already, at %s; leave the flag out from now on", strings.TrimSpace(string(at)))
 		return nil
 	}
@@ -270,12 +266,12 @@ func copyAside(dataDir, aside string) error {
 		err = durable.SyncTree(copying)
 	}
 	if err == nil {
-		err = os.Rename(copying, aside)
+		err = durable.Rename(copying, aside)
 	}
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(copying))
 	}
-	return durable.SyncFolder(dataDir)
+	return nil
 }
 
 // copyFolder copies files and folders; file systems that can share the blocks of both copies do.

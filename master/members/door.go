@@ -48,8 +48,8 @@ func (d *Door) Address() (address, listen string, err error) {
 		}
 		port = l.Addr().(*net.TCPAddr).Port
 		l.Close()
-		if err := os.WriteFile(file, []byte(strconv.Itoa(port)+"\n"), 0o600); err != nil {
-			return "", "", fmt.Errorf("the data folder cannot be written: %w", err)
+		if err := datafolder.WriteFile(file, []byte(strconv.Itoa(port)+"\n")); err != nil {
+			return "", "", err
 		}
 	}
 	at := strconv.Itoa(port)

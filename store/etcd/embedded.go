@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/wheelhouse-k8s/wheelhouse/durable"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
@@ -225,7 +226,7 @@ const probeName = ".writable"
 // prepare makes the folder, or checks that its member may start. What lies there besides is left alone: a file system of its own
 // may keep something at its root.
 func prepare(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MakeFolder(dir, 0o700); err != nil {
 		return fmt.Errorf("the data folder cannot be made: %w", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, RemovedName)); err == nil {

@@ -22,8 +22,8 @@ import (
 //
 // Each change that the member applies is appended within a second, and a mark says up to which revision the ledger is whole. What
 // follows the last mark counts for nothing. It is not synced: it survives the death of the process, and after a power failure an
-// older state of it is as good, since all that it says is still true. When the member closes a seal follows, which also says how far
-// the log had been applied.
+// older state of it is as good, since all that it says is still true; one that is torn or empty is made anew. When the member closes
+// a seal follows, which also says how far the log had been applied.
 
 const (
 	ledgerName   = "ledger"

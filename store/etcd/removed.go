@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/wheelhouse-k8s/wheelhouse/durable"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
@@ -27,7 +28,7 @@ func wasRemoved(dir string) error {
 func (e *Embedded) markRemoved(why string) error {
 	text := fmt.Sprintf("%s (%s). Its data in %s are out of date for good: to use this machine as a master again, "+
 		"delete its data folder and join it anew", why, time.Now().UTC().Format(time.RFC3339), e.o.Dir)
-	if err := os.WriteFile(filepath.Join(e.o.Dir, RemovedName), []byte(text+"\n"), 0o600); err != nil {
+	if err := durable.Replace(filepath.Join(e.o.Dir, RemovedName), []byte(text+"\n"), 0o600); err != nil {
 		e.o.Warn(fmt.Sprintf("the data folder of a removed master could not be marked: %v", err))
 	}
 	return fmt.Errorf("%w: %s", errRemoved, text)
