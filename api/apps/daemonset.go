@@ -79,10 +79,10 @@ func defaultDaemonSet(d *appsv1.DaemonSet) {
 		if s.UpdateStrategy.RollingUpdate == nil {
 			s.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateDaemonSet{}
 		}
-		defaultTo(&s.UpdateStrategy.RollingUpdate.MaxUnavailable, intstr.FromInt32(1))
-		defaultTo(&s.UpdateStrategy.RollingUpdate.MaxSurge, intstr.FromInt32(0))
+		kind.FillPointer(&s.UpdateStrategy.RollingUpdate.MaxUnavailable, intstr.FromInt32(1))
+		kind.FillPointer(&s.UpdateStrategy.RollingUpdate.MaxSurge, intstr.FromInt32(0))
 	}
-	defaultTo(&s.RevisionHistoryLimit, 10)
+	kind.FillPointer(&s.RevisionHistoryLimit, 10)
 }
 
 func prepareDaemonSet(new, old *appsv1.DaemonSet) {

@@ -46,7 +46,7 @@ func inDeployment(d *appsv1.Deployment) workload {
 func defaultDeployment(d *appsv1.Deployment) {
 	s := &d.Spec
 	podspec.DefaultTemplate(&s.Template)
-	defaultTo(&s.Replicas, 1)
+	kind.FillPointer(&s.Replicas, 1)
 	if s.Strategy.Type == "" {
 		s.Strategy.Type = appsv1.RollingUpdateDeploymentStrategyType
 	}
@@ -54,11 +54,11 @@ func defaultDeployment(d *appsv1.Deployment) {
 		if s.Strategy.RollingUpdate == nil {
 			s.Strategy.RollingUpdate = &appsv1.RollingUpdateDeployment{}
 		}
-		defaultTo(&s.Strategy.RollingUpdate.MaxUnavailable, intstr.FromString("25%"))
-		defaultTo(&s.Strategy.RollingUpdate.MaxSurge, intstr.FromString("25%"))
+		kind.FillPointer(&s.Strategy.RollingUpdate.MaxUnavailable, intstr.FromString("25%"))
+		kind.FillPointer(&s.Strategy.RollingUpdate.MaxSurge, intstr.FromString("25%"))
 	}
-	defaultTo(&s.RevisionHistoryLimit, 10)
-	defaultTo(&s.ProgressDeadlineSeconds, 600)
+	kind.FillPointer(&s.RevisionHistoryLimit, 10)
+	kind.FillPointer(&s.ProgressDeadlineSeconds, 600)
 }
 
 func validateDeployment(new, old *appsv1.Deployment) field.ErrorList {

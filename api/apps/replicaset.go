@@ -18,7 +18,7 @@ var ReplicaSet = kind.Define(kind.Resource{
 	}),
 	Default: func(r *appsv1.ReplicaSet) {
 		podspec.DefaultTemplate(&r.Spec.Template)
-		defaultTo(&r.Spec.Replicas, 1)
+		kind.FillPointer(&r.Spec.Replicas, 1)
 	},
 	Prepare:  preparing(inReplicaSet),
 	Validate: validateReplicaSet,

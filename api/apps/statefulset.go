@@ -55,7 +55,7 @@ func defaultStatefulSet(set *appsv1.StatefulSet) {
 		}
 	}
 	if s.UpdateStrategy.Type == appsv1.RollingUpdateStatefulSetStrategyType && s.UpdateStrategy.RollingUpdate != nil {
-		defaultTo(&s.UpdateStrategy.RollingUpdate.Partition, 0)
+		kind.FillPointer(&s.UpdateStrategy.RollingUpdate.Partition, 0)
 	}
 	if s.PersistentVolumeClaimRetentionPolicy == nil {
 		s.PersistentVolumeClaimRetentionPolicy = &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{}
@@ -66,8 +66,8 @@ func defaultStatefulSet(set *appsv1.StatefulSet) {
 	if p := s.PersistentVolumeClaimRetentionPolicy; p.WhenScaled == "" {
 		p.WhenScaled = appsv1.RetainPersistentVolumeClaimRetentionPolicyType
 	}
-	defaultTo(&s.Replicas, 1)
-	defaultTo(&s.RevisionHistoryLimit, 10)
+	kind.FillPointer(&s.Replicas, 1)
+	kind.FillPointer(&s.RevisionHistoryLimit, 10)
 	for i := range s.VolumeClaimTemplates {
 		c := &s.VolumeClaimTemplates[i]
 		c.APIVersion, c.Kind = "v1", "PersistentVolumeClaim"

@@ -21,13 +21,6 @@ type workload struct {
 
 const readyDoc = "Number of the pod with ready state"
 
-// defaultTo sets *p to value if it is not set.
-func defaultTo[T any](p **T, value T) {
-	if *p == nil {
-		*p = &value
-	}
-}
-
 func valueOf(n *int32) int32 {
 	if n == nil {
 		return 0

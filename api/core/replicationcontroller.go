@@ -73,10 +73,7 @@ func defaultReplicationController(c *corev1.ReplicationController) {
 			}
 		}
 	}
-	if c.Spec.Replicas == nil {
-		one := int32(1)
-		c.Spec.Replicas = &one
-	}
+	kind.FillPointer(&c.Spec.Replicas, 1)
 }
 
 func validateReplicationController(c, old *corev1.ReplicationController) field.ErrorList {

@@ -34,9 +34,7 @@ var Secret = kind.Define(kind.Resource{
 })
 
 func defaultSecret(s *corev1.Secret) {
-	if s.Type == "" {
-		s.Type = corev1.SecretTypeOpaque
-	}
+	kind.Fill(&s.Type, corev1.SecretTypeOpaque)
 	if len(s.StringData) > 0 {
 		if s.Data == nil {
 			s.Data = make(map[string][]byte, len(s.StringData))

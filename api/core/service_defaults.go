@@ -5,19 +5,17 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
 func defaultService(s *corev1.Service) {
 	spec := &s.Spec
 	defaultAffinity(spec)
-	if spec.Type == "" {
-		spec.Type = corev1.ServiceTypeClusterIP
-	}
+	kind.Fill(&spec.Type, corev1.ServiceTypeClusterIP)
 	for n := range spec.Ports {
 		p := &spec.Ports[n]
-		if p.Protocol == "" {
-			p.Protocol = corev1.ProtocolTCP
-		}
+		kind.Fill(&p.Protocol, corev1.ProtocolTCP)
 		if p.TargetPort == intstr.FromInt32(0) || p.TargetPort == intstr.FromString("") {
 			p.TargetPort = intstr.FromInt32(p.Port)
 		}
@@ -25,31 +23,22 @@ func defaultService(s *corev1.Service) {
 	if externallyAccessible(s) && spec.ExternalTrafficPolicy == "" {
 		spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyCluster
 	}
-	if spec.InternalTrafficPolicy == nil {
-		switch spec.Type {
-		case corev1.ServiceTypeNodePort, corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeClusterIP:
-			policy := corev1.ServiceInternalTrafficPolicyCluster
-			spec.InternalTrafficPolicy = &policy
-		}
+	switch spec.Type {
+	case corev1.ServiceTypeNodePort, corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeClusterIP:
+		kind.FillPointer(&spec.InternalTrafficPolicy, corev1.ServiceInternalTrafficPolicyCluster)
 	}
 	if spec.Type == corev1.ServiceTypeLoadBalancer {
-		if spec.AllocateLoadBalancerNodePorts == nil {
-			yes := true
-			spec.AllocateLoadBalancerNodePorts = &yes
-		}
+		kind.FillPointer(&spec.AllocateLoadBalancerNodePorts, true)
 		for n := range s.Status.LoadBalancer.Ingress {
-			if in := &s.Status.LoadBalancer.Ingress[n]; in.IP != "" && in.IPMode == nil {
-				mode := corev1.LoadBalancerIPModeVIP
-				in.IPMode = &mode
+			if in := &s.Status.LoadBalancer.Ingress[n]; in.IP != "" {
+				kind.FillPointer(&in.IPMode, corev1.LoadBalancerIPModeVIP)
 			}
 		}
 	}
 }
 
 func defaultAffinity(spec *corev1.ServiceSpec) {
-	if spec.SessionAffinity == "" {
-		spec.SessionAffinity = corev1.ServiceAffinityNone
-	}
+	kind.Fill(&spec.SessionAffinity, corev1.ServiceAffinityNone)
 	if spec.SessionAffinity == corev1.ServiceAffinityNone {
 		spec.SessionAffinityConfig = nil
 	}

@@ -38,13 +38,8 @@ var EndpointSlice = kind.Define(kind.Resource{
 func defaultSlice(s *discoveryv1.EndpointSlice) {
 	for n := range s.Ports {
 		p := &s.Ports[n]
-		if p.Name == nil {
-			p.Name = new(string)
-		}
-		if p.Protocol == nil {
-			tcp := corev1.ProtocolTCP
-			p.Protocol = &tcp
-		}
+		kind.FillPointer(&p.Name, "")
+		kind.FillPointer(&p.Protocol, corev1.ProtocolTCP)
 	}
 }
 

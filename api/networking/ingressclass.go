@@ -38,9 +38,8 @@ func parametersCell(p *networkingv1.IngressClassParametersReference) string {
 }
 
 func defaultIngressClass(c *networkingv1.IngressClass) {
-	if p := c.Spec.Parameters; p != nil && p.Scope == nil {
-		scope := networkingv1.IngressClassParametersReferenceScopeCluster
-		p.Scope = &scope
+	if p := c.Spec.Parameters; p != nil {
+		kind.FillPointer(&p.Scope, networkingv1.IngressClassParametersReferenceScopeCluster)
 	}
 }
 

@@ -33,10 +33,7 @@ var NetworkPolicy = kind.Define(kind.Resource{
 func defaultNetworkPolicy(p *networkingv1.NetworkPolicy) {
 	ports := func(list []networkingv1.NetworkPolicyPort) {
 		for n := range list {
-			if list[n].Protocol == nil {
-				tcp := corev1.ProtocolTCP
-				list[n].Protocol = &tcp
-			}
+			kind.FillPointer(&list[n].Protocol, corev1.ProtocolTCP)
 		}
 	}
 	for n := range p.Spec.Ingress {

@@ -3,6 +3,8 @@ package podspec
 import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/component-helpers/resource"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
 // fileModeDefault is the mode of files in volumes that are made of API objects.
@@ -26,10 +28,7 @@ func DefaultPod(p *corev1.Pod) {
 	if s.Resources != nil {
 		defaultPodLevelResources(p)
 	}
-	if s.EnableServiceLinks == nil {
-		links := true
-		s.EnableServiceLinks = &links
-	}
+	kind.FillPointer(&s.EnableServiceLinks, true)
 	if s.HostNetwork {
 		hostPortsFromContainerPorts(s.Containers)
 		hostPortsFromContainerPorts(s.InitContainers)
@@ -45,26 +44,13 @@ func DefaultTemplate(t *corev1.PodTemplateSpec) {
 
 // Default fills in what is the same for pods and templates.
 func Default(s *corev1.PodSpec) {
-	if s.DNSPolicy == "" {
-		s.DNSPolicy = corev1.DNSClusterFirst
-	}
-	if s.RestartPolicy == "" {
-		s.RestartPolicy = corev1.RestartPolicyAlways
-	}
-	if s.SecurityContext == nil {
-		s.SecurityContext = &corev1.PodSecurityContext{}
-	}
-	if s.TerminationGracePeriodSeconds == nil {
-		seconds := int64(corev1.DefaultTerminationGracePeriodSeconds)
-		s.TerminationGracePeriodSeconds = &seconds
-	}
-	if s.SchedulerName == "" {
-		s.SchedulerName = corev1.DefaultSchedulerName
-	}
+	kind.Fill(&s.DNSPolicy, corev1.DNSClusterFirst)
+	kind.Fill(&s.RestartPolicy, corev1.RestartPolicyAlways)
+	kind.FillPointer(&s.SecurityContext, corev1.PodSecurityContext{})
+	kind.FillPointer(&s.TerminationGracePeriodSeconds, int64(corev1.DefaultTerminationGracePeriodSeconds))
+	kind.Fill(&s.SchedulerName, corev1.DefaultSchedulerName)
 	// Both names of the service account are kept equal; the newer one wins.
-	if s.ServiceAccountName == "" {
-		s.ServiceAccountName = s.DeprecatedServiceAccount
-	}
+	kind.Fill(&s.ServiceAccountName, s.DeprecatedServiceAccount)
 	s.DeprecatedServiceAccount = s.ServiceAccountName
 	for i := range s.Volumes {
 		defaultVolume(&s.Volumes[i])
@@ -89,16 +75,10 @@ func defaultContainer(c *corev1.Container) {
 	if c.ImagePullPolicy == "" {
 		c.ImagePullPolicy = pullPolicyFor(c.Image)
 	}
-	if c.TerminationMessagePath == "" {
-		c.TerminationMessagePath = corev1.TerminationMessagePathDefault
-	}
-	if c.TerminationMessagePolicy == "" {
-		c.TerminationMessagePolicy = corev1.TerminationMessageReadFile
-	}
+	kind.Fill(&c.TerminationMessagePath, corev1.TerminationMessagePathDefault)
+	kind.Fill(&c.TerminationMessagePolicy, corev1.TerminationMessageReadFile)
 	for i := range c.Ports {
-		if c.Ports[i].Protocol == "" {
-			c.Ports[i].Protocol = corev1.ProtocolTCP
-		}
+		kind.Fill(&c.Ports[i].Protocol, corev1.ProtocolTCP)
 	}
 	for i := range c.Env {
 		from := c.Env[i].ValueFrom
@@ -106,9 +86,8 @@ func defaultContainer(c *corev1.Container) {
 			continue
 		}
 		defaultFieldRef(from.FieldRef)
-		if from.FileKeyRef != nil && from.FileKeyRef.Optional == nil {
-			optional := false
-			from.FileKeyRef.Optional = &optional
+		if from.FileKeyRef != nil {
+			kind.FillPointer(&from.FileKeyRef.Optional, false)
 		}
 	}
 	roundToMilli(c.Resources.Limits)
@@ -130,22 +109,13 @@ func defaultProbe(p *corev1.Probe) {
 	if p == nil {
 		return
 	}
-	if p.TimeoutSeconds == 0 {
-		p.TimeoutSeconds = 1
-	}
-	if p.PeriodSeconds == 0 {
-		p.PeriodSeconds = 10
-	}
-	if p.SuccessThreshold == 0 {
-		p.SuccessThreshold = 1
-	}
-	if p.FailureThreshold == 0 {
-		p.FailureThreshold = 3
-	}
+	kind.Fill(&p.TimeoutSeconds, 1)
+	kind.Fill(&p.PeriodSeconds, 10)
+	kind.Fill(&p.SuccessThreshold, 1)
+	kind.Fill(&p.FailureThreshold, 3)
 	defaultHTTPGet(p.HTTPGet)
-	if p.GRPC != nil && p.GRPC.Service == nil {
-		service := ""
-		p.GRPC.Service = &service
+	if p.GRPC != nil {
+		kind.FillPointer(&p.GRPC.Service, "")
 	}
 }
 
@@ -153,12 +123,8 @@ func defaultHTTPGet(g *corev1.HTTPGetAction) {
 	if g == nil {
 		return
 	}
-	if g.Path == "" {
-		g.Path = "/"
-	}
-	if g.Scheme == "" {
-		g.Scheme = corev1.URISchemeHTTP
-	}
+	kind.Fill(&g.Path, "/")
+	kind.Fill(&g.Scheme, corev1.URISchemeHTTP)
 }
 
 func defaultFieldRef(r *corev1.ObjectFieldSelector) {
@@ -251,23 +217,20 @@ func defaultVolume(v *corev1.Volume) {
 	case *s == (corev1.VolumeSource{}):
 		s.EmptyDir = &corev1.EmptyDirVolumeSource{}
 	case s.Secret != nil:
-		defaultMode(&s.Secret.DefaultMode)
+		kind.FillPointer(&s.Secret.DefaultMode, fileModeDefault)
 	case s.ConfigMap != nil:
-		defaultMode(&s.ConfigMap.DefaultMode)
+		kind.FillPointer(&s.ConfigMap.DefaultMode, fileModeDefault)
 	case s.DownwardAPI != nil:
-		defaultMode(&s.DownwardAPI.DefaultMode)
+		kind.FillPointer(&s.DownwardAPI.DefaultMode, fileModeDefault)
 		for i := range s.DownwardAPI.Items {
 			defaultFieldRef(s.DownwardAPI.Items[i].FieldRef)
 		}
 	case s.Projected != nil:
 		defaultProjected(s.Projected)
 	case s.HostPath != nil:
-		if s.HostPath.Type == nil {
-			kind := corev1.HostPathUnset
-			s.HostPath.Type = &kind
-		}
+		kind.FillPointer(&s.HostPath.Type, corev1.HostPathUnset)
 	case s.Image != nil:
-		setIfEmpty(&s.Image.PullPolicy, pullPolicyFor(s.Image.Reference))
+		kind.Fill(&s.Image.PullPolicy, pullPolicyFor(s.Image.Reference))
 	case s.Ephemeral != nil:
 		if claim := s.Ephemeral.VolumeClaimTemplate; claim != nil {
 			DefaultClaim(&claim.Spec)
@@ -281,40 +244,28 @@ func defaultVolume(v *corev1.Volume) {
 func defaultVendorVolume(s *corev1.VolumeSource) {
 	switch {
 	case s.ISCSI != nil:
-		setIfEmpty(&s.ISCSI.ISCSIInterface, "default")
+		kind.Fill(&s.ISCSI.ISCSIInterface, "default")
 	case s.RBD != nil:
-		setIfEmpty(&s.RBD.RBDPool, "rbd")
-		setIfEmpty(&s.RBD.RadosUser, "admin")
-		setIfEmpty(&s.RBD.Keyring, "/etc/ceph/keyring")
+		kind.Fill(&s.RBD.RBDPool, "rbd")
+		kind.Fill(&s.RBD.RadosUser, "admin")
+		kind.Fill(&s.RBD.Keyring, "/etc/ceph/keyring")
 	case s.ScaleIO != nil:
-		setIfEmpty(&s.ScaleIO.StorageMode, "ThinProvisioned")
-		setIfEmpty(&s.ScaleIO.FSType, "xfs")
+		kind.Fill(&s.ScaleIO.StorageMode, "ThinProvisioned")
+		kind.Fill(&s.ScaleIO.FSType, "xfs")
 	case s.AzureDisk != nil:
 		defaultAzureDisk(s.AzureDisk)
 	}
 }
 
 func defaultAzureDisk(d *corev1.AzureDiskVolumeSource) {
-	if d.CachingMode == nil {
-		mode := corev1.AzureDataDiskCachingReadWrite
-		d.CachingMode = &mode
-	}
-	if d.Kind == nil {
-		kind := corev1.AzureSharedBlobDisk
-		d.Kind = &kind
-	}
-	if d.FSType == nil {
-		fs := "ext4"
-		d.FSType = &fs
-	}
-	if d.ReadOnly == nil {
-		readOnly := false
-		d.ReadOnly = &readOnly
-	}
+	kind.FillPointer(&d.CachingMode, corev1.AzureDataDiskCachingReadWrite)
+	kind.FillPointer(&d.Kind, corev1.AzureSharedBlobDisk)
+	kind.FillPointer(&d.FSType, "ext4")
+	kind.FillPointer(&d.ReadOnly, false)
 }
 
 func defaultProjected(p *corev1.ProjectedVolumeSource) {
-	defaultMode(&p.DefaultMode)
+	kind.FillPointer(&p.DefaultMode, fileModeDefault)
 	for i := range p.Sources {
 		src := &p.Sources[i]
 		if src.DownwardAPI != nil {
@@ -322,38 +273,20 @@ func defaultProjected(p *corev1.ProjectedVolumeSource) {
 				defaultFieldRef(src.DownwardAPI.Items[j].FieldRef)
 			}
 		}
-		if src.ServiceAccountToken != nil && src.ServiceAccountToken.ExpirationSeconds == nil {
-			hour := int64(3600)
-			src.ServiceAccountToken.ExpirationSeconds = &hour
+		if token := src.ServiceAccountToken; token != nil {
+			kind.FillPointer(&token.ExpirationSeconds, 3600) // an hour
 		}
-		if src.PodCertificate != nil && src.PodCertificate.MaxExpirationSeconds == nil {
-			day := int32(86400)
-			src.PodCertificate.MaxExpirationSeconds = &day
+		if c := src.PodCertificate; c != nil {
+			kind.FillPointer(&c.MaxExpirationSeconds, 86400) // a day
 		}
 	}
 }
 
 // DefaultClaim fills in what a claim, or a template for claims, leaves out.
 func DefaultClaim(s *corev1.PersistentVolumeClaimSpec) {
-	if s.VolumeMode == nil {
-		mode := corev1.PersistentVolumeFilesystem
-		s.VolumeMode = &mode
-	}
+	kind.FillPointer(&s.VolumeMode, corev1.PersistentVolumeFilesystem)
 	roundToMilli(s.Resources.Limits)
 	roundToMilli(s.Resources.Requests)
-}
-
-func defaultMode(mode **int32) {
-	if *mode == nil {
-		m := fileModeDefault
-		*mode = &m
-	}
-}
-
-func setIfEmpty[T ~string](s *T, value T) {
-	if *s == "" {
-		*s = value
-	}
 }
 
 // defaultPodStatus keeps the address lists in step with their first element, which older clients write alone.

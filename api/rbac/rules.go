@@ -127,9 +127,7 @@ func validateRoleRefKept(new, old rbacv1.RoleRef) field.ErrorList {
 
 // defaultBinding completes the API groups that old clients leave out.
 func defaultBinding(ref *rbacv1.RoleRef, subjects []rbacv1.Subject) {
-	if ref.APIGroup == "" {
-		ref.APIGroup = group
-	}
+	kind.Fill(&ref.APIGroup, group)
 	for n := range subjects {
 		if s := &subjects[n]; s.APIGroup == "" && (s.Kind == rbacv1.UserKind || s.Kind == rbacv1.GroupKind) {
 			s.APIGroup = group

@@ -59,10 +59,7 @@ var PriorityClass = kind.Define(kind.Resource{
 })
 
 func defaultPriorityClass(p *schedulingv1.PriorityClass) {
-	if p.PreemptionPolicy == nil {
-		policy := corev1.PreemptLowerPriority
-		p.PreemptionPolicy = &policy
-	}
+	kind.FillPointer(&p.PreemptionPolicy, corev1.PreemptLowerPriority)
 }
 
 var preemptionPolicies = []corev1.PreemptionPolicy{corev1.PreemptLowerPriority, corev1.PreemptNever}

@@ -69,14 +69,8 @@ func orDefault[T ~string](p *T, value T) string {
 }
 
 func defaultStorageClass(c *storagev1.StorageClass) {
-	if c.ReclaimPolicy == nil {
-		policy := corev1.PersistentVolumeReclaimDelete
-		c.ReclaimPolicy = &policy
-	}
-	if c.VolumeBindingMode == nil {
-		mode := storagev1.VolumeBindingImmediate
-		c.VolumeBindingMode = &mode
-	}
+	kind.FillPointer(&c.ReclaimPolicy, corev1.PersistentVolumeReclaimDelete)
+	kind.FillPointer(&c.VolumeBindingMode, storagev1.VolumeBindingImmediate)
 }
 
 // Bounds of a provisioner's parameters.
