@@ -30,7 +30,7 @@ func testKinds() []*kind.Kind {
 	pod := kind.Define(kind.Resource{
 		GroupVersion: v1, Plural: "pods", Namespaced: true, List: kind.ListOf[corev1.PodList], HasGeneration: true, DeleteReturnsObject: true,
 	}, kind.Rules[corev1.Pod]{
-		Halves: kind.SpecAndStatus(func(p *corev1.Pod) (*corev1.PodSpec, *corev1.PodStatus) { return &p.Spec, &p.Status }),
+		Halves: kind.SpecAndStatus[corev1.Pod](),
 		Prepare: func(new, old *corev1.Pod) {
 			if old == nil {
 				new.Status.Phase = corev1.PodPending

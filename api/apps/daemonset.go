@@ -19,9 +19,7 @@ var DaemonSet = kind.Define(kind.Resource{
 	GroupVersion: appsv1.SchemeGroupVersion, Plural: "daemonsets", ShortNames: []string{"ds"}, Categories: []string{"all"}, Namespaced: true,
 	List: kind.ListOf[appsv1.DaemonSetList], HasGeneration: true,
 }, kind.Rules[appsv1.DaemonSet]{
-	Halves: kind.SpecAndStatus(func(d *appsv1.DaemonSet) (*appsv1.DaemonSetSpec, *appsv1.DaemonSetStatus) {
-		return &d.Spec, &d.Status
-	}),
+	Halves:   kind.SpecAndStatus[appsv1.DaemonSet](),
 	Default:  defaultDaemonSet,
 	Prepare:  prepareDaemonSet,
 	Validate: validateDaemonSet,

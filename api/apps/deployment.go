@@ -16,9 +16,7 @@ var Deployment = kind.Define(kind.Resource{
 	GroupVersion: appsv1.SchemeGroupVersion, Plural: "deployments", ShortNames: []string{"deploy"}, Categories: []string{"all"}, Namespaced: true,
 	List: kind.ListOf[appsv1.DeploymentList], HasGeneration: true,
 }, kind.Rules[appsv1.Deployment]{
-	Halves: kind.SpecAndStatus(func(d *appsv1.Deployment) (*appsv1.DeploymentSpec, *appsv1.DeploymentStatus) {
-		return &d.Spec, &d.Status
-	}),
+	Halves:   kind.SpecAndStatus[appsv1.Deployment](),
 	Default:  defaultDeployment,
 	Prepare:  preparing(inDeployment),
 	Validate: validateDeployment,

@@ -13,9 +13,7 @@ var ReplicaSet = kind.Define(kind.Resource{
 	GroupVersion: appsv1.SchemeGroupVersion, Plural: "replicasets", ShortNames: []string{"rs"}, Categories: []string{"all"}, Namespaced: true,
 	List: kind.ListOf[appsv1.ReplicaSetList], HasGeneration: true,
 }, kind.Rules[appsv1.ReplicaSet]{
-	Halves: kind.SpecAndStatus(func(r *appsv1.ReplicaSet) (*appsv1.ReplicaSetSpec, *appsv1.ReplicaSetStatus) {
-		return &r.Spec, &r.Status
-	}),
+	Halves: kind.SpecAndStatus[appsv1.ReplicaSet](),
 	Default: func(r *appsv1.ReplicaSet) {
 		podspec.DefaultTemplate(&r.Spec.Template)
 		kind.FillPointer(&r.Spec.Replicas, 1)

@@ -15,9 +15,7 @@ var StatefulSet = kind.Define(kind.Resource{
 	GroupVersion: appsv1.SchemeGroupVersion, Plural: "statefulsets", ShortNames: []string{"sts"}, Categories: []string{"all"}, Namespaced: true,
 	List: kind.ListOf[appsv1.StatefulSetList], HasGeneration: true,
 }, kind.Rules[appsv1.StatefulSet]{
-	Halves: kind.SpecAndStatus(func(s *appsv1.StatefulSet) (*appsv1.StatefulSetSpec, *appsv1.StatefulSetStatus) {
-		return &s.Spec, &s.Status
-	}),
+	Halves:   kind.SpecAndStatus[appsv1.StatefulSet](),
 	Default:  defaultStatefulSet,
 	Prepare:  prepareStatefulSet,
 	Validate: validateStatefulSet,

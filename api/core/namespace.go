@@ -19,9 +19,7 @@ var Namespace = kind.Define(kind.Resource{
 	List:  kind.ListOf[corev1.NamespaceList], IsNamespace: true, DeleteReturnsObject: true, ValidName: validation.ValidateNamespaceName,
 }, kind.Rules[corev1.Namespace]{
 	Default: defaultNamespace,
-	Halves: kind.SpecAndStatus(func(n *corev1.Namespace) (*corev1.NamespaceSpec, *corev1.NamespaceStatus) {
-		return &n.Spec, &n.Status
-	}),
+	Halves:  kind.SpecAndStatus[corev1.Namespace](),
 	Prepare: prepareNamespace,
 	Validate: func(n, _ *corev1.Namespace) field.ErrorList {
 		return validateFinalizers(n.Spec.Finalizers, func(int) *field.Path { return field.NewPath("spec", "finalizers") })

@@ -24,7 +24,7 @@ var Pod = kind.Define(kind.Resource{
 	},
 }, kind.Rules[corev1.Pod]{
 	Default:        podspec.DefaultPod,
-	Halves:         kind.SpecAndStatus(func(p *corev1.Pod) (*corev1.PodSpec, *corev1.PodStatus) { return &p.Spec, &p.Status }),
+	Halves:         kind.SpecAndStatus[corev1.Pod](),
 	Prepare:        preparePod,
 	Validate:       validatePodCreate,
 	ValidateUpdate: validatePodUpdate,

@@ -20,9 +20,7 @@ var ReplicationController = kind.Define(kind.Resource{
 	List:        kind.ListOf[corev1.ReplicationControllerList], HasGeneration: true, OrphanByDefault: true,
 }, kind.Rules[corev1.ReplicationController]{
 	Default: defaultReplicationController,
-	Halves: kind.SpecAndStatus(func(c *corev1.ReplicationController) (*corev1.ReplicationControllerSpec, *corev1.ReplicationControllerStatus) {
-		return &c.Spec, &c.Status
-	}),
+	Halves:  kind.SpecAndStatus[corev1.ReplicationController](),
 	Prepare: func(new, old *corev1.ReplicationController) {
 		if old == nil && new.Spec.Template != nil {
 			podspec.DropDisabledOfTemplate(new.Spec.Template)

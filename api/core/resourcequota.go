@@ -20,9 +20,7 @@ var ResourceQuota = kind.Define(kind.Resource{
 	GroupVersion: corev1.SchemeGroupVersion, Plural: "resourcequotas", ShortNames: []string{"quota"}, Namespaced: true,
 	List: kind.ListOf[corev1.ResourceQuotaList], DeleteReturnsObject: true,
 }, kind.Rules[corev1.ResourceQuota]{
-	Halves: kind.SpecAndStatus(func(q *corev1.ResourceQuota) (*corev1.ResourceQuotaSpec, *corev1.ResourceQuotaStatus) {
-		return &q.Spec, &q.Status
-	}),
+	Halves:   kind.SpecAndStatus[corev1.ResourceQuota](),
 	Validate: validateQuota,
 	Columns: kind.Columns([]kind.Column[corev1.ResourceQuota]{
 		kind.Text("Request", "Request represents a minimum amount of cpu/memory that a container may consume.", func(q *corev1.ResourceQuota) string { return quotaCell(q, false) }),

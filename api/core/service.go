@@ -25,7 +25,7 @@ var Service = kind.Define(kind.Resource{
 	}},
 }, kind.Rules[corev1.Service]{
 	Default: defaultService,
-	Halves:  kind.SpecAndStatus(func(s *corev1.Service) (*corev1.ServiceSpec, *corev1.ServiceStatus) { return &s.Spec, &s.Status }),
+	Halves:  kind.SpecAndStatus[corev1.Service](),
 	Prepare: func(new, old *corev1.Service) {
 		if old == nil {
 			NormalizeClusterIPs(new, nil)

@@ -22,7 +22,7 @@ type Rules[E any] struct {
 	ValidateUpdate func(new, old *E) field.ErrorList
 	// Warnings are texts for Warning headers; old is nil on create.
 	Warnings func(new, old *E) []string
-	// SpecChanged tells whether generation grows. nil means with the spec of Halves, and never if there are none.
+	// SpecChanged tells whether generation grows. nil means with the field Spec, and never if there is none.
 	SpecChanged func(new, old *E) bool
 
 	// Grace decides graceful deletion; nil means immediate.
@@ -47,42 +47,6 @@ type Rules[E any] struct {
 	// Parts are further subresources that take the whole object and change a part of it
 	// (ephemeralcontainers, resize, approval, finalize).
 	Parts []Part[E]
-}
-
-// Halves are the two parts of an object that different writers own; see SpecAndStatus.
-type Halves[E any] struct {
-	clearStatus          func(*E)
-	keepStatus, keepSpec func(new, old *E)
-	specChanged          func(new, old *E) bool
-}
-
-// SpecAndStatus are the Halves of a kind, given where they are in an object.
-func SpecAndStatus[E, S, T any, P interface {
-	*S
-	Encodable
-}](of func(*E) (spec *S, status *T)) Halves[E] {
-	return Halves[E]{
-		clearStatus: func(o *E) {
-			_, status := of(o)
-			var none T
-			*status = none
-		},
-		keepStatus: func(new, old *E) {
-			_, after := of(new)
-			_, before := of(old)
-			*after = *before
-		},
-		keepSpec: func(new, old *E) {
-			after, _ := of(new)
-			before, _ := of(old)
-			*after = *before
-		},
-		specChanged: func(new, old *E) bool {
-			after, _ := of(new)
-			before, _ := of(old)
-			return !Same(P(after), P(before))
-		},
-	}
 }
 
 // Grace is a decision about graceful deletion.

@@ -9,6 +9,10 @@ import (
 // Encodable is a generated type with a protobuf encoding, which is the same for equal values.
 type Encodable interface {
 	comparable
+	encodable
+}
+
+type encodable interface {
 	Size() int
 	MarshalToSizedBuffer([]byte) (int, error)
 }
@@ -26,7 +30,7 @@ func Same[T Encodable](a, b T) bool {
 	return sameEncoding(a, b) || equality.Semantic.DeepEqual(a, b)
 }
 
-func sameEncoding[T Encodable](a, b T) bool {
+func sameEncoding(a, b encodable) bool {
 	size := a.Size()
 	if size != b.Size() {
 		return false

@@ -17,9 +17,8 @@ var IngressClass = kind.Define(kind.Resource{
 	GroupVersion: networkingv1.SchemeGroupVersion, Plural: "ingressclasses",
 	List: kind.ListOf[networkingv1.IngressClassList], HasGeneration: true,
 }, kind.Rules[networkingv1.IngressClass]{
-	Default:     defaultIngressClass,
-	Validate:    validateIngressClass,
-	SpecChanged: func(new, old *networkingv1.IngressClass) bool { return !kind.Same(&new.Spec, &old.Spec) },
+	Default:  defaultIngressClass,
+	Validate: validateIngressClass,
 	Columns: kind.Columns([]kind.Column[networkingv1.IngressClass]{
 		kind.Text("Controller", "Controller that is responsible for handling this class", func(c *networkingv1.IngressClass) string { return c.Spec.Controller }),
 		kind.Text("Parameters", "A reference to a resource with additional parameters", func(c *networkingv1.IngressClass) string { return parametersCell(c.Spec.Parameters) }),

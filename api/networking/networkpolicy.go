@@ -20,9 +20,8 @@ var NetworkPolicy = kind.Define(kind.Resource{
 	GroupVersion: networkingv1.SchemeGroupVersion, Plural: "networkpolicies", ShortNames: []string{"netpol"}, Namespaced: true,
 	List: kind.ListOf[networkingv1.NetworkPolicyList], HasGeneration: true,
 }, kind.Rules[networkingv1.NetworkPolicy]{
-	Default:     defaultNetworkPolicy,
-	Validate:    validateNetworkPolicy,
-	SpecChanged: func(new, old *networkingv1.NetworkPolicy) bool { return !kind.Same(&new.Spec, &old.Spec) },
+	Default:  defaultNetworkPolicy,
+	Validate: validateNetworkPolicy,
 	Columns: kind.Columns([]kind.Column[networkingv1.NetworkPolicy]{
 		kind.Text("Pod-Selector", kind.Doc(networkingv1.NetworkPolicySpec{}, "podSelector"), func(p *networkingv1.NetworkPolicy) string {
 			return metav1.FormatLabelSelector(&p.Spec.PodSelector)

@@ -16,9 +16,7 @@ var ServiceCIDR = kind.Define(kind.Resource{
 	GroupVersion: networkingv1.SchemeGroupVersion, Plural: "servicecidrs",
 	List: kind.ListOf[networkingv1.ServiceCIDRList],
 }, kind.Rules[networkingv1.ServiceCIDR]{
-	Halves: kind.SpecAndStatus(func(c *networkingv1.ServiceCIDR) (*networkingv1.ServiceCIDRSpec, *networkingv1.ServiceCIDRStatus) {
-		return &c.Spec, &c.Status
-	}),
+	Halves:         kind.SpecAndStatus[networkingv1.ServiceCIDR](),
 	Validate:       func(c, _ *networkingv1.ServiceCIDR) field.ErrorList { return validateBlocks(c.Spec.CIDRs) },
 	ValidateUpdate: validateServiceCIDRUpdate,
 	Columns: kind.Columns([]kind.Column[networkingv1.ServiceCIDR]{

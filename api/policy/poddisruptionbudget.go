@@ -17,9 +17,7 @@ var PodDisruptionBudget = kind.Define(kind.Resource{
 	GroupVersion: policyv1.SchemeGroupVersion, Plural: "poddisruptionbudgets", ShortNames: []string{"pdb"}, Namespaced: true,
 	List: kind.ListOf[policyv1.PodDisruptionBudgetList], HasGeneration: true, RequireRevision: true, FreeFinalizers: true, ValidName: path.ValidatePathSegmentName,
 }, kind.Rules[policyv1.PodDisruptionBudget]{
-	Halves: kind.SpecAndStatus(func(b *policyv1.PodDisruptionBudget) (*policyv1.PodDisruptionBudgetSpec, *policyv1.PodDisruptionBudgetStatus) {
-		return &b.Spec, &b.Status
-	}),
+	Halves:   kind.SpecAndStatus[policyv1.PodDisruptionBudget](),
 	Validate: validateBudget,
 	Columns: kind.Columns([]kind.Column[policyv1.PodDisruptionBudget]{
 		kind.Text("Min Available", "The minimum number of pods that must be available.", func(b *policyv1.PodDisruptionBudget) string { return amountCell(b.Spec.MinAvailable) }),
