@@ -19,11 +19,19 @@ type Catalog struct {
 // Kinds is what a catalog holds at one time. It never changes.
 type Kinds struct {
 	all     []*Kind
-	byType  map[reflect.Type]*Kind
-	byGVK   map[schema.GroupVersionKind]*Kind
-	byGVR   map[schema.GroupVersionResource]*Kind
-	byGR    map[schema.GroupResource]*Kind
+	byType  index[reflect.Type]
+	byGVK   index[schema.GroupVersionKind]
+	byGVR   index[schema.GroupVersionResource]
+	byGR    index[schema.GroupResource]
 	changed chan struct{}
+}
+
+// index finds kinds by one of their names.
+type index[K comparable] map[K]*Kind
+
+func (x index[K]) find(key K) (*Kind, bool) {
+	k, ok := x[key]
+	return k, ok
 }
 
 // NewCatalog makes a catalog of kinds, which come in the order of discovery.
@@ -36,8 +44,8 @@ func NewCatalog(kinds []*Kind) *Catalog {
 // NewKinds makes a set that never changes, of kinds in the order of discovery.
 func NewKinds(all []*Kind) *Kinds {
 	k := &Kinds{
-		all: all, byType: map[reflect.Type]*Kind{}, byGVK: map[schema.GroupVersionKind]*Kind{},
-		byGVR: map[schema.GroupVersionResource]*Kind{}, byGR: map[schema.GroupResource]*Kind{}, changed: make(chan struct{}),
+		all: all, byType: index[reflect.Type]{}, byGVK: index[schema.GroupVersionKind]{},
+		byGVR: index[schema.GroupVersionResource]{}, byGR: index[schema.GroupResource]{}, changed: make(chan struct{}),
 	}
 	for _, i := range all {
 		if t := reflect.TypeOf(i.New()); k.byType[t] == nil { // kinds of a general type have it in common
@@ -95,28 +103,16 @@ func (k *Kinds) All() []*Kind { return k.all }
 func (k *Kinds) Changed() <-chan struct{} { return k.changed }
 
 // ByType is the kind of a Go type. Of kinds that have a type in common it is the first.
-func (k *Kinds) ByType(t reflect.Type) (*Kind, bool) {
-	i, ok := k.byType[t]
-	return i, ok
-}
+func (k *Kinds) ByType(t reflect.Type) (*Kind, bool) { return k.byType.find(t) }
 
 // ByGVK is the kind with that group, version and name.
-func (k *Kinds) ByGVK(gvk schema.GroupVersionKind) (*Kind, bool) {
-	i, ok := k.byGVK[gvk]
-	return i, ok
-}
+func (k *Kinds) ByGVK(gvk schema.GroupVersionKind) (*Kind, bool) { return k.byGVK.find(gvk) }
 
 // ByGVR is the kind of that resource in that version.
-func (k *Kinds) ByGVR(gvr schema.GroupVersionResource) (*Kind, bool) {
-	i, ok := k.byGVR[gvr]
-	return i, ok
-}
+func (k *Kinds) ByGVR(gvr schema.GroupVersionResource) (*Kind, bool) { return k.byGVR.find(gvr) }
 
 // ByGR is the kind of that resource, in the version that is stored.
-func (k *Kinds) ByGR(gr schema.GroupResource) (*Kind, bool) {
-	i, ok := k.byGR[gr]
-	return i, ok
-}
+func (k *Kinds) ByGR(gr schema.GroupResource) (*Kind, bool) { return k.byGR.find(gr) }
 
 // Derived is what a reader makes of a catalog: made anew when the catalog has changed, by the first who asks then.
 type Derived[T any] struct {
