@@ -17,13 +17,13 @@ import (
 var ControllerRevision = kind.Define(kind.Resource{
 	GroupVersion: appsv1.SchemeGroupVersion, Plural: "controllerrevisions", Namespaced: true, List: kind.ListOf[appsv1.ControllerRevisionList],
 }, kind.Rules[appsv1.ControllerRevision]{
-	Validate: func(new, old *appsv1.ControllerRevision) field.ErrorList {
+	Validate: func(r, old *appsv1.ControllerRevision) field.ErrorList {
 		var ps kind.Problems
-		ps.NotNegative(nil, "revision", new.Revision)
-		if len(new.Data.Raw) == 0 && new.Data.Object == nil {
+		ps.NotNegative(nil, "revision", r.Revision)
+		if len(r.Data.Raw) == 0 && r.Data.Object == nil {
 			ps.Required(nil, "data", "must be set")
 		}
-		if old != nil && !bytes.Equal(new.Data.Raw, old.Data.Raw) {
+		if old != nil && !bytes.Equal(r.Data.Raw, old.Data.Raw) {
 			ps.Invalid(nil, "data", "", "field is immutable")
 		}
 		return ps.List

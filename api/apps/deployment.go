@@ -6,120 +6,92 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
-	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
+	"github.com/wheelhouse-k8s/wheelhouse/api/workload"
 )
 
 // Deployment keeps a number of equal pods running and replaces them step by step when their template changes.
-var Deployment = kind.Define(kind.Resource{
-	GroupVersion: appsv1.SchemeGroupVersion, Plural: "deployments", ShortNames: []string{"deploy"}, Categories: []string{"all"}, Namespaced: true,
-	List: kind.ListOf[appsv1.DeploymentList], HasGeneration: true,
-}, kind.Rules[appsv1.Deployment]{
-	Halves:   kind.SpecAndStatus[appsv1.Deployment](),
+var Deployment = workload.Define(kind.Resource{
+	GroupVersion: appsv1.SchemeGroupVersion, Plural: "deployments", ShortNames: []string{"deploy"}, List: kind.ListOf[appsv1.DeploymentList],
+}, inDeployment, kind.Rules[appsv1.Deployment]{
 	Default:  defaultDeployment,
-	Prepare:  preparing(inDeployment),
 	Validate: validateDeployment,
-	Warnings: namedWarnings(inDeployment),
+	Warnings: workload.NamedWarnings(inDeployment),
 	// Annotations count too: they are copied to ReplicaSets.
-	SpecChanged: func(new, old *appsv1.Deployment) bool {
-		return !kind.Same(&new.Spec, &old.Spec) || !maps.Equal(new.Annotations, old.Annotations)
+	SpecChanged: func(d, old *appsv1.Deployment) bool {
+		return !kind.Same(&d.Spec, &old.Spec) || !maps.Equal(d.Annotations, old.Annotations)
 	},
-	Columns: kind.Columns([]kind.Column[appsv1.Deployment]{
-		kind.Text("Ready", readyDoc, func(d *appsv1.Deployment) string { return ratio(d.Status.ReadyReplicas, valueOf(d.Spec.Replicas)) }),
+	Columns: workload.Columns(inDeployment, kind.Doc(appsv1.DeploymentSpec{}, "selector"),
+		kind.Text("Ready", workload.ReadyDoc, func(d *appsv1.Deployment) string { return workload.Ratio(d.Status.ReadyReplicas, d.Spec.Replicas) }),
 		kind.Count("Up-to-date", kind.Doc(appsv1.DeploymentStatus{}, "updatedReplicas"), func(d *appsv1.Deployment) int32 { return d.Status.UpdatedReplicas }),
 		kind.Count("Available", kind.Doc(appsv1.DeploymentStatus{}, "availableReplicas"), func(d *appsv1.Deployment) int32 { return d.Status.AvailableReplicas }),
-	}, selectedColumns(inDeployment, kind.Doc(appsv1.DeploymentSpec{}, "selector"))...),
+	),
 	Status: &kind.Part[appsv1.Deployment]{
-		Prepare:        func(new, old *appsv1.Deployment) { new.Labels = old.Labels },
+		Prepare:        func(d, old *appsv1.Deployment) { d.Labels = old.Labels },
 		ValidateUpdate: validateDeploymentStatus,
 	},
-	Scale: scale(inDeployment),
 })
 
-func inDeployment(d *appsv1.Deployment) workload {
-	return workload{&d.Spec.Template, d.Spec.Selector, &d.Spec.Replicas, d.Status.Replicas}
+func inDeployment(d *appsv1.Deployment) workload.Parts {
+	return workload.Parts{Template: &d.Spec.Template, Selector: d.Spec.Selector, Wanted: &d.Spec.Replicas, Present: d.Status.Replicas}
 }
 
 func defaultDeployment(d *appsv1.Deployment) {
 	s := &d.Spec
-	podspec.DefaultTemplate(&s.Template)
 	kind.FillPointer(&s.Replicas, 1)
-	if s.Strategy.Type == "" {
-		s.Strategy.Type = appsv1.RollingUpdateDeploymentStrategyType
-	}
+	kind.Fill(&s.Strategy.Type, appsv1.RollingUpdateDeploymentStrategyType)
 	if s.Strategy.Type == appsv1.RollingUpdateDeploymentStrategyType {
-		if s.Strategy.RollingUpdate == nil {
-			s.Strategy.RollingUpdate = &appsv1.RollingUpdateDeployment{}
-		}
-		kind.FillPointer(&s.Strategy.RollingUpdate.MaxUnavailable, intstr.FromString("25%"))
-		kind.FillPointer(&s.Strategy.RollingUpdate.MaxSurge, intstr.FromString("25%"))
+		u := kind.FillPointer(&s.Strategy.RollingUpdate, appsv1.RollingUpdateDeployment{})
+		kind.FillPointer(&u.MaxUnavailable, intstr.FromString("25%"))
+		kind.FillPointer(&u.MaxSurge, intstr.FromString("25%"))
 	}
 	kind.FillPointer(&s.RevisionHistoryLimit, 10)
 	kind.FillPointer(&s.ProgressDeadlineSeconds, 600)
 }
 
-func validateDeployment(new, old *appsv1.Deployment) field.ErrorList {
-	var ps problems
-	s := &new.Spec
-	ps.NotNegative(specPath, "replicas", int64(valueOf(s.Replicas)))
-	selector := ps.selector(s.Selector)
-	if old == nil {
-		ps.selected(selector, &s.Template, nil)
-	} else {
-		ps.selected(selector, &s.Template, &old.Spec.Template)
+func validateDeployment(d, old *appsv1.Deployment) field.ErrorList {
+	var ps workload.Problems
+	s, is, was := &d.Spec, inDeployment(d), workload.Was(inDeployment, old)
+	ps.Count("replicas", s.Replicas)
+	ps.Selected(ps.Selects(is), is, was)
+	deploymentStrategy(&ps, &s.Strategy)
+	ps.Count("minReadySeconds", &s.MinReadySeconds)
+	ps.Count("revisionHistoryLimit", s.RevisionHistoryLimit)
+	ps.Count("progressDeadlineSeconds", s.ProgressDeadlineSeconds)
+	if deadline := s.ProgressDeadlineSeconds; deadline != nil && *deadline <= s.MinReadySeconds {
+		ps.Invalid(specPath, "progressDeadlineSeconds", *deadline, "must be greater than minReadySeconds")
 	}
-	ps.deploymentStrategy(&s.Strategy)
-	ps.NotNegative(specPath, "minReadySeconds", int64(s.MinReadySeconds))
-	ps.NotNegative(specPath, "revisionHistoryLimit", int64(valueOf(s.RevisionHistoryLimit)))
-	if deadline := s.ProgressDeadlineSeconds; deadline != nil {
-		ps.NotNegative(specPath, "progressDeadlineSeconds", int64(*deadline))
-		if *deadline <= s.MinReadySeconds {
-			ps.Invalid(specPath, "progressDeadlineSeconds", *deadline, "must be greater than minReadySeconds")
-		}
-	}
-	if old != nil {
-		ps.sameSelector(s.Selector, old.Spec.Selector)
-	}
+	ps.SameSelector(is, was)
 	return ps.List
 }
 
-func (ps *problems) deploymentStrategy(s *appsv1.DeploymentStrategy) {
-	at := specPath.Child("strategy")
-	u := s.RollingUpdate
-	switch s.Type {
-	case appsv1.RecreateDeploymentStrategyType:
-		if u != nil {
-			ps.Forbidden(at, "rollingUpdate", "may not be set when type is Recreate")
-		}
-		return
-	case appsv1.RollingUpdateDeploymentStrategyType:
-	default:
-		kind.OneOf(&ps.Problems, at, "", s.Type, appsv1.RecreateDeploymentStrategyType, appsv1.RollingUpdateDeploymentStrategyType)
-		return
+func deploymentStrategy(ps *workload.Problems, s *appsv1.DeploymentStrategy) {
+	at, u := specPath.Child("strategy"), s.RollingUpdate
+	if s.Type == appsv1.RecreateDeploymentStrategyType && u != nil {
+		ps.Forbidden(at, "rollingUpdate", "may not be set when type is Recreate")
 	}
-	if u == nil {
-		ps.Required(at, "rollingUpdate", "must be set when type is RollingUpdate")
+	if !rolls(ps, at, s.Type, appsv1.RecreateDeploymentStrategyType, appsv1.RollingUpdateDeploymentStrategyType, u != nil) {
 		return
 	}
 	at = at.Child("rollingUpdate")
-	ps.intOrPercent(at, "maxUnavailable", u.MaxUnavailable)
-	ps.intOrPercent(at, "maxSurge", u.MaxSurge)
-	if amount(u.MaxUnavailable) == 0 && amount(u.MaxSurge) == 0 {
-		ps.Invalid(at, "maxUnavailable", u.MaxUnavailable, "may not be 0 when maxSurge is 0, since then no pod could be replaced")
+	steps(ps, at, u.MaxUnavailable, u.MaxSurge)
+	if kind.Amount(u.MaxUnavailable) == 0 && kind.Amount(u.MaxSurge) == 0 {
+		ps.Invalid(at, "maxUnavailable", u.MaxUnavailable, noStep)
 	}
-	ps.atMostAll(at, "maxUnavailable", u.MaxUnavailable)
+	ps.AtMostAll(at, "maxUnavailable", u.MaxUnavailable)
 }
 
-func validateDeploymentStatus(new, old *appsv1.Deployment) field.ErrorList {
-	var ps problems
-	s := &new.Status
-	replicas, updated := count{"replicas", int64(s.Replicas)}, count{"updatedReplicas", int64(s.UpdatedReplicas)}
-	ready, available := count{"readyReplicas", int64(s.ReadyReplicas)}, count{"availableReplicas", int64(s.AvailableReplicas)}
-	ps.counts(count{"observedGeneration", s.ObservedGeneration}, replicas, updated, ready, available,
-		count{"unavailableReplicas", int64(s.UnavailableReplicas)}, count{"terminatingReplicas", int64(valueOf(s.TerminatingReplicas))})
-	ps.atMost(replicas, updated, ready, available)
-	ps.atMost(ready, available)
-	ps.collisions(s.CollisionCount, old.Status.CollisionCount)
+func validateDeploymentStatus(d, old *appsv1.Deployment) field.ErrorList {
+	var ps workload.Problems
+	s := &d.Status
+	replicas, updated := workload.Counted("replicas", s.Replicas), workload.Counted("updatedReplicas", s.UpdatedReplicas)
+	ready, available := workload.Counted("readyReplicas", s.ReadyReplicas), workload.Counted("availableReplicas", s.AvailableReplicas)
+	ps.Numbers(workload.Observed(s.ObservedGeneration), replicas, updated, ready, available,
+		workload.Counted("unavailableReplicas", s.UnavailableReplicas), workload.Counted("terminatingReplicas", ptr.Deref(s.TerminatingReplicas, 0)))
+	ps.AtMost(replicas, updated, ready, available)
+	ps.AtMost(ready, available)
+	ps.Collisions(s.CollisionCount, old.Status.CollisionCount)
 	return ps.List
 }

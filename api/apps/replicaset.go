@@ -3,60 +3,49 @@ package apps
 import (
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
-	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
+	"github.com/wheelhouse-k8s/wheelhouse/api/workload"
 )
 
 // ReplicaSet keeps a number of equal pods running.
-var ReplicaSet = kind.Define(kind.Resource{
-	GroupVersion: appsv1.SchemeGroupVersion, Plural: "replicasets", ShortNames: []string{"rs"}, Categories: []string{"all"}, Namespaced: true,
-	List: kind.ListOf[appsv1.ReplicaSetList], HasGeneration: true,
-}, kind.Rules[appsv1.ReplicaSet]{
-	Halves: kind.SpecAndStatus[appsv1.ReplicaSet](),
-	Default: func(r *appsv1.ReplicaSet) {
-		podspec.DefaultTemplate(&r.Spec.Template)
-		kind.FillPointer(&r.Spec.Replicas, 1)
-	},
-	Prepare:  preparing(inReplicaSet),
+var ReplicaSet = workload.Define(kind.Resource{
+	GroupVersion: appsv1.SchemeGroupVersion, Plural: "replicasets", ShortNames: []string{"rs"}, List: kind.ListOf[appsv1.ReplicaSetList],
+}, inReplicaSet, kind.Rules[appsv1.ReplicaSet]{
+	Default:  func(r *appsv1.ReplicaSet) { kind.FillPointer(&r.Spec.Replicas, 1) },
 	Validate: validateReplicaSet,
-	Warnings: namedWarnings(inReplicaSet),
-	Columns: kind.Columns([]kind.Column[appsv1.ReplicaSet]{
-		kind.Int("Desired", kind.Doc(appsv1.ReplicaSetSpec{}, "replicas"), func(r *appsv1.ReplicaSet) int32 { return valueOf(r.Spec.Replicas) }),
+	Warnings: workload.NamedWarnings(inReplicaSet),
+	Columns: workload.Columns(inReplicaSet, kind.Doc(appsv1.ReplicaSetSpec{}, "selector"),
+		kind.Int("Desired", kind.Doc(appsv1.ReplicaSetSpec{}, "replicas"), func(r *appsv1.ReplicaSet) int32 { return ptr.Deref(r.Spec.Replicas, 0) }),
 		kind.Int("Current", kind.Doc(appsv1.ReplicaSetStatus{}, "replicas"), func(r *appsv1.ReplicaSet) int32 { return r.Status.Replicas }),
 		kind.Int("Ready", kind.Doc(appsv1.ReplicaSetStatus{}, "readyReplicas"), func(r *appsv1.ReplicaSet) int32 { return r.Status.ReadyReplicas }),
-	}, selectedColumns(inReplicaSet, kind.Doc(appsv1.ReplicaSetSpec{}, "selector"))...),
+	),
 	Status: &kind.Part[appsv1.ReplicaSet]{ValidateUpdate: validateReplicaSetStatus},
-	Scale:  scale(inReplicaSet),
 })
 
-func inReplicaSet(r *appsv1.ReplicaSet) workload {
-	return workload{&r.Spec.Template, r.Spec.Selector, &r.Spec.Replicas, r.Status.Replicas}
+func inReplicaSet(r *appsv1.ReplicaSet) workload.Parts {
+	return workload.Parts{Template: &r.Spec.Template, Selector: r.Spec.Selector, Wanted: &r.Spec.Replicas, Present: r.Status.Replicas}
 }
 
-func validateReplicaSet(new, old *appsv1.ReplicaSet) field.ErrorList {
-	var ps problems
-	s := &new.Spec
-	ps.NotNegative(specPath, "replicas", int64(valueOf(s.Replicas)))
-	ps.NotNegative(specPath, "minReadySeconds", int64(s.MinReadySeconds))
-	selector := ps.selector(s.Selector)
-	if old == nil {
-		ps.selected(selector, &s.Template, nil)
-	} else {
-		ps.selected(selector, &s.Template, &old.Spec.Template)
-		ps.sameSelector(s.Selector, old.Spec.Selector)
-	}
+func validateReplicaSet(r, old *appsv1.ReplicaSet) field.ErrorList {
+	var ps workload.Problems
+	is, was := inReplicaSet(r), workload.Was(inReplicaSet, old)
+	ps.Count("replicas", r.Spec.Replicas)
+	ps.Count("minReadySeconds", &r.Spec.MinReadySeconds)
+	ps.Selected(ps.Selects(is), is, was)
+	ps.SameSelector(is, was)
 	return ps.List
 }
 
-func validateReplicaSetStatus(new, _ *appsv1.ReplicaSet) field.ErrorList {
-	var ps problems
-	s := &new.Status
-	replicas, labelled := count{"replicas", int64(s.Replicas)}, count{"fullyLabeledReplicas", int64(s.FullyLabeledReplicas)}
-	ready, available := count{"readyReplicas", int64(s.ReadyReplicas)}, count{"availableReplicas", int64(s.AvailableReplicas)}
-	ps.counts(replicas, labelled, ready, available, count{"observedGeneration", s.ObservedGeneration},
-		count{"terminatingReplicas", int64(valueOf(s.TerminatingReplicas))})
-	ps.atMost(replicas, labelled, ready, available)
-	ps.atMost(ready, available)
+func validateReplicaSetStatus(r, _ *appsv1.ReplicaSet) field.ErrorList {
+	var ps workload.Problems
+	s := &r.Status
+	replicas, labelled := workload.Counted("replicas", s.Replicas), workload.Counted("fullyLabeledReplicas", s.FullyLabeledReplicas)
+	ready, available := workload.Counted("readyReplicas", s.ReadyReplicas), workload.Counted("availableReplicas", s.AvailableReplicas)
+	ps.Numbers(replicas, labelled, ready, available, workload.Observed(s.ObservedGeneration),
+		workload.Counted("terminatingReplicas", ptr.Deref(s.TerminatingReplicas, 0)))
+	ps.AtMost(replicas, labelled, ready, available)
+	ps.AtMost(ready, available)
 	return ps.List
 }

@@ -1,172 +1,153 @@
 package apps
 
 import (
+	"slices"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/api/podspec"
+	"github.com/wheelhouse-k8s/wheelhouse/api/workload"
 )
 
 // StatefulSet keeps pods running that are numbered and keep their names and volumes.
-var StatefulSet = kind.Define(kind.Resource{
-	GroupVersion: appsv1.SchemeGroupVersion, Plural: "statefulsets", ShortNames: []string{"sts"}, Categories: []string{"all"}, Namespaced: true,
-	List: kind.ListOf[appsv1.StatefulSetList], HasGeneration: true,
-}, kind.Rules[appsv1.StatefulSet]{
-	Halves:   kind.SpecAndStatus[appsv1.StatefulSet](),
+var StatefulSet = workload.Define(kind.Resource{
+	GroupVersion: appsv1.SchemeGroupVersion, Plural: "statefulsets", ShortNames: []string{"sts"}, List: kind.ListOf[appsv1.StatefulSetList],
+}, inStatefulSet, kind.Rules[appsv1.StatefulSet]{
 	Default:  defaultStatefulSet,
 	Prepare:  prepareStatefulSet,
 	Validate: validateStatefulSet,
 	Warnings: statefulSetWarnings,
-	Columns: kind.Columns([]kind.Column[appsv1.StatefulSet]{
-		kind.Text("Ready", readyDoc, func(s *appsv1.StatefulSet) string { return ratio(s.Status.ReadyReplicas, valueOf(s.Spec.Replicas)) }),
-	}, podColumns(inStatefulSet)...),
+	Columns: workload.Columns(inStatefulSet, "",
+		kind.Text("Ready", workload.ReadyDoc, func(s *appsv1.StatefulSet) string { return workload.Ratio(s.Status.ReadyReplicas, s.Spec.Replicas) }),
+	),
 	Status: &kind.Part[appsv1.StatefulSet]{ValidateUpdate: validateStatefulSetStatus},
-	Scale:  scale(inStatefulSet),
 })
 
-func inStatefulSet(s *appsv1.StatefulSet) workload {
-	return workload{&s.Spec.Template, s.Spec.Selector, &s.Spec.Replicas, s.Status.Replicas}
+func inStatefulSet(s *appsv1.StatefulSet) workload.Parts {
+	return workload.Parts{Template: &s.Spec.Template, Selector: s.Spec.Selector, Wanted: &s.Spec.Replicas, Present: s.Status.Replicas}
 }
 
 // prepareStatefulSet forgets a maxUnavailable of 0: it was ignored before it had a meaning, and objects have it.
-func prepareStatefulSet(new, _ *appsv1.StatefulSet) {
-	podspec.DropDisabledOfTemplate(&new.Spec.Template)
-	if u := new.Spec.UpdateStrategy.RollingUpdate; u != nil && u.MaxUnavailable != nil && *u.MaxUnavailable == intstr.FromInt32(0) {
+func prepareStatefulSet(s, _ *appsv1.StatefulSet) {
+	if u := s.Spec.UpdateStrategy.RollingUpdate; u != nil && u.MaxUnavailable != nil && *u.MaxUnavailable == intstr.FromInt32(0) {
 		u.MaxUnavailable = nil
 	}
 }
 
 func defaultStatefulSet(set *appsv1.StatefulSet) {
-	s := &set.Spec
-	podspec.DefaultTemplate(&s.Template)
-	if s.PodManagementPolicy == "" {
-		s.PodManagementPolicy = appsv1.OrderedReadyPodManagement
-	}
-	if s.UpdateStrategy.Type == "" {
-		s.UpdateStrategy.Type = appsv1.RollingUpdateStatefulSetStrategyType
+	s, strategy := &set.Spec, &set.Spec.UpdateStrategy
+	kind.Fill(&s.PodManagementPolicy, appsv1.OrderedReadyPodManagement)
+	if strategy.Type == "" {
+		strategy.Type = appsv1.RollingUpdateStatefulSetStrategyType
 		// Only then: who names the type may leave the rest out.
-		if s.UpdateStrategy.RollingUpdate == nil {
-			s.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateStatefulSetStrategy{}
-		}
+		kind.FillPointer(&strategy.RollingUpdate, appsv1.RollingUpdateStatefulSetStrategy{})
 	}
-	if s.UpdateStrategy.Type == appsv1.RollingUpdateStatefulSetStrategyType && s.UpdateStrategy.RollingUpdate != nil {
-		kind.FillPointer(&s.UpdateStrategy.RollingUpdate.Partition, 0)
+	if strategy.Type == appsv1.RollingUpdateStatefulSetStrategyType && strategy.RollingUpdate != nil {
+		kind.FillPointer(&strategy.RollingUpdate.Partition, 0)
 	}
-	if s.PersistentVolumeClaimRetentionPolicy == nil {
-		s.PersistentVolumeClaimRetentionPolicy = &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{}
-	}
-	if p := s.PersistentVolumeClaimRetentionPolicy; p.WhenDeleted == "" {
-		p.WhenDeleted = appsv1.RetainPersistentVolumeClaimRetentionPolicyType
-	}
-	if p := s.PersistentVolumeClaimRetentionPolicy; p.WhenScaled == "" {
-		p.WhenScaled = appsv1.RetainPersistentVolumeClaimRetentionPolicyType
-	}
+	claims := kind.FillPointer(&s.PersistentVolumeClaimRetentionPolicy, appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{})
+	kind.Fill(&claims.WhenDeleted, appsv1.RetainPersistentVolumeClaimRetentionPolicyType)
+	kind.Fill(&claims.WhenScaled, appsv1.RetainPersistentVolumeClaimRetentionPolicyType)
 	kind.FillPointer(&s.Replicas, 1)
 	kind.FillPointer(&s.RevisionHistoryLimit, 10)
 	for i := range s.VolumeClaimTemplates {
 		c := &s.VolumeClaimTemplates[i]
 		c.APIVersion, c.Kind = "v1", "PersistentVolumeClaim"
 		podspec.DefaultClaim(&c.Spec)
-		if c.Status.Phase == "" {
-			c.Status.Phase = corev1.ClaimPending
-		}
+		kind.Fill(&c.Status.Phase, corev1.ClaimPending)
 	}
 }
 
-func statefulSetWarnings(new, old *appsv1.StatefulSet) []string {
-	warnings := templateWarnings(inStatefulSet)(new, old)
-	if n := new.Spec.RevisionHistoryLimit; n != nil && *n < 0 {
+func statefulSetWarnings(s, old *appsv1.StatefulSet) []string {
+	warnings := workload.TemplateWarnings(inStatefulSet)(s, old)
+	if n := s.Spec.RevisionHistoryLimit; n != nil && *n < 0 {
 		warnings = append(warnings, "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended")
 	}
 	return warnings
 }
 
-func validateStatefulSet(new, old *appsv1.StatefulSet) field.ErrorList {
-	var ps problems
-	s := &new.Spec
+func validateStatefulSet(set, old *appsv1.StatefulSet) field.ErrorList {
+	var ps workload.Problems
+	s := &set.Spec
 	switch s.PodManagementPolicy {
 	case appsv1.OrderedReadyPodManagement, appsv1.ParallelPodManagement:
 	default:
 		ps.Invalid(specPath, "podManagementPolicy", s.PodManagementPolicy, "must be OrderedReady or Parallel")
 	}
-	ps.statefulSetStrategy(&s.UpdateStrategy)
-	ps.claimRetention(s.PersistentVolumeClaimRetentionPolicy)
-	ps.NotNegative(specPath, "replicas", int64(valueOf(s.Replicas)))
-	ps.NotNegative(specPath, "minReadySeconds", int64(s.MinReadySeconds))
+	statefulSetStrategy(&ps, &s.UpdateStrategy)
+	claimRetention(&ps, s.PersistentVolumeClaimRetentionPolicy)
+	ps.Count("replicas", s.Replicas)
+	ps.Count("minReadySeconds", &s.MinReadySeconds)
 	if s.Ordinals != nil {
 		ps.NotNegative(specPath.Child("ordinals"), "start", int64(s.Ordinals.Start))
 	}
-	selector := ps.selector(s.Selector)
-	if old == nil {
-		ps.claimTemplates(s)
-		ps.selected(selector, withClaims(s), nil)
-		if s.ServiceName != "" {
-			ps.Label(specPath, "serviceName", s.ServiceName)
-		}
-	} else {
-		ps.selected(selector, withClaims(s), withClaims(&old.Spec))
-		ps.fixedSpec(s, &old.Spec)
+	is, was := withClaims(set), workload.Was(withClaims, old)
+	selector := ps.Selects(is)
+	if old != nil {
+		ps.Selected(selector, is, was)
+		fixedSpec(&ps, s, &old.Spec)
+		return ps.List
+	}
+	claimTemplates(&ps, s)
+	ps.Selected(selector, is, was)
+	if s.ServiceName != "" {
+		ps.Label(specPath, "serviceName", s.ServiceName)
 	}
 	return ps.List
 }
 
-// withClaims is the template as pods get it: claims are volumes, and take the place of volumes of their name.
-func withClaims(s *appsv1.StatefulSetSpec) *corev1.PodTemplateSpec {
-	if len(s.VolumeClaimTemplates) == 0 {
-		return &s.Template
+// withClaims are the parts with the template as pods get it: claims are volumes, and take the place of volumes of their name.
+func withClaims(set *appsv1.StatefulSet) workload.Parts {
+	parts, own, claims := inStatefulSet(set), set.Spec.Template, set.Spec.VolumeClaimTemplates
+	if len(claims) == 0 {
+		return parts
 	}
-	claims := map[string]bool{}
-	for i := range s.VolumeClaimTemplates {
-		claims[s.VolumeClaimTemplates[i].Name] = true
+	claimed := make(map[string]bool, len(claims))
+	for i := range claims {
+		claimed[claims[i].Name] = true
 	}
-	t := s.Template
-	t.Spec.Volumes = nil
-	for _, v := range s.Template.Spec.Volumes {
-		if !claims[v.Name] {
-			t.Spec.Volumes = append(t.Spec.Volumes, v)
-		}
+	own.Spec.Volumes = slices.DeleteFunc(slices.Clone(own.Spec.Volumes), func(v corev1.Volume) bool { return claimed[v.Name] })
+	for i := range claims {
+		own.Spec.Volumes = append(own.Spec.Volumes, corev1.Volume{Name: claims[i].Name, VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claims[i].Name}}})
 	}
-	for i := range s.VolumeClaimTemplates {
-		name := s.VolumeClaimTemplates[i].Name
-		t.Spec.Volumes = append(t.Spec.Volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{
-			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name}}})
-	}
-	return &t
+	parts.Template = &own
+	return parts
 }
 
-func (ps *problems) statefulSetStrategy(s *appsv1.StatefulSetUpdateStrategy) {
-	at := specPath.Child("updateStrategy")
-	u := s.RollingUpdate
+func statefulSetStrategy(ps *workload.Problems, s *appsv1.StatefulSetUpdateStrategy) {
+	at, u := specPath.Child("updateStrategy"), s.RollingUpdate
 	switch s.Type {
 	case "":
 		ps.Required(at, "", "")
-		return
 	case appsv1.OnDeleteStatefulSetStrategyType:
 		if u != nil {
 			ps.Invalid(at, "rollingUpdate", u, "may be set for RollingUpdate only")
 		}
-		return
 	case appsv1.RollingUpdateStatefulSetStrategyType:
+		if u != nil {
+			partitioned(ps, at.Child("rollingUpdate"), u)
+		}
 	default:
 		ps.Invalid(at, "", s.Type, "must be RollingUpdate or OnDelete")
-		return
 	}
-	if u == nil {
-		return
-	}
-	at = at.Child("rollingUpdate")
-	ps.NotNegative(at, "partition", int64(valueOf(u.Partition)))
-	ps.intOrPercent(at, "maxUnavailable", u.MaxUnavailable)
-	if u.MaxUnavailable != nil && amount(u.MaxUnavailable) == 0 {
-		ps.Invalid(at, "maxUnavailable", u.MaxUnavailable, "may not be 0")
-	}
-	ps.atMostAll(at, "maxUnavailable", u.MaxUnavailable)
 }
 
-func (ps *problems) claimRetention(p *appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy) {
+func partitioned(ps *workload.Problems, at *field.Path, u *appsv1.RollingUpdateStatefulSetStrategy) {
+	ps.NotNegative(at, "partition", int64(ptr.Deref(u.Partition, 0)))
+	ps.IntOrPercent(at, "maxUnavailable", u.MaxUnavailable)
+	if u.MaxUnavailable != nil && kind.Amount(u.MaxUnavailable) == 0 {
+		ps.Invalid(at, "maxUnavailable", u.MaxUnavailable, "may not be 0")
+	}
+	ps.AtMostAll(at, "maxUnavailable", u.MaxUnavailable)
+}
+
+func claimRetention(ps *workload.Problems, p *appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy) {
 	if p == nil {
 		return
 	}
@@ -177,7 +158,7 @@ func (ps *problems) claimRetention(p *appsv1.StatefulSetPersistentVolumeClaimRet
 }
 
 // claimTemplates also makes sure that pods can have the volumes which stand for the claims.
-func (ps *problems) claimTemplates(s *appsv1.StatefulSetSpec) {
+func claimTemplates(ps *workload.Problems, s *appsv1.StatefulSetSpec) {
 	for i := range s.VolumeClaimTemplates {
 		ps.Add(podspec.ValidateClaim(&s.VolumeClaimTemplates[i].Spec, specPath.Child("volumeClaimTemplates").Index(i).Child("spec")))
 	}
@@ -186,29 +167,25 @@ func (ps *problems) claimTemplates(s *appsv1.StatefulSetSpec) {
 const statefulSetFixed = "only 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' may be changed"
 
 // fixedSpec sets back in a copy whatever may change; what differs then may not.
-func (ps *problems) fixedSpec(new, old *appsv1.StatefulSetSpec) {
-	rest := *new
-	rest.Replicas = old.Replicas
-	rest.Template = old.Template
-	rest.UpdateStrategy = old.UpdateStrategy
-	rest.MinReadySeconds = old.MinReadySeconds
-	rest.Ordinals = old.Ordinals
-	rest.RevisionHistoryLimit = old.RevisionHistoryLimit
-	rest.PersistentVolumeClaimRetentionPolicy = old.PersistentVolumeClaimRetentionPolicy
+func fixedSpec(ps *workload.Problems, s, old *appsv1.StatefulSetSpec) {
+	rest := *s
+	rest.Replicas, rest.Ordinals, rest.Template = old.Replicas, old.Ordinals, old.Template
+	rest.UpdateStrategy, rest.RevisionHistoryLimit = old.UpdateStrategy, old.RevisionHistoryLimit
+	rest.PersistentVolumeClaimRetentionPolicy, rest.MinReadySeconds = old.PersistentVolumeClaimRetentionPolicy, old.MinReadySeconds
 	if !kind.Same(&rest, old) {
 		ps.Forbidden(specPath, "", "updates to statefulset spec for fields other than these are forbidden: "+statefulSetFixed)
 	}
 }
 
-func validateStatefulSetStatus(new, old *appsv1.StatefulSet) field.ErrorList {
-	var ps problems
-	s := &new.Status
-	replicas, ready := count{"replicas", int64(s.Replicas)}, count{"readyReplicas", int64(s.ReadyReplicas)}
-	current, updated := count{"currentReplicas", int64(s.CurrentReplicas)}, count{"updatedReplicas", int64(s.UpdatedReplicas)}
-	available := count{"availableReplicas", int64(s.AvailableReplicas)}
-	ps.counts(replicas, ready, current, updated, available, count{"observedGeneration", s.ObservedGeneration})
-	ps.atMost(replicas, ready, current, updated, available)
-	ps.atMost(ready, available)
-	ps.collisions(s.CollisionCount, old.Status.CollisionCount)
+func validateStatefulSetStatus(set, old *appsv1.StatefulSet) field.ErrorList {
+	var ps workload.Problems
+	s := &set.Status
+	replicas, ready := workload.Counted("replicas", s.Replicas), workload.Counted("readyReplicas", s.ReadyReplicas)
+	current, updated := workload.Counted("currentReplicas", s.CurrentReplicas), workload.Counted("updatedReplicas", s.UpdatedReplicas)
+	available := workload.Counted("availableReplicas", s.AvailableReplicas)
+	ps.Numbers(replicas, ready, current, updated, available, workload.Observed(s.ObservedGeneration))
+	ps.AtMost(replicas, ready, current, updated, available)
+	ps.AtMost(ready, available)
+	ps.Collisions(s.CollisionCount, old.Status.CollisionCount)
 	return ps.List
 }

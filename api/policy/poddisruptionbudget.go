@@ -6,7 +6,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
@@ -25,7 +24,7 @@ var PodDisruptionBudget = kind.Define(kind.Resource{
 		kind.Int("Allowed Disruptions", "Calculated number of pods that may be disrupted at this time.", func(b *policyv1.PodDisruptionBudget) int32 { return b.Status.DisruptionsAllowed }),
 	}),
 	Status: &kind.Part[policyv1.PodDisruptionBudget]{
-		ValidateUpdate: func(new, _ *policyv1.PodDisruptionBudget) field.ErrorList { return validateBudgetStatus(&new.Status) },
+		ValidateUpdate: func(b, _ *policyv1.PodDisruptionBudget) field.ErrorList { return validateBudgetStatus(&b.Status) },
 	},
 })
 
@@ -44,30 +43,16 @@ func validateBudget(b, old *policyv1.PodDisruptionBudget) field.ErrorList {
 	if b.Spec.MinAvailable != nil && b.Spec.MaxUnavailable != nil {
 		ps.Invalid(at, "", b.Spec, "minAvailable and maxUnavailable may not both be given")
 	}
-	ps.Add(validateAmount(b.Spec.MinAvailable, at.Child("minAvailable")))
-	ps.Add(validateAmount(b.Spec.MaxUnavailable, at.Child("maxUnavailable")))
+	ps.IntOrPercent(at, "minAvailable", b.Spec.MinAvailable)
+	ps.AtMostAll(at, "minAvailable", b.Spec.MinAvailable)
+	ps.IntOrPercent(at, "maxUnavailable", b.Spec.MaxUnavailable)
+	ps.AtMostAll(at, "maxUnavailable", b.Spec.MaxUnavailable)
 	options := metav1validation.LabelSelectorValidationOptions{
 		AllowInvalidLabelValueInSelector: old != nil && metav1validation.LabelSelectorHasInvalidLabelValue(old.Spec.Selector),
 	}
 	ps.Add(metav1validation.ValidateLabelSelector(b.Spec.Selector, options, at.Child("selector")))
 	if p := b.Spec.UnhealthyPodEvictionPolicy; p != nil {
 		kind.OneOf(&ps, at, "unhealthyPodEvictionPolicy", *p, evictionPolicies...)
-	}
-	return ps.List
-}
-
-func validateAmount(v *intstr.IntOrString, at *field.Path) field.ErrorList {
-	var ps kind.Problems
-	switch {
-	case v == nil:
-		return nil
-	case v.Type == intstr.Int:
-		ps.NotNegative(at, "", int64(v.IntVal))
-		return ps.List
-	}
-	ps.Messages(at, "", v.StrVal, validation.IsValidPercent(v.StrVal))
-	if n, err := intstr.GetScaledValueFromIntOrPercent(v, 100, false); len(ps.List) == 0 && err == nil && n > 100 {
-		ps.Invalid(at, "", v.StrVal, "must not be greater than 100%")
 	}
 	return ps.List
 }

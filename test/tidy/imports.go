@@ -41,6 +41,9 @@ var forbidden = []edge{
 	{From: "api/kind", To: "api/podspec", Why: "what a kind is comes before any kind"},
 	{From: "api/kind", To: "api/core", Why: "what a kind is comes before any kind"},
 	{From: "api/podspec", To: "api/core", Why: "what pods and templates share knows neither"},
+	{From: "api/podspec", To: "api/workload", Why: "a pod does not know who made it"},
+	{From: "api/workload", To: "api/core", Why: "what workloads share knows none of them"},
+	{From: "api/workload", To: "api/apps", Why: "what workloads share knows none of them"},
 
 	{From: "api", To: "codec", Except: []string{"api/bounds"}, Why: "a kind does not know how it is written; its bounds read what comes in"},
 	{From: "api/shape", To: "api", Why: "a type is described before there are kinds"},
