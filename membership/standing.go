@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -23,6 +24,18 @@ func (g *Group) stand(s *State, members []etcd.Member) {
 		one := &s.Members[n]
 		one.Serving = slices.ContainsFunc(s.Masters, func(live Master) bool { return live.Name == one.Name })
 	}
+}
+
+// Away are the masters of the cluster that are not among those that live, by name; one that has not told its name yet, by the ID of its
+// member. With a stand-alone etcd only those are known that live. Whoever asks whether all masters are there asks this.
+func (s *State) Away() []string {
+	var away []string
+	for _, m := range s.Members {
+		if !m.Serving && m.ID != s.Self {
+			away = append(away, cmp.Or(m.Name, FormatID(m.ID)))
+		}
+	}
+	return away
 }
 
 // Standings are the members as this one, whose name is self, sees them.

@@ -186,7 +186,7 @@ type RotationStatus struct {
 	Authorities []RotationState `json:"authorities"`
 	// Uses are what keeps a rotation from being finished, by master.
 	Uses []OfMaster `json:"uses,omitempty"`
-	// Away are the masters of the cluster that do not live. They have not taken the last step, and catch up when they start.
+	// Away are the masters of the cluster that are not among those that live. They have not taken the last step, and catch up when they start.
 	Away []string `json:"away,omitempty"`
 }
 
@@ -211,7 +211,11 @@ func (c *Certificates) tellRotation(ctx context.Context, _ struct{}) (RotationSt
 			}
 		}
 	}
-	status.Away = c.away(ctx)
+	away, err := c.Absent(ctx)
+	if err != nil { // where the rotation stands is told all the same
+		away = []string{"(unknown: " + err.Error() + ")"}
+	}
+	status.Away = away
 	return status, nil
 }
 
@@ -285,7 +289,11 @@ func (c *Certificates) mayFinish(ctx context.Context, force bool) error {
 		return nil
 	}
 	var problems []string
-	if away := c.away(ctx); len(away) > 0 {
+	away, err := c.Absent(ctx)
+	if err != nil {
+		return err
+	}
+	if len(away) > 0 {
 		problems = append(problems, "these masters are away and could not come back: "+strings.Join(away, ", "))
 	}
 	all, err := c.listCertificates(ctx, struct{}{})
@@ -313,24 +321,6 @@ func (c *Certificates) mayFinish(ctx context.Context, force bool) error {
 	}
 	return control.Refused(strings.Join(problems, "; ") +
 		fmt.Sprintf(". Give them new certificates and wait %v, or use --force to lock them out", Quiet))
-}
-
-// away are the members of the store whose masters do not live.
-func (c *Certificates) away(ctx context.Context) []string {
-	if c.Member == nil || !c.Member.Grouped() {
-		return nil
-	}
-	members, err := c.Member.Members(ctx)
-	if err != nil {
-		return []string{"(unknown: " + err.Error() + ")"}
-	}
-	var away []string
-	for _, member := range members {
-		if !slices.ContainsFunc(c.Masters(), func(p membership.Master) bool { return p.Name == member.Name }) {
-			away = append(away, member.Name)
-		}
-	}
-	return away
 }
 
 // reloadAll has the store's members opened again, one after another.

@@ -45,7 +45,7 @@ type Needs struct {
 	// Trust publishes the authorities in the cluster, unless they are.
 	Trust         func(ctx context.Context) error
 	RenewalFailed func()
-	// Masters are those that live, and Absent the names of those that belong to the cluster and do not serve.
+	// Masters are those that live, and Absent the names of those that belong to the cluster and are away.
 	Masters func() []membership.Master
 	Absent  func(ctx context.Context) ([]string, error)
 	Caller  *control.Caller

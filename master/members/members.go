@@ -3,7 +3,6 @@
 package members
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -273,35 +272,22 @@ func (m *Members) settlePeer(ctx context.Context) {
 	}
 }
 
-// Absent are the members of the cluster that do not serve and are not on the roll of those that live. With a stand-alone
-// etcd only those are known that live.
+// Absent are the masters that belong to the cluster and are away.
 func (m *Members) Absent(ctx context.Context) ([]string, error) {
 	state, err := m.group.State(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var away []string
-	for _, member := range state.Members {
-		if !member.Serving && member.ID != state.Self {
-			away = append(away, cmp.Or(member.Name, membership.FormatID(member.ID)))
-		}
-	}
-	return away, nil
+	return state.Away(), nil
 }
 
-// AllServe fails if a member of the cluster does not serve. With a stand-alone etcd only those are known that do.
+// AllServe fails if a master is away.
 func (m *Members) AllServe(ctx context.Context) error {
-	state, err := m.group.State(ctx)
-	if err != nil {
+	away, err := m.Absent(ctx)
+	if err != nil || len(away) == 0 {
 		return err
 	}
-	for _, member := range state.Members {
-		if !member.Serving {
-			return control.Refused(fmt.Sprintf("master %s does not serve, and all must be there when keys change: bring it back, or remove it with wheelhouse member remove %s",
-				member.Name, member.Name))
-		}
-	}
-	return nil
+	return control.Refused(fmt.Sprintf("master %s does not serve, and all must be there when keys change: bring it back, or remove it with wheelhouse member remove %[1]s", away[0]))
 }
 
 // belonging answers who asks whether a folder is part of this master's cluster.
