@@ -3,7 +3,6 @@
 package apitest
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -70,20 +69,28 @@ func Read(folder string) (map[string][]Case, error) {
 	}
 	out := map[string][]Case{}
 	for _, f := range files {
-		data, err := os.ReadFile(f)
+		cases, err := lines[Case](f)
 		if err != nil {
 			return nil, err
 		}
-		lines := bufio.NewScanner(bytes.NewReader(data))
-		lines.Buffer(nil, 1<<20)
-		for lines.Scan() {
-			var c Case
-			if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
-				return nil, fmt.Errorf("%s: %w", f, err)
-			}
-			name := strings.TrimSuffix(filepath.Base(f), ".jsonl")
-			out[name] = append(out[name], c)
+		out[strings.TrimSuffix(filepath.Base(f), ".jsonl")] = cases
+	}
+	return out, nil
+}
+
+// lines are the values in a file, one a line.
+func lines[T any](file string) ([]T, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var out []T
+	for line := range bytes.Lines(data) {
+		var value T
+		if err := json.Unmarshal(line, &value); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
 		}
+		out = append(out, value)
 	}
 	return out, nil
 }

@@ -1,13 +1,11 @@
 package apitest
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"os"
 	"reflect"
 	"regexp"
+	"testing"
 	"time"
 
 	kjson "sigs.k8s.io/json"
@@ -21,28 +19,23 @@ type Row struct {
 	Cells  []any           `json:"cells"`
 }
 
-// Columns compares the cells of the objects in a file, one Row a line, and tells each difference.
-func Columns(i *kind.Kind, file string) (differences []string, err error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	lines := bufio.NewScanner(bytes.NewReader(data))
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var row Row
-		if err := json.Unmarshal(lines.Bytes(), &row); err != nil {
-			return nil, err
-		}
-		difference, err := row.compare(i)
+// Columns compares the cells of objects of each kind with the rows in its file, testdata/columns/<plural>.jsonl.
+func Columns(t *testing.T, kinds ...*kind.Kind) {
+	for _, k := range kinds {
+		rows, err := lines[Row]("testdata/columns/" + k.Plural + ".jsonl")
 		if err != nil {
-			return nil, err
+			t.Fatal(err)
 		}
-		if difference != "" {
-			differences = append(differences, difference)
+		for _, row := range rows {
+			difference, err := row.compare(k)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if difference != "" {
+				t.Errorf("%s: %s", k.Plural, difference)
+			}
 		}
 	}
-	return differences, lines.Err()
 }
 
 var agesAgo = regexp.MustCompile(`\((\S+) ago\)`)

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"testing"
 
 	"k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
@@ -20,6 +22,19 @@ type Rules struct{ objects map[string]kind.Object }
 func NewRules() *Rules { return &Rules{objects: map[string]kind.Object{}} }
 
 func key(i *kind.Kind, o kind.Object) string { return i.GVR().String() + "/" + o.GetName() }
+
+// Replay runs cases with the rules of kinds alone. Those of which differs tells must not be as they were recorded; nil for none.
+func Replay(t *testing.T, cases []Case, find func(schema.GroupVersionResource) (*kind.Kind, bool), differs func(Case) bool) {
+	for _, c := range cases {
+		difference, err := c.Run(find, NewRules())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (difference != "") != (differs != nil && differs(c)) {
+			t.Errorf("%s: %s", c.ID, difference)
+		}
+	}
+}
 
 // Create implements Backend.
 func (r *Rules) Create(i *kind.Kind, o kind.Object) Answer {

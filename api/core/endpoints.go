@@ -142,7 +142,7 @@ func validateEndpointPort(p *corev1.EndpointPort, named bool, path *field.Path) 
 	for _, msg := range validation.IsValidPortNum(int(p.Port)) {
 		ps.Invalid(path, "port", p.Port, msg)
 	}
-	ps.Add(validatePortProtocol(p.Protocol, path.Child("protocol")))
+	kind.RequiredOneOf(&ps, path, "protocol", p.Protocol, serviceProtocols...)
 	ps.Add(validateAppProtocol(p.AppProtocol, path.Child("appProtocol")))
 	return ps.List
 }

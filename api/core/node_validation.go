@@ -57,7 +57,7 @@ func validateNodeTaints(taints []corev1.Taint, path *field.Path) field.ErrorList
 		at := path.Index(n)
 		ps.Add(metav1validation.ValidateLabelName(t.Key, at.Child("key")))
 		ps.Messages(at, "value", t.Value, validation.IsValidLabelValue(t.Value))
-		ps.Add(validateNodeTaintEffect(t.Effect, at.Child("effect")))
+		kind.RequiredOneOf(&ps, at, "effect", t.Effect, taintEffects...)
 		id := identity{t.Key, t.Effect}
 		if seen[id] {
 			ps.Duplicate(at, "", fmt.Sprintf("%s:%s", t.Key, t.Effect))
@@ -68,19 +68,6 @@ func validateNodeTaints(taints []corev1.Taint, path *field.Path) field.ErrorList
 }
 
 var taintEffects = []corev1.TaintEffect{corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute}
-
-func validateNodeTaintEffect(effect corev1.TaintEffect, path *field.Path) field.ErrorList {
-	var ps kind.Problems
-	if effect == "" {
-		ps.Required(path, "", "")
-		return ps.List
-	}
-	if !slices.Contains(taintEffects, effect) {
-		kind.Unsupported(&ps, path, "", effect, taintEffects...)
-		return ps.List
-	}
-	return nil
-}
 
 // validateNodeResources wants quantities that a node can have: not negative, and whole where the resource is counted.
 func validateNodeResources(n *corev1.Node) field.ErrorList {

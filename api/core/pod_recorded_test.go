@@ -3,8 +3,6 @@ package core
 import (
 	"testing"
 
-	"k8s.io/apimachinery/pkg/runtime/schema"
-
 	"github.com/wheelhouse-k8s/wheelhouse/api/apitest"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
@@ -15,27 +13,7 @@ func TestRecordedPods(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pods := Pod
-	find := func(gvr schema.GroupVersionResource) (*kind.Kind, bool) { return pods, gvr == pods.GVR() }
-	for _, c := range cases["core_Pod"] {
-		difference, err := c.Run(find, apitest.NewRules())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if difference != "" {
-			t.Errorf("%s: %s", c.ID, difference)
-		}
-	}
+	apitest.Replay(t, cases["core_Pod"], kind.NewKinds([]*kind.Kind{Pod}).ByGVR, nil)
 }
 
-func TestRecordedColumns(t *testing.T) {
-	for _, info := range []*kind.Kind{Pod, PodTemplate} {
-		differences, err := apitest.Columns(info, "testdata/columns/"+info.Plural+".jsonl")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, d := range differences {
-			t.Errorf("%s: %s", info.Plural, d)
-		}
-	}
-}
+func TestRecordedColumns(t *testing.T) { apitest.Columns(t, Pod, PodTemplate) }

@@ -159,7 +159,7 @@ func validateServicePort(p *corev1.ServicePort, path *field.Path) field.ErrorLis
 	for _, msg := range validation.IsValidPortNum(int(p.Port)) {
 		ps.Invalid(path, "port", p.Port, msg)
 	}
-	ps.Add(validatePortProtocol(p.Protocol, path.Child("protocol")))
+	kind.RequiredOneOf(&ps, path, "protocol", p.Protocol, serviceProtocols...)
 	target := path.Child("targetPort")
 	if p.TargetPort.Type == intstr.Int {
 		for _, msg := range validation.IsValidPortNum(p.TargetPort.IntValue()) {
@@ -170,19 +170,6 @@ func validateServicePort(p *corev1.ServicePort, path *field.Path) field.ErrorLis
 	}
 	ps.Add(validateAppProtocol(p.AppProtocol, path.Child("appProtocol")))
 	return ps.List
-}
-
-func validatePortProtocol(p corev1.Protocol, path *field.Path) field.ErrorList {
-	var ps kind.Problems
-	if p == "" {
-		ps.Required(path, "", "")
-		return ps.List
-	}
-	if !slices.Contains(serviceProtocols, p) {
-		kind.Unsupported(&ps, path, "", p, serviceProtocols...)
-		return ps.List
-	}
-	return nil
 }
 
 func validateAppProtocol(p *string, path *field.Path) field.ErrorList {

@@ -1,6 +1,7 @@
 package kind
 
 import (
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -80,6 +81,15 @@ func (p *Problems) Needs(at *field.Path, child, value string) {
 	if value == "" {
 		p.Required(at, child, "")
 	}
+}
+
+// NeedsSegment complains about an empty text, and about one that cannot stand in a path by itself, as a name must.
+func (p *Problems) NeedsSegment(at *field.Path, child, value string) {
+	if value == "" {
+		p.Required(at, child, "")
+		return
+	}
+	p.Messages(at, child, value, path.IsValidPathSegmentName(value))
 }
 
 // NotNegative complains about a number below zero.

@@ -5,7 +5,6 @@ import (
 
 	networkingv1 "k8s.io/api/networking/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -67,15 +66,8 @@ func validateParameters(p *networkingv1.IngressClassParametersReference, at *fie
 	if p.APIGroup != nil {
 		ps.Messages(at, "apiGroup", *p.APIGroup, validation.IsDNS1123Subdomain(*p.APIGroup))
 	}
-	segment := func(child, value string) {
-		if value == "" {
-			ps.Required(at, child, "")
-			return
-		}
-		ps.Messages(at, child, value, path.IsValidPathSegmentName(value))
-	}
-	segment("kind", p.Kind)
-	segment("name", p.Name)
+	ps.NeedsSegment(at, "kind", p.Kind)
+	ps.NeedsSegment(at, "name", p.Name)
 	switch {
 	case p.Scope == nil:
 		ps.Required(at, "scope", "")

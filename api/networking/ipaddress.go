@@ -6,7 +6,6 @@ import (
 
 	networkingv1 "k8s.io/api/networking/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -61,17 +60,10 @@ func validateIPAddress(a, _ *networkingv1.IPAddress) field.ErrorList {
 	if p.Group != "" {
 		ps.Messages(at, "group", p.Group, validation.IsDNS1123Subdomain(p.Group))
 	}
-	segment := func(child, value string, required bool) {
-		if value == "" {
-			if required {
-				ps.Required(at, child, "")
-			}
-			return
-		}
-		ps.Messages(at, child, value, path.IsValidPathSegmentName(value))
+	ps.NeedsSegment(at, "resource", p.Resource)
+	ps.NeedsSegment(at, "name", p.Name)
+	if p.Namespace != "" {
+		ps.NeedsSegment(at, "namespace", p.Namespace)
 	}
-	segment("resource", p.Resource, true)
-	segment("name", p.Name, true)
-	segment("namespace", p.Namespace, false)
 	return ps.List
 }

@@ -1,7 +1,6 @@
 package rbac
 
 import (
-	"slices"
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -34,50 +33,42 @@ var ClusterRole = kind.Define(kind.Resource{
 var RoleBinding = kind.Define(kind.Resource{
 	GroupVersion: rbacv1.SchemeGroupVersion, Plural: "rolebindings", Namespaced: true,
 	List: kind.ListOf[rbacv1.RoleBindingList], CreateOnUpdate: true, ValidName: path.ValidatePathSegmentName,
-}, kind.Rules[rbacv1.RoleBinding]{
-	Default: func(b *rbacv1.RoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) },
-	Validate: func(new, old *rbacv1.RoleBinding) field.ErrorList {
-		var ps kind.Problems
-		ps.Add(validateBinding(new.RoleRef, new.Subjects, true, []string{"ClusterRole", "Role"}))
-		if old != nil {
-			ps.Add(validateRoleRefKept(new.RoleRef, old.RoleRef))
-		}
-		return ps.List
-	},
-	Columns: bindingColumns("roleBinding", kind.Doc(rbacv1.RoleBinding{}, "roleRef"),
-		func(b *rbacv1.RoleBinding) rbacv1.RoleRef { return b.RoleRef },
-		func(b *rbacv1.RoleBinding) []rbacv1.Subject { return b.Subjects }),
-})
+}, bindings("roleBinding", kind.Doc(rbacv1.RoleBinding{}, "roleRef"), true, []string{"ClusterRole", "Role"},
+	func(b *rbacv1.RoleBinding) (*rbacv1.RoleRef, []rbacv1.Subject) { return &b.RoleRef, b.Subjects }))
 
 // ClusterRoleBinding is the kind that grants a cluster role everywhere.
 var ClusterRoleBinding = kind.Define(kind.Resource{
 	GroupVersion: rbacv1.SchemeGroupVersion, Plural: "clusterrolebindings",
 	List: kind.ListOf[rbacv1.ClusterRoleBindingList], CreateOnUpdate: true, ValidName: path.ValidatePathSegmentName,
-}, kind.Rules[rbacv1.ClusterRoleBinding]{
-	Default: func(b *rbacv1.ClusterRoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) },
-	Validate: func(new, old *rbacv1.ClusterRoleBinding) field.ErrorList {
-		var ps kind.Problems
-		ps.Add(validateBinding(new.RoleRef, new.Subjects, false, []string{"ClusterRole"}))
-		if old != nil {
-			ps.Add(validateRoleRefKept(new.RoleRef, old.RoleRef))
-		}
-		return ps.List
-	},
-	Columns: bindingColumns("clusterRoleBinding", kind.Doc(rbacv1.ClusterRoleBinding{}, "roleRef"),
-		func(b *rbacv1.ClusterRoleBinding) rbacv1.RoleRef { return b.RoleRef },
-		func(b *rbacv1.ClusterRoleBinding) []rbacv1.Subject { return b.Subjects }),
-})
+}, bindings("clusterRoleBinding", kind.Doc(rbacv1.ClusterRoleBinding{}, "roleRef"), false, []string{"ClusterRole"},
+	func(b *rbacv1.ClusterRoleBinding) (*rbacv1.RoleRef, []rbacv1.Subject) { return &b.RoleRef, b.Subjects }))
 
-func bindingColumns[E any, P interface {
+// bindings are the rules of a kind that grants roles of some kinds, given where role and subjects are in it.
+func bindings[E any, P interface {
 	*E
 	kind.Object
-}](of, roleRef string, ref func(*E) rbacv1.RoleRef, subjects func(*E) []rbacv1.Subject) []kind.Column[E] {
+}](name, roleDoc string, namespaced bool, roles []string, in func(*E) (*rbacv1.RoleRef, []rbacv1.Subject)) kind.Rules[E] {
 	named := func(column, ofKind string) kind.Column[E] {
-		return kind.Text(column, column+" in the "+of, func(o *E) string { return subjectNames(subjects(o), ofKind) }).Wide()
+		return kind.Text(column, column+" in the "+name, func(o *E) string {
+			_, subjects := in(o)
+			return subjectNames(subjects, ofKind)
+		}).Wide()
 	}
-	return kind.Columns[E, P]([]kind.Column[E]{
-		kind.Text("Role", roleRef, func(o *E) string { return ref(o).Kind + "/" + ref(o).Name }),
-	}, named("Users", rbacv1.UserKind), named("Groups", rbacv1.GroupKind), named("ServiceAccounts", rbacv1.ServiceAccountKind))
+	return kind.Rules[E]{
+		Default: func(o *E) { defaultBinding(in(o)) },
+		Validate: func(o, old *E) field.ErrorList {
+			ref, subjects := in(o)
+			if old == nil {
+				return validateBinding(ref, nil, subjects, namespaced, roles)
+			}
+			before, _ := in(old)
+			return validateBinding(ref, before, subjects, namespaced, roles)
+		},
+		Columns: kind.Columns[E, P]([]kind.Column[E]{kind.Text("Role", roleDoc, func(o *E) string {
+			ref, _ := in(o)
+			return ref.Kind + "/" + ref.Name
+		})}, named("Users", rbacv1.UserKind), named("Groups", rbacv1.GroupKind), named("ServiceAccounts", rbacv1.ServiceAccountKind)),
+	}
 }
 
 func subjectNames(subjects []rbacv1.Subject, ofKind string) string {
@@ -99,5 +90,3 @@ func asSelector(s *metav1.LabelSelector) error {
 	_, err := metav1.LabelSelectorAsSelector(s)
 	return err
 }
-
-func contains(list []string, s string) bool { return slices.Contains(list, s) }

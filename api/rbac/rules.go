@@ -5,7 +5,6 @@ package rbac
 import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -70,22 +69,20 @@ func validateAggregation(rule *rbacv1.AggregationRule) field.ErrorList {
 	return ps.List
 }
 
-func validateBinding(ref rbacv1.RoleRef, subjects []rbacv1.Subject, namespaced bool, kinds []string) field.ErrorList {
+// validateBinding judges a binding to one of the kinds of roles; old is nil for a new one.
+func validateBinding(ref, old *rbacv1.RoleRef, subjects []rbacv1.Subject, namespaced bool, kinds []string) field.ErrorList {
 	var ps kind.Problems
 	at := field.NewPath("roleRef")
 	if ref.APIGroup != group {
 		kind.Unsupported(&ps, at, "apiGroup", ref.APIGroup, group)
 	}
-	if !contains(kinds, ref.Kind) {
-		kind.Unsupported(&ps, at, "kind", ref.Kind, kinds...)
-	}
-	if ref.Name == "" {
-		ps.Required(at, "name", "")
-	} else {
-		ps.Messages(at, "name", ref.Name, path.ValidatePathSegmentName(ref.Name, false))
-	}
+	kind.OneOf(&ps, at, "kind", ref.Kind, kinds...)
+	ps.NeedsSegment(at, "name", ref.Name)
 	for n := range subjects {
 		ps.Add(validateSubject(&subjects[n], namespaced, field.NewPath("subjects").Index(n)))
+	}
+	if old != nil && *ref != *old {
+		ps.Invalid(nil, "roleRef", *ref, "cannot change roleRef")
 	}
 	return ps.List
 }
@@ -114,15 +111,6 @@ func validateSubject(s *rbacv1.Subject, namespaced bool, at *field.Path) field.E
 		kind.Unsupported(&ps, at, "kind", s.Kind, rbacv1.GroupKind, rbacv1.ServiceAccountKind, rbacv1.UserKind)
 	}
 	return ps.List
-}
-
-func validateRoleRefKept(new, old rbacv1.RoleRef) field.ErrorList {
-	var ps kind.Problems
-	if new != old {
-		ps.Invalid(nil, "roleRef", new, "cannot change roleRef")
-		return ps.List
-	}
-	return nil
 }
 
 // defaultBinding completes the API groups that old clients leave out.
