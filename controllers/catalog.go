@@ -30,6 +30,9 @@ type Entry struct {
 	Account string
 	// Source names the controller in its events; empty means Account.
 	Source string
+	// Queue names its queue in metrics as upstream's is called; empty means Name without -controller and with underscores. Where
+	// upstream has several queues, it is the one whose keys are most like ours.
+	Queue string
 	// OffByDefault: runs only if --controllers names it.
 	OffByDefault bool
 	// New declares the controller; what it gives is nil if the options turn it off. New itself is nil for names of upstream that this
@@ -45,7 +48,7 @@ func (e Entry) build(t client.Transport, kinds reconcile.KindSet, o *Options) (*
 		source = e.Account
 	}
 	b := reconcile.NewBuilder(e.Name, t)
-	b.Events, b.Kinds = client.NewRecorder(t, source), kinds
+	b.Events, b.Kinds, b.Queue = client.NewRecorder(t, source), kinds, e.Queue
 	for _, own := range o.each() {
 		b.Options = append(b.Options, own)
 	}
@@ -58,20 +61,27 @@ func (e Entry) build(t client.Transport, kinds reconcile.KindSet, o *Options) (*
 func Catalog() []Entry {
 	return []Entry{
 		{Name: "serviceaccount-controller", Alias: "serviceaccount", Account: "service-account-controller", New: serviceaccount.New},
-		{Name: "root-ca-certificate-publisher-controller", Alias: "root-ca-cert-publisher", Account: "root-ca-cert-publisher", New: rootca.New},
+		{Name: "root-ca-certificate-publisher-controller", Alias: "root-ca-cert-publisher", Account: "root-ca-cert-publisher",
+			Queue: "root_ca_cert_publisher", New: rootca.New},
 		{Name: "deployment-controller", Alias: "deployment", Account: "deployment-controller", New: deployment.New},
 		{Name: "replicaset-controller", Alias: "replicaset", Account: "replicaset-controller", New: replicaset.New},
 		{Name: "namespace-controller", Alias: "namespace", Account: "namespace-controller", New: namespace.New},
-		{Name: "garbage-collector-controller", Alias: "garbagecollector", Account: "generic-garbage-collector", Source: "garbage-collector-controller", New: garbage.New},
-		{Name: "endpoints-controller", Alias: "endpoint", Account: "endpoint-controller", New: endpoints.New},
-		{Name: "endpointslice-controller", Alias: "endpointslice", Account: "endpointslice-controller", Source: "endpoint-slice-controller", New: endpointslice.New},
-		{Name: "node-lifecycle-controller", Alias: "nodelifecycle", Account: "node-controller", New: nodelifecycle.New},
-		{Name: "taint-eviction-controller", Account: "node-controller", Source: "taint-eviction-controller", New: tainteviction.New},
-		{Name: "pod-garbage-collector-controller", Alias: "podgc", Account: "pod-garbage-collector", New: podgc.New},
-		{Name: "clusterrole-aggregation-controller", Alias: "clusterrole-aggregation", Account: "clusterrole-aggregation-controller", New: clusterrole.New},
-		{Name: "ttl-controller", Alias: "ttl", Account: "ttl-controller", New: ttl.New},
+		{Name: "garbage-collector-controller", Alias: "garbagecollector", Account: "generic-garbage-collector", Source: "garbage-collector-controller",
+			Queue: "garbage_collector_attempt_to_delete", New: garbage.New},
+		{Name: "endpoints-controller", Alias: "endpoint", Account: "endpoint-controller", Queue: "endpoint", New: endpoints.New},
+		{Name: "endpointslice-controller", Alias: "endpointslice", Account: "endpointslice-controller", Source: "endpoint-slice-controller",
+			Queue: "endpoint_slice", New: endpointslice.New},
+		{Name: "node-lifecycle-controller", Alias: "nodelifecycle", Account: "node-controller",
+			Queue: "node_lifecycle_controller", New: nodelifecycle.New},
+		{Name: "taint-eviction-controller", Account: "node-controller", Source: "taint-eviction-controller",
+			Queue: "noexec_taint_pod", New: tainteviction.New},
+		{Name: "pod-garbage-collector-controller", Alias: "podgc", Account: "pod-garbage-collector", Queue: "orphaned_pods_nodes", New: podgc.New},
+		{Name: "clusterrole-aggregation-controller", Alias: "clusterrole-aggregation", Account: "clusterrole-aggregation-controller",
+			Queue: "ClusterRoleAggregator", New: clusterrole.New},
+		{Name: "ttl-controller", Alias: "ttl", Account: "ttl-controller", Queue: "ttlcontroller", New: ttl.New},
 		// Upstream has these two off, and kubeadm turns them on: without them nobody could join with a token.
-		{Name: "bootstrap-signer-controller", Alias: "bootstrapsigner", Account: "bootstrap-signer", New: bootstrapsigner.New},
+		{Name: "bootstrap-signer-controller", Alias: "bootstrapsigner", Account: "bootstrap-signer",
+			Queue: "bootstrap_signer_queue", New: bootstrapsigner.New},
 		{Name: "token-cleaner-controller", Alias: "tokencleaner", Account: "token-cleaner", New: tokencleaner.New},
 
 		{Name: "serviceaccount-token-controller", Alias: "serviceaccount-token"},

@@ -52,16 +52,18 @@ func Document(kinds []*kind.Kind) (string, error) {
 What each controller watches and writes. A controller acts as the service account
 in kube-system that is named with it, with the rights of upstream's role
 ` + "`system:controller:<account>`" + `; what it does not declare here it can neither read nor write.
-Those whose role allows it also write Events. In the metrics of queues its name stands
-without ` + "`-controller`" + `, and with underscores. This page is made from the
+Those whose role allows it also write Events. This page is made from the
 declarations in ` + "`controllers/`" + `
 by ` + "`go test ./controllers -run TestDocument -rewrite`" + `.
 
-| controller | alias | account | watches | writes |
-| --- | --- | --- | --- | --- |
+In the metrics of queues (` + "`workqueue_depth`" + ` and its like) the label ` + "`name`" + ` names a controller's queue, as
+upstream's is called. Where upstream's controller has several queues, ours has one, with the name of that whose keys are most like ours.
+
+| controller | alias | account | queue | watches | writes |
+| --- | --- | --- | --- | --- | --- |
 `)
 	for _, d := range declarations {
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", d.Name, d.Alias, d.Account, d.reads(), d.writes())
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", d.Name, d.Alias, d.Account, d.Controller.QueueName(), d.reads(), d.writes())
 	}
 	return b.String(), nil
 }

@@ -22,6 +22,8 @@ type Builder struct {
 	Kinds KindSet
 	// Options are pointers to what the flags of all controllers have set; see Option.
 	Options []any
+	// Queue names the controller's queue in metrics where its name does not follow from the controller's.
+	Queue string
 
 	guard *guard
 }
@@ -47,6 +49,7 @@ func (b *Builder) Make(declare func(*Builder) *Controller) (c *Controller, err e
 	b.guard.sealed = true
 	if c != nil {
 		c.Declaration, c.transport = b.guard.declared, b.guard
+		c.Queue = b.Queue
 	}
 	return c, nil
 }

@@ -65,6 +65,8 @@ type Controller struct {
 type Declaration struct {
 	// Name is upstream's name, by which --controllers knows the controller ("deployment-controller").
 	Name string
+	// Queue names the controller's queue in metrics, empty if its name follows from the controller's; see QueueName.
+	Queue string
 	// Reads are the kinds whose views must be complete before the first Reconcile. What their Keys have built must be,
 	// too: each has been called for every object that was there.
 	Reads []Read
@@ -74,8 +76,11 @@ type Declaration struct {
 	Writes []Write
 }
 
-// QueueName names the controller's queue in metrics: "deployment" for "deployment-controller".
+// QueueName names the controller's queue in metrics: "deployment" for "deployment-controller", unless it was given another name.
 func (d *Declaration) QueueName() string {
+	if d.Queue != "" {
+		return d.Queue
+	}
 	return strings.ReplaceAll(strings.TrimSuffix(d.Name, "-controller"), "-", "_")
 }
 
