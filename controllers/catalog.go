@@ -58,7 +58,10 @@ func (e Entry) build(t client.Transport, kinds reconcile.KindSet, o *Options) (*
 
 // Catalog is all controllers, in the order in which they start, and after them the names of upstream's that this version
 // does not have.
-func Catalog() []Entry {
+func Catalog() []Entry { return append(own(), absent()...) }
+
+// own are the controllers of this version.
+func own() []Entry {
 	return []Entry{
 		{Name: "serviceaccount-controller", Alias: "serviceaccount", Account: "service-account-controller", New: serviceaccount.New},
 		{Name: "root-ca-certificate-publisher-controller", Alias: "root-ca-cert-publisher", Account: "root-ca-cert-publisher",
@@ -83,7 +86,12 @@ func Catalog() []Entry {
 		{Name: "bootstrap-signer-controller", Alias: "bootstrapsigner", Account: "bootstrap-signer",
 			Queue: "bootstrap_signer_queue", New: bootstrapsigner.New},
 		{Name: "token-cleaner-controller", Alias: "tokencleaner", Account: "token-cleaner", New: tokencleaner.New},
+	}
+}
 
+// absent are the controllers of upstream that this version does not have.
+func absent() []Entry {
+	return []Entry{
 		{Name: "serviceaccount-token-controller", Alias: "serviceaccount-token"},
 		{Name: "endpointslice-mirroring-controller", Alias: "endpointslicemirroring"},
 		{Name: "replicationcontroller-controller", Alias: "replicationcontroller"},
