@@ -27,7 +27,7 @@ func (c *Candidate) acquire(ctx context.Context) (*hold, error) {
 	released := c.watchRelease(watching)
 	backoff := retryMin
 	for {
-		changed := c.standingChanged()
+		changed := c.adviceChanged()
 		held, wait, err := c.try(ctx)
 		if held != nil && err == nil {
 			return held, nil
@@ -130,16 +130,16 @@ func (c *Candidate) mayTake(have coordinationv1.LeaseSpec, now time.Time) (may b
 	if holder != "" && left <= 0 {
 		holder = "" // who let its time pass is nobody
 	}
-	stance, again := c.toward(holder)
+	advice, again := c.advised(holder)
 	if again <= 0 {
 		again = c.LeaseDuration
 	}
 	switch {
-	case stance == Early:
+	case advice == Early:
 		return true, 0
 	case left > 0:
 		return false, min(left, again)
-	case stance != Yield:
+	case advice != Yield:
 		return true, 0
 	}
 	if c.freeSince.IsZero() {

@@ -57,23 +57,23 @@ type Fence interface {
 	Take(ctx context.Context, revision int64, identity string) (taken int64, err error)
 }
 
-// Stance is what a candidate does about a lease beyond what the record says.
-type Stance int
+// Advice is what a candidate should do about a lease beyond what the record says.
+type Advice int
 
 const (
 	// Normal goes by the record.
-	Normal Stance = iota
+	Normal Advice = iota
 	// Early takes the lease now, though the holder's time is not over: it is known to be gone.
 	Early
 	// Yield leaves the lease, or gives it up, to a candidate that is better placed.
 	Yield
 )
 
-// Standing is what a candidate knows of others besides the record.
-type Standing interface {
-	// Toward says how to behave toward a holder of the lease: another, this candidate itself, or nobody (""). again is
+// Advisor knows more of the other candidates than the record says.
+type Advisor interface {
+	// Advise says how to behave toward a holder of the lease: another, this candidate itself, or nobody (""). again is
 	// when to ask again, 0 for the next regular try.
-	Toward(holder string) (stance Stance, again time.Duration)
+	Advise(holder string) (advice Advice, again time.Duration)
 	// Changed is closed when it is worth asking again at once.
 	Changed() <-chan struct{}
 }
@@ -105,8 +105,8 @@ type Candidate struct {
 	Watch bool
 	// Fence keeps former terms from acting; nil leaves it to clocks, as upstream does.
 	Fence Fence
-	// Standing may be nil. It needs a Fence: who takes a lease early must be sure that its holder is done.
-	Standing Standing
+	// Advisor may be nil. It needs a Fence: who takes a lease early must be sure that its holder is done.
+	Advisor Advisor
 	// Events tells of changes of leadership; it may be nil.
 	Events *client.Recorder
 	// Ended is told of the end of each term, and Slow of each renewal that met another's write of the Lease; they may be nil.
@@ -117,7 +117,7 @@ type Candidate struct {
 	// machines are never compared.
 	seen   coordinationv1.LeaseSpec
 	seenAt time.Time
-	// freeSince is when the lease was first seen to be there for the taking while Standing said to leave it.
+	// freeSince is when the lease was first seen to be there for the taking while the advice was to leave it.
 	freeSince time.Time
 }
 
@@ -138,7 +138,7 @@ func (c *Candidate) complete() error {
 	switch {
 	case c.Identity == "":
 		return errors.New("leader election needs an identity")
-	case c.Standing != nil && c.Fence == nil:
+	case c.Advisor != nil && c.Fence == nil:
 		return errors.New("leader election that may take a lease early needs a fence")
 	case c.LeaseDuration <= c.RenewDeadline:
 		return fmt.Errorf("--leader-elect-lease-duration (%v) must be longer than --leader-elect-renew-deadline (%v)", c.LeaseDuration, c.RenewDeadline)
@@ -187,19 +187,19 @@ func (c *Candidate) Run(ctx context.Context, term Term) error {
 	}
 }
 
-func (c *Candidate) toward(holder string) (Stance, time.Duration) {
-	if c.Standing == nil {
+func (c *Candidate) advised(holder string) (Advice, time.Duration) {
+	if c.Advisor == nil {
 		return Normal, 0
 	}
-	return c.Standing.Toward(holder)
+	return c.Advisor.Advise(holder)
 }
 
-// standingChanged never happens without a Standing.
-func (c *Candidate) standingChanged() <-chan struct{} {
-	if c.Standing == nil {
+// adviceChanged never happens without an Advisor.
+func (c *Candidate) adviceChanged() <-chan struct{} {
+	if c.Advisor == nil {
 		return nil
 	}
-	return c.Standing.Changed()
+	return c.Advisor.Changed()
 }
 
 func (c *Candidate) tell(lease *coordinationv1.Lease, what string) {

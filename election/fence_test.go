@@ -113,42 +113,42 @@ func TestFenceWithoutLease(t *testing.T) {
 	}
 }
 
-// place is a Standing that a test sets.
-type place struct {
+// advisor gives the advice that a test sets.
+type advisor struct {
 	mu      sync.Mutex
-	stance  map[string]election.Stance
+	advice  map[string]election.Advice
 	changed chan struct{}
 }
 
-func newPlace() *place {
-	return &place{stance: map[string]election.Stance{}, changed: make(chan struct{})}
+func newAdvisor() *advisor {
+	return &advisor{advice: map[string]election.Advice{}, changed: make(chan struct{})}
 }
 
-func (p *place) Toward(holder string) (election.Stance, time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.stance[holder], 0
+func (a *advisor) Advise(holder string) (election.Advice, time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.advice[holder], 0
 }
 
-func (p *place) Changed() <-chan struct{} {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.changed
+func (a *advisor) Changed() <-chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.changed
 }
 
-func (p *place) set(holder string, s election.Stance) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.stance[holder] = s
-	close(p.changed)
-	p.changed = make(chan struct{})
+func (a *advisor) set(holder string, s election.Advice) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.advice[holder] = s
+	close(a.changed)
+	a.changed = make(chan struct{})
 }
 
-// placed is a candidate whose lease would last for ever if it were not for its standing.
-func placed(t client.Transport, lease, identity string, f election.Fence) (*election.Candidate, *place) {
-	c, p := candidate(t, lease, identity), newPlace()
+// advised is a candidate whose lease would last for ever if it were not for its advice.
+func advised(t client.Transport, lease, identity string, f election.Fence) (*election.Candidate, *advisor) {
+	c, p := candidate(t, lease, identity), newAdvisor()
 	c.LeaseDuration, c.RenewDeadline, c.RetryPeriod = 2*time.Hour, time.Hour, 30*time.Minute
-	c.Fence, c.Standing = f, p
+	c.Fence, c.Advisor = f, p
 	return c, p
 }
 
@@ -162,10 +162,10 @@ func TestEarlyTakeover(t *testing.T) {
 	}}); err != nil {
 		t.Fatal(err)
 	}
-	b, standing := placed(transport, "early", "b", &register{})
+	b, advice := advised(transport, "early", "b", &register{})
 	terms, stop := stand(b)
 	defer stop()
-	standing.set("dead", election.Early)
+	advice.set("dead", election.Early)
 	next(t, "the lease of one that is known to be gone taken", terms)
 	l, err := leases.Get(t.Context(), "default", "early")
 	if err != nil || *l.Spec.HolderIdentity != "b" || *l.Spec.LeaseTransitions != 2 {
@@ -177,19 +177,19 @@ func TestEarlyTakeover(t *testing.T) {
 func TestOvertaken(t *testing.T) {
 	transport := server(t)
 	fence := &register{}
-	a, standing := placed(transport, "overtaken", "a", fence)
+	a, advice := advised(transport, "overtaken", "a", fence)
 	ends := make(chan election.Reason, 10)
 	a.Ended = func(reason election.Reason, _ error) { ends <- reason }
 	first, stopFirst := stand(a)
 	defer stopFirst()
 	term := next(t, "a free lease taken", first)
-	b, standingB := placed(transport, "overtaken", "b", fence)
+	b, adviceB := advised(transport, "overtaken", "b", fence)
 	second, stopSecond := stand(b)
 	defer stopSecond()
-	standingB.set("a", election.Early)
+	adviceB.set("a", election.Early)
 	next(t, "the lease taken early", second)
 	for term.Err() == nil {
-		standing.set("b", election.Normal) // look again
+		advice.set("b", election.Normal) // look again
 		time.Sleep(10 * time.Millisecond)
 	}
 	if reason := <-ends; reason != election.Lost {
@@ -201,16 +201,16 @@ func TestOvertaken(t *testing.T) {
 func TestYield(t *testing.T) {
 	transport := server(t)
 	fence := &register{}
-	a, standingA := placed(transport, "yield", "a", fence)
+	a, adviceA := advised(transport, "yield", "a", fence)
 	ends := make(chan election.Reason, 10)
 	a.Ended = func(reason election.Reason, _ error) { ends <- reason }
 	first, stopFirst := stand(a)
 	defer stopFirst()
 	term := next(t, "a free lease taken", first)
-	b, _ := placed(transport, "yield", "b", fence)
+	b, _ := advised(transport, "yield", "b", fence)
 	second, stopSecond := stand(b)
-	standingA.set("", election.Yield)
-	standingA.set("a", election.Yield)
+	adviceA.set("", election.Yield)
+	adviceA.set("a", election.Yield)
 	next(t, "a lease that was given up taken by the better one", second)
 	if term.Err() == nil {
 		t.Error("the term goes on")
@@ -219,15 +219,15 @@ func TestYield(t *testing.T) {
 		t.Errorf("the term ended because it was %s", reason)
 	}
 	// The better one goes, and nobody else comes: then it is taken all the same.
-	standingA.set("a", election.Normal)
+	adviceA.set("a", election.Normal)
 	stopSecond()
 	next(t, "a lease taken that nobody better wants", first)
 }
 
-// TestStandingNeedsFence: taking a lease early without a fence would let two lead at once.
-func TestStandingNeedsFence(t *testing.T) {
+// TestAdviceNeedsFence: taking a lease early without a fence would let two lead at once.
+func TestAdviceNeedsFence(t *testing.T) {
 	c := candidate(nil, "none", "a")
-	c.Standing = newPlace()
+	c.Advisor = newAdvisor()
 	if err := c.Run(t.Context(), nil); err == nil {
 		t.Error("accepted")
 	}

@@ -55,9 +55,9 @@ func (c *Candidate) renew(ctx context.Context, lease *coordinationv1.Lease) Reas
 	renewed := time.Now()
 	due := renewed.Add(c.RetryPeriod)
 	for {
-		changed := c.standingChanged()
-		stance, again := c.toward(c.Identity)
-		if stance == Yield {
+		changed := c.adviceChanged()
+		advice, again := c.advised(c.Identity)
+		if advice == Yield {
 			return Yielded
 		}
 		wait := time.Until(due)

@@ -79,7 +79,7 @@ func (l *leader) candidate(userName, lease string) *election.Candidate {
 	}
 	c.LeaseDuration, c.RenewDeadline, c.RetryPeriod = l.config.leaseTimes()
 	if l.precedence != nil {
-		c.Standing = l.precedence.For(lease, l.self)
+		c.Advisor = l.precedence.For(lease, l.self)
 	}
 	return c
 }

@@ -147,7 +147,7 @@ func (p *Precedence) tellLocked() {
 	p.changed = make(chan struct{})
 }
 
-// Changed implements election.Standing.
+// Changed implements election.Advisor.
 func (p *Precedence) Changed() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -163,8 +163,8 @@ func (p *Precedence) ranks() ranks {
 // connected tells whether the store is in touch with the member.
 func (p *Precedence) connected(id uint64) bool { return !p.group.Active(id).IsZero() }
 
-// standing is how this master stands for one Lease. It belongs to the Lease's candidate.
-type standing struct {
+// advisor is what this master advises its candidate for one Lease. It belongs to the Lease's candidate.
+type advisor struct {
 	*Precedence
 	lease, self string
 
@@ -176,12 +176,12 @@ type standing struct {
 }
 
 // For says how the master called self stands for a Lease. It belongs to the Lease's candidate.
-func (p *Precedence) For(lease, self string) election.Standing {
-	return &standing{Precedence: p, lease: lease, self: self}
+func (p *Precedence) For(lease, self string) election.Advisor {
+	return &advisor{Precedence: p, lease: lease, self: self}
 }
 
-// Toward implements election.Standing.
-func (s *standing) Toward(holder string) (election.Stance, time.Duration) {
+// Advise implements election.Advisor.
+func (s *advisor) Advise(holder string) (election.Advice, time.Duration) {
 	if holder != s.self {
 		s.held = time.Time{}
 	}
@@ -202,7 +202,7 @@ func (s *standing) Toward(holder string) (election.Stance, time.Duration) {
 }
 
 // better tells whether the store's leader is another live master that stands for the Lease.
-func (s *standing) better(r ranks) bool {
+func (s *advisor) better(r ranks) bool {
 	if r.leader == 0 || r.leader == s.group.ID() || !s.connected(r.leader) {
 		return false
 	}
@@ -216,7 +216,7 @@ func (s *standing) better(r ranks) bool {
 }
 
 // keep decides whether this master keeps the Lease that it holds.
-func (s *standing) keep(r ranks, leads bool) (election.Stance, time.Duration) {
+func (s *advisor) keep(r ranks, leads bool) (election.Advice, time.Duration) {
 	now := s.now()
 	if s.held.IsZero() {
 		s.held = now
@@ -241,7 +241,7 @@ func (s *standing) keep(r ranks, leads bool) (election.Stance, time.Duration) {
 }
 
 // overtake decides whether this master, which leads the store, takes the Lease from its holder early.
-func (s *standing) overtake(r ranks, holder string) (election.Stance, time.Duration) {
+func (s *advisor) overtake(r ranks, holder string) (election.Advice, time.Duration) {
 	id, known := r.members[holder]
 	if !known {
 		return election.Normal, 0 // not one of ours: upstream's own, which no fence stops
@@ -264,7 +264,7 @@ func (s *standing) overtake(r ranks, holder string) (election.Stance, time.Durat
 	return after(since.Add(goneAfter).Sub(now))
 }
 
-func after(left time.Duration) (election.Stance, time.Duration) {
+func after(left time.Duration) (election.Advice, time.Duration) {
 	if left > 0 {
 		return election.Normal, min(left, lookAgain)
 	}

@@ -47,7 +47,7 @@ func (g *fakeGroup) MoveLeader(_ context.Context, id uint64) error {
 // stage is a master named "one", member 1, with others two and three.
 type stage struct {
 	*fakeGroup
-	*standing
+	*advisor
 	peers []Peer
 	clock time.Time
 }
@@ -66,7 +66,7 @@ func newStage(t *testing.T) *stage {
 	if !p.learn(t.Context()) {
 		t.Fatal("the members are not known")
 	}
-	s.standing = &standing{Precedence: p, lease: "kube-scheduler", self: "one"}
+	s.advisor = &advisor{Precedence: p, lease: "kube-scheduler", self: "one"}
 	return s
 }
 
@@ -82,10 +82,10 @@ func (s *stage) lose(id uint64) {
 	s.inactive[id] = s.clock
 }
 
-func (s *stage) expect(t *testing.T, what, holder string, want election.Stance) {
+func (s *stage) expect(t *testing.T, what, holder string, want election.Advice) {
 	t.Helper()
-	if got, _ := s.Toward(holder); got != want {
-		t.Errorf("%s: toward %q %d, want %d", what, holder, got, want)
+	if got, _ := s.Advise(holder); got != want {
+		t.Errorf("%s: about %q %d, want %d", what, holder, got, want)
 	}
 }
 
@@ -104,7 +104,7 @@ func TestOvertaking(t *testing.T) {
 	s.expect(t, "a master that lives", "three", election.Normal)
 	s.lose(3)
 	s.expect(t, "a master that has just gone", "three", election.Normal)
-	if _, again := s.Toward("three"); again <= 0 || again > lookAgain {
+	if _, again := s.Advise("three"); again <= 0 || again > lookAgain {
 		t.Errorf("asked again after %v", again)
 	}
 	s.clock = s.clock.Add(goneAfter)
