@@ -25,7 +25,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/master/identity"
 	"github.com/wheelhouse-k8s/wheelhouse/master/keys"
 	"github.com/wheelhouse-k8s/wheelhouse/master/members"
-	"github.com/wheelhouse-k8s/wheelhouse/master/roll"
+	"github.com/wheelhouse-k8s/wheelhouse/master/roster"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
 	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
 	"github.com/wheelhouse-k8s/wheelhouse/store/memory"
@@ -47,7 +47,7 @@ type Master struct {
 	server       *server
 	certificates *certificates.Certificates
 	backups      *backups.Backups
-	roll         *roll.Roll
+	roster       *roster.Roster
 
 	life life
 }
@@ -73,7 +73,7 @@ func New(c Config) (*Master, error) {
 	}
 	c.warnOfSuites()
 	m := &Master{config: c, starting: starting{warn: c.warn}, life: life{ready: make(chan struct{}), stopping: make(chan struct{})}}
-	self := func() (name, url string) { p := m.peer(); return p.Name, p.URL }
+	self := func() (name, url string) { p := m.entry(); return p.Name, p.URL }
 	proven := func(r *http.Request) bool { return m.privilege().Proven(r) }
 	m.identity = identity.New(c.identity(self, proven))
 	if err := m.take(); err != nil {
@@ -193,7 +193,7 @@ func (m *Master) run(ctx context.Context) error {
 		return ended(err)
 	}
 	err := m.starting.patiently(ctx, "the authority and keys that all masters share", func(ctx context.Context) error {
-		others, err := roll.Others(ctx, m.opened.store, m.enrolment.Name)
+		others, err := roster.Others(ctx, m.opened.store, m.enrolment.Name)
 		if err != nil {
 			return err
 		}
@@ -282,7 +282,7 @@ func (m *Master) work(ctx context.Context, begun, ending func()) error {
 	return errors.Join(ended(loopsEnded), ended(servers.Wait()))
 }
 
-// tasks are what a master does by itself, in the operator's words. It entered the roll at a revision.
+// tasks are what a master does by itself, in the operator's words. It entered the roster at a revision.
 func (m *Master) tasks(entered int64) map[string]func(context.Context) error {
 	forever := func(do func(context.Context)) func(context.Context) error {
 		return func(ctx context.Context) error { do(ctx); return nil }
@@ -293,7 +293,7 @@ func (m *Master) tasks(entered int64) map[string]func(context.Context) error {
 		"the encryption":               forever(m.keys.Tend),
 		"the objects of every cluster": forever(m.server.prepareAgain),
 		"the list of masters": forever(func(ctx context.Context) {
-			m.roll.Live(ctx, entered, m.server.publishEndpoints, func(peers []roll.Peer) { meetRoll(m.identity, m.enrolment.Name, peers) })
+			m.roster.Live(ctx, entered, m.server.publishEndpoints, func(entries []roster.Entry) { meetRoster(m.identity, m.enrolment.Name, entries) })
 		}),
 		"the controllers and scheduler": m.leader().lead,
 		"the members of the store":      m.members.Watch,
@@ -318,17 +318,17 @@ func (m *Master) begin(ctx context.Context) (entered int64, err error) {
 	if err := m.server.checkAuthority(); err != nil {
 		return 0, err
 	}
-	if m.enrolment.Joining() { // from the moment it is on the roll it may get a vote, and its data must not be given up any more
+	if m.enrolment.Joining() { // from the moment it is on the roster it may get a vote, and its data must not be given up any more
 		if err := m.enrolment.Joined(); err != nil {
 			return 0, err
 		}
 	}
 	err = m.starting.patiently(ctx, "the list of masters", func(ctx context.Context) error {
-		m.roll = roll.New(m.opened.store, m.peer(), func() bool { return m.opened.alone(&m.config) })
+		m.roster = roster.New(m.opened.store, m.entry(), func() bool { return m.opened.alone(&m.config) })
 		if m.opened.member != nil {
-			m.roll.Precede(m.opened.member)
+			m.roster.PreferLeaderOf(m.opened.member)
 		}
-		entered, err = m.roll.Enter(ctx)
+		entered, err = m.roster.Enter(ctx)
 		return err
 	})
 	if err != nil {

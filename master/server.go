@@ -36,11 +36,11 @@ func (m *Master) build() (err error) {
 	c := &m.config
 	m.server = &server{
 		config: c, port: m.Port(), authority: m.own.Authority, keys: m.keys, catalog: api.Catalog(),
-		masters: func() []netip.AddrPort { return m.roll.Endpoints() },
+		masters: func() []netip.AddrPort { return m.roster.Endpoints() },
 	}
 	if c.DataDir != "" || c.external() { // a cluster in memory has one master for ever
 		path := control.Root + membership.JoinPath
-		m.server.joining = bootstrap.Joining{Group: membership.MastersGroup, Paths: []string{path, path + "/*"}, Server: m.peer().URL}
+		m.server.joining = bootstrap.Joining{Group: membership.MastersGroup, Paths: []string{path, path + "/*"}, Server: m.entry().URL}
 	}
 	m.server.metrics = metrics.New(metrics.Options{
 		Catalog: m.server.catalog, Version: health.Version(), StoreID: "etcd-0",
@@ -75,7 +75,7 @@ func (m *Master) buildServer() error {
 	if err := m.server.guard(m.members.Tokens(), members.NoMaster(auth.NewBootstrapTokens(m.server.registry))); err != nil {
 		return err
 	}
-	masters := func() []membership.Master { return m.roll.Masters() }
+	masters := func() []membership.Master { return m.roster.Masters() }
 	m.keys.Connect(keys.Needs{
 		Masters: masters, Absent: m.members.Absent, AllServe: m.members.AllServe, Caller: m.caller(), Publish: m.members.Publish, Sealed: m.server.registry.Sealed,
 	})
@@ -154,7 +154,7 @@ func (m *Master) certificateNeeds(masters func() []membership.Master) certificat
 
 // memberOptions are what the group knows of this master before its store is open.
 func (m *Master) memberOptions() members.Options {
-	c, self := &m.config, m.peer()
+	c, self := &m.config, m.entry()
 	return members.Options{
 		Self: self.Name, URL: self.URL, DataDir: c.DataDir, StoreKind: c.storeKind(), Joinable: c.DataDir != "" || c.external(), Leases: self.Leases,
 		Settings: c.sharedSettings(), Door: m.door(), Authority: m.own.Authority,

@@ -22,20 +22,20 @@ func TestPatiently(t *testing.T) {
 			said = append(said, fmt.Sprintf("%v ", time.Since(begun).Round(time.Second))+fmt.Sprintf(format, args...))
 		}}
 		missing, end := "b and c are missing", 24*time.Hour
-		err := m.patiently(t.Context(), "the roll is read", func(context.Context) error {
+		err := m.patiently(t.Context(), "the roster is read", func(context.Context) error {
 			since := time.Since(begun)
 			if since >= 90*time.Second {
 				missing = "c is missing" // what is said is what holds then
 			}
 			if since < end {
-				return fmt.Errorf("the roll: %w", &store.NoQuorum{Why: missing})
+				return fmt.Errorf("the roster: %w", &store.NoQuorum{Why: missing})
 			}
 			return nil
 		})
 		if took := time.Since(begun); err != nil || took < end || took > end+time.Second {
 			t.Errorf("after %v: %v", took, err)
 		}
-		line := "%s the start waits for the store (the roll is read): the roll: %v"
+		line := "%s the start waits for the store (the roster is read): the roster: %v"
 		want := []string{
 			fmt.Sprintf(line, "3s", &store.NoQuorum{Why: "b and c are missing"}), fmt.Sprintf(line, "1m3s", &store.NoQuorum{Why: "b and c are missing"}),
 			fmt.Sprintf(line, "2m3s", &store.NoQuorum{Why: "c is missing"}),

@@ -11,7 +11,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/controllers"
 	"github.com/wheelhouse-k8s/wheelhouse/election"
 	"github.com/wheelhouse-k8s/wheelhouse/master/backups"
-	"github.com/wheelhouse-k8s/wheelhouse/master/roll"
+	"github.com/wheelhouse-k8s/wheelhouse/master/roster"
 	"github.com/wheelhouse-k8s/wheelhouse/registry/notes"
 	"github.com/wheelhouse-k8s/wheelhouse/scheduler"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
@@ -28,14 +28,14 @@ type leader struct {
 	config     *Config
 	self       string
 	server     *server
-	precedence *roll.Precedence // nil without a member of the store
+	preference *roster.Preference // nil without a member of the store
 	rootCA     func() (ca []byte, changed <-chan struct{})
 	backups    *backups.Backups
 }
 
 func (m *Master) leader() *leader {
 	return &leader{
-		config: &m.config, self: m.enrolment.Name, server: m.server, precedence: m.roll.Precedence(), rootCA: m.own.RootCA, backups: m.backups,
+		config: &m.config, self: m.enrolment.Name, server: m.server, preference: m.roster.Preference(), rootCA: m.own.RootCA, backups: m.backups,
 	}
 }
 
@@ -48,13 +48,13 @@ func (l *leader) lead(ctx context.Context) error {
 	loops.Go(func() error {
 		defer end()
 		<-ctx.Done()
-		if l.precedence != nil {
-			l.precedence.HandOver(terms)
+		if l.preference != nil {
+			l.preference.StopLeading(terms)
 		}
 		return nil
 	})
-	if l.precedence != nil {
-		loops.Go(func() error { l.precedence.Run(terms); return nil })
+	if l.preference != nil {
+		loops.Go(func() error { l.preference.Run(terms); return nil })
 	}
 	if l.config.Runs(Controllers) {
 		loops.Go(func() error {
@@ -78,8 +78,8 @@ func (l *leader) candidate(userName, lease string) *election.Candidate {
 		},
 	}
 	c.LeaseDuration, c.RenewDeadline, c.RetryPeriod = l.config.leaseTimes()
-	if l.precedence != nil {
-		c.Advisor = l.precedence.For(lease, l.self)
+	if l.preference != nil {
+		c.Advisor = l.preference.For(lease, l.self)
 	}
 	return c
 }

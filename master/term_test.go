@@ -61,14 +61,14 @@ func awaitPeers(t *testing.T, m *Master, n int) {
 	t.Helper()
 	late := time.After(30 * time.Second)
 	for {
-		changed := m.roll.Changed()
-		if len(m.roll.Masters()) == n {
+		changed := m.roster.Changed()
+		if len(m.roster.Masters()) == n {
 			return
 		}
 		select {
 		case <-changed:
 		case <-late:
-			t.Fatalf("masters %+v, want %d", m.roll.Masters(), n)
+			t.Fatalf("masters %+v, want %d", m.roster.Masters(), n)
 		}
 	}
 }
@@ -149,7 +149,7 @@ func TestHandover(t *testing.T) {
 		t.Errorf("handing over took %v", took)
 	}
 	awaitPeers(t, b, 1)
-	if peers := b.roll.Masters(); peers[0].Name != b.enrolment.Name {
+	if peers := b.roster.Masters(); peers[0].Name != b.enrolment.Name {
 		t.Errorf("masters %+v", peers)
 	}
 }

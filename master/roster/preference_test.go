@@ -1,4 +1,4 @@
-package roll
+package roster
 
 import (
 	"context"
@@ -48,8 +48,8 @@ func (g *fakeGroup) MoveLeader(_ context.Context, id uint64) error {
 type stage struct {
 	*fakeGroup
 	*advisor
-	peers []Peer
-	clock time.Time
+	entries []Entry
+	clock   time.Time
 }
 
 func newStage(t *testing.T) *stage {
@@ -59,14 +59,14 @@ func newStage(t *testing.T) *stage {
 		names: map[uint64]string{1: "one", 2: "two", 3: "three"}, changed: make(chan struct{}),
 	}}
 	for _, name := range []string{"one", "two", "three"} {
-		s.peers = append(s.peers, Peer{Name: name, Leases: []string{"kube-scheduler"}})
+		s.entries = append(s.entries, Entry{Name: name, Leases: []string{"kube-scheduler"}})
 	}
-	p := NewPrecedence(s.fakeGroup, func() []Peer { return s.peers }, func() <-chan struct{} { return nil })
+	p := NewPreference(s.fakeGroup, func() []Entry { return s.entries }, func() <-chan struct{} { return nil })
 	p.now = func() time.Time { return s.clock }
 	if !p.learn(t.Context()) {
 		t.Fatal("the members are not known")
 	}
-	s.advisor = &advisor{Precedence: p, lease: "kube-scheduler", self: "one"}
+	s.advisor = &advisor{Preference: p, lease: "kube-scheduler", self: "one"}
 	return s
 }
 
@@ -150,8 +150,8 @@ func TestNobodyBetter(t *testing.T) {
 	for what, change := range map[string]func(*stage){
 		"a lone master":                func(s *stage) { s.lone = true },
 		"no leader of the store":       func(s *stage) { s.elect(0) },
-		"a leader that does not stand": func(s *stage) { s.peers[1].Leases = []string{"kube-controller-manager"} },
-		"a leader that has left":       func(s *stage) { s.peers = append(s.peers[:1], s.peers[2]) },
+		"a leader that does not stand": func(s *stage) { s.entries[1].Leases = []string{"kube-controller-manager"} },
+		"a leader that has left":       func(s *stage) { s.entries = append(s.entries[:1], s.entries[2]) },
 		"a leader that is gone":        func(s *stage) { s.lose(2) },
 		"a leader without a name":      func(s *stage) { s.elect(7) },
 	} {
@@ -165,15 +165,15 @@ func TestNobodyBetter(t *testing.T) {
 	}
 }
 
-func TestHandOver(t *testing.T) {
+func TestStopLeading(t *testing.T) {
 	s := newStage(t)
 	s.elect(1)
-	s.peers = s.peers[:2] // the third does not live
-	s.HandOver(t.Context())
+	s.entries = s.entries[:2] // the third does not live
+	s.StopLeading(t.Context())
 	if len(s.moved) != 1 || s.moved[0] != 2 {
 		t.Errorf("moved to %v, want 2", s.moved)
 	}
-	s.HandOver(t.Context())
+	s.StopLeading(t.Context())
 	if len(s.moved) != 1 {
 		t.Errorf("a master that does not lead the store moved it to %v", s.moved)
 	}
@@ -189,7 +189,7 @@ func TestNews(t *testing.T) {
 	default:
 		t.Error("nobody was told of a new leader")
 	}
-	if r := s.ranks(); strings.Join([]string{r.name(r.leader), r.name(9)}, ",") != "two," {
+	if r := s.storeLeaders(); strings.Join([]string{r.name(r.leader), r.name(9)}, ",") != "two," {
 		t.Errorf("%+v", r)
 	}
 }

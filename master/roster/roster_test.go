@@ -1,4 +1,4 @@
-package roll
+package roster
 
 import (
 	"context"
@@ -18,21 +18,21 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/store/memory"
 )
 
-func peerAt(name, address, port string) Peer {
-	p := Peer{Name: name, URL: "https://127.0.0.1:" + port, Version: "v1.37.0", Leases: []string{"kube-scheduler"}}
+func entryAt(name, address, port string) Entry {
+	p := Entry{Name: name, URL: "https://127.0.0.1:" + port, Version: "v1.37.0", Leases: []string{"kube-scheduler"}}
 	if address != "" {
 		p.Address, p.URL = net.ParseIP(address), "https://"+net.JoinHostPort(address, port)
 	}
 	return p
 }
 
-// rolled is a roll that runs; stop ends it without leaving, as a crash does.
-type rolled struct {
-	*Roll
+// running is a roster that runs; stop ends it without leaving, as a crash does.
+type running struct {
+	*Roster
 	stop func()
 }
 
-func enterRoll(t *testing.T, s store.Store, p Peer, alone bool) *rolled {
+func enter(t *testing.T, s store.Store, p Entry, alone bool) *running {
 	t.Helper()
 	r := New(s, p, func() bool { return alone })
 	r.life, r.refreshEvery = 600*time.Millisecond, 100*time.Millisecond
@@ -44,19 +44,19 @@ func enterRoll(t *testing.T, s store.Store, p Peer, alone bool) *rolled {
 	kept, followed := make(chan struct{}), make(chan struct{})
 	go func() { defer close(kept); r.keep(ctx) }()
 	go func() { defer close(followed); r.follow(ctx, revision) }()
-	out := &rolled{Roll: r, stop: func() { cancel(); <-kept; <-followed }}
+	out := &running{Roster: r, stop: func() { cancel(); <-kept; <-followed }}
 	t.Cleanup(out.stop)
 	return out
 }
 
-// await waits until the roll shows these masters and endpoints.
-func (r *rolled) await(t *testing.T, names, endpoints string) {
+// await waits until the roster shows these masters and endpoints.
+func (r *running) await(t *testing.T, names, endpoints string) {
 	t.Helper()
 	late := time.After(30 * time.Second)
 	for {
 		changed := r.Changed()
 		var have, at []string
-		for _, p := range r.Peers() {
+		for _, p := range r.Entries() {
 			have = append(have, p.Name)
 		}
 		for _, e := range r.Endpoints() {
@@ -86,23 +86,23 @@ func keys(t *testing.T, s store.Store) string {
 	return strings.Join(all, " ")
 }
 
-func TestRoll(t *testing.T) {
+func TestRoster(t *testing.T) {
 	s := memory.New()
 	t.Cleanup(func() { s.Close() })
-	a := enterRoll(t, s, peerAt("a", "192.0.2.1", "6443"), false)
-	b := enterRoll(t, s, peerAt("b", "192.0.2.2", "6443"), false)
+	a := enter(t, s, entryAt("a", "192.0.2.1", "6443"), false)
+	b := enter(t, s, entryAt("b", "192.0.2.2", "6443"), false)
 	// A second master on the host of a, and one that has only loopback.
-	c := enterRoll(t, s, peerAt("c", "192.0.2.1", "7443"), false)
-	d := enterRoll(t, s, peerAt("d", "", "8443"), false)
+	c := enter(t, s, entryAt("c", "192.0.2.1", "7443"), false)
+	d := enter(t, s, entryAt("d", "", "8443"), false)
 	const endpoints = "192.0.2.1:6443 192.0.2.1:7443 192.0.2.2:6443"
-	for _, r := range []*rolled{a, b, c, d} {
+	for _, r := range []*running{a, b, c, d} {
 		r.await(t, "a b c d", endpoints)
 	}
 	if have := keys(t, s); have != "192.0.2.1 192.0.2.1:7443 192.0.2.2 d" {
 		t.Errorf("keys %q", have)
 	}
-	if p := a.Peers()[3]; p.URL != "https://127.0.0.1:8443" || p.Address != nil || p.Version != "v1.37.0" || !p.standsFor("kube-scheduler") || p.standsFor("kube-controller-manager") {
-		t.Errorf("peer %+v", p)
+	if p := a.Entries()[3]; p.URL != "https://127.0.0.1:8443" || p.Address != nil || p.Version != "v1.37.0" || !p.standsFor("kube-scheduler") || p.standsFor("kube-controller-manager") {
+		t.Errorf("entry %+v", p)
 	}
 	// b dies.
 	b.stop()
@@ -118,16 +118,16 @@ func TestRoll(t *testing.T) {
 	}
 	// Another takes the place of a, whose refresh finds out.
 	a.stop()
-	again := enterRoll(t, s, peerAt("e", "192.0.2.1", "6443"), false)
+	again := enter(t, s, entryAt("e", "192.0.2.1", "6443"), false)
 	again.await(t, "d e", "192.0.2.1:6443")
 }
 
-// TestRollRefreshes: a record outlives many times its life while its master lives, and comes back when it was lost.
-func TestRollRefreshes(t *testing.T) {
+// TestRosterRefreshes: a record outlives many times its life while its master lives, and comes back when it was lost.
+func TestRosterRefreshes(t *testing.T) {
 	s := memory.New()
 	t.Cleanup(func() { s.Close() })
-	a := enterRoll(t, s, peerAt("a", "192.0.2.1", "6443"), false)
-	b := enterRoll(t, s, peerAt("b", "192.0.2.2", "6443"), false)
+	a := enter(t, s, entryAt("a", "192.0.2.1", "6443"), false)
+	b := enter(t, s, entryAt("b", "192.0.2.2", "6443"), false)
 	b.await(t, "a b", "192.0.2.1:6443 192.0.2.2:6443")
 	e, _, err := s.Get(t.Context(), a.key, 0)
 	if err != nil {
@@ -150,19 +150,19 @@ func TestRollRefreshes(t *testing.T) {
 	b.await(t, "a b", "192.0.2.1:6443 192.0.2.2:6443")
 }
 
-// TestRollAlone: a master that has the store to itself writes its record once, and begins to refresh it when it has company.
-func TestRollAlone(t *testing.T) {
+// TestRosterAlone: a master that has the store to itself writes its record once, and begins to refresh it when it sees another.
+func TestRosterAlone(t *testing.T) {
 	s := memory.New()
 	t.Cleanup(func() { s.Close() })
 	if _, err := s.Create(t.Context(), notes.Masters+"192.0.2.9", []byte("left behind"), 0); err != nil {
 		t.Fatal(err)
 	}
-	a := enterRoll(t, s, peerAt("a", "192.0.2.1", "6443"), true)
+	a := enter(t, s, entryAt("a", "192.0.2.1", "6443"), true)
 	if have := keys(t, s); have != "192.0.2.1" {
 		t.Errorf("keys %q", have)
 	}
 	first := a.revision
-	b := enterRoll(t, s, peerAt("b", "192.0.2.2", "6443"), false)
+	b := enter(t, s, entryAt("b", "192.0.2.2", "6443"), false)
 	a.await(t, "a b", "192.0.2.1:6443 192.0.2.2:6443")
 	watch := s.Watch(t.Context(), a.key, store.WatchOptions{From: first + 1})
 	for refreshed := 0; refreshed < 3; {
@@ -185,7 +185,7 @@ func TestRollAlone(t *testing.T) {
 
 // TestRecordIsUpstreams: Kubernetes' own decoder reads our records, and we read those that it writes.
 func TestRecordIsUpstreams(t *testing.T) {
-	ours := record{Peer: peerAt("a", "192.0.2.1", "6443"), generation: 7}
+	ours := record{Entry: entryAt("a", "192.0.2.1", "6443"), generation: 7}
 	value, err := ours.encode()
 	if err != nil {
 		t.Fatal(err)
@@ -221,9 +221,9 @@ func TestForeignMasters(t *testing.T) {
 	if _, err := s.Create(t.Context(), notes.Masters+"192.0.2.5", []byte(foreign), 0); err != nil {
 		t.Fatal(err)
 	}
-	a := enterRoll(t, s, peerAt("a", "192.0.2.1", "7443"), false)
-	enterRoll(t, s, peerAt("b", "192.0.2.2", "7443"), false)
-	enterRoll(t, s, peerAt("c", "192.0.2.3", "6443"), false)
+	a := enter(t, s, entryAt("a", "192.0.2.1", "7443"), false)
+	enter(t, s, entryAt("b", "192.0.2.2", "7443"), false)
+	enter(t, s, entryAt("c", "192.0.2.3", "6443"), false)
 	a.await(t, "a b c", "192.0.2.1:7443 192.0.2.2:7443 192.0.2.3:6443 192.0.2.5:7443")
 	if have := a.Endpoints(); !slices.IsSortedFunc(have, netip.AddrPort.Compare) {
 		t.Errorf("not in order: %v", have)

@@ -1,5 +1,5 @@
-// Package roll keeps the list of the live masters in the store, and tells which of them is best placed to lead.
-package roll
+// Package roster keeps the list of the live masters in the store, and tells which of them is best placed to lead.
+package roster
 
 import (
 	"cmp"
@@ -27,16 +27,16 @@ const (
 	recordRefresh = 3 * time.Second
 	// recordTimeout bounds one refresh.
 	recordTimeout = 3 * time.Second
-	// endpointsCheck is how often the addresses of the service default/kubernetes are compared with the roll though
-	// the roll did not change: somebody may have edited them. Upstream takes as long.
+	// endpointsCheck is how often the addresses of the service default/kubernetes are compared with the roster though
+	// the roster did not change: somebody may have edited them. Upstream takes as long.
 	endpointsCheck = 10 * time.Second
 	// endpointsRetry is the same after an attempt that failed.
 	endpointsRetry = time.Second
-	// rollPause is the wait before the roll is read again after its watch has broken.
-	rollPause = 200 * time.Millisecond
+	// rosterPause is the wait before the roster is read again after its watch has broken.
+	rosterPause = 200 * time.Millisecond
 )
 
-// Roll is the list of live masters. Each keeps its own record in the store, and knows all others' from a watch.
+// Roster is the list of live masters. Each keeps its own record in the store, and knows all others' from a watch.
 //
 // A record's key is the master's address, as upstream has it. If a master on another port of the same address is there
 // already, the port is appended; a master that has no address but loopback has its name as key, and no address in
@@ -45,7 +45,7 @@ const (
 // A record expires unless it is refreshed, with one exception: a master that has the store to itself (in memory, or as
 // its only member) writes it once, without expiry, because nobody is there to see it expire; an idle master would be busy
 // with little else. It begins to refresh it as soon as it sees another's record or another member.
-type Roll struct {
+type Roster struct {
 	store store.Store
 	self  record
 	// alone tells whether this master has the store to itself.
@@ -55,9 +55,9 @@ type Roll struct {
 	key      string
 	revision int64
 	lasting  atomic.Bool // the own record does not expire
-	// company gets a token when another record appears.
-	company    chan struct{}
-	precedence *Precedence // nil without a member of the store
+	// otherSeen gets a token when another record appears.
+	otherSeen  chan struct{}
+	preference *Preference // nil without a member of the store
 	// life and refreshEvery are recordLife and recordRefresh.
 	life, refreshEvery time.Duration
 
@@ -66,12 +66,12 @@ type Roll struct {
 	changed chan struct{}     // guarded by mu; closed and replaced when records change
 }
 
-// New makes a roll with nobody on it. alone tells whether this master has the store to itself.
-func New(s store.Store, self Peer, alone func() bool) *Roll {
-	r := &Roll{
-		store: s, self: record{Peer: self}, alone: alone, key: notes.Masters + self.Name,
+// New makes a roster with nobody on it. alone tells whether this master has the store to itself.
+func New(s store.Store, self Entry, alone func() bool) *Roster {
+	r := &Roster{
+		store: s, self: record{Entry: self}, alone: alone, key: notes.Masters + self.Name,
 		life: recordLife, refreshEvery: recordRefresh,
-		company: make(chan struct{}, 1), records: map[string]record{}, changed: make(chan struct{}),
+		otherSeen: make(chan struct{}, 1), records: map[string]record{}, changed: make(chan struct{}),
 	}
 	if self.Address != nil {
 		r.key = notes.Masters + self.Address.String()
@@ -79,12 +79,12 @@ func New(s store.Store, self Peer, alone func() bool) *Roll {
 	return r
 }
 
-// Enter writes the own record and reads all others. A master that has the store to itself first strikes off who was
+// Enter writes the own record and reads all others. A master that has the store to itself first removes who was
 // there before: they cannot live.
-func (r *Roll) Enter(ctx context.Context) (revision int64, err error) {
+func (r *Roster) Enter(ctx context.Context) (revision int64, err error) {
 	alone := r.alone()
 	if alone {
-		if err := r.strike(ctx); err != nil {
+		if err := r.dropOthers(ctx); err != nil {
 			return 0, err
 		}
 	}
@@ -94,8 +94,8 @@ func (r *Roll) Enter(ctx context.Context) (revision int64, err error) {
 	return r.read(ctx)
 }
 
-// strike removes the records of others.
-func (r *Roll) strike(ctx context.Context) error {
+// dropOthers removes the records of others.
+func (r *Roster) dropOthers(ctx context.Context) error {
 	page, err := r.store.List(ctx, notes.Masters, store.ListOptions{})
 	if err != nil {
 		return err
@@ -113,7 +113,7 @@ func (r *Roll) strike(ctx context.Context) error {
 }
 
 // refresh writes the own record, for good if lasting.
-func (r *Roll) refresh(ctx context.Context, lasting bool) error {
+func (r *Roster) refresh(ctx context.Context, lasting bool) error {
 	life := r.life
 	if lasting {
 		life = 0
@@ -143,7 +143,7 @@ func (r *Roll) refresh(ctx context.Context, lasting bool) error {
 }
 
 // give makes way for, or takes over, the record that was found instead of the own.
-func (r *Roll) give(present *store.Entry) {
+func (r *Roster) give(present *store.Entry) {
 	if present == nil {
 		r.revision = 0 // it has expired
 		return
@@ -163,7 +163,7 @@ func (r *Roll) give(present *store.Entry) {
 }
 
 // keep refreshes the own record until ctx ends.
-func (r *Roll) keep(ctx context.Context) {
+func (r *Roster) keep(ctx context.Context) {
 	timer := time.NewTimer(r.refreshEvery)
 	defer timer.Stop()
 	failing := false
@@ -174,7 +174,7 @@ func (r *Roll) keep(ctx context.Context) {
 		}
 		select {
 		case <-due:
-		case <-r.company:
+		case <-r.otherSeen:
 		case <-ctx.Done():
 			return
 		}
@@ -190,7 +190,7 @@ func (r *Roll) keep(ctx context.Context) {
 }
 
 // leave removes the own record.
-func (r *Roll) leave() error {
+func (r *Roster) leave() error {
 	ctx, cancel := context.WithTimeout(context.Background(), recordTimeout)
 	defer cancel()
 	for r.revision != 0 {
@@ -211,7 +211,7 @@ func (r *Roll) leave() error {
 }
 
 // follow keeps the list of others' records up to date from a revision on, until ctx ends.
-func (r *Roll) follow(ctx context.Context, revision int64) {
+func (r *Roster) follow(ctx context.Context, revision int64) {
 	for {
 		watching, cancel := context.WithCancel(ctx)
 		watch := r.store.Watch(watching, notes.Masters, store.WatchOptions{From: revision + 1})
@@ -222,7 +222,7 @@ func (r *Roll) follow(ctx context.Context, revision int64) {
 		cancel()
 		for {
 			select {
-			case <-time.After(rollPause):
+			case <-time.After(rosterPause):
 			case <-ctx.Done():
 				return
 			}
@@ -237,7 +237,7 @@ func (r *Roll) follow(ctx context.Context, revision int64) {
 }
 
 // read reads all records.
-func (r *Roll) read(ctx context.Context) (revision int64, err error) {
+func (r *Roster) read(ctx context.Context) (revision int64, err error) {
 	page, err := r.store.List(ctx, notes.Masters, store.ListOptions{})
 	if err != nil {
 		return 0, err
@@ -260,7 +260,7 @@ func put(records map[string]record, e store.Entry) {
 	records[e.Key] = found
 }
 
-func (r *Roll) apply(batch store.Batch) {
+func (r *Roster) apply(batch store.Batch) {
 	if len(batch.Events) == 0 {
 		return
 	}
@@ -278,7 +278,7 @@ func (r *Roll) apply(batch store.Batch) {
 }
 
 // replace makes records the present ones, and tells if masters came or went.
-func (r *Roll) replace(records map[string]record) {
+func (r *Roster) replace(records map[string]record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	same := maps.EqualFunc(r.records, records, func(a, b record) bool {
@@ -292,20 +292,20 @@ func (r *Roll) replace(records map[string]record) {
 	r.changed = make(chan struct{})
 	if r.anotherLocked() {
 		select {
-		case r.company <- struct{}{}:
+		case r.otherSeen <- struct{}{}:
 		default:
 		}
 	}
 }
 
 // others tells whether any other master, of any make, lives.
-func (r *Roll) others() bool {
+func (r *Roster) others() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.anotherLocked()
 }
 
-func (r *Roll) anotherLocked() bool {
+func (r *Roster) anotherLocked() bool {
 	for _, other := range r.records {
 		if other.Name != r.self.Name {
 			return true
@@ -314,22 +314,22 @@ func (r *Roll) anotherLocked() bool {
 	return false
 }
 
-// Peers are the live masters of our make, this one included, ordered by name.
-func (r *Roll) Peers() []Peer {
+// Entries are the live masters of our make, this one included, ordered by name.
+func (r *Roster) Entries() []Entry {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := []Peer{r.self.Peer}
+	all := []Entry{r.self.Entry}
 	for _, other := range r.records {
 		if other.Name != "" && other.Name != r.self.Name {
-			all = append(all, other.Peer)
+			all = append(all, other.Entry)
 		}
 	}
-	slices.SortFunc(all, func(a, b Peer) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(all, func(a, b Entry) int { return cmp.Compare(a.Name, b.Name) })
 	return all
 }
 
 // Changed is closed when masters have come or gone.
-func (r *Roll) Changed() <-chan struct{} {
+func (r *Roster) Changed() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.changed
@@ -337,7 +337,7 @@ func (r *Roll) Changed() <-chan struct{} {
 
 // Endpoints are where the cluster reaches the live masters. Those of upstream's API servers are listed on the port that
 // most of ours have, because their records tell no port.
-func (r *Roll) Endpoints() []netip.AddrPort {
+func (r *Roster) Endpoints() []netip.AddrPort {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var addresses []netip.AddrPort

@@ -1,4 +1,4 @@
-package roll
+package roster
 
 import (
 	"encoding/json"
@@ -23,8 +23,8 @@ const (
 	annotationStore   = "wheelhouse.dev/store"
 )
 
-// Peer is a live master.
-type Peer struct {
+// Entry is a live master.
+type Entry struct {
 	// Name is the master's identity: the holder that its Leases name, and the name of its member of the store.
 	Name string
 	// URL of its API, for other masters.
@@ -39,7 +39,7 @@ type Peer struct {
 }
 
 // port of the URL; 0 if it has none.
-func (p *Peer) port() int {
+func (p *Entry) port() int {
 	u, err := url.Parse(p.URL)
 	if err != nil {
 		return 0
@@ -51,8 +51,8 @@ func (p *Peer) port() int {
 // record is what a live master keeps in the store: an Endpoints object as upstream's API servers write it, whose first
 // address is the master's, with what other masters want to know in annotations.
 type record struct {
-	// Peer has no Name if an upstream API server wrote the record.
-	Peer
+	// Entry has no Name if an upstream API server wrote the record.
+	Entry
 	generation int64
 	// annotations of the stored object, those of others included.
 	annotations map[string]string
@@ -107,7 +107,7 @@ func decodeRecord(value []byte) (record, error) {
 	}
 	a := o.Annotations
 	r := record{
-		Peer:       Peer{Name: a[annotationName], URL: a[annotationURL], Version: a[annotationVersion], Store: a[annotationStore]},
+		Entry:      Entry{Name: a[annotationName], URL: a[annotationURL], Version: a[annotationVersion], Store: a[annotationStore]},
 		generation: o.Generation, annotations: a,
 	}
 	if leases := a[annotationLeases]; leases != "" {
@@ -120,4 +120,4 @@ func decodeRecord(value []byte) (record, error) {
 }
 
 // standsFor tells whether the master stands for a Lease.
-func (p *Peer) standsFor(lease string) bool { return slices.Contains(p.Leases, lease) }
+func (p *Entry) standsFor(lease string) bool { return slices.Contains(p.Leases, lease) }

@@ -1,4 +1,4 @@
-package roll
+package roster
 
 import (
 	"context"
@@ -12,22 +12,22 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
-// Precede has the roll know who of its masters is best placed to lead, by the store's members.
-func (r *Roll) Precede(by Group) { r.precedence = NewPrecedence(by, r.Peers, r.Changed) }
+// PreferLeaderOf has the roster tell which of its masters should lead: the one whose member leads the group.
+func (r *Roster) PreferLeaderOf(g Group) { r.preference = NewPreference(g, r.Entries, r.Changed) }
 
-// Precedence is nil without members of the store.
-func (r *Roll) Precedence() *Precedence { return r.precedence }
+// Preference is nil without members of the store.
+func (r *Roster) Preference() *Preference { return r.preference }
 
-// Masters are the peers as those see them who call their commands.
-func (r *Roll) Masters() []membership.Master {
+// Masters are the entries as callers of their commands need them.
+func (r *Roster) Masters() []membership.Master {
 	var all []membership.Master
-	for _, p := range r.Peers() {
+	for _, p := range r.Entries() {
 		all = append(all, membership.Master{Name: p.Name, URL: p.URL, Version: p.Version})
 	}
 	return all
 }
 
-// Others are the masters that live but for one, read from the store: for who is not on the roll yet.
+// Others are the masters that live but for one, read from the store: for who is not on the roster yet.
 func Others(ctx context.Context, s store.Store, self string) ([]membership.Master, error) {
 	page, err := s.List(ctx, notes.Masters, store.ListOptions{})
 	if err != nil {
@@ -42,16 +42,16 @@ func Others(ctx context.Context, s store.Store, self string) ([]membership.Maste
 	return all, nil
 }
 
-// Live keeps this master on the roll, and what is published of it in step, until ctx ends. The roll continues from the revision at
+// Live keeps this master on the roster, and what is published of it in step, until ctx ends. The roster continues from the revision at
 // which this master entered. publish gets where the cluster reaches the live masters, again and again, and writes nothing that is so
-// already; seen gets the peers whenever they have changed, and from time to time.
-func (r *Roll) Live(ctx context.Context, revision int64, publish func(context.Context, []netip.AddrPort) error, seen func([]Peer)) {
+// already; seen gets the entries whenever they have changed, and from time to time.
+func (r *Roster) Live(ctx context.Context, revision int64, publish func(context.Context, []netip.AddrPort) error, seen func([]Entry)) {
 	var running sync.WaitGroup
 	running.Go(func() { r.follow(ctx, revision) })
 	running.Go(func() { r.keep(ctx) })
 	for ctx.Err() == nil {
 		changed, again := r.Changed(), endpointsCheck
-		seen(r.Peers())
+		seen(r.Entries())
 		if err := publish(ctx, r.Endpoints()); err != nil && ctx.Err() == nil {
 			slog.Warn("the endpoints of the service default/kubernetes could not be brought up to date, will retry", "error", err)
 			again = endpointsRetry
@@ -68,8 +68,8 @@ func (r *Roll) Live(ctx context.Context, revision int64, publish func(context.Co
 	r.goOff(publish)
 }
 
-// goOff takes this master off the roll and the service. The last one stays in the service: it may come back.
-func (r *Roll) goOff(publish func(context.Context, []netip.AddrPort) error) {
+// goOff takes this master off the roster and the service. The last one stays in the service: it may come back.
+func (r *Roster) goOff(publish func(context.Context, []netip.AddrPort) error) {
 	if err := r.leave(); err != nil {
 		slog.Debug("this master's record could not be removed and will expire", "error", err)
 		return

@@ -1,4 +1,4 @@
-package roll
+package roster
 
 import (
 	"context"
@@ -39,22 +39,22 @@ type Group interface {
 	MoveLeader(ctx context.Context, id uint64) error
 }
 
-// Precedence says which master is best placed to lead: the one whose member leads the store, because its writes take one
+// Preference says which master is best placed to lead: the one whose member leads the store, because its writes take one
 // trip less, and because the store knows within a second or two when it is gone.
-type Precedence struct {
-	group Group
-	peers func() []Peer
-	// peersChanged is closed when masters come or go.
-	peersChanged func() <-chan struct{}
-	now          func() time.Time
+type Preference struct {
+	group   Group
+	entries func() []Entry
+	// entriesChanged is closed when masters come or go.
+	entriesChanged func() <-chan struct{}
+	now            func() time.Time
 
 	mu      sync.Mutex
-	present ranks         // guarded by mu
+	present storeLeaders  // guarded by mu
 	changed chan struct{} // guarded by mu; closed and replaced when present changes
 }
 
-// ranks is the state of the store's own election.
-type ranks struct {
+// storeLeaders is the state of the store's own election.
+type storeLeaders struct {
 	// leader is the leading member, 0 if none is known, since a time; former led before.
 	leader, former uint64
 	since          time.Time
@@ -62,7 +62,7 @@ type ranks struct {
 	members map[string]uint64
 }
 
-func (r *ranks) name(id uint64) string {
+func (r *storeLeaders) name(id uint64) string {
 	for name, other := range r.members {
 		if other == id {
 			return name
@@ -71,18 +71,18 @@ func (r *ranks) name(id uint64) string {
 	return ""
 }
 
-// NewPrecedence makes one of the group and the roll's Peers and Changed.
-func NewPrecedence(g Group, peers func() []Peer, peersChanged func() <-chan struct{}) *Precedence {
-	return &Precedence{
-		group: g, peers: peers, peersChanged: peersChanged, now: time.Now,
-		present: ranks{members: map[string]uint64{}}, changed: make(chan struct{}),
+// NewPreference makes one of the group and the roster's Entries and Changed.
+func NewPreference(g Group, entries func() []Entry, entriesChanged func() <-chan struct{}) *Preference {
+	return &Preference{
+		group: g, entries: entries, entriesChanged: entriesChanged, now: time.Now,
+		present: storeLeaders{members: map[string]uint64{}}, changed: make(chan struct{}),
 	}
 }
 
 // Run follows the store's leader until ctx ends.
-func (p *Precedence) Run(ctx context.Context) {
+func (p *Preference) Run(ctx context.Context) {
 	for {
-		leaders, peers := p.group.LeaderChanged(), p.peersChanged()
+		leaders, entries := p.group.LeaderChanged(), p.entriesChanged()
 		p.note(p.group.Leader())
 		var again <-chan time.Time
 		if p.group.Grouped() && !p.learn(ctx) {
@@ -90,7 +90,7 @@ func (p *Precedence) Run(ctx context.Context) {
 		}
 		select {
 		case <-leaders:
-		case <-peers:
+		case <-entries:
 		case <-again:
 		case <-ctx.Done():
 			return
@@ -99,7 +99,7 @@ func (p *Precedence) Run(ctx context.Context) {
 }
 
 // note takes in who leads the store.
-func (p *Precedence) note(leader uint64) {
+func (p *Preference) note(leader uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if leader == p.present.leader {
@@ -113,7 +113,7 @@ func (p *Precedence) note(leader uint64) {
 }
 
 // learn asks for the members' names; it tells whether each live master's is known.
-func (p *Precedence) learn(ctx context.Context) bool {
+func (p *Preference) learn(ctx context.Context) bool {
 	list, err := p.group.Members(ctx)
 	if err != nil {
 		return false
@@ -134,38 +134,38 @@ func (p *Precedence) learn(ctx context.Context) bool {
 	if news {
 		p.tellLocked()
 	}
-	for _, peer := range p.peers() {
-		if members[peer.Name] == 0 {
+	for _, entry := range p.entries() {
+		if members[entry.Name] == 0 {
 			return false
 		}
 	}
 	return true
 }
 
-func (p *Precedence) tellLocked() {
+func (p *Preference) tellLocked() {
 	close(p.changed)
 	p.changed = make(chan struct{})
 }
 
 // Changed implements election.Advisor.
-func (p *Precedence) Changed() <-chan struct{} {
+func (p *Preference) Changed() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.changed
 }
 
-func (p *Precedence) ranks() ranks {
+func (p *Preference) storeLeaders() storeLeaders {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.present
 }
 
 // connected tells whether the store is in touch with the member.
-func (p *Precedence) connected(id uint64) bool { return !p.group.Active(id).IsZero() }
+func (p *Preference) connected(id uint64) bool { return !p.group.Active(id).IsZero() }
 
 // advisor is what this master advises its candidate for one Lease. It belongs to the Lease's candidate.
 type advisor struct {
-	*Precedence
+	*Preference
 	lease, self string
 
 	// held since a time; zero when another holds it.
@@ -176,8 +176,8 @@ type advisor struct {
 }
 
 // For says how the master called self stands for a Lease. It belongs to the Lease's candidate.
-func (p *Precedence) For(lease, self string) election.Advisor {
-	return &advisor{Precedence: p, lease: lease, self: self}
+func (p *Preference) For(lease, self string) election.Advisor {
+	return &advisor{Preference: p, lease: lease, self: self}
 }
 
 // Advise implements election.Advisor.
@@ -188,7 +188,7 @@ func (s *advisor) Advise(holder string) (election.Advice, time.Duration) {
 	if !s.group.Grouped() {
 		return election.Normal, 0
 	}
-	r := s.ranks()
+	r := s.storeLeaders()
 	leads := r.leader == s.group.ID()
 	switch {
 	case holder == s.self:
@@ -202,21 +202,21 @@ func (s *advisor) Advise(holder string) (election.Advice, time.Duration) {
 }
 
 // better tells whether the store's leader is another live master that stands for the Lease.
-func (s *advisor) better(r ranks) bool {
+func (s *advisor) better(r storeLeaders) bool {
 	if r.leader == 0 || r.leader == s.group.ID() || !s.connected(r.leader) {
 		return false
 	}
 	name := r.name(r.leader)
-	for _, peer := range s.peers() {
-		if peer.Name == name && peer.Name != s.self {
-			return peer.standsFor(s.lease)
+	for _, entry := range s.entries() {
+		if entry.Name == name && entry.Name != s.self {
+			return entry.standsFor(s.lease)
 		}
 	}
 	return false
 }
 
 // keep decides whether this master keeps the Lease that it holds.
-func (s *advisor) keep(r ranks, leads bool) (election.Advice, time.Duration) {
+func (s *advisor) keep(r storeLeaders, leads bool) (election.Advice, time.Duration) {
 	now := s.now()
 	if s.held.IsZero() {
 		s.held = now
@@ -241,7 +241,7 @@ func (s *advisor) keep(r ranks, leads bool) (election.Advice, time.Duration) {
 }
 
 // overtake decides whether this master, which leads the store, takes the Lease from its holder early.
-func (s *advisor) overtake(r ranks, holder string) (election.Advice, time.Duration) {
+func (s *advisor) overtake(r storeLeaders, holder string) (election.Advice, time.Duration) {
 	id, known := r.members[holder]
 	if !known {
 		return election.Normal, 0 // not one of ours: upstream's own, which no fence stops
@@ -271,23 +271,23 @@ func after(left time.Duration) (election.Advice, time.Duration) {
 	return election.Early, 0
 }
 
-// handOverWait bounds how long a master that stops waits until another leads the store.
-const handOverWait = 500 * time.Millisecond
+// stopLeadingWait bounds how long a master that stops waits until another leads the store.
+const stopLeadingWait = 500 * time.Millisecond
 
-// HandOver has another master lead the store, so that the Leases that are given back next go where they will stay.
-func (p *Precedence) HandOver(ctx context.Context) {
+// StopLeading has another master lead the store, so that the Leases that are given back next go where they will stay.
+func (p *Preference) StopLeading(ctx context.Context) {
 	if !p.group.Grouped() || p.group.Leader() != p.group.ID() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, handOverWait)
+	ctx, cancel := context.WithTimeout(ctx, stopLeadingWait)
 	defer cancel()
 	list, err := p.group.Members(ctx)
 	if err != nil {
 		return
 	}
 	live := map[string]bool{}
-	for _, peer := range p.peers() {
-		live[peer.Name] = true
+	for _, entry := range p.entries() {
+		live[entry.Name] = true
 	}
 	for _, m := range list {
 		if m.ID == p.group.ID() || m.Learner || !live[m.Name] || !p.connected(m.ID) {

@@ -7,13 +7,13 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/health"
 	"github.com/wheelhouse-k8s/wheelhouse/election"
 	"github.com/wheelhouse-k8s/wheelhouse/master/identity"
-	"github.com/wheelhouse-k8s/wheelhouse/master/roll"
+	"github.com/wheelhouse-k8s/wheelhouse/master/roster"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 )
 
-// peer is what others know of this master.
-func (m *Master) peer() roll.Peer {
-	p := roll.Peer{Name: m.enrolment.Name, URL: m.URL(), Version: health.Version().GitVersion, Store: m.identity.StoreID()}
+// entry is what others know of this master.
+func (m *Master) entry() roster.Entry {
+	p := roster.Entry{Name: m.enrolment.Name, URL: m.URL(), Version: health.Version().GitVersion, Store: m.identity.StoreID()}
 	if !m.taken.advertise.IsLoopback() { // no pod reaches the service default/kubernetes there
 		p.Address = m.taken.advertise
 	}
@@ -29,9 +29,9 @@ func (m *Master) peer() roll.Peer {
 	return p
 }
 
-// meetRoll looks at the stores that the masters on the roll say they belong to.
-func meetRoll(own *identity.Identity, self string, peers []roll.Peer) {
-	for _, p := range peers {
+// meetRoster looks at the stores that the masters on the roster say they belong to.
+func meetRoster(own *identity.Identity, self string, entries []roster.Entry) {
+	for _, p := range entries {
 		if p.Store != "" && p.Name != self {
 			own.Meet(&membership.Card{Store: membership.Store{ID: p.Store}, Master: p.Name, URL: p.URL})
 		}
