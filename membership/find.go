@@ -11,32 +11,32 @@ import (
 // Find the member that the operator means: by its name or ID, or by what member list shows of where it is, as far as that is one
 // member's alone: a URL of its API or of its store, their host and port, their host, or the part of its name that is the
 // host's.
-func Find(s State, who string) (Standing, error) {
-	var found []Standing
+func Find(s State, who string) (MemberState, error) {
+	var found []MemberState
 	var names []string
 	for _, m := range s.Members {
 		if m.Name == who && who != "" || FormatID(m.ID) == strings.ToLower(who) {
 			return m, nil
 		}
-		if slices.Contains(s.placesOf(m), strings.TrimSuffix(who, "/")) {
+		if slices.Contains(s.addressesOf(m), strings.TrimSuffix(who, "/")) {
 			found = append(found, m)
 		}
 		names = append(names, cmp.Or(m.Name, FormatID(m.ID)))
 	}
 	switch len(found) {
 	case 0:
-		return Standing{}, notFound("there is no master %s: they are %s", who, strings.Join(names, ", "))
+		return MemberState{}, notFound("there is no master %s: they are %s", who, strings.Join(names, ", "))
 	case 1:
 		return found[0], nil
 	}
-	return Standing{}, conflict("%s stands for several masters: give the whole name or the ID that wheelhouse member list shows", who)
+	return MemberState{}, conflict("%s stands for several masters: give the whole name or the ID that wheelhouse member list shows", who)
 }
 
-// placesOf are the ways to call a member by where it is. The URL of its API is known only while it lives.
-func (s *State) placesOf(m Standing) []string {
-	var places []string
+// addressesOf are the ways to call a member by where it is. The URL of its API is known only while it lives.
+func (s *State) addressesOf(m MemberState) []string {
+	var addresses []string
 	if host, _, ok := strings.Cut(m.Name, "_"); ok && host != "" {
-		places = append(places, host)
+		addresses = append(addresses, host)
 	}
 	urls := []string{m.PeerURL}
 	for _, live := range s.Masters {
@@ -49,10 +49,10 @@ func (s *State) placesOf(m Standing) []string {
 		if err != nil || u.Host == "" {
 			continue
 		}
-		places = append(places, strings.TrimSuffix(text, "/"), u.Host, u.Hostname())
+		addresses = append(addresses, strings.TrimSuffix(text, "/"), u.Host, u.Hostname())
 		if ip := net.ParseIP(u.Hostname()); ip != nil && ip.To4() == nil {
-			places = append(places, "["+u.Hostname()+"]")
+			addresses = append(addresses, "["+u.Hostname()+"]")
 		}
 	}
-	return places
+	return addresses
 }

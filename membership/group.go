@@ -84,7 +84,7 @@ func (g *Group) State(ctx context.Context) (State, error) {
 	if err != nil {
 		return s, err
 	}
-	g.stand(&s, members)
+	g.fill(&s, members)
 	return s, nil
 }
 
@@ -140,7 +140,7 @@ func (g *Group) Bring(ctx context.Context, r Request) (*Grant, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !slices.ContainsFunc(state.Members, func(m Standing) bool { return FormatID(m.ID) == r.Member && m.Name == r.Name }) {
+		if !slices.ContainsFunc(state.Members, func(m MemberState) bool { return FormatID(m.ID) == r.Member && m.Name == r.Name }) {
 			return nil, conflict("%s (member %s) is not a master of this cluster: join with an empty data folder", r.Name, r.Member)
 		}
 	}
@@ -271,7 +271,7 @@ func (g *Group) Abandon(ctx context.Context, text, id string) error {
 }
 
 // Remove a member that the operator names. Its data can never be used again.
-func (g *Group) Remove(ctx context.Context, who string) (Standing, error) {
+func (g *Group) Remove(ctx context.Context, who string) (MemberState, error) {
 	g.changing.Lock()
 	defer g.changing.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
@@ -301,20 +301,20 @@ func (g *Group) Remove(ctx context.Context, who string) (Standing, error) {
 	return target, nil
 }
 
-func (g *Group) find(ctx context.Context, who string) (State, Standing, error) {
+func (g *Group) find(ctx context.Context, who string) (State, MemberState, error) {
 	state, err := g.State(ctx)
 	if err != nil {
-		return state, Standing{}, err
+		return state, MemberState{}, err
 	}
 	if g.Members == nil {
-		return state, Standing{}, conflict("this cluster keeps its data in a stand-alone etcd: its masters come and go freely, and its members are etcdctl's matter")
+		return state, MemberState{}, conflict("this cluster keeps its data in a stand-alone etcd: its masters come and go freely, and its members are etcdctl's matter")
 	}
 	target, err := Find(state, who)
 	return state, target, err
 }
 
 // Promote a learner that the operator names.
-func (g *Group) Promote(ctx context.Context, who string) (Standing, error) {
+func (g *Group) Promote(ctx context.Context, who string) (MemberState, error) {
 	g.changing.Lock()
 	defer g.changing.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
@@ -340,12 +340,12 @@ func (g *Group) Promote(ctx context.Context, who string) (Standing, error) {
 }
 
 // MoveLeader makes a voting member the leader; an empty name leaves the choice.
-func (g *Group) MoveLeader(ctx context.Context, who string) (Standing, error) {
+func (g *Group) MoveLeader(ctx context.Context, who string) (MemberState, error) {
 	g.changing.Lock()
 	defer g.changing.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
-	var target Standing
+	var target MemberState
 	state, err := g.State(ctx)
 	if err == nil && (who != "" || g.Members == nil) {
 		state, target, err = g.find(ctx, who)

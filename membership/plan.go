@@ -22,8 +22,8 @@ const (
 	minorsMax = 1
 )
 
-// Standing is a member and what another sees of it.
-type Standing struct {
+// MemberState is a member and what another sees of it.
+type MemberState struct {
 	etcd.Member
 	// Active tells that its member of the store answers, and Since when; Serving that it serves the API.
 	Active, Serving bool
@@ -31,7 +31,7 @@ type Standing struct {
 }
 
 // started members have told their names.
-func (s *Standing) started() bool { return s.Name != "" }
+func (s *MemberState) started() bool { return s.Name != "" }
 
 // Master is a live master.
 type Master struct{ Name, URL, Version string }
@@ -40,7 +40,7 @@ type Master struct{ Name, URL, Version string }
 type State struct {
 	// Self and Leader are members; Leader is 0 when there is none.
 	Self, Leader uint64
-	Members      []Standing
+	Members      []MemberState
 	// Masters that live, and the settings that all must share, by flag.
 	Masters  []Master
 	Settings map[string]string
@@ -86,7 +86,7 @@ func Admit(s State, r *Request) (replace []uint64, err error) {
 	if err := s.lost(); err != nil {
 		return nil, err
 	}
-	var learners []Standing
+	var learners []MemberState
 	for _, m := range s.Members {
 		switch {
 		case m.Name == r.Name && !m.Learner:
@@ -108,7 +108,7 @@ func Admit(s State, r *Request) (replace []uint64, err error) {
 
 // room is nil when one more learner may be added beside those that are there: at most the one that stands by because it
 // would make the voting set even.
-func (s *State) room(voters int, learners []Standing) error {
+func (s *State) room(voters int, learners []MemberState) error {
 	for _, l := range learners {
 		if !l.started() {
 			return busy("another master is joining (%s): try again when it has", l.PeerURL)
@@ -192,7 +192,7 @@ func checkPeerURL(text string) error {
 // up yet nothing is changed, and once it is a voter the others, who have, follow at once.
 func Promotions(s State) []uint64 {
 	voters, active := s.voters()
-	var ready []Standing
+	var ready []MemberState
 	for _, m := range s.Members {
 		if m.Learner && m.Active && m.Serving {
 			ready = append(ready, m)
@@ -205,7 +205,7 @@ func Promotions(s State) []uint64 {
 	if count <= 0 || active+count < quorum(voters+count) {
 		return nil
 	}
-	slices.SortFunc(ready, func(a, b Standing) int { return cmp.Or(b.Since.Compare(a.Since), cmp.Compare(a.ID, b.ID)) })
+	slices.SortFunc(ready, func(a, b MemberState) int { return cmp.Or(b.Since.Compare(a.Since), cmp.Compare(a.ID, b.ID)) })
 	var ids []uint64
 	for _, m := range ready[:count] {
 		ids = append(ids, m.ID)
@@ -217,7 +217,7 @@ func Promotions(s State) []uint64 {
 type Removal struct{ Promote, Lead, Remove uint64 }
 
 // PlanRemoval refuses what would leave the cluster without a quorum.
-func PlanRemoval(s State, target Standing) (Removal, error) {
+func PlanRemoval(s State, target MemberState) (Removal, error) {
 	plan := Removal{Remove: target.ID}
 	if err := s.lost(); err != nil {
 		return plan, err
@@ -231,7 +231,7 @@ func PlanRemoval(s State, target Standing) (Removal, error) {
 	}
 	voters--
 	if voters == 0 {
-		i := slices.IndexFunc(s.Members, func(m Standing) bool { return m.Learner && m.started() && m.Active })
+		i := slices.IndexFunc(s.Members, func(m MemberState) bool { return m.Learner && m.started() && m.Active })
 		if i < 0 {
 			return plan, conflict("%s is the last master: without it there is no cluster", target.label())
 		}
@@ -250,7 +250,7 @@ func PlanRemoval(s State, target Standing) (Removal, error) {
 
 // successor is an active voter other than one, the longest active first; 0 if there is none.
 func (s *State) successor(of uint64) uint64 {
-	var found Standing
+	var found MemberState
 	for _, m := range s.Members {
 		if !m.Learner && m.Active && m.ID != of && (found.ID == 0 || m.Since.Before(found.Since)) {
 			found = m
@@ -260,7 +260,7 @@ func (s *State) successor(of uint64) uint64 {
 }
 
 // label is how messages call a member.
-func (s *Standing) label() string {
+func (s *MemberState) label() string {
 	if s.Name != "" {
 		return s.Name
 	}

@@ -19,7 +19,7 @@ var noon = time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
 func state(text string) State {
 	s := State{Now: noon, Settings: map[string]string{"range": "10"}}
 	for i, word := range strings.Fields(text) {
-		m := Standing{Member: etcd.Member{ID: uint64(i + 1), Name: fmt.Sprintf("h%d_x", i+1), PeerURL: fmt.Sprintf("https://10.0.0.%d:2380", i+1)}}
+		m := MemberState{Member: etcd.Member{ID: uint64(i + 1), Name: fmt.Sprintf("h%d_x", i+1), PeerURL: fmt.Sprintf("https://10.0.0.%d:2380", i+1)}}
 		m.Learner = word[0] == 'l'
 		switch word[1] {
 		case '+':

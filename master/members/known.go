@@ -102,7 +102,7 @@ func (m *Members) StartStatus(member *etcd.Embedded, reason string) membership.S
 		s.Masters = []membership.MasterStatus{own}
 	} else {
 		s.Cluster = membership.FormatID(member.Status().Cluster)
-		state := membership.State{Self: member.ID(), Leader: member.Leader(), Members: membership.Standings(member, m.Self)}
+		state := membership.State{Self: member.ID(), Leader: member.Leader(), Members: membership.MemberStates(member, m.Self)}
 		for _, one := range membership.List(state) {
 			if one.ID == own.ID {
 				one = own

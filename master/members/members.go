@@ -165,7 +165,7 @@ type changed struct {
 	ID   string `json:"id"`
 }
 
-func changedOf(s membership.Standing, err error) (changed, error) {
+func changedOf(s membership.MemberState, err error) (changed, error) {
 	return changed{Name: s.Name, ID: membership.FormatID(s.ID)}, err
 }
 

@@ -12,14 +12,14 @@ import (
 func (g *Group) Known() State {
 	s := State{Settings: g.Settings, Masters: g.Masters(), Now: g.now()}
 	if g.Members != nil {
-		g.stand(&s, g.Members.Known())
+		g.fill(&s, g.Members.Known())
 	}
 	return s
 }
 
-func (g *Group) stand(s *State, members []etcd.Member) {
+func (g *Group) fill(s *State, members []etcd.Member) {
 	s.Self, s.Leader = g.Members.ID(), g.Members.Leader()
-	s.Members = standings(g.Members, g.Self, members)
+	s.Members = memberStates(g.Members, g.Self, members)
 	for n := range s.Members {
 		one := &s.Members[n]
 		one.Serving = slices.ContainsFunc(s.Masters, func(live Master) bool { return live.Name == one.Name })
@@ -38,27 +38,27 @@ func (s *State) Away() []string {
 	return away
 }
 
-// Standings are the members as this one, whose name is self, sees them.
-func Standings(m interface {
+// MemberStates are the members as this one, whose name is self, sees them.
+func MemberStates(m interface {
 	ID() uint64
 	Active(id uint64) time.Time
 	Known() []etcd.Member
-}, self string) []Standing {
-	return standings(m, self, m.Known())
+}, self string) []MemberState {
+	return memberStates(m, self, m.Known())
 }
 
-func standings(of interface {
+func memberStates(of interface {
 	ID() uint64
 	Active(id uint64) time.Time
-}, self string, members []etcd.Member) []Standing {
-	var all []Standing
+}, self string, members []etcd.Member) []MemberState {
+	var all []MemberState
 	for _, m := range members {
-		standing := Standing{Member: m, Since: of.Active(m.ID)}
-		standing.Active = m.ID == of.ID() || !standing.Since.IsZero()
+		one := MemberState{Member: m, Since: of.Active(m.ID)}
+		one.Active = m.ID == of.ID() || !one.Since.IsZero()
 		if m.ID == of.ID() {
-			standing.Name = self // it may not have told it yet
+			one.Name = self // it may not have told it yet
 		}
-		all = append(all, standing)
+		all = append(all, one)
 	}
 	return all
 }
