@@ -51,8 +51,8 @@ type Group struct {
 	Masters func() []Master
 	// Settings that all masters share, by flag.
 	Settings map[string]string
-	// HandOver makes a member the leader; only the present leader can, wherever it is.
-	HandOver func(ctx context.Context, to uint64) error
+	// TransferLeadership makes a member the leader; only the present leader can, wherever it is.
+	TransferLeadership func(ctx context.Context, to uint64) error
 	// Card of this master's store; nil shows none.
 	Card func() Card
 	// Files that all masters share.
@@ -290,7 +290,7 @@ func (g *Group) Remove(ctx context.Context, who string) (MemberState, error) {
 		}
 	}
 	if plan.Lead != 0 {
-		if err := g.HandOver(ctx, plan.Lead); err != nil {
+		if err := g.TransferLeadership(ctx, plan.Lead); err != nil {
 			return target, err
 		}
 	}
@@ -370,7 +370,7 @@ func (g *Group) MoveLeader(ctx context.Context, who string) (MemberState, error)
 	case !target.Active:
 		return target, conflict("%s does not answer: start it first", target.label())
 	}
-	return target, g.HandOver(ctx, target.ID)
+	return target, g.TransferLeadership(ctx, target.ID)
 }
 
 // Tend promotes learners and removes those that never start, for as long as this master's member leads, until ctx ends.

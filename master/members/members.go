@@ -92,7 +92,7 @@ func (m *Members) Begin(o Opened) {
 		Invitations: m.invitations(), Log: m.Log, Card: m.Identity.Card,
 	}
 	if m.Member != nil {
-		m.group.Members, m.group.Open, m.group.HandOver = m.Member, m.Open, m.handOver
+		m.group.Members, m.group.Open, m.group.TransferLeadership = m.Member, m.Open, m.transferLeadership
 	}
 }
 
@@ -187,8 +187,8 @@ func (m *Members) moveLeader(ctx context.Context, in leaderRequest) (changed, er
 	return changedOf(m.group.MoveLeader(ctx, in.Name))
 }
 
-// handOver makes a member the leader: if another master leads it is asked to.
-func (m *Members) handOver(ctx context.Context, to uint64) error {
+// transferLeadership makes a member the leader: if another master leads it is asked to.
+func (m *Members) transferLeadership(ctx context.Context, to uint64) error {
 	leader := m.Member.Leader()
 	if leader == m.Member.ID() {
 		return m.Member.MoveLeader(ctx, to)
