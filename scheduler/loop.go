@@ -16,7 +16,7 @@ import (
 const (
 	// batchMax bounds the decisions between two looks at what came in.
 	batchMax = 256
-	// spareMax bounds the room for letters that is kept for the next ones.
+	// spareMax bounds the room for reports that is kept for the next ones.
 	spareMax = 4096
 )
 
@@ -37,7 +37,7 @@ type run struct {
 	assumed map[types.UID]*item
 	news    news
 
-	// plugins take part in steps; stepping pods are in permit or pre-bind. ready ones wait for a place for their binding.
+	// plugins take part in steps; stepping pods are in permit or pre-bind. ready ones wait for their turn to be bound.
 	plugins  []plugin
 	stepping int
 	ready    []*item
@@ -66,12 +66,12 @@ func (n *news) improve(node string, events placement.Events) {
 // inbox hands what others report to the loop, without ever making them wait.
 type inbox struct {
 	mu      sync.Mutex
-	letters []letter
+	reports []report
 	signal  chan struct{}
 }
 
-// letter is one report: a change of an object, or the outcome of a step or a write.
-type letter struct {
+// report tells the loop of one thing: a change of an object, or the outcome of a step or a write.
+type report struct {
 	delta client.Delta
 	item  *item
 	// of and patched say what the outcome is of: a step of the item, or a patch of its status.
@@ -80,9 +80,9 @@ type letter struct {
 	err     error
 }
 
-func (b *inbox) put(letters ...letter) {
+func (b *inbox) put(reports ...report) {
 	b.mu.Lock()
-	b.letters = append(b.letters, letters...)
+	b.reports = append(b.reports, reports...)
 	b.mu.Unlock()
 	select {
 	case b.signal <- struct{}{}:
@@ -90,13 +90,13 @@ func (b *inbox) put(letters ...letter) {
 	}
 }
 
-func (b *inbox) take(spare []letter) []letter {
+func (b *inbox) take(spare []report) []report {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	taken := b.letters
-	b.letters = nil
+	taken := b.reports
+	b.reports = nil
 	if cap(spare) <= spareMax {
-		b.letters = spare[:0]
+		b.reports = spare[:0]
 	}
 	return taken
 }
@@ -127,11 +127,11 @@ func (r *run) subscribe(ctx context.Context) error {
 		delivered := sync.OnceFunc(func() { close(first) })
 		r.crew.Go(func() error {
 			view.Subscribe(ctx, func(deltas []client.Delta) {
-				letters := make([]letter, len(deltas))
+				reports := make([]report, len(deltas))
 				for n, d := range deltas {
-					letters[n].delta = d
+					reports[n].delta = d
 				}
-				r.inbox.put(letters...)
+				r.inbox.put(reports...)
 				delivered()
 			})
 			return nil
@@ -148,15 +148,15 @@ func (r *run) subscribe(ctx context.Context) error {
 }
 
 func (r *run) loop(ctx context.Context) {
-	var letters []letter
+	var reports []report
 	flush := r.now().Add(flushEvery)
 	alarm := time.NewTimer(0)
 	defer alarm.Stop()
 	for ctx.Err() == nil {
-		letters = r.inbox.take(letters)
-		for i := range letters {
-			r.open(ctx, &letters[i])
-			letters[i] = letter{}
+		reports = r.inbox.take(reports)
+		for i := range reports {
+			r.receive(ctx, &reports[i])
+			reports[i] = report{}
 		}
 		now := r.now()
 		if !now.Before(flush) {
@@ -183,31 +183,31 @@ func (r *run) loop(ctx context.Context) {
 	}
 }
 
-// open acts on one letter.
-func (r *run) open(ctx context.Context, l *letter) {
+// receive acts on one report.
+func (r *run) receive(ctx context.Context, in *report) {
 	switch {
-	case l.patched:
-		r.patched(ctx, l.item, l.err)
+	case in.patched:
+		r.patched(ctx, in.item, in.err)
 		return
-	case l.of == stepBind:
-		r.bound(ctx, l.item, l.err)
+	case in.of == stepBind:
+		r.bound(ctx, in.item, in.err)
 		return
-	case l.item != nil:
-		r.stepped(ctx, l.item, l.err)
+	case in.item != nil:
+		r.stepped(ctx, in.item, in.err)
 		return
 	}
-	object := l.delta.New
+	object := in.delta.New
 	if object == nil {
-		object = l.delta.Old
+		object = in.delta.Old
 	}
 	switch object.(type) {
 	case *corev1.Node:
-		r.nodeChanged(l.delta)
+		r.nodeChanged(in.delta)
 	case *corev1.Namespace:
-		r.namespaceChanged(l.delta)
+		r.namespaceChanged(in.delta)
 	case *corev1.Pod:
-		old, _ := l.delta.Old.(*corev1.Pod)
-		now, _ := l.delta.New.(*corev1.Pod)
+		old, _ := in.delta.Old.(*corev1.Pod)
+		now, _ := in.delta.New.(*corev1.Pod)
 		if old != nil && (now == nil || now.UID != old.UID) {
 			r.podGone(old.UID)
 		}

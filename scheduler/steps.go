@@ -22,11 +22,11 @@ import (
 //	pre-bind plugins do what must be done before, like attaching a volume
 //	bind     the decision is written
 //
-// The loop makes the transitions and calls reserve and unreserve; permit, pre-bind and bind run beside it and report by letter.
+// The loop makes the transitions and calls reserve and unreserve; permit, pre-bind and bind run beside it and put reports into the inbox.
 // Whatever fails, is cancelled or loses its pod takes the same way back, undo: reservations are given back in reverse order, and
 // the pod no longer counts on its node. A pod that no plugin concerns goes from assume to bind at once and pays for none of it.
 //
-// What waits in a plugin holds none of the places for bindings: pods that wait for volumes or for each other never keep others
+// What waits in a plugin does not count among the bindings under way: pods that wait for volumes or for each other never keep others
 // from being bound.
 
 // permitMax is how long plugins may have a pod wait.
@@ -65,7 +65,7 @@ const (
 	// stepPermitted: the pod waits for the rest of its group.
 	stepPermitted
 	stepPreBind
-	// stepReady: it waits for one of the places for bindings.
+	// stepReady: it waits for its turn to be bound.
 	stepReady
 	stepBind
 )
@@ -74,7 +74,7 @@ func (s step) String() string {
 	return [...]string{"Assume", "Permit", "Permit", "PreBind", "Bind", "Bind"}[s]
 }
 
-// beside tells whether something runs beside the loop for the pod, whose letter is still to come.
+// beside tells whether something runs beside the loop for the pod, whose report is still to come.
 func (s step) beside() bool { return s == stepPermit || s == stepPreBind || s == stepBind }
 
 // binding is a decision on its way.
@@ -154,7 +154,7 @@ func (r *run) becomePreBind(ctx context.Context, it *item) {
 	r.beside(ctx, it, 0, func(p *plugin) stepFunc { return p.preBind })
 }
 
-// becomeReady binds the pod as soon as there is a place for its binding.
+// becomeReady binds the pod as soon as few enough bindings are under way.
 func (r *run) becomeReady(ctx context.Context, it *item) {
 	if r.binding >= r.options.BindingsMax {
 		it.bind.step = stepReady
@@ -180,12 +180,12 @@ func (r *run) beside(ctx context.Context, it *item, limit time.Duration, of func
 		for _, p := range concerned {
 			if f := of(p); f != nil {
 				if err := f(ctx, pod, node); err != nil {
-					r.inbox.put(letter{item: it, of: step, err: fmt.Errorf("running %s plugin %q: %w", step, p.name, err)})
+					r.inbox.put(report{item: it, of: step, err: fmt.Errorf("running %s plugin %q: %w", step, p.name, err)})
 					return nil
 				}
 			}
 		}
-		r.inbox.put(letter{item: it, of: step})
+		r.inbox.put(report{item: it, of: step})
 		return nil
 	})
 }
@@ -217,7 +217,7 @@ func (r *run) stepped(ctx context.Context, it *item, err error) {
 	}
 }
 
-// startReady binds pods that have waited for a place.
+// startReady binds pods whose turn has come.
 func (r *run) startReady(ctx context.Context) {
 	for len(r.ready) > 0 && r.binding < r.options.BindingsMax {
 		it := r.ready[0]
@@ -243,7 +243,7 @@ func (r *run) bound(ctx context.Context, it *item, err error) {
 	if ctx.Err() != nil || r.assumed[it.uid] != it {
 		return // the cluster has shown what became of the pod
 	}
-	if client.OutcomeUnknown(err) && r.settled(it) {
+	if client.OutcomeUnknown(err) && r.outcomeShown(it) {
 		return
 	}
 	r.undo(it)

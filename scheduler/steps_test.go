@@ -200,7 +200,7 @@ func TestStepsLosePods(t *testing.T) {
 	}
 }
 
-// Pods in their steps hold no place of bindings: others are bound meanwhile. Each waits for as long as it may.
+// Pods in their steps do not count as bindings under way: others are bound meanwhile. Each waits for as long as it may.
 func TestStepsWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newProbe(func(ctx context.Context, at, _ string) error {

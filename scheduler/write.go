@@ -52,7 +52,7 @@ func (r *run) bindWhenQuiet(ctx context.Context, it *item) {
 			r.tellBound(pod, node)
 		}
 		r.catchUp(ctx, err)
-		r.inbox.put(letter{item: it, of: stepBind, err: err})
+		r.inbox.put(report{item: it, of: stepBind, err: err})
 		return nil
 	})
 }
@@ -84,9 +84,9 @@ func (r *run) catchUp(ctx context.Context, err error) {
 	}
 }
 
-// settled tells, after catchUp, whether the view shows that a pod was bound, or that it is gone: the letter that says so is on
+// outcomeShown tells, after catchUp, whether the view shows that a pod was bound, or that it is gone: the report that says so is on
 // its way.
-func (r *run) settled(it *item) bool {
+func (r *run) outcomeShown(it *item) bool {
 	now, ok := r.client.Live().Get(it.pod().Namespace, it.pod().Name)
 	return !ok || now.UID != it.uid || now.Spec.NodeName != ""
 }
@@ -148,7 +148,7 @@ func (r *run) sendPatches(ctx context.Context) {
 		r.crew.Go(func() error {
 			_, err := r.client.PatchStatus(ctx, pod.Namespace, pod.Name, types.StrategicMergePatchType, statusPatch(pod, condition))
 			r.catchUp(ctx, err) // a binding that followed would be undone
-			r.inbox.put(letter{item: it, patched: true, err: err})
+			r.inbox.put(report{item: it, patched: true, err: err})
 			return nil
 		})
 	}

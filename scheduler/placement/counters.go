@@ -91,7 +91,7 @@ type counter struct {
 	selectors []*podSelector
 	// counted is how many entries it had when they were counted last.
 	counted int
-	// recent is its place in the order of use.
+	// recent is its position in the order of use.
 	recent *list.Element
 }
 

@@ -59,7 +59,7 @@ func (c *Cluster) amongOthers(p *PendingPod, t *Trial) (rules []rule) {
 type candidate struct {
 	n     *node
 	score int32
-	// level is the place of the node's level among those that occur.
+	// level is the position of the node's level among those that occur.
 	level int32
 	// among is what the pods near are worth.
 	among int64

@@ -21,11 +21,11 @@ var upstreamOrder = []string{"NodeUnschedulable", "NodeName", "TaintToleration",
 func TestPlugins(t *testing.T) {
 	last, scaled := -1, 0
 	for _, p := range plugins {
-		place := slices.Index(upstreamOrder, p.name)
-		if place <= last {
+		position := slices.Index(upstreamOrder, p.name)
+		if position <= last {
 			t.Errorf("%s is unknown or out of upstream's order", p.name)
 		}
-		last = place
+		last = position
 		if (p.part == nil) != (p.prepare == nil) {
 			t.Errorf("%s: a part and its checks go together", p.name)
 		}

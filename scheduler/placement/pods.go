@@ -14,7 +14,7 @@ type Pod struct {
 	node   *node
 	// held are its own rules about other pods, nil for none.
 	held *podAffinities
-	// priority is by what the node orders its pods; at is the pod's place in podsIn.
+	// priority is by what the node orders its pods; at is the pod's position in podsIn.
 	priority, at int32
 }
 

@@ -15,7 +15,7 @@ type Verdict struct {
 	HelpedBy Events
 }
 
-// Verdicts of no plugin. A verdict's number is its place in verdicts.all; those of the plugins follow.
+// Verdicts of no plugin. A verdict's number is its index in verdicts.all; those of the plugins follow.
 const (
 	fits uint16 = iota
 	// absent: the slot holds no node.
