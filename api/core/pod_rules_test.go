@@ -44,7 +44,7 @@ func TestPodUpdate(t *testing.T) {
 		p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "a"}, {Name: "b"}}
 		p.Spec.NodeSelector = map[string]string{"x": "y"}
 	}
-	term := func(keys ...string) *corev1.Affinity {
+	required := func(keys ...string) *corev1.Affinity {
 		var list []corev1.NodeSelectorRequirement
 		for _, key := range keys {
 			list = append(list, corev1.NodeSelectorRequirement{Key: key, Operator: corev1.NodeSelectorOpExists})
@@ -52,7 +52,7 @@ func TestPodUpdate(t *testing.T) {
 		return &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
 			NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: list}}}}}
 	}
-	const terms = "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
+	const path = "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
 	for _, test := range []struct {
 		name          string
 		start, change func(*corev1.Pod)
@@ -81,11 +81,11 @@ func TestPodUpdate(t *testing.T) {
 		{"gated: selector added", gated, func(p *corev1.Pod) { p.Spec.NodeSelector["z"] = "1" }, ""},
 		{"gated: selector changed", gated, func(p *corev1.Pod) { p.Spec.NodeSelector["x"] = "1" }, "spec.nodeSelector Invalid"},
 		{"selector added", func(p *corev1.Pod) { p.Spec.NodeSelector = map[string]string{"x": "y"} }, func(p *corev1.Pod) { p.Spec.NodeSelector["z"] = "1" }, "spec Forbidden"},
-		{"gated: affinity set", gated, func(p *corev1.Pod) { p.Spec.Affinity = term("a") }, ""},
-		{"gated: affinity narrowed", func(p *corev1.Pod) { gated(p); p.Spec.Affinity = term("a") }, func(p *corev1.Pod) { p.Spec.Affinity = term("a", "b") }, ""},
-		{"gated: affinity widened", func(p *corev1.Pod) { gated(p); p.Spec.Affinity = term("a", "b") }, func(p *corev1.Pod) { p.Spec.Affinity = term("a") }, terms + "[0] Invalid"},
-		{"gated: affinity removed", func(p *corev1.Pod) { gated(p); p.Spec.Affinity = term("a") }, func(p *corev1.Pod) { p.Spec.Affinity = nil }, terms + " Invalid"},
-		{"affinity set", nil, func(p *corev1.Pod) { p.Spec.Affinity = term("a") }, "spec Forbidden"},
+		{"gated: affinity set", gated, func(p *corev1.Pod) { p.Spec.Affinity = required("a") }, ""},
+		{"gated: affinity narrowed", func(p *corev1.Pod) { gated(p); p.Spec.Affinity = required("a") }, func(p *corev1.Pod) { p.Spec.Affinity = required("a", "b") }, ""},
+		{"gated: affinity widened", func(p *corev1.Pod) { gated(p); p.Spec.Affinity = required("a", "b") }, func(p *corev1.Pod) { p.Spec.Affinity = required("a") }, path + "[0] Invalid"},
+		{"gated: affinity removed", func(p *corev1.Pod) { gated(p); p.Spec.Affinity = required("a") }, func(p *corev1.Pod) { p.Spec.Affinity = nil }, path + " Invalid"},
+		{"affinity set", nil, func(p *corev1.Pod) { p.Spec.Affinity = required("a") }, "spec Forbidden"},
 		{"negative grace to 1", func(p *corev1.Pod) {}, func(p *corev1.Pod) { *p.Spec.TerminationGracePeriodSeconds = 1 }, "spec Forbidden"},
 		{"mirror annotation", nil, func(p *corev1.Pod) { p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "x"} },
 			"metadata.annotations[kubernetes.io/config.mirror] Forbidden, metadata.annotations[kubernetes.io/config.mirror] Invalid"},

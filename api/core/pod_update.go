@@ -178,7 +178,7 @@ func (ps *problems) nodeAffinityNarrowed(new, old *corev1.NodeAffinity) {
 	}
 }
 
-// termNarrowed: requirements of one term must all hold, so more of them select fewer nodes. But a term without any
+// termNarrowed: requirements of one node selector term must all hold, so more of them select fewer nodes. But one without any
 // selects none, so requirements would let it select more.
 func termNarrowed(new, old *corev1.NodeSelectorTerm) bool {
 	if len(old.MatchExpressions)+len(old.MatchFields) == 0 {

@@ -20,10 +20,10 @@ func (v *validator) affinity(a *corev1.Affinity, at *field.Path) {
 			v.Add(ValidateNodeSelector(s, v.allow.NodeAffinityLabelValues, here.Child(required)))
 		}
 		for i := range n.PreferredDuringSchedulingIgnoredDuringExecution {
-			term := &n.PreferredDuringSchedulingIgnoredDuringExecution[i]
-			v.weight(term.Weight, here.Child(preferred).Index(i))
+			affinityTerm := &n.PreferredDuringSchedulingIgnoredDuringExecution[i]
+			v.weight(affinityTerm.Weight, here.Child(preferred).Index(i))
 			// Values that are no label values have always been accepted here: they only match nothing.
-			v.nodeSelectorTerm(&term.Preference, true, here.Child(preferred).Index(i).Child("preference"))
+			v.nodeSelectorTerm(&affinityTerm.Preference, true, here.Child(preferred).Index(i).Child("preference"))
 		}
 	}
 	if p := a.PodAffinity; p != nil {
@@ -107,16 +107,16 @@ func (ps *problems) nodeField(r *corev1.NodeSelectorRequirement, at *field.Path)
 	}
 }
 
-func (v *validator) podAffinityTerms(terms []corev1.PodAffinityTerm, at *field.Path) {
-	for i := range terms {
-		v.podAffinityTerm(&terms[i], at.Index(i))
+func (v *validator) podAffinityTerms(affinityTerms []corev1.PodAffinityTerm, at *field.Path) {
+	for i := range affinityTerms {
+		v.podAffinityTerm(&affinityTerms[i], at.Index(i))
 	}
 }
 
-func (v *validator) weightedTerms(terms []corev1.WeightedPodAffinityTerm, at *field.Path) {
-	for i := range terms {
-		v.weight(terms[i].Weight, at.Index(i))
-		v.podAffinityTerm(&terms[i].PodAffinityTerm, at.Index(i).Child("podAffinityTerm"))
+func (v *validator) weightedTerms(affinityTerms []corev1.WeightedPodAffinityTerm, at *field.Path) {
+	for i := range affinityTerms {
+		v.weight(affinityTerms[i].Weight, at.Index(i))
+		v.podAffinityTerm(&affinityTerms[i].PodAffinityTerm, at.Index(i).Child("podAffinityTerm"))
 	}
 }
 

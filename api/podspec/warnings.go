@@ -373,17 +373,17 @@ func (w *warnings) withoutEffect(s *corev1.PodSpec, spec *field.Path) {
 
 const selectsNothing = "a null labelSelector results in matching no pod"
 
-func (w *warnings) nullSelectors(terms []corev1.PodAffinityTerm, at *field.Path) {
-	for i := range terms {
-		if terms[i].LabelSelector == nil {
+func (w *warnings) nullSelectors(affinityTerms []corev1.PodAffinityTerm, at *field.Path) {
+	for i := range affinityTerms {
+		if affinityTerms[i].LabelSelector == nil {
 			w.about(at.Index(i).Child("labelSelector"), selectsNothing)
 		}
 	}
 }
 
-func (w *warnings) nullWeightedSelectors(terms []corev1.WeightedPodAffinityTerm, at *field.Path) {
-	for i := range terms {
-		if terms[i].PodAffinityTerm.LabelSelector == nil {
+func (w *warnings) nullWeightedSelectors(affinityTerms []corev1.WeightedPodAffinityTerm, at *field.Path) {
+	for i := range affinityTerms {
+		if affinityTerms[i].PodAffinityTerm.LabelSelector == nil {
 			w.about(at.Index(i).Child("podAffinityTerm", "labelSelector"), selectsNothing)
 		}
 	}

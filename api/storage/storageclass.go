@@ -124,14 +124,14 @@ func validateProvisionerParameters(parameters map[string]string, path *field.Pat
 	return ps.List
 }
 
-// validateTopologies wants terms that differ, of labels with distinct values.
-func validateTopologies(terms []corev1.TopologySelectorTerm, path *field.Path) field.ErrorList {
+// validateTopologies wants topology terms that differ, of labels with distinct values.
+func validateTopologies(topologyTerms []corev1.TopologySelectorTerm, path *field.Path) field.ErrorList {
 	var ps kind.Problems
 	var before []map[string]sets.Set[string]
-	for n, term := range terms {
+	for n, topologyTerm := range topologyTerms {
 		at := path.Index(n).Child("matchLabelExpressions")
 		labels := map[string]sets.Set[string]{}
-		for m, r := range term.MatchLabelExpressions {
+		for m, r := range topologyTerm.MatchLabelExpressions {
 			values, invalid := validateTopologyRequirement(r, at.Index(m))
 			ps.Add(invalid)
 			if _, twice := labels[r.Key]; twice {
@@ -179,8 +179,8 @@ var renamedLabels = map[string]string{
 
 func warnStorageClass(c, _ *storagev1.StorageClass) []string {
 	var out []string
-	for n, term := range c.AllowedTopologies {
-		for m, r := range term.MatchLabelExpressions {
+	for n, topologyTerm := range c.AllowedTopologies {
+		for m, r := range topologyTerm.MatchLabelExpressions {
 			if instead, ok := renamedLabels[r.Key]; ok {
 				out = append(out, fmt.Sprintf("allowedTopologies[%d].matchLabelExpressions[%d].key: %s is deprecated since %s; use %s instead",
 					n, m, r.Key, betaZoneDeprecated, instead))

@@ -17,7 +17,7 @@ package placement
 // one node that is full or has its taint removed, changes the scores of all nodes. If they stood in one heap, it would have to be
 // built anew.
 //
-// But these scores are made of few distinct values: the number of untolerated taints, the weights of the preferred terms that match,
+// But these scores are made of few distinct values: the number of untolerated taints, the weights of the preferred affinity terms that match,
 // the number of sibling pods and the zone. All of them together are a node's level, and a class has one heap, a tier, for each level
 // that occurs. Within a tier the scaled scores are equal, whatever the extremes are; so the order of its nodes is that of the other
 // scores, which change only with the node. The best node is the best of the tiers' first ones: a placement takes the extremes from

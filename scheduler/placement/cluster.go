@@ -34,7 +34,7 @@ type Cluster struct {
 	zones    zones
 
 	// What rules about other pods are judged by. repelling are the required anti-affinity terms of the pods on nodes; attracting are
-	// the terms of theirs that draw other pods near or, with a negative weight, rather away.
+	// those affinity terms of theirs that draw other pods near or, with a negative weight, rather away.
 	namespaces            namespaces
 	podsIn                map[string]*podList
 	counters              counters

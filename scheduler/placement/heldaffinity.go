@@ -6,13 +6,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// affinityTerm is a term of pod affinity or anti-affinity.
+// affinityTerm is a PodAffinityTerm, of affinity or anti-affinity, that is ready to select pods.
 type affinityTerm struct {
 	podSelector
 	topologyKey string
 }
 
-// newAffinityTerm reads a term of a pod in the namespace.
+// newAffinityTerm reads an affinity term of a pod in the namespace.
 func newAffinityTerm(t *corev1.PodAffinityTerm, namespace string) affinityTerm {
 	in := t.Namespaces
 	if t.NamespaceSelector == nil && len(in) == 0 {
@@ -30,7 +30,7 @@ type heldAffinity struct {
 	in     *heldAffinities
 }
 
-// byDomain is the tally by the domains of the term's topology.
+// byDomain is the tally by the domains of its topology.
 func (h *heldAffinity) byDomain() *domainTally { return h.domains[0] }
 
 // heldAffinities are found by what they say, and by the pods that they select.
@@ -92,7 +92,7 @@ func (c *Cluster) holdOne(in *heldAffinities, t affinityTerm, weight int64, n *n
 	return held
 }
 
-// letGo forgets the terms of a pod that leaves its node.
+// letGo forgets the affinity terms of a pod that leaves its node.
 func (c *Cluster) letGo(held *podAffinities, n *node) {
 	if held == nil {
 		return
@@ -106,7 +106,7 @@ func (c *Cluster) letGo(held *podAffinities, n *node) {
 	}
 }
 
-// concerning are the terms that select the pod.
+// concerning are the affinity terms that select the pod.
 func (h *heldAffinities) concerning(known namespaces, pod *corev1.Pod) (found []*heldAffinity) {
 	if len(h.byKey) == 0 {
 		return nil

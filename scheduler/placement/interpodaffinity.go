@@ -48,7 +48,7 @@ type affinityRules struct {
 
 var noAffinity affinityRules
 
-// preferredAffinity is a preferred term of affinity, or of anti-affinity with a negative weight.
+// preferredAffinity is a preferred affinity term; the weight of anti-affinity is negative.
 type preferredAffinity struct {
 	affinityTerm
 	weight int64
@@ -61,9 +61,9 @@ func newAffinityRules(pod *corev1.Pod) *affinityRules {
 		return nil
 	}
 	r := &affinityRules{}
-	prefer := func(terms []corev1.WeightedPodAffinityTerm, sign int64) {
-		for i := range terms {
-			r.preferred = append(r.preferred, preferredAffinity{newAffinityTerm(&terms[i].PodAffinityTerm, pod.Namespace), sign * int64(terms[i].Weight)})
+	prefer := func(affinityTerms []corev1.WeightedPodAffinityTerm, sign int64) {
+		for i := range affinityTerms {
+			r.preferred = append(r.preferred, preferredAffinity{newAffinityTerm(&affinityTerms[i].PodAffinityTerm, pod.Namespace), sign * int64(affinityTerms[i].Weight)})
 		}
 	}
 	if near := a.PodAffinity; near != nil {
@@ -171,7 +171,7 @@ func (r *affinityRules) filter(s *stock, repelling []*heldAffinity) func(n *node
 	}
 }
 
-// selected tallies the pods that a term selects by the domains of its topology.
+// selected tallies the pods that an affinity term selects by the domains of its topology.
 func (c *Cluster) selected(t *affinityTerm) *domainTally {
 	return c.by(t.topologyKey, &c.counter(&t.podSelector).tally)
 }
@@ -188,7 +188,7 @@ func (r *affinityRules) near(s *stock) func(n *node) bool {
 		matches = matches && selectors[i].matches(c.namespaces, s.pod.pod)
 	}
 	together, nowhere := make([]domainNumbers, len(r.affinity)), true
-	counter := c.counter(selectors...) // of the pods that match all terms
+	counter := c.counter(selectors...) // of the pods that match all affinity terms
 	for i := range r.affinity {
 		tally := c.by(r.affinity[i].topologyKey, &counter.tally)
 		together[i] = domainNumbers{tally.topology, c.numbers.take(len(tally.topology.nodes))}

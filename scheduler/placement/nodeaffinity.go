@@ -9,7 +9,7 @@ import (
 )
 
 // nodeAffinity lets pods go only to nodes that their node selector and required node affinity match, and rather to those that
-// their preferred terms match.
+// their preferred affinity terms match.
 var nodeAffinity = plugin{
 	reads: NodeLabels,
 	refusals: []Verdict{
@@ -33,8 +33,8 @@ var nodeAffinity = plugin{
 			return made
 		}
 		affinity := pod.Spec.Affinity.NodeAffinity
-		if terms := affinity.PreferredDuringSchedulingIgnoredDuringExecution; len(terms) > 0 {
-			if preferred, err := nodeaffinity.NewPreferredSchedulingTerms(terms); err == nil {
+		if preferredTerms := affinity.PreferredDuringSchedulingIgnoredDuringExecution; len(preferredTerms) > 0 {
+			if preferred, err := nodeaffinity.NewPreferredSchedulingTerms(preferredTerms); err == nil {
 				made.scaled = scaled{scale: scalePreferred, level: func(n *node) levelPart { return levelPart{int32(preferred.Score(n.object))} }}
 			}
 		}
@@ -89,16 +89,16 @@ func readNodeAffinity(p part) *corev1.Pod {
 	return pod
 }
 
-// namedNodes are the only nodes that an affinity can match, if each of its terms has a field metadata.name (as in the pods of a
-// DaemonSet).
+// namedNodes are the only nodes that an affinity can match, if each of its node selector terms has a field metadata.name (as in the
+// pods of a DaemonSet).
 func namedNodes(required *corev1.NodeSelector) (names []string, named bool) {
 	if required == nil || len(required.NodeSelectorTerms) == 0 {
 		return nil, false
 	}
-	for _, term := range required.NodeSelectorTerms {
+	for _, selectorTerm := range required.NodeSelectorTerms {
 		var inTerm []string
 		found := false
-		for _, field := range term.MatchFields {
+		for _, field := range selectorTerm.MatchFields {
 			if field.Key != "metadata.name" || field.Operator != corev1.NodeSelectorOpIn {
 				continue
 			}

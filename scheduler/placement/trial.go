@@ -98,13 +98,13 @@ func (t *Trial) repelling(l *topologyNumbers, pod *corev1.Pod) {
 		return
 	}
 	for _, change := range t.changes {
-		for _, term := range requiredAntiAffinity(change.pod.Object) {
-			made := newAffinityTerm(&term, change.pod.Object.Namespace)
+		for _, affinityTerm := range requiredAntiAffinity(change.pod.Object) {
+			made := newAffinityTerm(&affinityTerm, change.pod.Object.Namespace)
 			if !made.matches(t.cluster.namespaces, pod) {
 				continue
 			}
 			domains := t.cluster.topologies[made.topologyKey]
-			if domains == nil { // no pod of the cluster has such a term
+			if domains == nil { // no pod of the cluster has such an affinity term
 				domains = t.cluster.divide(made.topologyKey)
 			}
 			l.at(&t.cluster.numbers, domains).add(&t.node, change.by)
