@@ -5,7 +5,7 @@ package datafolder
 import (
 	"path/filepath"
 
-	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/admin"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 )
 
@@ -55,7 +55,7 @@ const SharedPKI = "pki/"
 var entries = map[string]bool{"etcd": true, "pki": true, "lock": true, "backups": true, "lost+found": true,
 	IdentityFile: true, StoreFile: true, FirstStartFile: true, NewClusterFile: true, RecoveringFile: true, RecoveredFile: true,
 	ExternalFile: true, PeerPortFile: true, EncryptionFile: true, OperatorEncryptionFile: true, KubeconfigFile: true,
-	membership.MarkName: true, membership.KeyName: true, control.SocketName: true}
+	membership.MarkName: true, membership.KeyName: true, admin.SocketName: true}
 
 // proofs are entries that are there since the first start of a master on a folder.
 var proofs = []string{IdentityFile, StoreFile, "etcd", ExternalFile, EncryptionFile}

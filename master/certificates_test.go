@@ -28,8 +28,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/wheelhouse-k8s/wheelhouse/admin"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/auth"
-	"github.com/wheelhouse-k8s/wheelhouse/control"
 	"github.com/wheelhouse-k8s/wheelhouse/master/certificates"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
 	"github.com/wheelhouse-k8s/wheelhouse/registry/notes"
@@ -93,7 +93,7 @@ func run(t *testing.T, change func(*Config)) *Master {
 }
 
 // fresh is a client of a kubeconfig with connections of its own.
-func fresh(t *testing.T, kubeconfig []byte) (*kubernetes.Clientset, *control.Client) {
+func fresh(t *testing.T, kubeconfig []byte) (*kubernetes.Clientset, *admin.Client) {
 	t.Helper()
 	config, err := clientcmd.RESTConfigFromKubeConfig(kubeconfig)
 	if err != nil {
@@ -102,7 +102,7 @@ func fresh(t *testing.T, kubeconfig []byte) (*kubernetes.Clientset, *control.Cli
 	// A dialer of its own keeps client-go from sharing connections with other clients.
 	config.Dial = (&net.Dialer{}).DialContext
 	config.QPS = -1
-	commands, err := control.NewClient(config)
+	commands, err := admin.NewClient(config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 
-	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/admin"
 	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/master/backups"
 	"github.com/wheelhouse-k8s/wheelhouse/master/certificates"
@@ -267,7 +267,7 @@ func (m *Master) work(ctx context.Context, begun, ending func()) error {
 	})
 	if c := &m.config; c.DataDir != "" {
 		servers.Go(func() error {
-			control.ServeLocal(serving, c.DataDir, m.identity.Introduce(control.Mux(m.commands())), c.warn)
+			admin.ServeLocal(serving, c.DataDir, m.identity.Introduce(admin.Mux(m.commands())), c.warn)
 			return nil
 		})
 	}

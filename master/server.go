@@ -7,6 +7,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/wheelhouse-k8s/wheelhouse/admin"
 	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver"
@@ -15,7 +16,6 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/bootstrap"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/health"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/metrics"
-	"github.com/wheelhouse-k8s/wheelhouse/control"
 	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/master/backups"
 	"github.com/wheelhouse-k8s/wheelhouse/master/certificates"
@@ -39,7 +39,7 @@ func (m *Master) build() (err error) {
 		masters: func() []netip.AddrPort { return m.roster.Endpoints() },
 	}
 	if c.DataDir != "" || c.external() { // a cluster in memory has one master for ever
-		path := control.Root + membership.JoinPath
+		path := admin.Root + membership.JoinPath
 		m.server.joining = bootstrap.Joining{Group: membership.MastersGroup, Paths: []string{path, path + "/*"}, Server: m.entry().URL}
 	}
 	m.server.metrics = metrics.New(metrics.Options{

@@ -17,9 +17,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/wheelhouse-k8s/wheelhouse/admin"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/health"
-	"github.com/wheelhouse-k8s/wheelhouse/control"
 	"github.com/wheelhouse-k8s/wheelhouse/master/identity"
 	"github.com/wheelhouse-k8s/wheelhouse/master/members"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
@@ -115,12 +115,12 @@ func (s *starting) handler() http.Handler {
 		mux.Handle("/"+name+"/", h)
 	}
 	mux.Handle("GET /version", health.VersionHandler(health.Version()))
-	mux.HandleFunc("GET "+control.Root+"status", s.status)
-	mux.HandleFunc("GET "+control.Root+"status/own", s.status)
-	mux.Handle("GET "+control.Root+membership.IdentityPath, s.door.identity.Introduce(http.HandlerFunc(s.identity)))
+	mux.HandleFunc("GET "+admin.Root+"status", s.status)
+	mux.HandleFunc("GET "+admin.Root+"status/own", s.status)
+	mux.Handle("GET "+admin.Root+membership.IdentityPath, s.door.identity.Introduce(http.HandlerFunc(s.identity)))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Retry-After", fmt.Sprint(startRetry))
-		control.WriteError(w, &apierrors.StatusError{ErrStatus: metav1.Status{
+		admin.WriteError(w, &apierrors.StatusError{ErrStatus: metav1.Status{
 			Status: metav1.StatusFailure, Code: http.StatusServiceUnavailable, Reason: metav1.StatusReasonServiceUnavailable,
 			Message: "this master starts and does not serve yet: " + s.told(r), Details: &metav1.StatusDetails{RetryAfterSeconds: startRetry},
 		}})
@@ -169,7 +169,7 @@ func (s *starting) quorum() (q etcd.Quorum, lost bool) {
 func (s *starting) identity(w http.ResponseWriter, r *http.Request) {
 	card := s.door.identity.Card()
 	if !s.administers(r) || card.Store.ID == "" && card.Cluster == "" {
-		control.WriteError(w, apierrors.NewServiceUnavailable("this master starts and cannot tell yet whose store it has"))
+		admin.WriteError(w, apierrors.NewServiceUnavailable("this master starts and cannot tell yet whose store it has"))
 		return
 	}
 	card.Store.Former = nil
@@ -180,7 +180,7 @@ func (s *starting) identity(w http.ResponseWriter, r *http.Request) {
 // status is what this master knows of the cluster by itself.
 func (s *starting) status(w http.ResponseWriter, r *http.Request) {
 	if !s.administers(r) {
-		control.WriteError(w, apierrors.NewUnauthorized("a master that starts tells its state to administrators only, by their certificates"))
+		admin.WriteError(w, apierrors.NewUnauthorized("a master that starts tells its state to administrators only, by their certificates"))
 		return
 	}
 	var answer any

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// IdentityPath is where a master shows its store and members to who joins, below control.Root.
+// IdentityPath is where a master shows its store and members to who joins, below admin.Root.
 const IdentityPath = JoinPath + "/identity"
 
 // Belonging is what a master says to who asks whether a folder is part of its cluster.

@@ -16,10 +16,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/rest"
 
-	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/admin"
 )
 
-// Below control.Root, the path of joining, and that at which a member gets the files that were changed while it was away.
+// Below admin.Root, the path of joining, and that at which a member gets the files that were changed while it was away.
 const (
 	JoinPath  = "join"
 	FilesPath = JoinPath + "/files"
@@ -192,10 +192,10 @@ func (j *Joiner) Abandon(ctx context.Context, grant *Grant) error {
 }
 
 // client verifies the server by the authority's hash before it sends the token.
-func (j *Joiner) client(server string) (*control.Client, error) { return j.clientWith(server, nil) }
+func (j *Joiner) client(server string) (*admin.Client, error) { return j.clientWith(server, nil) }
 
 // clientWith is client with a certificate instead of the token, if there is one.
-func (j *Joiner) clientWith(server string, pair *tls.Certificate) (*control.Client, error) {
+func (j *Joiner) clientWith(server string, pair *tls.Certificate) (*admin.Client, error) {
 	u, err := url.Parse(server)
 	if err != nil {
 		return nil, refusal{err.Error()}
@@ -204,7 +204,7 @@ func (j *Joiner) clientWith(server string, pair *tls.Certificate) (*control.Clie
 	if pair != nil {
 		token, config.Certificates = "", []tls.Certificate{*pair}
 	}
-	return control.NewClient(&rest.Config{
+	return admin.NewClient(&rest.Config{
 		Host: server, BearerToken: token,
 		Transport: &http.Transport{
 			TLSClientConfig: config,

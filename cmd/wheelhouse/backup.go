@@ -14,7 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/admin"
 	"github.com/wheelhouse-k8s/wheelhouse/durable"
 	"github.com/wheelhouse-k8s/wheelhouse/master"
 	"github.com/wheelhouse-k8s/wheelhouse/master/backups"
@@ -55,7 +55,7 @@ func interruptible(c *cobra.Command, f func(ctx context.Context) error) error {
 }
 
 func backupCreateCommand() *cobra.Command {
-	var masters controlFlags
+	var masters adminFlags
 	var f backupFlags
 	c := &cobra.Command{
 		Use:   "create",
@@ -73,7 +73,7 @@ func backupCreateCommand() *cobra.Command {
 	return c
 }
 
-func createBackup(ctx context.Context, c *cobra.Command, masters *controlFlags, f *backupFlags) error {
+func createBackup(ctx context.Context, c *cobra.Command, masters *adminFlags, f *backupFlags) error {
 	retention, err := backup.ParseRetention(f.retention)
 	if err != nil {
 		return usageError{fmt.Errorf("--backup-retention: %w", err)}
@@ -124,7 +124,7 @@ func createBackup(ctx context.Context, c *cobra.Command, masters *controlFlags, 
 
 // remoteSource is a master, reached through its commands, as the source of a backup.
 type remoteSource struct {
-	client *control.Client
+	client *admin.Client
 	size   int64
 }
 

@@ -58,7 +58,7 @@ func (f *folderFlags) authority() string {
 }
 
 func certsListCommand() *cobra.Command {
-	var to controlFlags
+	var to adminFlags
 	var folder folderFlags
 	var output string
 	c := &cobra.Command{
@@ -89,7 +89,7 @@ Without flags, and if no master answers, the default data folder is read.`,
 	return c
 }
 
-func listCertificates(c *cobra.Command, to *controlFlags, folder folderFlags) ([]certificates.OfMaster, error) {
+func listCertificates(c *cobra.Command, to *adminFlags, folder folderFlags) ([]certificates.OfMaster, error) {
 	if folder.given() {
 		return readCertificates(folder)
 	}
@@ -177,7 +177,7 @@ func daysLeft(d pki.Description, now time.Time) string {
 }
 
 func certsRenewCommand() *cobra.Command {
-	var to controlFlags
+	var to adminFlags
 	var folder folderFlags
 	var all bool
 	c := &cobra.Command{
@@ -220,7 +220,7 @@ not renewed but rotated: see wheelhouse certs rotate-ca.`,
 }
 
 // renewCertificates asks the masters, or does it in a folder. Without names it renews all.
-func renewCertificates(ctx context.Context, to *controlFlags, folder folderFlags, names []string) ([]certificates.OfMaster, error) {
+func renewCertificates(ctx context.Context, to *adminFlags, folder folderFlags, names []string) ([]certificates.OfMaster, error) {
 	if folder.data != "" {
 		found, err := certificates.RenewOffline(folder.data, folder.pki, names)
 		return []certificates.OfMaster{{Master: folder.data, Certificates: found}}, err
@@ -240,7 +240,7 @@ func renewCertificates(ctx context.Context, to *controlFlags, folder folderFlags
 }
 
 func certsRotateCommand() *cobra.Command {
-	var to controlFlags
+	var to adminFlags
 	var step certificates.Step
 	var output string
 	c := &cobra.Command{
@@ -332,7 +332,7 @@ the old one. Then: wheelhouse certs rotate-ca --step finish`
 }
 
 func certsTokenKeyCommand() *cobra.Command {
-	var to controlFlags
+	var to adminFlags
 	var step certificates.TokenKeyStep
 	c := &cobra.Command{
 		Use:   "rotate-service-account-key",

@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/admin"
 	"github.com/wheelhouse-k8s/wheelhouse/encryption"
 	"github.com/wheelhouse-k8s/wheelhouse/master/keys"
 )
@@ -44,7 +44,7 @@ is dropped. If that is broken off, by whatever, the same command goes on with it
 }
 
 func encryptionStatusCommand() *cobra.Command {
-	var f controlFlags
+	var f adminFlags
 	var output string
 	c := &cobra.Command{
 		Use:   "status",
@@ -150,7 +150,7 @@ func stepOf(w *keys.Work) string {
 }
 
 func keyWorkCommand(name, short, long, path string) *cobra.Command {
-	var f controlFlags
+	var f adminFlags
 	c := &cobra.Command{
 		Use: name, Short: short, Long: long, Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return doKeyWork(c, &f, path, nil) },
@@ -160,7 +160,7 @@ func keyWorkCommand(name, short, long, path string) *cobra.Command {
 }
 
 func decryptCommand() *cobra.Command {
-	var f controlFlags
+	var f adminFlags
 	in := map[string]bool{"confirmed": false}
 	confirmed := false
 	c := &cobra.Command{
@@ -183,7 +183,7 @@ configuration can read the store. rotate-key encrypts them again.`,
 const workLook = 100 * time.Millisecond
 
 // doKeyWork lets a master do something, and tells each step until it has ended.
-func doKeyWork(c *cobra.Command, f *controlFlags, path string, in any) error {
+func doKeyWork(c *cobra.Command, f *adminFlags, path string, in any) error {
 	client, err := f.client()
 	if err != nil {
 		return err
@@ -196,7 +196,7 @@ func doKeyWork(c *cobra.Command, f *controlFlags, path string, in any) error {
 	return followKeyWork(ctx, client, &work, c.ErrOrStderr(), c.OutOrStdout())
 }
 
-func followKeyWork(ctx context.Context, client *control.Client, work *keys.Work, steps, to io.Writer) error {
+func followKeyWork(ctx context.Context, client *admin.Client, work *keys.Work, steps, to io.Writer) error {
 	begun, told := work.Started, ""
 	for work.Ended == nil {
 		if work.Step != told && work.Step != "" {

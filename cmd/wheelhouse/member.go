@@ -25,7 +25,7 @@ func memberCommand() *cobra.Command {
 }
 
 func memberListCommand() *cobra.Command {
-	var f controlFlags
+	var f adminFlags
 	var output string
 	c := &cobra.Command{
 		Use:   "list",
@@ -64,7 +64,7 @@ func printMembers(to io.Writer, members []membership.MasterStatus) error {
 }
 
 func memberAddCommand() *cobra.Command {
-	var f controlFlags
+	var f adminFlags
 	ttl := tokenLife
 	c := &cobra.Command{
 		Use:   "add",
@@ -93,7 +93,7 @@ func (m changedMember) String() string {
 }
 
 func memberRemoveCommand() *cobra.Command {
-	var f controlFlags
+	var f adminFlags
 	c := &cobra.Command{
 		Use:   "remove NAME",
 		Short: "Remove a master, given as member list shows it",
@@ -112,7 +112,7 @@ on anything is refused.`,
 }
 
 func memberPromoteCommand() *cobra.Command {
-	var f controlFlags
+	var f adminFlags
 	c := &cobra.Command{
 		Use:   "promote NAME",
 		Short: "Give a master that stands by a vote",
@@ -130,7 +130,7 @@ one, so that the second waits until there is a third.`,
 }
 
 func memberMoveLeaderCommand() *cobra.Command {
-	var f controlFlags
+	var f adminFlags
 	c := &cobra.Command{
 		Use:   "move-leader [NAME]",
 		Short: "Make a master, or any other than the present one, the leader",
@@ -149,7 +149,7 @@ func memberMoveLeaderCommand() *cobra.Command {
 	return c
 }
 
-func changeMember(c *cobra.Command, f *controlFlags, method, path string, in any, done string) error {
+func changeMember(c *cobra.Command, f *adminFlags, method, path string, in any, done string) error {
 	client, err := f.client()
 	if err != nil {
 		return err

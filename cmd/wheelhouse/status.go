@@ -15,7 +15,7 @@ import (
 )
 
 func statusCommand() *cobra.Command {
-	var f controlFlags
+	var f adminFlags
 	var output string
 	c := &cobra.Command{
 		Use:   "status",
@@ -127,7 +127,7 @@ func shortest(all []membership.Certificate) string {
 }
 
 func defragmentCommand() *cobra.Command {
-	var f controlFlags
+	var f adminFlags
 	c := &cobra.Command{
 		Use:   "defragment",
 		Short: "Give unused space of the masters' databases back to their disks, one after another",

@@ -20,7 +20,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
-	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/admin"
 	"github.com/wheelhouse-k8s/wheelhouse/master/members"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 )
@@ -40,7 +40,7 @@ func tokenCommand() *cobra.Command {
 const tokenLife = 24 * time.Hour
 
 func tokenCreateCommand() *cobra.Command {
-	var f controlFlags
+	var f adminFlags
 	var role, description string
 	var ttl time.Duration
 	var groups, usages []string
@@ -102,7 +102,7 @@ enough. A token for nodes is a Secret in kube-system, as kubeadm makes it.`,
 }
 
 // inviteMaster has a master make a token with which another joins.
-func inviteMaster(c *cobra.Command, f *controlFlags, ttl time.Duration, description string) error {
+func inviteMaster(c *cobra.Command, f *adminFlags, ttl time.Duration, description string) error {
 	client, err := f.client()
 	if err != nil {
 		return err
@@ -120,7 +120,7 @@ func inviteMaster(c *cobra.Command, f *controlFlags, ttl time.Duration, descript
 }
 
 // createToken makes a token for nodes.
-func createToken(c *cobra.Command, f *controlFlags, spec membership.TokenSpec) error {
+func createToken(c *cobra.Command, f *adminFlags, spec membership.TokenSpec) error {
 	config, err := f.config()
 	if err != nil {
 		return err
@@ -160,7 +160,7 @@ func whereToJoin(ctx context.Context, config *rest.Config) (servers, hashes []st
 	if hashes, err = membership.Hashes(ca); err != nil {
 		return nil, nil, fmt.Errorf("the kubeconfig names no authority: %w", err)
 	}
-	client, err := control.NewClient(config)
+	client, err := admin.NewClient(config)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -180,7 +180,7 @@ func whereToJoin(ctx context.Context, config *rest.Config) (servers, hashes []st
 }
 
 func tokenListCommand() *cobra.Command {
-	var f controlFlags
+	var f adminFlags
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "List the tokens",
@@ -245,7 +245,7 @@ func orNone(values []string) string {
 }
 
 func tokenDeleteCommand() *cobra.Command {
-	var f controlFlags
+	var f adminFlags
 	c := &cobra.Command{
 		Use:   "delete TOKEN...",
 		Short: "Delete tokens, given whole or by their ID",
@@ -273,7 +273,7 @@ func tokenDeleteCommand() *cobra.Command {
 }
 
 // deleteToken deletes the token of an ID, be it for masters or for nodes.
-func deleteToken(ctx context.Context, f *controlFlags, id string) error {
+func deleteToken(ctx context.Context, f *adminFlags, id string) error {
 	client, err := f.client()
 	if err != nil {
 		return err

@@ -15,9 +15,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/wheelhouse-k8s/wheelhouse/admin"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/health"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/metrics"
-	"github.com/wheelhouse-k8s/wheelhouse/control"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
 	"github.com/wheelhouse-k8s/wheelhouse/registry/notes"
@@ -50,7 +50,7 @@ type Options struct {
 	KeysFile, KeysName string
 	// System is the uid of kube-system, which is the cluster's.
 	System    func() (string, error)
-	Privilege control.Privilege
+	Privilege admin.Privilege
 	Metrics   *metrics.Backups
 	Log, Warn func(format string, args ...any)
 }
@@ -73,9 +73,9 @@ type Answer struct {
 }
 
 // Commands are how clients make backups.
-func (b *Backups) Commands() []control.Command {
-	return []control.Command{
-		{Method: http.MethodGet, Path: "backup", Handler: control.Handle(func(ctx context.Context, _ struct{}) (a Answer, err error) {
+func (b *Backups) Commands() []admin.Command {
+	return []admin.Command{
+		{Method: http.MethodGet, Path: "backup", Handler: admin.Handle(func(ctx context.Context, _ struct{}) (a Answer, err error) {
 			if a.Origin, err = b.Origin(ctx); err != nil {
 				return a, err
 			}
@@ -86,22 +86,22 @@ func (b *Backups) Commands() []control.Command {
 			return a, err
 		})},
 		// What gives keys and data away is no GET: roles that may read all paths must not get it.
-		{Method: http.MethodPost, Path: "backup/keys", Handler: control.HandleRequest(func(r *http.Request, _ struct{}) (map[string][]byte, error) {
+		{Method: http.MethodPost, Path: "backup/keys", Handler: admin.HandleRequest(func(r *http.Request, _ struct{}) (map[string][]byte, error) {
 			if err := b.Privilege.Demand(r, "backup/keys"); err != nil {
 				return nil, err
 			}
 			return b.Keys(r.Context())
 		})},
-		{Method: http.MethodPost, Path: "backup/sign", Handler: control.HandleRequest(func(r *http.Request, manifest json.RawMessage) (s signature, err error) {
+		{Method: http.MethodPost, Path: "backup/sign", Handler: admin.HandleRequest(func(r *http.Request, manifest json.RawMessage) (s signature, err error) {
 			if err := b.Privilege.Demand(r, "backup/sign"); err != nil {
 				return s, err
 			}
 			s.Signature, err = b.Sign(r.Context(), manifest)
 			return s, err
 		})},
-		{Method: http.MethodPost, Path: "backup/count", Handler: control.Handle(b.Count)},
+		{Method: http.MethodPost, Path: "backup/count", Handler: admin.Handle(b.Count)},
 		{Method: http.MethodPost, Path: "backup/snapshot", Long: true, Handler: http.HandlerFunc(b.serveSnapshot)},
-		{Method: http.MethodPost, Path: "backup/outcome", Handler: control.Handle(func(ctx context.Context, o backup.Outcome) (struct{}, error) {
+		{Method: http.MethodPost, Path: "backup/outcome", Handler: admin.Handle(func(ctx context.Context, o backup.Outcome) (struct{}, error) {
 			return struct{}{}, b.record(ctx, func(r *backup.Record) { r.Add(o) })
 		})},
 	}
@@ -185,7 +185,7 @@ const catchUpWait = 5 * time.Second
 func (b *Backups) Snapshot(ctx context.Context) (io.ReadCloser, int64, error) {
 	from, ok := b.Raw.(snapshotter)
 	if !ok {
-		return nil, 0, control.Refused("this master keeps its data in memory only: there is nothing to back up")
+		return nil, 0, admin.Refused("this master keeps its data in memory only: there is nothing to back up")
 	}
 	waiting, cancel := context.WithTimeout(ctx, catchUpWait)
 	_, err := b.Raw.Revision(waiting)
@@ -221,7 +221,7 @@ const censusKeysMax = 10_000
 func (b *Backups) Count(ctx context.Context, c backup.Census) (backup.Counted, error) {
 	var out backup.Counted
 	if len(c.Keys) > censusKeysMax {
-		return out, control.Refused("too many keys are asked for at once")
+		return out, admin.Refused("too many keys are asked for at once")
 	}
 	page, err := b.Raw.List(ctx, registry.Root, store.ListOptions{Revision: c.Revision, CountOnly: true})
 	if errors.Is(err, store.ErrCompacted) {
@@ -258,7 +258,7 @@ const (
 func (b *Backups) serveSnapshot(w http.ResponseWriter, r *http.Request) {
 	from, _, err := b.Snapshot(r.Context())
 	if err != nil {
-		control.WriteError(w, err)
+		admin.WriteError(w, err)
 		return
 	}
 	defer from.Close()

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/admin"
 	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
@@ -26,16 +26,16 @@ const (
 )
 
 // Commands list, renew and rotate.
-func (c *Certificates) Commands() []control.Command {
-	return []control.Command{
-		{Method: http.MethodGet, Path: "certificates", Handler: control.Handle(c.listCertificates)},
-		{Method: http.MethodGet, Path: "certificates/own", Handler: control.Handle(c.tellCertificates)},
-		{Method: http.MethodPost, Path: "certificates/renew", Handler: control.Handle(c.renewCertificates)},
-		{Method: http.MethodPost, Path: "certificates/renew-everywhere", Handler: control.Handle(c.renewEverywhere)},
-		{Method: http.MethodGet, Path: "certificates/rotation", Handler: control.Handle(c.tellRotation)},
-		{Method: http.MethodPost, Path: "certificates/rotation", Handler: control.Handle(c.rotate), Long: true},
-		{Method: http.MethodPost, Path: "certificates/reload", Handler: control.Handle(c.reloadPeers), Long: true},
-		{Method: http.MethodPost, Path: "certificates/service-account-key", Handler: control.Handle(c.rotateTokenKey), Long: true},
+func (c *Certificates) Commands() []admin.Command {
+	return []admin.Command{
+		{Method: http.MethodGet, Path: "certificates", Handler: admin.Handle(c.listCertificates)},
+		{Method: http.MethodGet, Path: "certificates/own", Handler: admin.Handle(c.tellCertificates)},
+		{Method: http.MethodPost, Path: "certificates/renew", Handler: admin.Handle(c.renewCertificates)},
+		{Method: http.MethodPost, Path: "certificates/renew-everywhere", Handler: admin.Handle(c.renewEverywhere)},
+		{Method: http.MethodGet, Path: "certificates/rotation", Handler: admin.Handle(c.tellRotation)},
+		{Method: http.MethodPost, Path: "certificates/rotation", Handler: admin.Handle(c.rotate), Long: true},
+		{Method: http.MethodPost, Path: "certificates/reload", Handler: admin.Handle(c.reloadPeers), Long: true},
+		{Method: http.MethodPost, Path: "certificates/service-account-key", Handler: admin.Handle(c.rotateTokenKey), Long: true},
 	}
 }
 
@@ -110,10 +110,10 @@ type Renewal struct {
 // renewCertificates issues certificates of this master anew, whether they are due or not.
 func (c *Certificates) renewCertificates(_ context.Context, in Renewal) (OfMaster, error) {
 	if in.All == (len(in.Names) > 0) {
-		return OfMaster{}, control.Refused("name the certificates to renew, or ask for all")
+		return OfMaster{}, admin.Refused("name the certificates to renew, or ask for all")
 	}
 	if c.Authority.CA().Key == nil {
-		return OfMaster{}, control.Refused("the authority's key is not on this master: renew its certificates where the key is, and put them in place")
+		return OfMaster{}, admin.Refused("the authority's key is not on this master: renew its certificates where the key is, and put them in place")
 	}
 	if err := renew(c.Authority, in.Names, c.rewriteKubeconfig); err != nil {
 		return OfMaster{}, refusal(err)
@@ -229,20 +229,20 @@ func (c *Certificates) underWay(in Step) error {
 			return nil
 		}
 	}
-	return control.Refused(fmt.Sprintf("there is nothing to %s: no rotation of an authority is under way", in.Step))
+	return admin.Refused(fmt.Sprintf("there is nothing to %s: no rotation of an authority is under way", in.Step))
 }
 
 // rotate does one step of a rotation on all masters. Each begins with making sure that all masters have done the one before.
 func (c *Certificates) rotate(ctx context.Context, in Step) (RotationStatus, error) {
 	if !c.rotating.TryLock() {
-		return RotationStatus{}, control.Refused("another rotation is being worked on at this moment: try again when it is done")
+		return RotationStatus{}, admin.Refused("another rotation is being worked on at this moment: try again when it is done")
 	}
 	defer c.rotating.Unlock()
 	a := c.Authority
 	steps := map[string]func(...string) error{"prepare": a.Prepare, "switch": a.Switch, "finish": a.Finish, "cancel": a.Cancel}
 	step := steps[in.Step]
 	if step == nil {
-		return RotationStatus{}, control.Refused(fmt.Sprintf("there is no step %q of a rotation: the steps are prepare, switch and finish, and cancel after prepare", in.Step))
+		return RotationStatus{}, admin.Refused(fmt.Sprintf("there is no step %q of a rotation: the steps are prepare, switch and finish, and cancel after prepare", in.Step))
 	}
 	if err := c.Publish(ctx); err != nil {
 		return RotationStatus{}, err
@@ -266,7 +266,7 @@ func (c *Certificates) rotate(ctx context.Context, in Step) (RotationStatus, err
 	c.Log("rotation of the authority: %s is done on this master", in.Step)
 	c.incomplete = in.Step
 	if err := c.Publish(ctx); err != nil {
-		return RotationStatus{}, control.Refused(fmt.Sprintf("the step was done on this master, but not on all: %v: repeat the command when they can be reached", err))
+		return RotationStatus{}, admin.Refused(fmt.Sprintf("the step was done on this master, but not on all: %v: repeat the command when they can be reached", err))
 	}
 	if in.Step == "finish" {
 		// And once more, so that none of them trusts the old one any longer.
@@ -280,7 +280,7 @@ func (c *Certificates) rotate(ctx context.Context, in Step) (RotationStatus, err
 
 // refusal makes an error of package pki one that tells the caller, rather than an internal one.
 func refusal(err error) error {
-	return control.Refused(strings.TrimPrefix(err.Error(), "pki: "))
+	return admin.Refused(strings.TrimPrefix(err.Error(), "pki: "))
 }
 
 // mayFinish refuses to drop an authority that is still needed.
@@ -319,7 +319,7 @@ func (c *Certificates) mayFinish(ctx context.Context, force bool) error {
 	if len(problems) == 0 {
 		return nil
 	}
-	return control.Refused(strings.Join(problems, "; ") +
+	return admin.Refused(strings.Join(problems, "; ") +
 		fmt.Sprintf(". Give them new certificates and wait %v, or use --force to lock them out", Quiet))
 }
 
@@ -331,7 +331,7 @@ func (c *Certificates) reloadAll(ctx context.Context) error {
 			err = client.Post(ctx, "certificates/reload", nil, nil)
 		}
 		if err != nil {
-			return control.Refused(fmt.Sprintf("the store's member of %s could not take over the authority: %v: repeat the command", p.Name, err))
+			return admin.Refused(fmt.Sprintf("the store's member of %s could not take over the authority: %v: repeat the command", p.Name, err))
 		}
 	}
 	_, err := c.reloadPeers(ctx, struct{}{})

@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/wheelhouse-k8s/wheelhouse/admin"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/auth"
-	"github.com/wheelhouse-k8s/wheelhouse/control"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
@@ -48,7 +48,7 @@ type Needs struct {
 	// Masters are those that live, and Absent the names of those that belong to the cluster and are away.
 	Masters func() []membership.Master
 	Absent  func(ctx context.Context) ([]string, error)
-	Caller  *control.Caller
+	Caller  *admin.Caller
 	// Publish brings this master's authority and keys to all others.
 	Publish func(ctx context.Context) error
 }

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/admin"
 	"github.com/wheelhouse-k8s/wheelhouse/registry/notes"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
@@ -36,12 +36,12 @@ func (c *Certificates) mayDropTokenKeys(ctx context.Context, in TokenKeyStep) er
 	var r replaced
 	switch {
 	case errors.Is(err, store.ErrNotFound), err == nil && json.Unmarshal(e.Value, &r) != nil:
-		return control.Refused("it is not known when the last key was replaced, and tokens of it may be good: " + how)
+		return admin.Refused("it is not known when the last key was replaced, and tokens of it may be good: " + how)
 	case err != nil:
 		return err
 	}
 	if until := r.At.Add(life); c.PKI.Now().Before(until) {
-		return control.Refused(fmt.Sprintf("the key was replaced %v ago, and tokens of the former one may be good until %s: %s",
+		return admin.Refused(fmt.Sprintf("the key was replaced %v ago, and tokens of the former one may be good until %s: %s",
 			c.PKI.Now().Sub(r.At).Round(time.Second), until.UTC().Format(time.DateOnly), how))
 	}
 	return nil
@@ -83,7 +83,7 @@ type TokenKeyStatus struct {
 // rotateTokenKey has a new key sign service account tokens: first all masters learn its public part, then it signs.
 func (c *Certificates) rotateTokenKey(ctx context.Context, in TokenKeyStep) (TokenKeyStatus, error) {
 	if !c.rotating.TryLock() {
-		return TokenKeyStatus{}, control.Refused("another rotation is being worked on at this moment: try again when it is done")
+		return TokenKeyStatus{}, admin.Refused("another rotation is being worked on at this moment: try again when it is done")
 	}
 	defer c.rotating.Unlock()
 	// The time is noted before the new key signs: one that is never used does no harm, and one that is has its time.
@@ -103,7 +103,7 @@ func (c *Certificates) rotateTokenKey(ctx context.Context, in TokenKeyStep) (Tok
 		}
 	}
 	if err := errors.Join(c.Tokens.SetKeys(c.Authority.TokenKey(), c.Authority.TokenKeys()), c.Publish(ctx)); err != nil {
-		return TokenKeyStatus{}, control.Refused(fmt.Sprintf("the step was done on this master, but not on all: %v: repeat the command when they can be reached", err))
+		return TokenKeyStatus{}, admin.Refused(fmt.Sprintf("the step was done on this master, but not on all: %v: repeat the command when they can be reached", err))
 	}
 	return TokenKeyStatus{Keys: len(c.Authority.TokenKeys())}, nil
 }

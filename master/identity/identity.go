@@ -15,8 +15,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/wheelhouse-k8s/wheelhouse/admin"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
-	"github.com/wheelhouse-k8s/wheelhouse/control"
 	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/registry/notes"
@@ -413,7 +413,7 @@ func (id *Identity) Introduce(commands http.Handler) http.Handler {
 }
 
 // Introduced is a client that does the same from the other side.
-func (id *Identity) Introduced(c *control.Client) *control.Client {
+func (id *Identity) Introduced(c *admin.Client) *admin.Client {
 	own := id.Card()
 	return c.Introduce(membership.CardHeader, own.Encode(), func(shown string) { id.Meet(membership.ReadCard(shown)) })
 }

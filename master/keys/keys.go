@@ -10,8 +10,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/wheelhouse-k8s/wheelhouse/admin"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
-	"github.com/wheelhouse-k8s/wheelhouse/control"
 	"github.com/wheelhouse-k8s/wheelhouse/encryption"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
@@ -37,7 +37,7 @@ type Needs struct {
 	Masters  func() []membership.Master
 	Absent   func(ctx context.Context) ([]string, error)
 	AllServe func(ctx context.Context) error
-	Caller   *control.Caller
+	Caller   *admin.Caller
 	// Publish brings this master's keys to all others.
 	Publish func(ctx context.Context) error
 	// Sealed are the resources with objects that the present keys do not open.
@@ -138,22 +138,22 @@ func (k *Keys) change() *encryption.Keys {
 }
 
 // Commands are how operators look at encryption and change keys.
-func (k *Keys) Commands() []control.Command {
-	return []control.Command{
-		{Method: http.MethodGet, Path: "encryption", Handler: control.Handle(k.status)},
-		{Method: http.MethodGet, Path: "encryption/own", Handler: control.Handle(k.own)},
-		{Method: http.MethodGet, Path: "encryption/work", Handler: control.Handle(k.tellWork)},
-		{Method: http.MethodPost, Path: "encryption/rotate", Handler: control.Handle(k.rotateKeys)},
-		{Method: http.MethodPost, Path: "encryption/decrypt", Handler: control.Handle(k.decryptAll)},
-		{Method: http.MethodPost, Path: "encryption/rewrite", Handler: control.Handle(k.startRewrite)},
+func (k *Keys) Commands() []admin.Command {
+	return []admin.Command{
+		{Method: http.MethodGet, Path: "encryption", Handler: admin.Handle(k.status)},
+		{Method: http.MethodGet, Path: "encryption/own", Handler: admin.Handle(k.own)},
+		{Method: http.MethodGet, Path: "encryption/work", Handler: admin.Handle(k.tellWork)},
+		{Method: http.MethodPost, Path: "encryption/rotate", Handler: admin.Handle(k.rotateKeys)},
+		{Method: http.MethodPost, Path: "encryption/decrypt", Handler: admin.Handle(k.decryptAll)},
+		{Method: http.MethodPost, Path: "encryption/rewrite", Handler: admin.Handle(k.startRewrite)},
 	}
 }
 
-var errNoEncryption = control.Refused("this master keeps everything in memory, and encrypts nothing")
+var errNoEncryption = admin.Refused("this master keeps everything in memory, and encrypts nothing")
 
 // byHand says how keys are changed that the operator manages.
 func (k *Keys) byHand(steps string) error {
-	return control.Refused(fmt.Sprintf("the keys in %s are yours (--encryption-provider-config). To change them by hand: %s", k.File, steps))
+	return admin.Refused(fmt.Sprintf("the keys in %s are yours (--encryption-provider-config). To change them by hand: %s", k.File, steps))
 }
 
 func (k *Keys) tellWork(context.Context, struct{}) (*Work, error) {
@@ -183,7 +183,7 @@ type decryptRequest struct {
 
 func (k *Keys) decryptAll(ctx context.Context, in decryptRequest) (*Work, error) {
 	if !in.Confirmed {
-		return nil, control.Refused("this stores all secrets in plain, readable by whoever has the database or a backup of it, and drops the keys: confirm it with --yes-store-secrets-in-plain")
+		return nil, admin.Refused("this stores all secrets in plain, readable by whoever has the database or a backup of it, and drops the keys: confirm it with --yes-store-secrets-in-plain")
 	}
 	if err := k.mayChangeKeys(ctx, "make identity the first provider, in the file of every master; wait until every master has it "+
 		"(wheelhouse encryption status); run wheelhouse encryption rewrite; drop the other providers everywhere"); err != nil {
@@ -205,10 +205,10 @@ func (k *Keys) mayChangeKeys(ctx context.Context, steps string) error {
 	}
 	for _, s := range k.others(ctx) {
 		if s.Error != "" {
-			return control.Refused(fmt.Sprintf("master %s cannot be reached (%s), and could not read what is encrypted with a new key: bring it back, or remove it with wheelhouse member remove", s.Name, s.Error))
+			return admin.Refused(fmt.Sprintf("master %s cannot be reached (%s), and could not read what is encrypted with a new key: bring it back, or remove it with wheelhouse member remove", s.Name, s.Error))
 		}
 		if !s.Managed {
-			return control.Refused(fmt.Sprintf("master %s was given --encryption-provider-config: all masters must use the same configuration", s.Name))
+			return admin.Refused(fmt.Sprintf("master %s was given --encryption-provider-config: all masters must use the same configuration", s.Name))
 		}
 	}
 	return nil

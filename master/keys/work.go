@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/admin"
 	"github.com/wheelhouse-k8s/wheelhouse/encryption"
 )
 
@@ -48,7 +48,7 @@ func (k *works) start(ctx context.Context, name string, run func(context.Context
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.last != nil && k.last.Ended == nil {
-		return control.Refused(fmt.Sprintf("this master is at work on %q already, since %s", k.last.Name, k.last.Started.Format(time.TimeOnly)))
+		return admin.Refused(fmt.Sprintf("this master is at work on %q already, since %s", k.last.Name, k.last.Started.Format(time.TimeOnly)))
 	}
 	work := &Work{Name: name, Started: time.Now()}
 	k.last = work

@@ -12,20 +12,20 @@ import (
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
 
-	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/admin"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/registry/notes"
 )
 
 // invitationCommands make tokens for masters, list them and take them back.
-func (m *Members) invitationCommands() []control.Command {
-	return []control.Command{
-		{Method: http.MethodPost, Path: "tokens", Handler: control.HandleRequest(m.makeInvitation)},
-		{Method: http.MethodGet, Path: "tokens", Handler: control.Handle(func(ctx context.Context, _ struct{}) (l InvitationList, err error) {
+func (m *Members) invitationCommands() []admin.Command {
+	return []admin.Command{
+		{Method: http.MethodPost, Path: "tokens", Handler: admin.HandleRequest(m.makeInvitation)},
+		{Method: http.MethodGet, Path: "tokens", Handler: admin.Handle(func(ctx context.Context, _ struct{}) (l InvitationList, err error) {
 			l.Tokens, err = m.invitations().List(ctx)
 			return l, err
 		})},
-		{Method: http.MethodDelete, Path: "tokens/{id}", Handler: control.HandleRequest(func(r *http.Request, _ struct{}) (struct{}, error) {
+		{Method: http.MethodDelete, Path: "tokens/{id}", Handler: admin.HandleRequest(func(r *http.Request, _ struct{}) (struct{}, error) {
 			return struct{}{}, m.invitations().Revoke(r.Context(), r.PathValue("id"))
 		})},
 	}
@@ -57,7 +57,7 @@ func (m *Members) makeInvitation(r *http.Request, in InvitationRequest) (*Invita
 		return nil, err
 	}
 	if !m.Joinable {
-		return nil, control.Refused("this master keeps everything in memory: no other can join it")
+		return nil, admin.Refused("this master keeps everything in memory: no other can join it")
 	}
 	a := &InvitationAnswer{}
 	var err error
@@ -70,7 +70,7 @@ func (m *Members) makeInvitation(r *http.Request, in InvitationRequest) (*Invita
 		}
 	}
 	if len(a.Servers) == 0 {
-		return nil, control.Refused("no master lives that could be joined")
+		return nil, admin.Refused("no master lives that could be joined")
 	}
 	token, expires, err := m.invitations().Make(r.Context(), time.Duration(in.Seconds*float64(time.Second)), in.Description)
 	if err != nil {
@@ -132,7 +132,7 @@ type joinDoor struct{ authenticator.Request }
 
 // AuthenticateRequest implements authenticator.Request.
 func (d joinDoor) AuthenticateRequest(r *http.Request) (*authenticator.Response, bool, error) {
-	const path = control.Root + membership.JoinPath
+	const path = admin.Root + membership.JoinPath
 	if rest, ok := strings.CutPrefix(r.URL.Path, path); ok && (rest == "" || rest[0] == '/') {
 		r = r.WithContext(context.WithValue(r.Context(), doorMark{}, true))
 	}

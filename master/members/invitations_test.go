@@ -9,7 +9,7 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 
-	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/admin"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
 	"github.com/wheelhouse-k8s/wheelhouse/store/memory"
@@ -53,11 +53,11 @@ func TestTokens(t *testing.T) {
 		return m.Tokens().AuthenticateToken(r.Context(), token.String())
 	}))
 	for path, want := range map[string]bool{
-		control.Root + membership.JoinPath:           true,
-		control.Root + membership.JoinPath + "/1":    true,
-		control.Root + membership.JoinPath + "other": false,
-		control.Root + "members":                     false,
-		"/api/v1/secrets":                            false,
+		admin.Root + membership.JoinPath:           true,
+		admin.Root + membership.JoinPath + "/1":    true,
+		admin.Root + membership.JoinPath + "other": false,
+		admin.Root + "members":                     false,
+		"/api/v1/secrets":                          false,
 	} {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://one"+path, nil)
 		if err != nil {

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/admin"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
@@ -44,8 +44,8 @@ type Options struct {
 	// Parts are the files that all masters share.
 	Parts     []membership.Shared
 	Identity  Identity
-	Caller    *control.Caller
-	Privilege control.Privilege
+	Caller    *admin.Caller
+	Privilege admin.Privilege
 	Now       func() time.Time
 	Log, Warn func(format string, args ...any)
 }
@@ -100,28 +100,28 @@ func (m *Members) Begin(o Opened) {
 func (m *Members) Connect(n Needs) { m.Needs = n }
 
 // Commands are how masters come, go and share, and how operators look at them.
-func (m *Members) Commands() []control.Command {
+func (m *Members) Commands() []admin.Command {
 	return append(m.membershipCommands(), m.invitationCommands()...)
 }
 
 // membershipCommands are how masters come, go and share.
-func (m *Members) membershipCommands() []control.Command {
-	return []control.Command{
-		{Method: http.MethodPost, Path: membership.JoinPath, Handler: control.Handle(m.answerJoin)},
-		{Method: http.MethodPost, Path: membership.FilesPath, Handler: control.Handle(m.answerFiles)},
-		{Method: http.MethodDelete, Path: membership.JoinPath + "/{id}", Handler: control.HandleRequest(m.answerAbandon)},
-		{Method: http.MethodGet, Path: membership.IdentityPath, Handler: control.Handle(m.belonging)},
-		{Method: http.MethodGet, Path: "members", Handler: control.Handle(m.listMembers)},
-		{Method: http.MethodDelete, Path: "members/{name}", Handler: control.HandleRequest(m.removeMember)},
-		{Method: http.MethodPost, Path: "members/{name}/promote", Handler: control.HandleRequest(m.promoteMember)},
-		{Method: http.MethodPost, Path: "leader", Handler: control.Handle(m.moveLeader)},
-		{Method: http.MethodPost, Path: "leader/own", Handler: control.Handle(m.yieldLeader)},
-		{Method: http.MethodGet, Path: "shared", Handler: control.HandleRequest(m.giveShared)},
-		{Method: http.MethodGet, Path: "shared/generation", Handler: control.Handle(m.tellGeneration)},
-		{Method: http.MethodGet, Path: "status", Handler: control.Handle(func(ctx context.Context, _ struct{}) (membership.Status, error) { return m.Status(ctx) })},
-		{Method: http.MethodGet, Path: "status/own", Handler: control.Handle(m.tellStatus)},
-		{Method: http.MethodPost, Path: "defragment", Handler: control.Handle(m.defragment)},
-		{Method: http.MethodPost, Path: "defragment/own", Handler: control.Handle(m.defragmentOwn)},
+func (m *Members) membershipCommands() []admin.Command {
+	return []admin.Command{
+		{Method: http.MethodPost, Path: membership.JoinPath, Handler: admin.Handle(m.answerJoin)},
+		{Method: http.MethodPost, Path: membership.FilesPath, Handler: admin.Handle(m.answerFiles)},
+		{Method: http.MethodDelete, Path: membership.JoinPath + "/{id}", Handler: admin.HandleRequest(m.answerAbandon)},
+		{Method: http.MethodGet, Path: membership.IdentityPath, Handler: admin.Handle(m.belonging)},
+		{Method: http.MethodGet, Path: "members", Handler: admin.Handle(m.listMembers)},
+		{Method: http.MethodDelete, Path: "members/{name}", Handler: admin.HandleRequest(m.removeMember)},
+		{Method: http.MethodPost, Path: "members/{name}/promote", Handler: admin.HandleRequest(m.promoteMember)},
+		{Method: http.MethodPost, Path: "leader", Handler: admin.Handle(m.moveLeader)},
+		{Method: http.MethodPost, Path: "leader/own", Handler: admin.Handle(m.yieldLeader)},
+		{Method: http.MethodGet, Path: "shared", Handler: admin.HandleRequest(m.giveShared)},
+		{Method: http.MethodGet, Path: "shared/generation", Handler: admin.Handle(m.tellGeneration)},
+		{Method: http.MethodGet, Path: "status", Handler: admin.Handle(func(ctx context.Context, _ struct{}) (membership.Status, error) { return m.Status(ctx) })},
+		{Method: http.MethodGet, Path: "status/own", Handler: admin.Handle(m.tellStatus)},
+		{Method: http.MethodPost, Path: "defragment", Handler: admin.Handle(m.defragment)},
+		{Method: http.MethodPost, Path: "defragment/own", Handler: admin.Handle(m.defragmentOwn)},
 	}
 }
 
@@ -212,12 +212,12 @@ func (m *Members) transferLeadership(ctx context.Context, to uint64) error {
 			return client.Post(ctx, "leader/own", leaderRequest{ID: to}, nil)
 		}
 	}
-	return control.Refused("the leader does not answer, and nobody else can hand its leadership over")
+	return admin.Refused("the leader does not answer, and nobody else can hand its leadership over")
 }
 
 func (m *Members) yieldLeader(ctx context.Context, in leaderRequest) (struct{}, error) {
 	if m.Member == nil {
-		return struct{}{}, control.Refused("this cluster keeps its data in a stand-alone etcd")
+		return struct{}{}, admin.Refused("this cluster keeps its data in a stand-alone etcd")
 	}
 	return struct{}{}, m.Member.MoveLeader(ctx, in.ID)
 }
@@ -287,7 +287,7 @@ func (m *Members) AllServe(ctx context.Context) error {
 	if err != nil || len(away) == 0 {
 		return err
 	}
-	return control.Refused(fmt.Sprintf("master %s does not serve, and all must be there when keys change: bring it back, or remove it with wheelhouse member remove %[1]s", away[0]))
+	return admin.Refused(fmt.Sprintf("master %s does not serve, and all must be there when keys change: bring it back, or remove it with wheelhouse member remove %[1]s", away[0]))
 }
 
 // belonging answers who asks whether a folder is part of this master's cluster.

@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/wheelhouse-k8s/wheelhouse/admin"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/health"
-	"github.com/wheelhouse-k8s/wheelhouse/control"
 	"github.com/wheelhouse-k8s/wheelhouse/election"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
@@ -109,7 +109,7 @@ type defragmentations struct {
 func (m *Members) defragment(ctx context.Context, _ struct{}) (defragmentations, error) {
 	var done defragmentations
 	if m.Member == nil {
-		return done, control.Refused("this cluster keeps its data in a stand-alone etcd: use etcdctl defrag")
+		return done, admin.Refused("this cluster keeps its data in a stand-alone etcd: use etcdctl defrag")
 	}
 	state, err := m.group.State(ctx)
 	if err != nil {
@@ -133,7 +133,7 @@ func (m *Members) defragment(ctx context.Context, _ struct{}) (defragmentations,
 			result, err = m.defragmentAt(ctx, one)
 		}
 		if err != nil {
-			return done, control.Refused(one.Name + " was not defragmented, and those after it were left alone: " + err.Error())
+			return done, admin.Refused(one.Name + " was not defragmented, and those after it were left alone: " + err.Error())
 		}
 		done.Members = append(done.Members, result)
 	}
@@ -156,7 +156,7 @@ func (m *Members) defragmentAt(ctx context.Context, one membership.MasterStatus)
 func (m *Members) defragmentOwn(context.Context, struct{}) (defragmented, error) {
 	d := defragmented{Name: m.Self}
 	if m.Member == nil {
-		return d, control.Refused("this cluster keeps its data in a stand-alone etcd: use etcdctl defrag")
+		return d, admin.Refused("this cluster keeps its data in a stand-alone etcd: use etcdctl defrag")
 	}
 	d.Before = m.Member.Status().Size
 	err := m.Member.Defragment()

@@ -31,7 +31,7 @@ var forbidden = []edge{
 
 	{From: "store", To: "encryption", Why: "a store keeps bytes; what they mean, a backup is told"},
 	{From: "store/backup", To: "store/etcd", Why: "a backup is of any source that gives a snapshot"},
-	{From: "store/backup", To: "control", Why: "imports go downward"},
+	{From: "store/backup", To: "admin", Why: "imports go downward"},
 	{From: "store/etcd", To: "store/backup", Why: "a store does not know who copies it"},
 
 	{From: "api", To: "store", Why: "a kind does not know how it is kept"},
@@ -92,15 +92,15 @@ var forbidden = []edge{
 	{From: "encryption", To: "apiserver", Why: "imports go downward"},
 	{From: "registry", To: "encryption", Why: "what is encrypted is the store's business"},
 
-	{From: "control", To: "registry", Why: "the door of commands knows no command"},
-	{From: "control", To: "store", Why: "the door of commands knows no command"},
-	{From: "control", To: "apiserver", Why: "the door of commands knows no command"},
+	{From: "admin", To: "registry", Why: "the door of commands knows no command"},
+	{From: "admin", To: "store", Why: "the door of commands knows no command"},
+	{From: "admin", To: "apiserver", Why: "the door of commands knows no command"},
 
 	{From: "membership", To: "registry", Why: "who is a master is the store's business, not that of what is in it"},
 	{From: "membership", To: "apiserver", Why: "imports go downward"},
 	{From: "membership", To: "master", Why: "imports go downward"},
 
-	{From: "control", To: "master", Why: "the door of commands knows no command"},
+	{From: "admin", To: "master", Why: "the door of commands knows no command"},
 	{From: "registry/notes", To: "master", Why: "imports go downward"},
 	{From: "datafolder", To: "master", Why: "imports go downward"},
 	{From: "datafolder", To: "apiserver", Why: "imports go downward"},

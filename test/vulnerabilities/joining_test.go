@@ -21,7 +21,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/wheelhouse-k8s/wheelhouse"
-	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/admin"
 	"github.com/wheelhouse-k8s/wheelhouse/master"
 	"github.com/wheelhouse-k8s/wheelhouse/master/members"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
@@ -63,9 +63,9 @@ func (j *joinable) joiner(token membership.Token, name string) *membership.Joine
 }
 
 // client of the master's commands with some credentials.
-func (j *joinable) client(config *rest.Config) *control.Client {
+func (j *joinable) client(config *rest.Config) *admin.Client {
 	j.t.Helper()
-	c, err := control.NewClient(config)
+	c, err := admin.NewClient(config)
 	if err != nil {
 		j.t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func (j *joinable) invited() membership.Token {
 }
 
 // everything are the commands that give a cluster's keys, or what gets them.
-func everything(ctx context.Context, c *control.Client) map[string]error {
+func everything(ctx context.Context, c *admin.Client) map[string]error {
 	return map[string]error{
 		"shared":      c.Get(ctx, "shared", nil),
 		"backup/keys": c.Post(ctx, "backup/keys", nil, nil),

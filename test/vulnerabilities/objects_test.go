@@ -41,7 +41,7 @@ func TestDefaultRoles(t *testing.T) {
 	for _, name := range []string{"view", "edit", "admin"} {
 		var rules int
 		eventually(t, "the rules of "+name, func() error {
-			role, err := admin.RbacV1().ClusterRoles().Get(ctx, name, metav1.GetOptions{})
+			role, err := administrator.RbacV1().ClusterRoles().Get(ctx, name, metav1.GetOptions{})
 			if err != nil {
 				return err
 			}
@@ -73,7 +73,7 @@ func TestTraversal(t *testing.T) {
 	ctx := context.Background()
 	ns := namespace(t, nil)
 	const planted = "planted-in-a-secret"
-	_, err := admin.CoreV1().Secrets(ns).Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "s"}, StringData: map[string]string{"k": planted}}, metav1.CreateOptions{})
+	_, err := administrator.CoreV1().Secrets(ns).Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "s"}, StringData: map[string]string{"k": planted}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,14 +130,14 @@ func TestAdmissionOfAllVerbs(t *testing.T) {
 	call{path: pods + "?dryRun=All", body: body}.refused(t, 403)
 	call{method: http.MethodPatch, path: pods + "/bad?fieldManager=x", header: apply, body: body}.refused(t, 403)
 
-	if _, err := admin.CoreV1().Pods(ns).Create(ctx, pod("good", nil), metav1.CreateOptions{}); err != nil {
+	if _, err := administrator.CoreV1().Pods(ns).Create(ctx, pod("good", nil), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	ephemeral := `{"spec":{"ephemeralContainers":[{"name":"debug","image":"i","securityContext":{"privileged":true}}]}}`
 	call{method: http.MethodPatch, path: pods + "/good/ephemeralcontainers", header: strategic, body: ephemeral}.refused(t, 403)
 	call{method: http.MethodPatch, path: pods + "/good/ephemeralcontainers", header: map[string]string{"Content-Type": string(types.JSONPatchType)},
 		body: `[{"op":"add","path":"/spec/ephemeralContainers","value":[{"name":"debug","image":"i","securityContext":{"privileged":true}}]}]`}.refused(t, 403)
-	good, err := admin.CoreV1().Pods(ns).Get(ctx, "good", metav1.GetOptions{})
+	good, err := administrator.CoreV1().Pods(ns).Get(ctx, "good", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,12 +150,12 @@ func TestAdmissionOfAllVerbs(t *testing.T) {
 func TestNodesOwnRules(t *testing.T) {
 	ctx := context.Background()
 	yes := true
-	made, err := admin.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "patched"}, Spec: corev1.NodeSpec{
+	made, err := administrator.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "patched"}, Spec: corev1.NodeSpec{
 		Taints: []corev1.Taint{{Key: "example.com/kept", Effect: corev1.TaintEffectNoSchedule}}}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer admin.CoreV1().Nodes().Delete(ctx, "patched", metav1.DeleteOptions{})
+	defer administrator.CoreV1().Nodes().Delete(ctx, "patched", metav1.DeleteOptions{})
 	node := []string{"system:node:patched", "system:nodes", "system:authenticated"}
 	for what, change := range map[string]func(n *corev1.Node){
 		"restricted label": func(n *corev1.Node) { n.Labels = map[string]string{"node-restriction.kubernetes.io/x": "y"} },
@@ -184,7 +184,7 @@ func TestNodesOwnRules(t *testing.T) {
 			})
 		}
 	}
-	if now, err := admin.CoreV1().Nodes().Get(ctx, "patched", metav1.GetOptions{}); err != nil || len(now.Labels)+len(now.OwnerReferences) > 0 ||
+	if now, err := administrator.CoreV1().Nodes().Get(ctx, "patched", metav1.GetOptions{}); err != nil || len(now.Labels)+len(now.OwnerReferences) > 0 ||
 		!slices.ContainsFunc(now.Spec.Taints, func(taint corev1.Taint) bool { return taint.Key == "example.com/kept" }) {
 		t.Errorf("the node has changed itself: %v, %v", err, now)
 	}
@@ -194,7 +194,7 @@ func TestNodesOwnRules(t *testing.T) {
 func TestMountableSecrets(t *testing.T) {
 	ctx := context.Background()
 	ns := namespace(t, nil)
-	_, err := admin.CoreV1().ServiceAccounts(ns).Create(ctx, &corev1.ServiceAccount{
+	_, err := administrator.CoreV1().ServiceAccounts(ns).Create(ctx, &corev1.ServiceAccount{
 		ObjectMeta: metav1.ObjectMeta{Name: "held", Annotations: map[string]string{"kubernetes.io/enforce-mountable-secrets": "true"}},
 		Secrets:    []corev1.ObjectReference{{Name: "allowed"}},
 	}, metav1.CreateOptions{})
@@ -237,7 +237,7 @@ func TestMountableSecrets(t *testing.T) {
 		"ephemeral envFrom": {Name: "e", Image: "i", EnvFrom: envFrom("other")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, err := admin.CoreV1().Pods(ns).Get(ctx, "p1", metav1.GetOptions{})
+			p, err := administrator.CoreV1().Pods(ns).Get(ctx, "p1", metav1.GetOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -252,27 +252,27 @@ func TestNamespaceOrder(t *testing.T) {
 	ctx := context.Background()
 	ns := namespace(t, nil)
 	held := pod("held", func(p *corev1.Pod) { p.Finalizers = []string{"test.example/hold"} })
-	if _, err := admin.CoreV1().Pods(ns).Create(ctx, held, metav1.CreateOptions{}); err != nil {
+	if _, err := administrator.CoreV1().Pods(ns).Create(ctx, held, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := admin.NetworkingV1().NetworkPolicies(ns).Create(ctx, &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "deny"}}, metav1.CreateOptions{}); err != nil {
+	if _, err := administrator.NetworkingV1().NetworkPolicies(ns).Create(ctx, &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "deny"}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	pods, err := admin.CoreV1().Pods(ns).Watch(ctx, metav1.ListOptions{})
+	pods, err := administrator.CoreV1().Pods(ns).Watch(ctx, metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer pods.Stop()
-	policies, err := admin.NetworkingV1().NetworkPolicies(ns).Watch(ctx, metav1.ListOptions{})
+	policies, err := administrator.NetworkingV1().NetworkPolicies(ns).Watch(ctx, metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer policies.Stop()
-	if err := admin.CoreV1().Namespaces().Delete(ctx, ns, metav1.DeleteOptions{}); err != nil {
+	if err := administrator.CoreV1().Namespaces().Delete(ctx, ns, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the namespace's word that its pod is left", func() error {
-		o, err := admin.CoreV1().Namespaces().Get(ctx, ns, metav1.GetOptions{})
+		o, err := administrator.CoreV1().Namespaces().Get(ctx, ns, metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
@@ -283,10 +283,10 @@ func TestNamespaceOrder(t *testing.T) {
 		}
 		return fmt.Errorf("%v", o.Status.Conditions)
 	})
-	if policy, err := admin.NetworkingV1().NetworkPolicies(ns).Get(ctx, "deny", metav1.GetOptions{}); err != nil || policy.DeletionTimestamp != nil {
+	if policy, err := administrator.NetworkingV1().NetworkPolicies(ns).Get(ctx, "deny", metav1.GetOptions{}); err != nil || policy.DeletionTimestamp != nil {
 		t.Errorf("the policy does not hold any more: %v %v", policy, err)
 	}
-	if _, err := admin.CoreV1().Pods(ns).Patch(ctx, "held", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
+	if _, err := administrator.CoreV1().Pods(ns).Patch(ctx, "held", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	gone := func(events watch.Interface) (revision int) {
@@ -310,14 +310,14 @@ func TestNamespaceOrder(t *testing.T) {
 func TestNodes(t *testing.T) {
 	ctx := context.Background()
 	ns := namespace(t, nil)
-	made, err := admin.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "taken"}}, metav1.CreateOptions{})
+	made, err := administrator.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "taken"}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := admin.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "other"}}, metav1.CreateOptions{}); err != nil {
+	if _, err := administrator.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "other"}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := admin.CoreV1().Secrets(ns).Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "s"}}, metav1.CreateOptions{}); err != nil {
+	if _, err := administrator.CoreV1().Secrets(ns).Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "s"}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	node := []string{"system:node:taken", "system:nodes", "system:authenticated"}

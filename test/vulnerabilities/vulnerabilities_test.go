@@ -53,9 +53,9 @@ const (
 )
 
 var (
-	shared *wheelhouse.Master
-	admin  *kubernetes.Clientset
-	client *http.Client
+	shared        *wheelhouse.Master
+	administrator *kubernetes.Clientset
+	client        *http.Client
 	// masterLog is what the master wrote at full verbosity.
 	masterLog logBuffer
 )
@@ -88,7 +88,7 @@ func run(m *testing.M) int {
 		c.Log = func(format string, args ...any) { fmt.Fprintf(&masterLog, format+"\n", args...) }
 	}})
 	if err == nil {
-		admin, err = kubernetes.NewForConfig(unlimited())
+		administrator, err = kubernetes.NewForConfig(unlimited())
 	}
 	if err == nil {
 		client, err = rest.HTTPClientFor(shared.RESTConfig())
@@ -196,12 +196,12 @@ func eventually(t *testing.T, what string, condition func() error) {
 // namespace makes one, with a label or none.
 func namespace(t *testing.T, labels map[string]string) string {
 	t.Helper()
-	ns, err := admin.CoreV1().Namespaces().Create(context.Background(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-", Labels: labels}}, metav1.CreateOptions{})
+	ns, err := administrator.CoreV1().Namespaces().Create(context.Background(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-", Labels: labels}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the namespace's service account", func() error {
-		_, err := admin.CoreV1().ServiceAccounts(ns.Name).Get(context.Background(), "default", metav1.GetOptions{})
+		_, err := administrator.CoreV1().ServiceAccounts(ns.Name).Get(context.Background(), "default", metav1.GetOptions{})
 		return err
 	})
 	return ns.Name
@@ -284,7 +284,7 @@ func TestStrangers(t *testing.T) {
 func TestPatchBlowUp(t *testing.T) {
 	ctx := context.Background()
 	ns := namespace(t, nil)
-	if _, err := admin.CoreV1().ConfigMaps(ns).Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "m"}, Data: map[string]string{"a": "1"}}, metav1.CreateOptions{}); err != nil {
+	if _, err := administrator.CoreV1().ConfigMaps(ns).Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "m"}, Data: map[string]string{"a": "1"}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	path := "/api/v1/namespaces/" + ns + "/configmaps/m"
@@ -303,7 +303,7 @@ func TestPatchBlowUp(t *testing.T) {
 	send("application/merge-patch+json", strings.Repeat(`{"data":`, 1<<17), 400, 413)
 	send("application/strategic-merge-patch+json", strings.Repeat(`{"data":`, 1<<17), 400, 413)
 	send("application/apply-patch+yaml", yamlBomb(), 400, 413, 415, 422)
-	o, err := admin.CoreV1().ConfigMaps(ns).Get(ctx, "m", metav1.GetOptions{})
+	o, err := administrator.CoreV1().ConfigMaps(ns).Get(ctx, "m", metav1.GetOptions{})
 	if err != nil || len(o.Data) != 1 || len(o.Annotations) > 0 {
 		t.Errorf("a refused patch has changed the object: %v %v", o, err)
 	}
@@ -313,7 +313,7 @@ func TestPatchBlowUp(t *testing.T) {
 func TestScopes(t *testing.T) {
 	ctx := context.Background()
 	ns := namespace(t, nil)
-	_, err := admin.RbacV1().RoleBindings(ns).Create(ctx, &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "owner"},
+	_, err := administrator.RbacV1().RoleBindings(ns).Create(ctx, &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "owner"},
 		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"}, Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: "owner"}}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -324,7 +324,7 @@ func TestScopes(t *testing.T) {
 		}
 		return nil
 	})
-	_, lists, err := admin.Discovery().ServerGroupsAndResources()
+	_, lists, err := administrator.Discovery().ServerGroupsAndResources()
 	if err != nil {
 		t.Fatal(err)
 	}

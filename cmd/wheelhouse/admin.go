@@ -14,22 +14,22 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/wheelhouse-k8s/wheelhouse/control"
+	"github.com/wheelhouse-k8s/wheelhouse/admin"
 	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/master"
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 )
 
-// controlFlags say which master a command speaks to.
-type controlFlags struct{ kubeconfig, server string }
+// adminFlags say which master a command speaks to.
+type adminFlags struct{ kubeconfig, server string }
 
-func (f *controlFlags) add(s *pflag.FlagSet) {
+func (f *adminFlags) add(s *pflag.FlagSet) {
 	s.StringVar(&f.kubeconfig, "kubeconfig", "", "Administrator's kubeconfig (default: $KUBECONFIG, else that of the default data folder).")
 	s.StringVar(&f.server, "server", "", "URL of the master to speak to (default: the kubeconfig's), or unix:///DATA-FOLDER/control.sock: the master's own commands, without a kubeconfig, for root or the user that it runs as.")
 }
 
 // file is the kubeconfig that is used.
-func (f *controlFlags) file() string {
+func (f *adminFlags) file() string {
 	file := f.kubeconfig
 	if file == "" {
 		file = os.Getenv(clientcmd.RecommendedConfigPathEnvVar)
@@ -41,7 +41,7 @@ func (f *controlFlags) file() string {
 }
 
 // config of a client of the master.
-func (f *controlFlags) config() (*rest.Config, error) {
+func (f *adminFlags) config() (*rest.Config, error) {
 	if strings.HasPrefix(f.server, "unix://") {
 		return nil, usageError{fmt.Errorf("--server %s: this command speaks to the API, which needs a kubeconfig and an https URL", f.server)}
 	}
@@ -53,7 +53,7 @@ func (f *controlFlags) config() (*rest.Config, error) {
 }
 
 // client of the master's commands.
-func (f *controlFlags) client() (*control.Client, error) {
+func (f *adminFlags) client() (*admin.Client, error) {
 	if path, ok := strings.CutPrefix(f.server, "unix://"); ok {
 		return localClient(path)
 	}
@@ -61,7 +61,7 @@ func (f *controlFlags) client() (*control.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := control.NewClient(config)
+	c, err := admin.NewClient(config)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func (f *controlFlags) client() (*control.Client, error) {
 
 // introduced has the client show to which store the data folder belongs whose kubeconfig it uses, and warns if the master that
 // answers belongs to another.
-func introduced(c *control.Client, kubeconfig, server string) *control.Client {
+func introduced(c *admin.Client, kubeconfig, server string) *admin.Client {
 	own := datafolder.CardOf(filepath.Dir(kubeconfig))
 	if own == nil {
 		return c
@@ -88,12 +88,12 @@ func introduced(c *control.Client, kubeconfig, server string) *control.Client {
 }
 
 // localClient speaks to a master on this machine by its socket.
-func localClient(path string) (*control.Client, error) {
+func localClient(path string) (*admin.Client, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("no master serves its commands there: %w", err)
 	}
-	return control.NewClient(&rest.Config{Host: "http://localhost", Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		address, release, err := control.SocketAddress(path)
+	return admin.NewClient(&rest.Config{Host: "http://localhost", Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		address, release, err := admin.SocketAddress(path)
 		if err != nil {
 			return nil, err
 		}
@@ -103,7 +103,7 @@ func localClient(path string) (*control.Client, error) {
 }
 
 // api is a client of the master's API.
-func (f *controlFlags) api() (*kubernetes.Clientset, error) {
+func (f *adminFlags) api() (*kubernetes.Clientset, error) {
 	config, err := f.config()
 	if err != nil {
 		return nil, err

@@ -1,8 +1,8 @@
-// Package control is the operator's door of a master: how its commands (membership, certificates, encryption, backup)
+// Package admin is the door for operators of a master: how its commands (membership, certificates, encryption, backup)
 // are served under one path of the API, and how the command line and other masters call them.
 //
 // Authentication and authorization are those of any path that is no resource: a caller needs a role with nonResourceURLs.
-package control
+package admin
 
 import (
 	"context"
