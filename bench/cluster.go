@@ -224,8 +224,8 @@ func holding(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	const settle = 25 * time.Second
-	time.Sleep(settle)
+	const warmUp = 25 * time.Second
+	time.Sleep(warmUp)
 	b.add(fmt.Sprintf("memory with %d pods", count), fmt.Sprintf("%.0f MB", s.memory()))
 	return nil
 }

@@ -62,8 +62,8 @@ func idle(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer s.remove()
-	const settle, measure = 10 * time.Second, 20 * time.Second
-	time.Sleep(settle)
+	const warmUp, measure = 10 * time.Second, 20 * time.Second
+	time.Sleep(warmUp)
 	before := s.cpu()
 	time.Sleep(measure)
 	b.add("idle CPU, of one core", fmt.Sprintf("%.2f %%", (s.cpu()-before)/measure.Seconds()*100))

@@ -139,7 +139,7 @@ func TestDeploymentRollsOverAndBack(t *testing.T) {
 	ns := namespace(t)
 	deployments := client.For[*appsv1.Deployment](cluster)
 	must[*appsv1.Deployment](t)(deployments.Create(t.Context(), deployment(ns, "web", 5)))
-	settled := func(image string, size int32) func() bool {
+	rolledOut := func(image string, size int32) func() bool {
 		return func() bool {
 			makeReady(t, ns)
 			d, ok := deployments.Live().Get(ns, "web")
@@ -154,18 +154,18 @@ func TestDeploymentRollsOverAndBack(t *testing.T) {
 			return count[*corev1.Pod](ns) == int(size)
 		}
 	}
-	until(t, "five pods", settled("a", 5))
+	until(t, "five pods", rolledOut("a", 5))
 	edit := func(patch string) {
 		t.Helper()
 		must[*appsv1.Deployment](t)(deployments.Patch(t.Context(), ns, "web", types.StrategicMergePatchType, []byte(patch)))
 	}
 	edit(`{"spec":{"template":{"spec":{"containers":[{"name":"c","image":"b"}]}}}}`)
-	until(t, "all pods with image b", settled("b", 5))
+	until(t, "all pods with image b", rolledOut("b", 5))
 	if n := count[*appsv1.ReplicaSet](ns); n != 2 {
 		t.Errorf("%d ReplicaSets, want the old and the new one", n)
 	}
 	edit(`{"spec":{"replicas":2,"template":{"spec":{"containers":[{"name":"c","image":"a"}]}}}}`)
-	until(t, "two pods with image a", settled("a", 2))
+	until(t, "two pods with image a", rolledOut("a", 2))
 	d, _ := deployments.Live().Get(ns, "web")
 	if got := d.Annotations["deployment.kubernetes.io/revision"]; got != "3" {
 		t.Errorf("revision %s after going back, want 3", got)

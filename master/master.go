@@ -338,7 +338,7 @@ func (m *Master) begin(ctx context.Context) (entered int64, err error) {
 		return entered, err
 	}
 	if uid, err := m.server.systemUID(); err == nil {
-		m.identity.Settle(uid)
+		m.identity.SetSystem(uid)
 	}
 	return entered, nil
 }

@@ -29,7 +29,7 @@ type forgetful struct {
 	lost                []func()
 }
 
-func (f *forgetful) settle() {
+func (f *forgetful) writeLost() {
 	for _, write := range f.lost {
 		write()
 	}
@@ -38,7 +38,7 @@ func (f *forgetful) settle() {
 
 func (f *forgetful) Revision(ctx context.Context) (int64, error) {
 	f.mu.Lock()
-	f.settle()
+	f.writeLost()
 	f.mu.Unlock()
 	return f.Store.Revision(ctx)
 }
@@ -51,7 +51,7 @@ func (f *forgetful) Create(ctx context.Context, key string, value []byte, ttl ti
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.pods++; f.pods == f.enough {
-		f.settle()
+		f.writeLost()
 	}
 	if f.pods%4 == 1 && f.count < 8 {
 		f.count++

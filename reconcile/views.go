@@ -144,9 +144,9 @@ func (v *Views) synced(ctx context.Context) bool {
 	return true
 }
 
-// follow follows each kind as long as it is among them, until ctx ends. settled is called when all that was there when the
+// follow follows each kind as long as it is among them, until ctx ends. synced is called when all that was there when the
 // controller started has been seen.
-func (v *Views) follow(ctx context.Context, parts *crew.Crew, enqueue func(Key), settled func()) {
+func (v *Views) follow(ctx context.Context, parts *crew.Crew, enqueue func(Key), synced func()) {
 	stops := map[*KindView]context.CancelFunc{}
 	for ctx.Err() == nil {
 		now := v.now.Load()
@@ -173,7 +173,7 @@ func (v *Views) follow(ctx context.Context, parts *crew.Crew, enqueue func(Key),
 			}
 		}
 		if waiting == nil {
-			settled()
+			synced()
 		}
 		select {
 		case <-waiting:

@@ -61,7 +61,7 @@ func create[T kind.Object](t testing.TB, r *registry.Registry, z *Authorizer, re
 	if err != nil {
 		t.Fatal(err)
 	}
-	settle(t, r, z)
+	syncRules(t, r, z)
 	return item.Object().(T)
 }
 
@@ -74,10 +74,10 @@ func remove(t testing.TB, r *registry.Registry, z *Authorizer, resource, namespa
 	if _, _, err := res.Delete(t.Context(), namespace, name, o); err != nil {
 		t.Fatal(err)
 	}
-	settle(t, r, z)
+	syncRules(t, r, z)
 }
 
-func settle(t testing.TB, r *registry.Registry, z *Authorizer) {
+func syncRules(t testing.TB, r *registry.Registry, z *Authorizer) {
 	t.Helper()
 	if err := z.Sync(t.Context()); err != nil {
 		t.Fatal(err)

@@ -244,8 +244,8 @@ func (l *lagging) image(image string) {
 	l.tell("image %s", image)
 }
 
-// settle lets everybody come to an end in turn.
-func (l *lagging) settle() {
+// playAll lets everybody come to an end in turn.
+func (l *lagging) playAll() {
 	idle := 0
 	for range 2000 {
 		before := len(l.log)
@@ -283,7 +283,7 @@ func TestBoundsHoldWhateverLags(t *testing.T) {
 		l.tell("seed %d: %d replicas, surge %d, unavailable %d", seed, size, maxSurge(l.d), maxUnavailable(l.d))
 		begin := *l.d.Spec.Strategy.RollingUpdate
 		l.d.Spec.Strategy.RollingUpdate = &appsv1.RollingUpdateDeployment{MaxSurge: begin.MaxSurge, MaxUnavailable: ptr.To(intstr.FromString("100%"))}
-		l.settle() // all pods come into being, with nothing to keep available yet
+		l.playAll() // all pods come into being, with nothing to keep available yet
 		l.d.Spec.Strategy.RollingUpdate = &begin
 		l.check()
 		for range 3 {
@@ -297,7 +297,7 @@ func TestBoundsHoldWhateverLags(t *testing.T) {
 			}
 		}
 		l.image("d")
-		l.settle()
+		l.playAll()
 		for _, s := range l.sets {
 			want := 0
 			if s.rs.Spec.Template.Spec.Containers[0].Image == "d" {

@@ -144,7 +144,7 @@ func (c *controller) claim(ctx context.Context, d *appsv1.Deployment) ([]*appsv1
 		return nil, err
 	}
 	claim := ownership.Decide(d, selector, ownership.Candidates(c.sets.Live, &c.orphans, d))
-	return claim.Settle(ctx, c.sets.Client, d, gvk, func(ctx context.Context) (kind.Object, error) {
+	return claim.AdoptAndRelease(ctx, c.sets.Client, d, gvk, func(ctx context.Context) (kind.Object, error) {
 		return c.deployments.Get(ctx, d.Namespace, d.Name)
 	})
 }

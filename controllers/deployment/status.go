@@ -122,8 +122,8 @@ func (p *planner) finishRollout() {
 	if !hasDeadline(p.d) {
 		dropCondition(&s, appsv1.DeploymentProgressing)
 	}
-	settled := s.Replicas == s.UpdatedReplicas && have != nil && have.Reason == reasonAvailable
-	if hasDeadline(p.d) && !settled {
+	complete := s.Replicas == s.UpdatedReplicas && have != nil && have.Reason == reasonAvailable
+	if hasDeadline(p.d) && !complete {
 		p.judgeProgress(&s, have)
 	}
 	if failure := replicaFailure(p.newest, p.all()); failure != nil {

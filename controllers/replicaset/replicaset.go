@@ -127,7 +127,7 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 		}
 	}
 	claim := ownership.Decide(rs, selector, candidates)
-	owned, err := claim.Settle(ctx, c.pods.Client, rs, gvk, func(ctx context.Context) (kind.Object, error) {
+	owned, err := claim.AdoptAndRelease(ctx, c.pods.Client, rs, gvk, func(ctx context.Context) (kind.Object, error) {
 		return c.sets.Get(ctx, rs.Namespace, rs.Name)
 	})
 	if err != nil {

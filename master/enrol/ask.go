@@ -213,8 +213,8 @@ func (e *Enrolment) replaceFolder() (err error) {
 	return err
 }
 
-// settleReplace puts back what a start with --replace was moving aside when it was cut off: nothing else had happened yet.
-func (e *Enrolment) settleReplace() error {
+// undoReplace puts back what a start with --replace was moving aside when it was cut off: nothing else had happened yet.
+func (e *Enrolment) undoReplace() error {
 	mark, err := membership.ReadMark(e.DataDir)
 	if err != nil || mark == nil || !mark.Moving {
 		return err

@@ -64,7 +64,7 @@ type Enrolment struct {
 func Prepare(o Options) (*Enrolment, error) {
 	e := &Enrolment{Options: o}
 	if o.DataDir != "" {
-		if err := e.settleReplace(); err != nil {
+		if err := e.undoReplace(); err != nil {
 			return nil, err
 		}
 	}

@@ -32,7 +32,7 @@ func (id *Identity) Establish(ctx context.Context, began bool) error {
 		kept.Cluster, kept.Member = membership.FormatID(of.Cluster), membership.FormatID(of.ID)
 	}
 	id.Show(&membership.Card{Store: kept.Store, Cluster: kept.Cluster, Member: kept.Member})
-	if kept.Store, err = id.settle(ctx, present, began); err != nil {
+	if kept.Store, err = id.agree(ctx, present, began); err != nil {
 		return err
 	}
 	id.former, kept.Former = kept.Former, nil // the store has them
@@ -64,8 +64,8 @@ func (id *Identity) keep(kept *datafolder.Kept) error {
 	return kept.Write(id.DataDir)
 }
 
-// settle makes what the store says of itself and what the folder remembers one.
-func (id *Identity) settle(ctx context.Context, present *datafolder.Kept, made bool) (membership.Store, error) {
+// agree makes what the store says of itself and what the folder remembers one.
+func (id *Identity) agree(ctx context.Context, present *datafolder.Kept, made bool) (membership.Store, error) {
 	for {
 		said, revision, err := id.readStore(ctx)
 		switch {

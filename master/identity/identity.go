@@ -418,8 +418,8 @@ func (id *Identity) Introduced(c *admin.Client) *admin.Client {
 	return c.Introduce(membership.CardHeader, own.Encode(), func(shown string) { id.Meet(membership.ReadCard(shown)) })
 }
 
-// Settle tells of the uid of kube-system, which is known when the objects are.
-func (id *Identity) Settle(system string) {
+// SetSystem tells of the uid of kube-system, which is known once the objects are read.
+func (id *Identity) SetSystem(system string) {
 	c := id.Card()
 	c.System = system
 	id.Show(&c)

@@ -237,7 +237,7 @@ func (m *Members) Watch(ctx context.Context) error {
 	defer tending.Wait()
 	defer cancel()
 	tending.Go(func() { m.group.Tend(ctx) })
-	tending.Go(func() { m.settlePeer(ctx) })
+	tending.Go(func() { m.announceAddress(ctx) })
 	select {
 	case <-m.Member.Removed():
 		return fmt.Errorf("%w (%s)", errRemoved, m.DataDir)
@@ -248,11 +248,11 @@ func (m *Members) Watch(ctx context.Context) error {
 	}
 }
 
-// settlePause is the time between two attempts to tell the others a new address.
-const settlePause = 5 * time.Second
+// announcePause is the time between two attempts to tell the others a new address.
+const announcePause = 5 * time.Second
 
-// settlePeer tells the others where this member is reached, if that has changed since its last start.
-func (m *Members) settlePeer(ctx context.Context) {
+// announceAddress tells the others where this member is reached, if that has changed since its last start.
+func (m *Members) announceAddress(ctx context.Context) {
 	for said := ""; m.Member.Grouped(); {
 		p, err := m.Door.Peer()
 		if err == nil {
@@ -267,7 +267,7 @@ func (m *Members) settlePeer(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(settlePause):
+		case <-time.After(announcePause):
 		}
 	}
 }

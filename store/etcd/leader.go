@@ -17,7 +17,7 @@ const (
 	lookForLeader = 100 * time.Millisecond
 	// A write that was made under a lost leader may still be committed by the next one, but soon: afterwards, or if there
 	// is no next one for long, it ends with an unknown outcome.
-	settleWait, lostWait = 300 * time.Millisecond, 3 * time.Second
+	nextLeaderWait, lostWait = 300 * time.Millisecond, 3 * time.Second
 	// hurriedWait bounds requests in a process that ends.
 	hurriedWait = time.Second
 )
@@ -82,7 +82,7 @@ func (l *leaders) change(known bool) {
 	l.mu.Unlock()
 	wait := lostWait
 	if known {
-		wait = settleWait
+		wait = nextLeaderWait
 	}
 	time.AfterFunc(wait, func() { l.endBefore(term, errLeaderLost) })
 }

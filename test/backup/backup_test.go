@@ -226,8 +226,8 @@ func compare(t *testing.T, before, after map[string]string) {
 	}
 }
 
-// settled waits until the controllers have made what they make in a new cluster.
-func settled(t *testing.T, c *kubernetes.Clientset) {
+// bootstrapped waits until the controllers have made what they make in a new cluster.
+func bootstrapped(t *testing.T, c *kubernetes.Clientset) {
 	t.Helper()
 	await(t, "the root certificates and service accounts", func() bool {
 		maps, err := c.CoreV1().ConfigMaps("").List(t.Context(), metav1.ListOptions{FieldSelector: "metadata.name=kube-root-ca.crt"})
@@ -251,7 +251,7 @@ func TestRestore(t *testing.T) {
 	o := newOperator(t)
 	o.start()
 	c := o.clients()
-	settled(t, c)
+	bootstrapped(t, c)
 	fill(t, c, 0, 10)
 	seconds := int64(3600)
 	token := must(c.CoreV1().ServiceAccounts("default").CreateToken(t.Context(), "default", &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds}}, metav1.CreateOptions{}))(t)

@@ -42,8 +42,8 @@ func (r *run) dump(ctx context.Context, d map[string]any) (any, error) {
 		if c := canonical(now); first || c != last {
 			last, since, objects, first = c, time.Now(), now, false
 		}
-		settled := time.Since(since) >= seconds("quiet", 1.5) && time.Since(begin) > seconds("atleast", 0)
-		if settled || time.Now().After(limit) {
+		quiet := time.Since(since) >= seconds("quiet", 1.5) && time.Since(begin) > seconds("atleast", 0)
+		if quiet || time.Now().After(limit) {
 			return map[string]any{"objects": objects}, nil
 		}
 		if err := pause(ctx, 200*time.Millisecond); err != nil {
@@ -85,7 +85,7 @@ func (r *run) scenario(texts []string, d map[string]any) []any {
 		items := []any{}
 		for _, o := range itemsOf(object(v)) {
 			n := &normaliser{sent: r.c.sent, me: r.client.me}
-			items = append(items, settle(object(n.value(o, "")), d))
+			items = append(items, dropChance(object(n.value(o, "")), d))
 		}
 		slices.SortFunc(items, func(a, b any) int { return strings.Compare(canonical(a), canonical(b)) })
 		out = append(out, items)
@@ -115,8 +115,8 @@ func collectNames(meta map[string]any, names map[string]string) {
 	}
 }
 
-// settle removes what is chance in one object: the node chosen, which of equal pods was kept, the number of steps taken.
-func settle(o, d map[string]any) any {
+// dropChance removes what is up to chance in one object: the node chosen, which of equal pods was kept, the number of steps taken.
+func dropChance(o, d map[string]any) any {
 	keepNode, _ := d["keepNode"].(bool)
 	node := func(m map[string]any) {
 		if text(m["nodeName"]) != "" && !keepNode {

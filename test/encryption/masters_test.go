@@ -77,8 +77,8 @@ func (g *group) status(n int) *keys.Status {
 	return &s
 }
 
-// settled: all masters use one configuration, and everything is stored under its key.
-func (g *group) settled(key string) {
+// allUse: all masters use one configuration, and everything is stored under its key.
+func (g *group) allUse(key string) {
 	g.Helper()
 	for n := range g.All {
 		s := g.status(n)
@@ -106,7 +106,7 @@ func TestMastersRotate(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.writeAndRead()
-	g.settled("secretbox:key1")
+	g.allUse("secretbox:key1")
 	rotate := func(n int) process.Result {
 		t.Helper()
 		r, err := g.All[n].Command("encryption", "rotate-key")
@@ -119,7 +119,7 @@ func TestMastersRotate(t *testing.T) {
 		t.Fatalf("rotate-key: %s", r.Stderr)
 	}
 	g.writeAndRead()
-	g.settled("secretbox:key2")
+	g.allUse("secretbox:key2")
 
 	g.All[2].Kill()
 	if r := rotate(0); r.Code == 0 || !strings.Contains(r.Stderr, "master") {
@@ -144,7 +144,7 @@ func TestMastersRotate(t *testing.T) {
 	again()
 	g.writeAndRead()
 	s := g.status(0)
-	g.settled(s.Resources[0].Writes.String())
+	g.allUse(s.Resources[0].Writes.String())
 
 	for _, after := range []time.Duration{10, 60} {
 		ended := make(chan struct{})
@@ -156,5 +156,5 @@ func TestMastersRotate(t *testing.T) {
 		again()
 		g.writeAndRead()
 	}
-	g.settled(g.status(0).Resources[0].Writes.String())
+	g.allUse(g.status(0).Resources[0].Writes.String())
 }

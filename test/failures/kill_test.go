@@ -94,7 +94,7 @@ func TestKill(t *testing.T) {
 		if now := revision(list.GetResourceVersion()); now < told {
 			t.Fatalf("round %d: revision %d was acknowledged before the kill, now the store is at %d", round, told, now)
 		}
-		settled(t, clients, int32(round))
+		awaitScale(t, clients, int32(round))
 	}
 
 	close(stop)
@@ -153,8 +153,8 @@ func scale(t *testing.T, clients *kubernetes.Clientset, replicas int32) {
 	}
 }
 
-// settled waits until deployment controller, scheduler and nodes have done what scale asked for.
-func settled(t *testing.T, clients *kubernetes.Clientset, replicas int32) {
+// awaitScale waits until deployment controller, scheduler and nodes have done what scale asked for.
+func awaitScale(t *testing.T, clients *kubernetes.Clientset, replicas int32) {
 	t.Helper()
 	eventually(t, "the Deployment", func() error {
 		d, err := clients.AppsV1().Deployments("default").Get(context.Background(), "web", metav1.GetOptions{})

@@ -133,7 +133,7 @@ func TestNodeLost(t *testing.T) {
 		}
 		return nil
 	})
-	settled(t, clients, 3*replicas)
+	awaitScale(t, clients, 3*replicas)
 }
 
 // running are the names of the pods that run and shall go on running, by node.

@@ -47,9 +47,9 @@ func Decide[T kind.Object](owner kind.Object, selector labels.Selector, candidat
 	return c
 }
 
-// Settle adopts and releases, and returns all objects that the owner controls afterwards. fresh reads the owner from
+// AdoptAndRelease adopts and releases, and returns all objects that the owner controls afterwards. fresh reads the owner from
 // the server: nobody adopts in the name of an owner that is gone or going.
-func (c Claim[T]) Settle(ctx context.Context, objects client.Client[T], owner kind.Object, gvk schema.GroupVersionKind, fresh func(context.Context) (kind.Object, error)) ([]T, error) {
+func (c Claim[T]) AdoptAndRelease(ctx context.Context, objects client.Client[T], owner kind.Object, gvk schema.GroupVersionKind, fresh func(context.Context) (kind.Object, error)) ([]T, error) {
 	if len(c.Adopt) > 0 {
 		now, err := fresh(ctx)
 		if apierrors.IsNotFound(err) || err == nil && (now.GetUID() != owner.GetUID() || now.GetDeletionTimestamp() != nil) {
