@@ -70,7 +70,7 @@ func (a *action) do(c *call, ctx context.Context) (*Response, error) {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("the request has no %s", a.gvk.Kind))
 	}
 	obj.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
-	if err := place(obj, c.Namespace); err != nil {
+	if err := setNamespace(obj, c.Namespace); err != nil {
 		return nil, err
 	}
 	return a.act(c, ctx, obj)
@@ -82,7 +82,7 @@ func (c *call) review(ctx context.Context) (*Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := place(obj, c.Namespace); err != nil {
+	if err := setNamespace(obj, c.Namespace); err != nil {
 		return nil, err
 	}
 	c.rt.info.Default(obj)

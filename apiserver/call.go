@@ -97,8 +97,8 @@ func (c *call) body() (kind.Object, error) {
 	return o, nil
 }
 
-// place puts the object into the request's namespace, unless it says another.
-func place(o metav1.Object, namespace string) error {
+// setNamespace puts the object into the request's namespace, unless it says another.
+func setNamespace(o metav1.Object, namespace string) error {
 	switch {
 	case o.GetNamespace() == namespace:
 	case o.GetNamespace() == "" || namespace == "":

@@ -45,7 +45,7 @@ func (c *call) create(ctx context.Context) (*Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := place(obj, c.Namespace); err != nil {
+	if err := setNamespace(obj, c.Namespace); err != nil {
 		return nil, err
 	}
 	obj.SetDeletionTimestamp(nil)

@@ -48,8 +48,8 @@ type visitor struct {
 	net.Conn
 	door *door
 	from netip.Addr
-	// place among the host's strangers, guarded by the door's lock; nil once it is known who comes here.
-	place *list.Element
+	// listed among the host's strangers, guarded by the door's lock; nil once it is known who comes here.
+	listed *list.Element
 
 	isKnown, left, ending atomic.Bool
 	// rest is what is still read of a connection that is ending.
@@ -100,7 +100,7 @@ func (d *door) enter(c net.Conn) (v, out *visitor) {
 		h = &host{}
 		d.hosts[v.from] = h
 	}
-	v.place = h.strangers.PushBack(v)
+	v.listed = h.strangers.PushBack(v)
 	h.connections++
 	d.all++
 	d.strangers++
@@ -145,10 +145,10 @@ func (v *visitor) known() {
 }
 
 func (d *door) noStranger(v *visitor) {
-	if v.place != nil {
-		d.hosts[v.from].strangers.Remove(v.place)
+	if v.listed != nil {
+		d.hosts[v.from].strangers.Remove(v.listed)
 		d.strangers--
-		v.place = nil
+		v.listed = nil
 	}
 }
 

@@ -75,7 +75,7 @@ func TestGreedyHost(t *testing.T) {
 		t.Errorf("one host has %d connections of 100", had)
 	}
 	if admit(d, callFrom("10.0.0.2")) == nil {
-		t.Error("another host finds no place")
+		t.Error("another host finds no room")
 	}
 }
 
@@ -101,7 +101,7 @@ func TestDoorCounts(t *testing.T) {
 			for v := range open {
 				if v.left.Load() {
 					delete(open, v)
-				} else if v.place != nil {
+				} else if v.listed != nil {
 					strangers++
 				}
 			}

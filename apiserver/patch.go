@@ -108,7 +108,7 @@ func (p *replacement) applyNew(ctx context.Context) (*Response, error) {
 		return nil, err
 	}
 	new.SetResourceVersion("") // an object that does not exist has none to be compared
-	if err := place(new, p.Namespace); err != nil {
+	if err := setNamespace(new, p.Namespace); err != nil {
 		return nil, err
 	}
 	if err := p.prepare(ctx, new, nil); err != nil {

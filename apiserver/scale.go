@@ -57,7 +57,7 @@ func (c *call) updateScale(ctx context.Context) (*Response, error) {
 	if !ok {
 		return nil, apierrors.NewBadRequest("the request has no Scale")
 	}
-	if err := place(scale, c.Namespace); err != nil {
+	if err := setNamespace(scale, c.Namespace); err != nil {
 		return nil, err
 	}
 	if err := sameName(scale, c.Name); err != nil {

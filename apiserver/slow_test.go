@@ -18,7 +18,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver"
 )
 
-// A client that never ends its body keeps no place among the writers: the request's time ends it.
+// A client that never ends its body keeps no seat among the writers: the request's time ends it.
 func TestUnendingBody(t *testing.T) {
 	h := newHouse(t, func(o *apiserver.Options) { o.Timeout = 100 * time.Millisecond })
 	config := h.as("root")
@@ -47,7 +47,7 @@ func TestUnendingBody(t *testing.T) {
 	}
 }
 
-// A client that does not read its answer keeps no place among the readers either.
+// A client that does not read its answer keeps no seat among the readers either.
 func TestUnreadAnswer(t *testing.T) {
 	h := newHouse(t, func(o *apiserver.Options) { o.Timeout = 300 * time.Millisecond })
 	for n := range 16 {

@@ -40,7 +40,7 @@ func (c *call) update(ctx context.Context) (*Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := place(obj, c.Namespace); err != nil {
+	if err := setNamespace(obj, c.Namespace); err != nil {
 		return nil, err
 	}
 	if err := sameName(obj, c.Name); err != nil {

@@ -19,10 +19,10 @@ const heavySize = 64 << 10
 
 // workshop is where heavy requests are computed. Computing cannot be interrupted, so the client of a heavy request is
 // answered when its time is up, or forgotten when it has gone, while what it asked for is still worked on; that is counted,
-// and it keeps its place in the workshop, of which there are fewer than cores: whatever clients ask for and leave behind, a
-// core is left for everybody else. Users have places in turn, so that nobody waits behind all that another has asked for.
+// and it keeps its turn in the workshop, of which there are fewer than cores: whatever clients ask for and leave behind, a
+// core is left for everybody else. Users have them one after another, so that nobody waits behind all that another has asked for.
 type workshop struct {
-	places *fairness.Turns
+	turns *fairness.Turns
 	// tell is told how abandoned work goes on: see Options.Abandoned.
 	tell func(status string)
 }
@@ -39,7 +39,7 @@ func newWorkshop(tell func(string)) *workshop {
 	if tell == nil {
 		tell = func(string) {}
 	}
-	return &workshop{places: fairness.NewTurns(max(1, runtime.GOMAXPROCS(0)/2)), tell: tell}
+	return &workshop{turns: fairness.NewTurns(max(1, runtime.GOMAXPROCS(0)/2)), tell: tell}
 }
 
 // heavy tells whether the request is computed in the workshop.
@@ -52,7 +52,7 @@ func (x *exchange) compute(s *Server, f func() error) error {
 	if err := x.ctx.Err(); err != nil {
 		return err
 	}
-	if err := s.workshop.places.Take(x.ctx, x.schema.Level, x.user.GetName()); err != nil {
+	if err := s.workshop.turns.Take(x.ctx, x.schema.Level, x.user.GetName()); err != nil {
 		return err
 	}
 	work := &work{shop: s.workshop, done: make(chan struct{}), what: x.r.Method + " " + x.target.path}
@@ -96,7 +96,7 @@ func (w *work) run(f func() error) {
 		if abandoned := w.finished.Swap(true); abandoned {
 			w.shop.tell(w.fate())
 		}
-		w.shop.places.Leave()
+		w.shop.turns.Leave()
 		close(w.done)
 	}()
 	w.err = f()

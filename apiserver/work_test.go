@@ -35,7 +35,7 @@ func (s *stubborn) Validate(_ context.Context, a admission.Attributes, _ admissi
 	return nil
 }
 
-// TestAbandonedWork leaves requests behind that go on computing: each is answered in time, they keep no more than their places
+// TestAbandonedWork leaves requests behind that go on computing: each is answered in time, they keep no more than their turns
 // in the workshop, and are counted.
 func TestAbandonedWork(t *testing.T) {
 	plugin := &stubborn{entered: make(chan struct{}, 100), release: make(chan struct{})}
@@ -72,14 +72,14 @@ func TestAbandonedWork(t *testing.T) {
 		_, err = io.Copy(io.Discard, resp.Body)
 		return resp.StatusCode, err
 	}
-	places := max(1, runtime.GOMAXPROCS(0)/2)
-	for range places { // they fill the workshop
+	turns := max(1, runtime.GOMAXPROCS(0)/2)
+	for range turns { // they fill the workshop
 		if code, err := create(t.Context(), "heavy-late", 100<<10); code != http.StatusGatewayTimeout || err != nil {
 			t.Fatalf("a request whose time was up: %d %v", code, err)
 		}
 	}
-	if n := len(plugin.entered); n != places {
-		t.Fatalf("%d computations have begun, there are %d places", n, places)
+	if n := len(plugin.entered); n != turns {
+		t.Fatalf("%d computations have begun, there are %d turns", n, turns)
 	}
 	for range 3 { // nothing begins any more, and who waits is answered in time as well
 		if code, err := create(t.Context(), "heavy-waiting", 100<<10); code != http.StatusGatewayTimeout || err != nil {
@@ -91,15 +91,15 @@ func TestAbandonedWork(t *testing.T) {
 	if _, err := create(gone, "heavy-gone", 100<<10); err == nil {
 		t.Error("a client that had gone was answered")
 	}
-	if n := len(plugin.entered); n != places {
-		t.Errorf("%d computations have begun, there are %d places", n, places)
+	if n := len(plugin.entered); n != turns {
+		t.Errorf("%d computations have begun, there are %d turns", n, turns)
 	}
 	if code, err := create(t.Context(), "light", 10); code != http.StatusCreated || err != nil {
 		t.Errorf("a light request meanwhile: %d %v", code, err)
 	}
 	mu.Lock()
-	if told["pending"] != places || len(told) != 1 {
-		t.Errorf("told of %v, want %d pending", told, places)
+	if told["pending"] != turns || len(told) != 1 {
+		t.Errorf("told of %v, want %d pending", told, turns)
 	}
 	mu.Unlock()
 	close(plugin.release)
@@ -163,8 +163,8 @@ func TestHeavyTurns(t *testing.T) {
 			}
 		})
 	}
-	places := max(1, runtime.GOMAXPROCS(0)/2)
-	many := places + 40
+	turns := max(1, runtime.GOMAXPROCS(0)/2)
+	many := turns + 40
 	atWork := func(n int) func() bool {
 		return func() bool { _, writes := h.server.InFlight(); return int(writes) == n }
 	}

@@ -155,8 +155,8 @@ func MayConcernAny(err error, namespace string, matches func(name string) bool) 
 	}
 	named := 0
 	for _, c := range status.Status().Details.Causes {
-		place, name := path.Split(c.Field)
-		if c.Field == "" || (namespace == "" || strings.HasSuffix(place, "/"+namespace+"/")) && matches(name) {
+		prefix, name := path.Split(c.Field)
+		if c.Field == "" || (namespace == "" || strings.HasSuffix(prefix, "/"+namespace+"/")) && matches(name) {
 			return true
 		}
 		named++

@@ -399,14 +399,14 @@ func TestSilentNodeLosesItsPods(t *testing.T) {
 			ready(alive)
 		}
 	}
-	place := func(name, node string, tolerations ...corev1.Toleration) {
+	bound := func(name, node string, tolerations ...corev1.Toleration) {
 		spec := template(nil, "a").Spec
 		spec.NodeName, spec.Tolerations = node, tolerations
 		must[*corev1.Pod](t)(pods.Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Spec: spec}))
 	}
-	place("stays", silent, corev1.Toleration{Key: corev1.TaintNodeUnreachable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute})
-	place("elsewhere", alive)
-	place("goes", silent, corev1.Toleration{Key: corev1.TaintNodeUnreachable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: ptr.To(int64(0))})
+	bound("stays", silent, corev1.Toleration{Key: corev1.TaintNodeUnreachable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute})
+	bound("elsewhere", alive)
+	bound("goes", silent, corev1.Toleration{Key: corev1.TaintNodeUnreachable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: ptr.To(int64(0))})
 	until(t, "the silent node tainted", func() bool {
 		keepAlive()
 		n, ok := nodes.Live().Get("", silent)

@@ -86,7 +86,7 @@ func (d *folder) finish() error {
 		return err
 	}
 	if pending != nil {
-		if _, err = d.place(pending); err == nil {
+		if _, err = d.install(pending); err == nil {
 			err = d.closeJournal()
 		}
 		if err != nil {
@@ -165,7 +165,7 @@ func (d *folder) write(files []file) (happened bool, err error) {
 		return err == nil
 	})
 	if !journaled {
-		_, err = d.place(files)
+		_, err = d.install(files)
 	} else {
 		happened, err = d.writeJournaled(files)
 	}
@@ -187,7 +187,7 @@ func (d *folder) writeJournaled(files []file) (happened bool, err error) {
 	if err := d.openJournal(data); err != nil {
 		return false, errors.Join(err, d.remove(filepath.Join(d.dir, journalName)))
 	}
-	begun, err := d.place(files)
+	begun, err := d.install(files)
 	if err != nil && !begun {
 		// Such as a full disk: the write is taken back.
 		return false, errors.Join(err, d.remove(filepath.Join(d.dir, journalName)))
@@ -218,9 +218,9 @@ func (d *folder) closeJournal() error {
 	return d.sync(d.dir)
 }
 
-// place writes the files beside their places, makes them durable in parallel, and then puts them into place in order.
+// install writes the files beside the old ones, makes them durable in parallel, and then puts them into place in order.
 // begun tells whether any was put into place.
-func (d *folder) place(files []file) (begun bool, err error) {
+func (d *folder) install(files []file) (begun bool, err error) {
 	dirs := []string{d.dir}
 	for _, f := range files {
 		if dir := filepath.Dir(filepath.Join(d.dir, f.name)); !slices.Contains(dirs, dir) {
@@ -300,7 +300,7 @@ func (d *folder) sync(dir string) error {
 	return durable.SyncFolder(dir)
 }
 
-// writeTemporary writes the file of that name beside its place.
+// writeTemporary writes the new file of that name beside the old one.
 func (d *folder) writeTemporary(name string, data []byte, mode os.FileMode) (string, error) {
 	if err := d.may("write " + name); err != nil {
 		return "", err

@@ -30,8 +30,8 @@ const (
 	killedCode = 143
 )
 
-// place is where a pod is simulated, and how pods are that say nothing themselves.
-type place struct {
+// site is where a pod is simulated, and how pods are that say nothing themselves.
+type site struct {
 	hostIP, podIP string
 	// arrived is when the node first saw the pod.
 	arrived             time.Time
@@ -47,7 +47,7 @@ type act struct {
 
 // plan decides what a node does with a pod in the state it is in. It depends on nothing else, so that a simulation that
 // starts anew goes on where the last one stopped.
-func plan(pod *corev1.Pod, at place, now time.Time) act {
+func plan(pod *corev1.Pod, at site, now time.Time) act {
 	if pod.DeletionTimestamp != nil {
 		return planEnd(pod, now)
 	}
@@ -102,7 +102,7 @@ func planEnd(pod *corev1.Pod, now time.Time) act {
 }
 
 // planLife takes a pod from its arrival to its end.
-func planLife(pod *corev1.Pod, at place, now time.Time) act {
+func planLife(pod *corev1.Pod, at site, now time.Time) act {
 	if pod.Annotations[annotationStart] == "false" {
 		if len(pod.Status.ContainerStatuses) > 0 {
 			return act{}
@@ -205,7 +205,7 @@ func seconds(pod *corev1.Pod, annotation string, otherwise time.Duration) time.D
 }
 
 // begun is a status with what holds from the pod's arrival on.
-func begun(pod *corev1.Pod, at place, now time.Time) *corev1.PodStatus {
+func begun(pod *corev1.Pod, at site, now time.Time) *corev1.PodStatus {
 	s := pod.Status.DeepCopy()
 	s.Phase = corev1.PodPending
 	s.ObservedGeneration = pod.Generation
@@ -218,7 +218,7 @@ func begun(pod *corev1.Pod, at place, now time.Time) *corev1.PodStatus {
 }
 
 // notStarted is the status of a pod whose containers are not created.
-func notStarted(pod *corev1.Pod, at place, now time.Time) *corev1.PodStatus {
+func notStarted(pod *corev1.Pod, at site, now time.Time) *corev1.PodStatus {
 	s := begun(pod, at, now)
 	set(pod, s, corev1.PodReadyToStartContainers, corev1.ConditionFalse, "", "", now)
 	becomeInitialized(pod, s, len(pod.Spec.InitContainers) == 0, now)
@@ -234,7 +234,7 @@ func notStarted(pod *corev1.Pod, at place, now time.Time) *corev1.PodStatus {
 }
 
 // started is the status of a pod whose containers run: the first time, or again.
-func started(pod *corev1.Pod, at place, now time.Time) *corev1.PodStatus {
+func started(pod *corev1.Pod, at site, now time.Time) *corev1.PodStatus {
 	s := begun(pod, at, now)
 	s.Phase = corev1.PodRunning
 	s.PodIP, s.PodIPs = at.podIP, []corev1.PodIP{{IP: at.podIP}}

@@ -14,7 +14,7 @@ import (
 func life(t *testing.T, pod *corev1.Pod, until int) string {
 	t.Helper()
 	zero := time.Unix(1_000_000, 0)
-	at := place{hostIP: "192.168.0.1", podIP: "10.244.0.5", arrived: zero, runTime: time.Second}
+	at := site{hostIP: "192.168.0.1", podIP: "10.244.0.5", arrived: zero, runTime: time.Second}
 	var out []string
 	for now := zero; now.Sub(zero) <= time.Duration(until)*time.Second; {
 		if d := pod.Annotations["test/delete-at"]; d != "" && pod.DeletionTimestamp == nil {
@@ -117,10 +117,10 @@ func TestReadinessGates(t *testing.T) {
 	step := func(what string, ready bool) {
 		t.Helper()
 		now = now.Add(time.Minute)
-		if next := plan(pod, place{arrived: now}, now); next.status != nil {
+		if next := plan(pod, site{arrived: now}, now); next.status != nil {
 			pod.Status = *next.status
 		}
-		if next := plan(pod, place{arrived: now}, now); next.status != nil || next.remove || next.wait != 0 {
+		if next := plan(pod, site{arrived: now}, now); next.status != nil || next.remove || next.wait != 0 {
 			t.Errorf("%s: still something to do: %+v", what, next)
 		}
 		if got := isTrue(&pod.Status, corev1.PodReady); got != ready || !isTrue(&pod.Status, corev1.ContainersReady) {
@@ -146,7 +146,7 @@ func TestStartedStatus(t *testing.T) {
 	pod.Spec.InitContainers = []corev1.Container{{Name: "init"}, {Name: "sidecar", RestartPolicy: &always}}
 	pod.Spec.Containers = []corev1.Container{{Name: "a", Image: "x"}, {Name: "b", Image: "y"}}
 	pod.Status.QOSClass = corev1.PodQOSBestEffort
-	s := started(pod, place{hostIP: "h", podIP: "p"}, time.Unix(5, 0))
+	s := started(pod, site{hostIP: "h", podIP: "p"}, time.Unix(5, 0))
 	if s.PodIP != "p" || s.PodIPs[0].IP != "p" || s.HostIP != "h" || s.HostIPs[0].IP != "h" || s.ObservedGeneration != 4 || s.QOSClass != corev1.PodQOSBestEffort {
 		t.Errorf("status %+v", s)
 	}

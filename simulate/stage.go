@@ -155,7 +155,7 @@ func (s *stage) play(ctx context.Context, uid types.UID) {
 			s.mu.Unlock()
 			return
 		}
-		pod, at := a.latest, s.placeOf(a)
+		pod, at := a.latest, s.siteOf(a)
 		next := plan(pod, at, time.Now())
 		if next.status == nil && !next.remove {
 			if next.wait == 0 {
@@ -176,8 +176,8 @@ func (s *stage) play(ctx context.Context, uid types.UID) {
 	s.queue.AddAfter(uid, retryPause)
 }
 
-// placeOf is called with mu held.
-func (s *stage) placeOf(a *actor) place {
+// siteOf is called with mu held.
+func (s *stage) siteOf(a *actor) site {
 	o := s.fleet.options
 	if ended(a.latest) {
 		a.node.pods.free(a.ip)
@@ -190,7 +190,7 @@ func (s *stage) placeOf(a *actor) place {
 			a.ip = a.node.pods.take()
 		}
 	}
-	return place{hostIP: a.node.ip, podIP: a.ip, arrived: a.arrived, startDelay: o.StartDelay, runTime: o.RunTime}
+	return site{hostIP: a.node.ip, podIP: a.ip, arrived: a.arrived, startDelay: o.StartDelay, runTime: o.RunTime}
 }
 
 // perform writes what was planned. It returns a time after which to try again, 0 to go on.

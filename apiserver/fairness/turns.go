@@ -6,13 +6,13 @@ import (
 	"sync"
 )
 
-// Turns are a few places for which requests wait. A place that becomes free goes to the levels in turn, and within a level to
+// Turns let a few requests go on at a time. When one ends, the next turn goes to the levels in turn, and within a level to
 // its users in turn: however many requests one of them has waiting, another's waits for one of theirs at most.
 type Turns struct {
 	mu     sync.Mutex // guards all below
 	free   int
 	levels [levelCount]levelQueue
-	// last is the level that had a place last.
+	// last is the level that had a turn last.
 	last Level
 }
 
@@ -24,15 +24,15 @@ type levelQueue struct {
 
 type userQueue struct {
 	name  string
-	turns list.List // of chan struct{}, each closed when the place is its own
-	// at is the place in the level's list.
+	turns list.List // of chan struct{}, each closed when it has its turn
+	// at is where it stands in the level's list.
 	at *list.Element
 }
 
-// NewTurns makes so many places.
-func NewTurns(places int) *Turns { return &Turns{free: places} }
+// NewTurns lets so many go on at a time.
+func NewTurns(count int) *Turns { return &Turns{free: count} }
 
-// Take waits for a place, which Leave gives back. It fails when the context ends.
+// Take waits for a turn, which Leave gives back. It fails when the context ends.
 func (t *Turns) Take(ctx context.Context, level Level, user string) error {
 	t.mu.Lock()
 	if t.free > 0 { // nobody waits
@@ -61,7 +61,7 @@ func (t *Turns) Take(ctx context.Context, level Level, user string) error {
 	return ctx.Err()
 }
 
-// Leave gives a place to who is next.
+// Leave gives the turn to who is next.
 func (t *Turns) Leave() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -89,7 +89,7 @@ func (l *levelQueue) forget(q *userQueue) {
 	}
 }
 
-// pass gives a place on.
+// pass gives a turn on.
 func (t *Turns) pass() {
 	for n := range levelCount {
 		level := (t.last + 1 + n) % levelCount

@@ -23,7 +23,7 @@ func TestTurns(t *testing.T) {
 				if err := turns.Take(t.Context(), level, user); err != nil {
 					t.Error(err)
 				}
-				order = append(order, user) // whoever has the one place
+				order = append(order, user) // whoever has the one turn
 				turns.Leave()
 			}()
 			synctest.Wait()
@@ -47,11 +47,11 @@ func TestTurns(t *testing.T) {
 	})
 }
 
-// TestTurnsThatEnd takes, leaves and gives up at random: in the end all places are free and nobody is remembered.
+// TestTurnsThatEnd takes, leaves and gives up at random: in the end all turns are free and nobody is remembered.
 func TestTurnsThatEnd(t *testing.T) {
 	for seed := range uint64(20) {
-		const places = 3
-		turns := NewTurns(places)
+		const count = 3
+		turns := NewTurns(count)
 		r := rand.New(rand.NewPCG(seed, 2))
 		var at sync.Mutex
 		taken := 0
@@ -65,8 +65,8 @@ func TestTurnsThatEnd(t *testing.T) {
 					return
 				}
 				at.Lock()
-				if taken++; taken > places {
-					t.Errorf("%d places are taken", taken)
+				if taken++; taken > count {
+					t.Errorf("%d turns are taken", taken)
 				}
 				at.Unlock()
 				time.Sleep(10 * time.Microsecond)
@@ -77,8 +77,8 @@ func TestTurnsThatEnd(t *testing.T) {
 			})
 		}
 		all.Wait()
-		if turns.free != places {
-			t.Errorf("seed %d: %d places are free", seed, turns.free)
+		if turns.free != count {
+			t.Errorf("seed %d: %d turns are free", seed, turns.free)
 		}
 		for l := range turns.levels {
 			if q := &turns.levels[l]; q.users.Len() > 0 || len(q.waiting) > 0 {

@@ -78,7 +78,7 @@ func createBackup(ctx context.Context, c *cobra.Command, masters *adminFlags, f 
 	if err != nil {
 		return usageError{fmt.Errorf("--backup-retention: %w", err)}
 	}
-	vaults, err := f.places(master.DefaultDataDir())
+	vaults, err := f.openVaults(master.DefaultDataDir())
 	if err != nil {
 		return usageError{err}
 	}
@@ -168,7 +168,7 @@ func backupListCommand() *cobra.Command {
 				return usageError{fmt.Errorf("--output %q: only json is known", output)}
 			}
 			return interruptible(c, func(ctx context.Context) error {
-				v, err := f.place()
+				v, err := f.openVault()
 				if err != nil {
 					return err
 				}

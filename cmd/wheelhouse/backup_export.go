@@ -51,7 +51,7 @@ the encryption configuration, which an API server that is to read the secrets ne
 
 // find gives a backup that is to be trusted, and what opens it.
 func (f *exportFlags) find(ctx context.Context, c *cobra.Command, name string) (backup.Vault, *backup.Backup, *backup.Lock, error) {
-	v, err := f.place()
+	v, err := f.openVault()
 	if err != nil {
 		return nil, nil, nil, err
 	}

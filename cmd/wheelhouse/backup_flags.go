@@ -62,8 +62,8 @@ func (f *backupFlags) server(s *pflag.FlagSet, b *backups.Plan) {
 	f.without(s, "backup-without-keys")
 }
 
-// places are the vaults of the flags. dataDir is where the default folder lies.
-func (f *backupFlags) places(dataDir string) ([]backup.Vault, error) {
+// openVaults gives those of the flags. dataDir is where the default folder lies.
+func (f *backupFlags) openVaults(dataDir string) ([]backup.Vault, error) {
 	var out []backup.Vault
 	bucket := f.s3 != backup.S3Options{}
 	if f.dir == "" && !bucket {
@@ -89,9 +89,9 @@ func (f *backupFlags) places(dataDir string) ([]backup.Vault, error) {
 	return out, nil
 }
 
-// place is the one vault of a command that reads.
-func (f *backupFlags) place() (backup.Vault, error) {
-	all, err := f.places(master.DefaultDataDir())
+// openVault gives the one of a command that reads.
+func (f *backupFlags) openVault() (backup.Vault, error) {
+	all, err := f.openVaults(master.DefaultDataDir())
 	if err != nil {
 		return nil, usageError{err}
 	}
@@ -145,6 +145,6 @@ func (f *backupFlags) configure(c *master.Config) (err error) {
 		return err
 	}
 	b.WithoutKeys = f.withoutKeys
-	b.Vaults, err = f.places(c.DataDir)
+	b.Vaults, err = f.openVaults(c.DataDir)
 	return err
 }

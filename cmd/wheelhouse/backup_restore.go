@@ -126,7 +126,7 @@ func (f *restoreFlags) find(ctx context.Context, c *cobra.Command, name string, 
 	if f.unhashed {
 		return nil, usageError{errors.New("--skip-hash-check is for a FILE.db: a backup has its hashes")}
 	}
-	v, err := f.place()
+	v, err := f.openVault()
 	if err != nil {
 		return nil, err
 	}
@@ -215,11 +215,11 @@ func (f *restoreFlags) take(ctx context.Context, v backup.Vault, b *backup.Backu
 		return nil, fmt.Errorf("backup %s was made without keys: the authority is not inside; give --pki-dir, or --without-keys to make a new authority", b.Name)
 	}
 	// The copy lies where the data will be: there must be room for it anyhow.
-	place := filepath.Dir(f.dataDir)
-	if err := os.MkdirAll(place, 0o755); err != nil {
+	parent := filepath.Dir(f.dataDir)
+	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return nil, err
 	}
-	from.file, from.release, err = backup.Fetch(ctx, v, b, place, shown.tell)
+	from.file, from.release, err = backup.Fetch(ctx, v, b, parent, shown.tell)
 	if err != nil {
 		return nil, withName(b.Name, err)
 	}

@@ -46,7 +46,7 @@ without proof of who wrote the backup everything but its hashes.`,
 }
 
 func verifyBackup(ctx context.Context, c *cobra.Command, f *verifyFlags, name string) error {
-	v, err := f.place()
+	v, err := f.openVault()
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func pruneBackups(ctx context.Context, c *cobra.Command, f *pruneFlags) error {
 	if err != nil {
 		return err
 	}
-	v, err := f.place()
+	v, err := f.openVault()
 	if err != nil {
 		return err
 	}

@@ -39,12 +39,12 @@ func dropCondition(s *appsv1.DeploymentStatus, t appsv1.DeploymentConditionType)
 // setCondition puts a condition last, unless one with the same status and reason stands already.
 func (p *planner) setCondition(s *appsv1.DeploymentStatus, t appsv1.DeploymentConditionType, status corev1.ConditionStatus, reason, message string) {
 	now := metav1.NewTime(p.now)
-	placeCondition(s, appsv1.DeploymentCondition{
+	setCondition(s, appsv1.DeploymentCondition{
 		Type: t, Status: status, Reason: reason, Message: message, LastUpdateTime: now, LastTransitionTime: now,
 	})
 }
 
-func placeCondition(s *appsv1.DeploymentStatus, c appsv1.DeploymentCondition) {
+func setCondition(s *appsv1.DeploymentStatus, c appsv1.DeploymentCondition) {
 	if have := condition(s, c.Type); have != nil {
 		if have.Status == c.Status && have.Reason == c.Reason {
 			return
@@ -127,7 +127,7 @@ func (p *planner) finishRollout() {
 		p.judgeProgress(&s, have)
 	}
 	if failure := replicaFailure(p.newest, p.all()); failure != nil {
-		placeCondition(&s, *failure)
+		setCondition(&s, *failure)
 	} else {
 		dropCondition(&s, appsv1.DeploymentReplicaFailure)
 	}

@@ -66,19 +66,19 @@ func labelsOf(s *corev1.Service) map[string]string {
 	return labels
 }
 
-// place is one address at one port. Ports with the same addresses become one subset.
-type place struct {
+// podAddress is what an Endpoints object says of a pod. Ports with the same addresses become one subset.
+type podAddress struct {
 	address corev1.EndpointAddress
 	ready   bool
 }
 
 // subsetsOf groups the pods' addresses: each subset is a set of ports and the addresses that have them all.
 func subsetsOf(s *corev1.Service, pods []*corev1.Pod) []corev1.EndpointSubset {
-	places := map[corev1.EndpointPort][]place{}
+	addresses := map[corev1.EndpointPort][]podAddress{}
 	var order []corev1.EndpointPort
 	appProtocols := map[string]*string{}
 	for _, pod := range pods {
-		p, ok := placeOf(s, pod)
+		p, ok := podAddressOf(s, pod)
 		if !ok {
 			continue
 		}
@@ -87,27 +87,27 @@ func subsetsOf(s *corev1.Service, pods []*corev1.Pod) []corev1.EndpointSubset {
 			key := port
 			key.AppProtocol = nil
 			appProtocols[portText(port)] = port.AppProtocol
-			if _, seen := places[key]; !seen {
+			if _, seen := addresses[key]; !seen {
 				order = append(order, key)
 			}
-			places[key] = append(places[key], p)
+			addresses[key] = append(addresses[key], p)
 		}
 	}
-	byPlaces := map[string]*corev1.EndpointSubset{}
+	byAddresses := map[string]*corev1.EndpointSubset{}
 	var keys []string
 	for _, port := range order {
-		key := placesKey(places[port])
-		if byPlaces[key] == nil {
-			byPlaces[key] = subset(places[port])
+		key := addressesKey(addresses[port])
+		if byAddresses[key] == nil {
+			byAddresses[key] = subset(addresses[port])
 			keys = append(keys, key)
 		}
 		port.AppProtocol = appProtocols[portText(port)]
-		byPlaces[key].Ports = append(byPlaces[key].Ports, port)
+		byAddresses[key].Ports = append(byAddresses[key].Ports, port)
 	}
 	slices.Sort(keys)
 	var subsets []corev1.EndpointSubset
 	for _, key := range keys {
-		sub := byPlaces[key]
+		sub := byAddresses[key]
 		slices.SortFunc(sub.Ports, func(a, b corev1.EndpointPort) int { return strings.Compare(portText(a), portText(b)) })
 		if len(sub.Ports) == 1 && sub.Ports[0] == (corev1.EndpointPort{}) {
 			sub.Ports = nil // a headless Service without ports
@@ -136,15 +136,15 @@ func portsOf(s *corev1.Service, pod *corev1.Pod) []corev1.EndpointPort {
 	return ports
 }
 
-func placeOf(s *corev1.Service, pod *corev1.Pod) (place, bool) {
+func podAddressOf(s *corev1.Service, pod *corev1.Pod) (podAddress, bool) {
 	if !serving.Reachable(pod) || pod.DeletionTimestamp != nil && !s.Spec.PublishNotReadyAddresses {
-		return place{}, false
+		return podAddress{}, false
 	}
 	ip := addressOf(s, pod)
 	if ip == "" {
-		return place{}, false
+		return podAddress{}, false
 	}
-	p := place{
+	p := podAddress{
 		address: corev1.EndpointAddress{
 			IP: ip, Hostname: serving.Hostname(pod, s),
 			TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID},
@@ -177,9 +177,9 @@ func addressOf(s *corev1.Service, pod *corev1.Pod) string {
 	return ""
 }
 
-func subset(places []place) *corev1.EndpointSubset {
+func subset(addresses []podAddress) *corev1.EndpointSubset {
 	var sub corev1.EndpointSubset
-	for _, p := range sorted(places) {
+	for _, p := range sorted(addresses) {
 		if p.ready {
 			sub.Addresses = append(sub.Addresses, p.address)
 		} else {
@@ -189,15 +189,15 @@ func subset(places []place) *corev1.EndpointSubset {
 	return &sub
 }
 
-func sorted(places []place) []place {
-	return slices.SortedFunc(slices.Values(places), func(a, b place) int {
+func sorted(addresses []podAddress) []podAddress {
+	return slices.SortedFunc(slices.Values(addresses), func(a, b podAddress) int {
 		return cmp.Or(strings.Compare(a.address.IP, b.address.IP), strings.Compare(string(a.address.TargetRef.UID), string(b.address.TargetRef.UID)))
 	})
 }
 
-func placesKey(places []place) string {
+func addressesKey(addresses []podAddress) string {
 	var b strings.Builder
-	for _, p := range sorted(places) {
+	for _, p := range sorted(addresses) {
 		fmt.Fprintf(&b, "%s|%s|%t,", p.address.IP, p.address.TargetRef.UID, p.ready)
 	}
 	return b.String()

@@ -86,7 +86,7 @@ func conditions(have []corev1.NamespaceCondition, left []content, failed error, 
 		if ok {
 			c.Status, c.Reason, c.Message = corev1.ConditionFalse, reasonOK, messageOK
 		}
-		next = place(next, c, now)
+		next = setCondition(next, c, now)
 	}
 	set(corev1.NamespaceDeletionDiscoveryFailure, "DiscoveryFailed", "", true, "ResourcesDiscovered", "All resources successfully discovered")
 	set(corev1.NamespaceDeletionGVParsingFailure, "GroupVersionParsingFailed", "", true, "ParsedGroupVersions", "All legacy kube types successfully parsed")
@@ -128,7 +128,7 @@ func describe(left []content) (remaining, finalizers string) {
 // resourceName is resource.group, with a dot even when the group is empty.
 func resourceName(k *kind.Kind) string { return k.Plural + "." + k.GVK.Group }
 
-func place(list []corev1.NamespaceCondition, c corev1.NamespaceCondition, now time.Time) []corev1.NamespaceCondition {
+func setCondition(list []corev1.NamespaceCondition, c corev1.NamespaceCondition, now time.Time) []corev1.NamespaceCondition {
 	c.LastTransitionTime = metav1.NewTime(now)
 	at := slices.IndexFunc(list, func(have corev1.NamespaceCondition) bool { return have.Type == c.Type })
 	if at < 0 {

@@ -56,7 +56,7 @@ func Restore(ctx context.Context, o RestoreOptions) (r *Restored, err error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &placement{dir: dir}
+	p := &replacement{dir: dir}
 	release, err := p.take(o.Replace)
 	if err != nil {
 		return nil, err

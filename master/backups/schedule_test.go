@@ -59,14 +59,14 @@ func TestBackupsCheck(t *testing.T) {
 	if err := (&Plan{Schedule: "@daily"}).Check("/data"); err == nil {
 		t.Error("a schedule without a place is accepted")
 	}
-	place, err := backup.NewFolder(t.TempDir())
+	vault, err := backup.NewFolder(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for schedule, good := range map[string]bool{
 		"often": false, "@daily": true, "@every 6h": true, "@every 0s": false, "@every -1h": false, "0 3 30 2 *": false, "0 3 29 2 *": true,
 	} {
-		b := Plan{Schedule: schedule, Vaults: []backup.Vault{place}, WithoutKeys: true}
+		b := Plan{Schedule: schedule, Vaults: []backup.Vault{vault}, WithoutKeys: true}
 		if err := b.Check("/data"); (err == nil) != good {
 			t.Errorf("%q: %v", schedule, err)
 		}

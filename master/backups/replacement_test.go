@@ -29,7 +29,7 @@ func TestSwap(t *testing.T) {
 	write(dir+"/identity", old)
 	write(dir+"/backups/one", "backup")
 	write(dir+datafolder.RestorePrefix+"before/identity", "of a restore that was interrupted")
-	p := &placement{dir: dir}
+	p := &replacement{dir: dir}
 	if _, err := p.take(false); err == nil {
 		t.Fatal("data was taken that is not to be replaced")
 	}
@@ -53,7 +53,7 @@ func TestSwap(t *testing.T) {
 	if err := p.undo(); err != nil {
 		t.Fatal(err)
 	}
-	if err := (&placement{dir: dir, stamp: "later"}).begin(); err != nil {
+	if err := (&replacement{dir: dir, stamp: "later"}).begin(); err != nil {
 		t.Fatal(err)
 	}
 	holds(moved+"/identity", old)
@@ -62,7 +62,7 @@ func TestSwap(t *testing.T) {
 // TestSwapFails: when the backups cannot be kept in place, the old data is not removed with what a failed restore tidies up.
 func TestSwapFails(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	p := &placement{dir: dir, next: dir + datafolder.RestorePrefix + "1", stamp: "1", old: true}
+	p := &replacement{dir: dir, next: dir + datafolder.RestorePrefix + "1", stamp: "1", old: true}
 	if err := errors.Join(os.MkdirAll(dir+"/backups", 0o700), os.MkdirAll(p.next+"/backups/in-the-way", 0o700)); err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestSwapFails(t *testing.T) {
 
 // TestMark: two restores within a second do not take the same names.
 func TestMark(t *testing.T) {
-	p := &placement{dir: filepath.Join(t.TempDir(), "data")}
+	p := &replacement{dir: filepath.Join(t.TempDir(), "data")}
 	if err := errors.Join(os.MkdirAll(p.dir+datafolder.MovedPrefix+"1", 0o700), os.MkdirAll(filepath.Join(p.dir, datafolder.MovedPrefix+"1-2"), 0o700)); err != nil {
 		t.Fatal(err)
 	}

@@ -19,8 +19,8 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/durable"
 )
 
-// placement brings a new data folder into the place of an old one.
-type placement struct {
+// replacement brings a new data folder into the place of an old one.
+type replacement struct {
 	dir string
 	// next is where the new data is made: beside dir, or inside if dir is a file system of its own, which cannot be renamed.
 	next   string
@@ -30,7 +30,7 @@ type placement struct {
 }
 
 // take locks the data folder, if there is one, and checks that it may be replaced.
-func (p *placement) take(replace bool) (release func(), err error) {
+func (p *replacement) take(replace bool) (release func(), err error) {
 	p.mark(time.Now().UTC().Format("20060102T150405Z"))
 	release = func() {}
 	entries, err := os.ReadDir(p.dir)
@@ -79,7 +79,7 @@ func mastersOwn(dir string) bool {
 }
 
 // mark names what this restore moves aside by a time, and by a number if there has been another in the same second.
-func (p *placement) mark(at string) {
+func (p *replacement) mark(at string) {
 	p.stamp = at
 	for n := 2; ; n++ {
 		_, beside := os.Lstat(p.dir + datafolder.MovedPrefix + p.stamp)
@@ -96,7 +96,7 @@ var passive = map[string]bool{"lock": true, "lost+found": true, "backups": true}
 
 // mounts tells whether what is in the data folder must be moved one by one, since the folder, or that of the backups in it, is a
 // file system of its own. Other data that is one cannot be moved aside, and would cover the new data when it is mounted again.
-func (p *placement) mounts(entries []fs.DirEntry) (inside bool, err error) {
+func (p *replacement) mounts(entries []fs.DirEntry) (inside bool, err error) {
 	if inside, err = mounted(p.dir); err != nil {
 		return false, err
 	}
@@ -127,7 +127,7 @@ func mounted(dir string) (bool, error) {
 }
 
 // begin makes the folder for the new data, and removes those of restores that were interrupted.
-func (p *placement) begin() error {
+func (p *replacement) begin() error {
 	prefix := p.dir + datafolder.RestorePrefix
 	if p.inside {
 		prefix = filepath.Join(p.dir, datafolder.RestorePrefix)
@@ -149,7 +149,7 @@ func (p *placement) begin() error {
 }
 
 // undo removes the new data, unless it is in place.
-func (p *placement) undo() error {
+func (p *replacement) undo() error {
 	if p.next == "" {
 		return nil
 	}
@@ -157,7 +157,7 @@ func (p *placement) undo() error {
 }
 
 // swap puts the new data in place, durably.
-func (p *placement) swap() (moved string, err error) {
+func (p *replacement) swap() (moved string, err error) {
 	if err := durable.SyncTree(p.next); err != nil {
 		return "", err
 	}
@@ -204,7 +204,7 @@ func rename(from, to string) error {
 }
 
 // swapInside moves entries one by one; the mark keeps masters off until all are in place.
-func (p *placement) swapInside() (moved string, err error) {
+func (p *replacement) swapInside() (moved string, err error) {
 	mark := filepath.Join(p.dir, datafolder.RestoringFile)
 	if err := datafolder.WriteFile(mark, []byte("A restore was interrupted here: run it again.\n")); err != nil {
 		return "", err
