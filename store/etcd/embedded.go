@@ -44,7 +44,7 @@ type Options struct {
 	Fatal func(error)
 	// Peer is how the member is reached by others; a member that is alone makes no use of it.
 	Peer *Peer
-	// Join makes a new member join a group that has made a place for it (AddLearner). A folder that holds a member's data
+	// Join makes a new member join a group that has added a learner for it (AddLearner). A folder that holds a member's data
 	// needs no Join any more, and ignores it.
 	Join *Join
 	// ForceNew makes the member the only one of its group: for a group that has lost its majority for ever. It may lose the
@@ -187,7 +187,7 @@ func (e *Embedded) open(ctx context.Context) (*running, error) {
 		defer cancel()
 	}
 	member, err := e.start(ctx, startOptions{grouped: grouped, joining: joining, forceNew: e.o.ForceNew})
-	for until := time.Now().Add(joinWait); joining && unknownPlace(err) && time.Now().Before(until) && ctx.Err() == nil; {
+	for until := time.Now().Add(joinWait); joining && membersDiffer(err) && time.Now().Before(until) && ctx.Err() == nil; {
 		time.Sleep(joinPause)
 		member, err = e.start(ctx, startOptions{grouped: true, joining: true})
 	}
@@ -201,14 +201,14 @@ func (e *Embedded) open(ctx context.Context) (*running, error) {
 }
 
 const (
-	// joinWait is how long a joining member takes it for possible that the member which it asked has not heard of its
-	// place yet.
+	// joinWait is how long a joining member takes it for possible that the member which it asked has not heard
+	// of its learner yet.
 	joinWait  = 5 * time.Second
 	joinPause = 100 * time.Millisecond
 )
 
-// unknownPlace tells of etcd's error when a member that a joining one asked knows other members than it was told.
-func unknownPlace(err error) bool {
+// membersDiffer tells of etcd's error when a member that a joining one asked knows other members than it was told.
+func membersDiffer(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "error validating peerURLs")
 }
 

@@ -170,7 +170,7 @@ func inWords(err error) error {
 	return err
 }
 
-// AddLearner makes a place for a new member that will be reached at the address. Asked again it returns the place made before.
+// AddLearner adds a learner, for a new member that will be reached at the address. Asked again it returns the learner added before.
 func (e *Embedded) AddLearner(ctx context.Context, address string) (Member, error) {
 	u, err := peerURL(address)
 	if err != nil {
@@ -179,12 +179,12 @@ func (e *Embedded) AddLearner(ctx context.Context, address string) (Member, erro
 	if !e.Grouped() {
 		return Member{}, errors.New("this master is alone, and must be opened for others first")
 	}
-	var place Member
+	var learner Member
 	err = e.configure(ctx, "no place was made for the new master",
 		func(list []Member) bool {
 			i := slices.IndexFunc(list, func(m Member) bool { return m.PeerURL == address && m.Learner && m.Name == "" })
 			if i >= 0 {
-				place = list[i]
+				learner = list[i]
 			}
 			return i >= 0
 		},
@@ -196,11 +196,11 @@ func (e *Embedded) AddLearner(ctx context.Context, address string) (Member, erro
 				return fmt.Errorf("a member with this address has left in this very second, and its ID %s can never be used again", m.ID)
 			}
 			if err == nil {
-				place = Member{ID: uint64(m.ID), PeerURL: address, Learner: true}
+				learner = Member{ID: uint64(m.ID), PeerURL: address, Learner: true}
 			}
 			return err
 		})
-	return place, err
+	return learner, err
 }
 
 // Promote gives a learner a vote. It must be in sync with the leader.

@@ -276,16 +276,16 @@ func TestMembers(t *testing.T) {
 		t.Error("an address without TLS was taken")
 	}
 	p := g.peer()
-	var place Member
-	g.eventually(15*time.Second, func() (err error) { place, err = follower.AddLearner(ctx, p.URL); return err })
-	if again, err := e.AddLearner(ctx, p.URL); err != nil || again.ID != place.ID {
-		t.Errorf("asked again: %+v, %v, want %+v", again, err, place)
+	var learner Member
+	g.eventually(15*time.Second, func() (err error) { learner, err = follower.AddLearner(ctx, p.URL); return err })
+	if again, err := e.AddLearner(ctx, p.URL); err != nil || again.ID != learner.ID {
+		t.Errorf("asked again: %+v, %v, want %+v", again, err, learner)
 	}
-	wantError(t, e.Promote(ctx, place.ID), "not caught up")
-	wantError(t, follower.Promote(ctx, place.ID), "not caught up")
+	wantError(t, e.Promote(ctx, learner.ID), "not caught up")
+	wantError(t, follower.Promote(ctx, learner.ID), "not caught up")
 	wantError(t, e.Promote(ctx, 1), "no such member")
-	g.must(follower.Remove(ctx, place.ID))
-	wantError(t, e.Remove(ctx, place.ID), "no such member")
+	g.must(follower.Remove(ctx, learner.ID))
+	wantError(t, e.Remove(ctx, learner.ID), "no such member")
 
 	var down *Embedded
 	for _, m := range g.members {
@@ -401,7 +401,7 @@ func TestJoinCutOff(t *testing.T) {
 	g := newGroup(t)
 	g.first(nil)
 	o := Options{Dir: filepath.Join(g.dir, "m1"), Name: "m1", CompactionInterval: -1, Peer: g.peer(), Warn: g.warn("m1")}
-	place, err := g.members[0].AddLearner(t.Context(), o.Peer.URL)
+	learner, err := g.members[0].AddLearner(t.Context(), o.Peer.URL)
 	g.must(err)
 	join := o
 	join.Join = &Join{Cluster: map[string]string{"m0": g.options[0].Peer.URL, "m1": o.Peer.URL}}
@@ -415,8 +415,8 @@ func TestJoinCutOff(t *testing.T) {
 	g.options = append(g.options, o)
 	e := g.open(1)
 	g.promote(e)
-	if e.ID() != place.ID {
-		t.Errorf("member %x, want %x", e.ID(), place.ID)
+	if e.ID() != learner.ID {
+		t.Errorf("member %x, want %x", e.ID(), learner.ID)
 	}
 	wrong := join
 	wrong.Dir, wrong.Name = filepath.Join(g.dir, "m2"), "m2"
@@ -541,7 +541,7 @@ func save(t *testing.T, file string, first []byte, rest io.Reader) int64 {
 	return n
 }
 
-// A place that was given up can be made again at once: members' IDs are made of address and second, and those of members that have left
+// A learner that was removed can be added again at once: members' IDs are made of address and second, and those of members that have left
 // are no use any more.
 func TestSameAddressAgain(t *testing.T) {
 	t.Parallel()
@@ -550,12 +550,12 @@ func TestSameAddressAgain(t *testing.T) {
 	p := g.peer()
 	had := map[uint64]bool{}
 	for range 3 {
-		place, err := e.AddLearner(t.Context(), p.URL)
+		learner, err := e.AddLearner(t.Context(), p.URL)
 		g.must(err)
-		if had[place.ID] {
-			t.Errorf("the ID %x was given again", place.ID)
+		if had[learner.ID] {
+			t.Errorf("the ID %x was given again", learner.ID)
 		}
-		had[place.ID] = true
-		g.must(e.Remove(t.Context(), place.ID))
+		had[learner.ID] = true
+		g.must(e.Remove(t.Context(), learner.ID))
 	}
 }

@@ -71,7 +71,7 @@ func collection(k *kind.Kind) string {
 // fieldBombs fill every list and map of a type.
 func fieldBombs(t reflect.Type, gvk schema.GroupVersionKind, path string, seen map[string]bool) []bomb {
 	var bombs []bomb
-	for _, p := range places(t, nil, seen) {
+	for _, p := range allRepeated(t, nil, seen) {
 		if p.steps[0].name == "status" {
 			continue
 		}

@@ -23,13 +23,13 @@ type step struct {
 	list   bool   // the way goes on in an element
 }
 
-// place is a list or map somewhere in a type.
-type place struct {
+// repeated is a list or map somewhere in a type.
+type repeated struct {
 	steps []step
 	typ   reflect.Type // of the list or map
 }
 
-func (p place) String() string {
+func (p repeated) String() string {
 	var names []string
 	for _, s := range p.steps {
 		if s.name != "" {
@@ -45,15 +45,15 @@ var opaque = map[reflect.Type]bool{
 	reflect.TypeFor[metav1.FieldsV1](): true,
 }
 
-// places finds the lists and maps of a type that are not in seen, which holds fields of struct types that were found before.
-func places(t reflect.Type, way []step, seen map[string]bool) []place {
+// allRepeated finds the lists and maps of a type that are not in seen, which holds fields of struct types that were found before.
+func allRepeated(t reflect.Type, way []step, seen map[string]bool) []repeated {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
 	if t.Kind() != reflect.Struct || opaque[t] || len(way) > 12 {
 		return nil
 	}
-	var found []place
+	var found []repeated
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -71,20 +71,20 @@ func places(t reflect.Type, way []step, seen map[string]bool) []place {
 		}
 		switch {
 		case inner.Kind() == reflect.Slice && inner.Elem().Kind() != reflect.Uint8:
-			found = append(found, place{steps, inner})
+			found = append(found, repeated{steps, inner})
 			steps = append(steps[:len(steps)-1:len(steps)-1], step{name, number, true})
-			found = append(found, places(inner.Elem(), steps, seen)...)
+			found = append(found, allRepeated(inner.Elem(), steps, seen)...)
 		case inner.Kind() == reflect.Map:
-			found = append(found, place{steps, inner})
+			found = append(found, repeated{steps, inner})
 		default:
-			found = append(found, places(inner, steps, seen)...)
+			found = append(found, allRepeated(inner, steps, seen)...)
 		}
 	}
 	return found
 }
 
-// json is a document of a kind with count items in the place; fill makes them.
-func (p place) json(gvk schema.GroupVersionKind, items string) string {
+// json is a document of a kind with count items in the list or map; fill makes them.
+func (p repeated) json(gvk schema.GroupVersionKind, items string) string {
 	before, after := "", ""
 	named := gvk.Kind == ""
 	for i, s := range p.steps {
@@ -113,8 +113,8 @@ func (p place) json(gvk schema.GroupVersionKind, items string) string {
 	return before + "[" + items + "]" + after
 }
 
-// protobuf is an enveloped object with the item so often in the place that it is about as long as size.
-func (p place) protobuf(gvk schema.GroupVersionKind, item []byte, size int) string {
+// protobuf is an enveloped object with the item so often in the list or map that it is about as long as size.
+func (p repeated) protobuf(gvk schema.GroupVersionKind, item []byte, size int) string {
 	last := p.steps[len(p.steps)-1]
 	one := field(last.number, item)
 	body := []byte(strings.Repeat(string(one), size/len(one)))
@@ -135,8 +135,8 @@ func field(number int, value []byte) []byte {
 	return append(b, value...)
 }
 
-// allowed is how many items the place may have.
-func (p place) allowed() int {
+// allowed is how many items it may have.
+func (p repeated) allowed() int {
 	t := p.typ.Elem()
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -147,8 +147,8 @@ func (p place) allowed() int {
 	return bounds.MaxItems
 }
 
-// tiny is the shortest item of the place in JSON.
-func (p place) tiny() string {
+// tiny is the shortest item in JSON.
+func (p repeated) tiny() string {
 	t := p.typ.Elem()
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -167,7 +167,7 @@ func (p place) tiny() string {
 }
 
 // tinies are so many of the shortest items; a map's keys differ.
-func (p place) tinies(size, most int) string {
+func (p repeated) tinies(size, most int) string {
 	var b strings.Builder
 	for i := 0; b.Len() < size && i < most; i++ {
 		if i > 0 {
@@ -182,7 +182,7 @@ func (p place) tinies(size, most int) string {
 }
 
 // distinct are items that differ and look as real ones do: each text is a name, each number counts.
-func (p place) distinct(size, most int) string {
+func (p repeated) distinct(size, most int) string {
 	var b strings.Builder
 	for i := 0; b.Len() < size && i < most; i++ {
 		if i > 0 {
