@@ -15,7 +15,7 @@ import (
 type mirror struct {
 	info   *kind.Kind
 	synced chan struct{}
-	// again asks the reflector to list anew, for those in wanted.
+	// again asks the reflector to list anew, for those in waiters.
 	again chan struct{}
 
 	mu          sync.RWMutex // guards all below
@@ -30,7 +30,7 @@ type mirror struct {
 	// awaited are revisions that were written through this transport and are above applied.
 	awaited     []int64
 	advanced    chan struct{}   // closed and replaced when applied grows
-	wanted      []chan struct{} // each is closed by a listing that began after it was put here
+	waiters     []chan struct{} // each is closed by a listing that began after it was put here
 	subscribers map[*subscriber]struct{}
 }
 
@@ -155,7 +155,7 @@ func (m *mirror) waitForWrites(ctx context.Context, revision int64) error {
 func (m *mirror) refresh(ctx context.Context) error {
 	done := make(chan struct{})
 	m.mu.Lock()
-	m.wanted = append(m.wanted, done)
+	m.waiters = append(m.waiters, done)
 	m.mu.Unlock()
 	select {
 	case m.again <- struct{}{}:
@@ -169,20 +169,20 @@ func (m *mirror) refresh(ctx context.Context) error {
 	}
 }
 
-// takeWanted gives those who wait for a listing to the one that begins now.
-func (m *mirror) takeWanted() []chan struct{} {
+// takeWaiters gives those who wait for a listing to the one that begins now.
+func (m *mirror) takeWaiters() []chan struct{} {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	wanted := m.wanted
-	m.wanted = nil
-	return wanted
+	waiters := m.waiters
+	m.waiters = nil
+	return waiters
 }
 
 // giveBack takes them back from a listing that failed.
-func (m *mirror) giveBack(wanted []chan struct{}) {
+func (m *mirror) giveBack(waiters []chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.wanted = append(m.wanted, wanted...)
+	m.waiters = append(m.waiters, waiters...)
 }
 
 // apply makes one change: o is the new state, or the last one when removed.

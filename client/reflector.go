@@ -43,8 +43,8 @@ type reflector struct {
 	revision string // "" means to list
 	noStream bool   // the server refused a streaming list
 	told     time.Time
-	// wanted are told by the listing that is under way.
-	wanted []chan struct{}
+	// waiters are told by the listing that is under way.
+	waiters []chan struct{}
 }
 
 // listed puts what a listing found into the mirror, and tells those who wait for it.
@@ -55,10 +55,10 @@ func (r *reflector) listed(found objects, revision string) error {
 	}
 	r.mirror.replace(found, n)
 	r.revision = revision
-	for _, done := range r.wanted {
+	for _, done := range r.waiters {
 		close(done)
 	}
-	r.wanted = nil
+	r.waiters = nil
 	return nil
 }
 
@@ -114,11 +114,11 @@ func pause(ctx context.Context, d time.Duration) {
 // follow runs one watch to its end; nil means that the server ended it in the ordinary way.
 func (r *reflector) follow(ctx context.Context) error {
 	if r.revision == "" {
-		r.wanted = r.mirror.takeWanted()
+		r.waiters = r.mirror.takeWaiters()
 		defer func() {
-			if len(r.wanted) > 0 { // it ended before everything was listed
-				r.mirror.giveBack(r.wanted)
-				r.wanted = nil
+			if len(r.waiters) > 0 { // it ended before everything was listed
+				r.mirror.giveBack(r.waiters)
+				r.waiters = nil
 			}
 		}()
 	}
