@@ -11,7 +11,7 @@ import (
 )
 
 // attempt decides on one pod, and on the rest of its group if it has one.
-func (r *run) attempt(ctx context.Context, it *item) {
+func (r *run) attempt(ctx context.Context, it *queuedPod) {
 	start := r.now()
 	if it.group != "" {
 		r.attemptGroup(ctx, it, start)
@@ -36,11 +36,11 @@ func (r *run) attempt(ctx context.Context, it *item) {
 	}
 	r.proceed(ctx, it)
 	if c := r.queue.classes[it.pending.Key()]; c != nil {
-		r.queue.release(c.items.first(), start)
+		r.queue.release(c.pods.first(), start)
 	}
 }
 
-func (r *run) decide(it *item, start time.Time) placement.Decision {
+func (r *run) decide(it *queuedPod, start time.Time) placement.Decision {
 	decision := r.cluster.Decide(it.pending)
 	if decision.Node != "" && r.metrics.Algorithm != nil {
 		r.metrics.Algorithm(r.now().Sub(start))
@@ -49,12 +49,12 @@ func (r *run) decide(it *item, start time.Time) placement.Decision {
 }
 
 // full tells whether so many pods are in their steps that this one, which would have some, has to wait.
-func (r *run) full(it *item) bool {
+func (r *run) full(it *queuedPod) bool {
 	return r.stepping >= r.options.StepsMax && slices.ContainsFunc(r.plugins, func(p plugin) bool { return p.takesPart(it.pod()) })
 }
 
 // attemptGroup finds nodes for all pods of a group that are in the queue, or for none.
-func (r *run) attemptGroup(ctx context.Context, it *item, start time.Time) {
+func (r *run) attemptGroup(ctx context.Context, it *queuedPod, start time.Time) {
 	members := r.queue.together(it)
 	if r.stepping+len(members) > max(r.options.StepsMax, len(members)) {
 		for _, member := range members {
@@ -86,7 +86,7 @@ func (r *run) attemptGroup(ctx context.Context, it *item, start time.Time) {
 
 // refuseGroup parks a group of which one pod finds no node. Those that were assumed before it leave no trace, and are no news: else
 // the group would help itself to the next attempt.
-func (r *run) refuseGroup(members []*item, assumed int, why *placement.Explanation, start time.Time) {
+func (r *run) refuseGroup(members []*queuedPod, assumed int, why *placement.Explanation, start time.Time) {
 	for i, member := range members {
 		if i < assumed {
 			member.bind.unreserve(member.pod())

@@ -34,16 +34,16 @@ type run struct {
 	cluster *placement.Cluster
 	queue   *queue
 	// assumed pods by uid, until the cluster shows them bound.
-	assumed map[types.UID]*item
+	assumed map[types.UID]*queuedPod
 	news    news
 
 	// plugins take part in steps; stepping pods are in permit or pre-bind. ready ones wait for their turn to be bound.
 	plugins  []plugin
 	stepping int
-	ready    []*item
+	ready    []*queuedPod
 
 	binding, patching int
-	patches           []*item
+	patches           []*queuedPod
 	crew              *crew.Crew // the loop, and the writers and subscriptions beside it
 	pending           [7]int
 }
@@ -72,9 +72,9 @@ type inbox struct {
 
 // report tells the loop of one thing: a change of an object, or the outcome of a step or a write.
 type report struct {
-	delta client.Delta
-	item  *item
-	// of and patched say what the outcome is of: a step of the item, or a patch of its status.
+	delta  client.Delta
+	queued *queuedPod
+	// of and patched say what the outcome is of: a step of the pod, or a patch of its status.
 	of      step
 	patched bool
 	err     error
@@ -113,7 +113,7 @@ func newRun(s *Scheduler) *run {
 		},
 		metrics: s.options.Metrics, now: s.options.Now,
 		inbox: inbox{signal: make(chan struct{}, 1)}, cluster: placement.NewCluster(),
-		assumed: map[types.UID]*item{}, news: news{improved: map[string]struct{}{}},
+		assumed: map[types.UID]*queuedPod{}, news: news{improved: map[string]struct{}{}},
 	}
 }
 
@@ -187,13 +187,13 @@ func (r *run) loop(ctx context.Context) {
 func (r *run) receive(ctx context.Context, in *report) {
 	switch {
 	case in.patched:
-		r.patched(ctx, in.item, in.err)
+		r.patched(ctx, in.queued, in.err)
 		return
 	case in.of == stepBind:
-		r.bound(ctx, in.item, in.err)
+		r.bound(ctx, in.queued, in.err)
 		return
-	case in.item != nil:
-		r.stepped(ctx, in.item, in.err)
+	case in.queued != nil:
+		r.stepped(ctx, in.queued, in.err)
 		return
 	}
 	object := in.delta.New
@@ -349,11 +349,11 @@ func (r *run) release(now time.Time) {
 	}
 	released := 0
 	if n.firstNode {
-		released += r.queue.releaseAll(now, func(*item) bool { return true })
+		released += r.queue.releaseAll(now, func(*queuedPod) bool { return true })
 	}
 	for _, c := range r.queue.classes {
 		if c.helpedBy&n.events != 0 && r.anyFits(c) {
-			r.queue.release(c.items.first(), now)
+			r.queue.release(c.pods.first(), now)
 			released++
 		}
 	}
@@ -374,7 +374,7 @@ func (r *run) release(now time.Time) {
 // plugin now than when the pods were parked, so what helps against that one helps, too.
 func (r *run) anyFits(c *parkedClass) bool {
 	for name := range r.news.improved {
-		why, ok := r.cluster.Judge(c.items.first().pending, name)
+		why, ok := r.cluster.Judge(c.pods.first().pending, name)
 		if ok {
 			return true
 		}
@@ -385,7 +385,7 @@ func (r *run) anyFits(c *parkedClass) bool {
 
 // flush tries pods again that have been parked for long.
 func (r *run) flush(now time.Time) {
-	r.queue.releaseAll(now, func(it *item) bool { return now.Sub(it.at) >= parkedMax })
+	r.queue.releaseAll(now, func(it *queuedPod) bool { return now.Sub(it.at) >= parkedMax })
 }
 
 func (r *run) observe(result string, start time.Time) {
@@ -394,7 +394,7 @@ func (r *run) observe(result string, start time.Time) {
 	}
 }
 
-func (r *run) incoming(event string, it *item) {
+func (r *run) incoming(event string, it *queuedPod) {
 	if r.metrics.Incoming == nil {
 		return
 	}
@@ -422,7 +422,7 @@ func (r *run) report() {
 }
 
 // drop takes a pod out of the queue. One that was let go from its class, and will not be tried now, lets the next go in its place.
-func (r *run) drop(it *item) {
+func (r *run) drop(it *queuedPod) {
 	let := it.where == active || it.where == waiting
 	r.queue.drop(it)
 	if let {
@@ -433,6 +433,6 @@ func (r *run) drop(it *item) {
 // next lets the first pod of a class go, if there is one: its former first has not found out whether a node fits.
 func (r *run) next(key string) {
 	if c := r.queue.classes[key]; c != nil {
-		r.queue.release(c.items.first(), r.now())
+		r.queue.release(c.pods.first(), r.now())
 	}
 }

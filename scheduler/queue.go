@@ -20,7 +20,7 @@ const (
 	flushEvery = 30 * time.Second
 )
 
-// whereabouts of an item.
+// whereabouts of a pod.
 type whereabouts uint8
 
 const (
@@ -38,8 +38,8 @@ const (
 	assumed
 )
 
-// item is a pod on its way to a node.
-type item struct {
+// queuedPod is a pod on its way to a node.
+type queuedPod struct {
 	pending  *placement.PendingPod
 	uid      types.UID
 	priority int32
@@ -62,10 +62,10 @@ type item struct {
 	patch patching
 }
 
-func (it *item) pod() *corev1.Pod { return it.pending.Pod() }
+func (it *queuedPod) pod() *corev1.Pod { return it.pending.Pod() }
 
-// ready is when the item's backoff ends.
-func (it *item) ready() time.Time {
+// ready is when the pod's backoff ends.
+func (it *queuedPod) ready() time.Time {
 	if it.attempts == 0 {
 		return it.at
 	}
@@ -76,24 +76,24 @@ func (it *item) ready() time.Time {
 	return it.at.Add(min(d, backoffMax))
 }
 
-// items is a heap.
-type items struct {
-	list []*item
-	less func(a, b *item) bool
+// podHeap is a heap of pods.
+type podHeap struct {
+	list []*queuedPod
+	less func(a, b *queuedPod) bool
 }
 
-func (h *items) Len() int           { return len(h.list) }
-func (h *items) Less(i, j int) bool { return h.less(h.list[i], h.list[j]) }
-func (h *items) Swap(i, j int) {
+func (h *podHeap) Len() int           { return len(h.list) }
+func (h *podHeap) Less(i, j int) bool { return h.less(h.list[i], h.list[j]) }
+func (h *podHeap) Swap(i, j int) {
 	h.list[i], h.list[j] = h.list[j], h.list[i]
 	h.list[i].index, h.list[j].index = i, j
 }
-func (h *items) Push(x any) {
-	it := x.(*item)
+func (h *podHeap) Push(x any) {
+	it := x.(*queuedPod)
 	it.index = len(h.list)
 	h.list = append(h.list, it)
 }
-func (h *items) Pop() any {
+func (h *podHeap) Pop() any {
 	last := len(h.list) - 1
 	it := h.list[last]
 	h.list[last] = nil
@@ -101,8 +101,8 @@ func (h *items) Pop() any {
 	return it
 }
 
-// first is the item at the top, nil if there is none.
-func (h *items) first() *item {
+// first is the pod at the top, nil if there is none.
+func (h *podHeap) first() *queuedPod {
 	if len(h.list) == 0 {
 		return nil
 	}
@@ -110,7 +110,7 @@ func (h *items) first() *item {
 }
 
 // byPriority is upstream's PrioritySort: the higher priority, then the longer wait.
-func byPriority(a, b *item) bool {
+func byPriority(a, b *queuedPod) bool {
 	if a.priority != b.priority {
 		return a.priority > b.priority
 	}
@@ -120,7 +120,7 @@ func byPriority(a, b *item) bool {
 	return a.seq < b.seq
 }
 
-func byReady(a, b *item) bool {
+func byReady(a, b *queuedPod) bool {
 	if ra, rb := a.ready(), b.ready(); !ra.Equal(rb) {
 		return ra.Before(rb)
 	}
@@ -129,56 +129,56 @@ func byReady(a, b *item) bool {
 
 // parkedClass is the parked pods of one class: as long as no node takes one of them, none takes any.
 type parkedClass struct {
-	key   string
-	items items
+	key  string
+	pods podHeap
 	// helpedBy are the events after which a node may take one of them.
 	helpedBy placement.Events
 }
 
 // queue orders the pods that have no node. The loop owns it.
 type queue struct {
-	byUID  map[types.UID]*item
-	active items
+	byUID  map[types.UID]*queuedPod
+	active podHeap
 	// waiting ones by the end of their backoff; held are those that wait for all of it.
-	waiting, held items
+	waiting, held podHeap
 	// classes of parked pods, by key.
 	classes map[string]*parkedClass
 	// alone are the parked pods whose chances depend on other pods.
-	alone map[*item]struct{}
+	alone map[*queuedPod]struct{}
 	gated int
 	seq   uint64
 	// groupOf names the group of a pod, nil if no plugin knows any; groups has the pods of each.
 	groupOf func(*corev1.Pod) string
-	groups  map[string]map[*item]struct{}
+	groups  map[string]map[*queuedPod]struct{}
 }
 
 func newQueue(groupOf func(*corev1.Pod) string) *queue {
-	return &queue{groupOf: groupOf, groups: map[string]map[*item]struct{}{}, byUID: map[types.UID]*item{},
-		active: items{less: byPriority}, waiting: items{less: byReady}, held: items{less: byReady},
-		classes: map[string]*parkedClass{}, alone: map[*item]struct{}{}}
+	return &queue{groupOf: groupOf, groups: map[string]map[*queuedPod]struct{}{}, byUID: map[types.UID]*queuedPod{},
+		active: podHeap{less: byPriority}, waiting: podHeap{less: byReady}, held: podHeap{less: byReady},
+		classes: map[string]*parkedClass{}, alone: map[*queuedPod]struct{}{}}
 }
 
 // add queues a pod that is new or became another.
-func (q *queue) add(p *placement.PendingPod, now time.Time) *item {
+func (q *queue) add(p *placement.PendingPod, now time.Time) *queuedPod {
 	pod := p.Pod()
 	q.seq++
-	it := &item{pending: p, uid: pod.UID, since: now, at: now, seq: q.seq}
+	it := &queuedPod{pending: p, uid: pod.UID, since: now, at: now, seq: q.seq}
 	q.enter(it)
 	return it
 }
 
-// track counts an item among the pods that have no node; untrack takes it out when it finds one or is gone.
-func (q *queue) track(it *item) {
+// track counts a pod among those that have no node; untrack takes it out when it finds one or is gone.
+func (q *queue) track(it *queuedPod) {
 	q.byUID[it.uid] = it
 	if it.group != "" {
 		if q.groups[it.group] == nil {
-			q.groups[it.group] = map[*item]struct{}{}
+			q.groups[it.group] = map[*queuedPod]struct{}{}
 		}
 		q.groups[it.group][it] = struct{}{}
 	}
 }
 
-func (q *queue) untrack(it *item) {
+func (q *queue) untrack(it *queuedPod) {
 	delete(q.byUID, it.uid)
 	if it.group != "" {
 		delete(q.groups[it.group], it)
@@ -188,16 +188,16 @@ func (q *queue) untrack(it *item) {
 	}
 }
 
-// together takes all pods of an item's group out of where they are, but those that are gated, in the order of their priority.
-func (q *queue) together(it *item) []*item {
-	members := []*item{it}
+// together takes all pods of a pod's group out of where they are, but those that are gated, in the order of their priority.
+func (q *queue) together(it *queuedPod) []*queuedPod {
+	members := []*queuedPod{it}
 	for other := range q.groups[it.group] {
 		if other != it && other.where != gated {
 			q.leave(other)
 			members = append(members, other)
 		}
 	}
-	slices.SortFunc(members, func(a, b *item) int {
+	slices.SortFunc(members, func(a, b *queuedPod) int {
 		if byPriority(a, b) {
 			return -1
 		}
@@ -206,8 +206,8 @@ func (q *queue) together(it *item) []*item {
 	return members
 }
 
-// enter puts an item where its pod belongs at first.
-func (q *queue) enter(it *item) {
+// enter puts a pod where it belongs at first.
+func (q *queue) enter(it *queuedPod) {
 	if q.groupOf != nil {
 		q.untrack(it)
 		it.group = q.groupOf(it.pod())
@@ -226,8 +226,8 @@ func (q *queue) enter(it *item) {
 	heap.Push(&q.active, it)
 }
 
-// leave takes an item out of where it is.
-func (q *queue) leave(it *item) {
+// leave takes a pod out of where it is.
+func (q *queue) leave(it *queuedPod) {
 	switch it.where {
 	case gated:
 		q.gated--
@@ -240,8 +240,8 @@ func (q *queue) leave(it *item) {
 			delete(q.alone, it)
 			break
 		}
-		heap.Remove(&it.class.items, it.index)
-		if it.class.items.Len() == 0 {
+		heap.Remove(&it.class.pods, it.index)
+		if it.class.pods.Len() == 0 {
 			delete(q.classes, it.class.key)
 		}
 		it.class = nil
@@ -250,14 +250,14 @@ func (q *queue) leave(it *item) {
 }
 
 // drop forgets a pod.
-func (q *queue) drop(it *item) {
+func (q *queue) drop(it *queuedPod) {
 	q.leave(it)
 	q.untrack(it)
 }
 
 // pop takes the pod to try next, nil if there is none. A pod in backoff is tried early when nothing else is to do.
-func (q *queue) pop(now time.Time) *item {
-	for _, h := range [2]*items{&q.waiting, &q.held} {
+func (q *queue) pop(now time.Time) *queuedPod {
+	for _, h := range [2]*podHeap{&q.waiting, &q.held} {
 		for it := h.first(); it != nil && !it.ready().After(now); it = h.first() {
 			q.leave(it)
 			it.where = active
@@ -274,21 +274,21 @@ func (q *queue) pop(now time.Time) *item {
 	return it
 }
 
-// backoff is the heap that the item waits in.
-func (q *queue) backoff(it *item) *items {
+// backoff is the heap that the pod waits in.
+func (q *queue) backoff(it *queuedPod) *podHeap {
 	if it.hold {
 		return &q.held
 	}
 	return &q.waiting
 }
 
-func (q *queue) wait(it *item) {
+func (q *queue) wait(it *queuedPod) {
 	it.where = waiting
 	heap.Push(q.backoff(it), it)
 }
 
-// park puts away an item that no node can take, until one of the events.
-func (q *queue) park(it *item, helpedBy placement.Events, now time.Time) {
+// park puts away a pod that no node can take, until one of the events.
+func (q *queue) park(it *queuedPod, helpedBy placement.Events, now time.Time) {
 	it.at = now
 	it.attempts++
 	it.where = parked
@@ -302,24 +302,24 @@ func (q *queue) park(it *item, helpedBy placement.Events, now time.Time) {
 	key := it.pending.Key()
 	c := q.classes[key]
 	if c == nil {
-		c = &parkedClass{key: key, items: items{less: byPriority}}
+		c = &parkedClass{key: key, pods: podHeap{less: byPriority}}
 		q.classes[key] = c
 	}
 	c.helpedBy |= helpedBy
 	it.class = c
-	heap.Push(&c.items, it)
+	heap.Push(&c.pods, it)
 }
 
-// retry queues an item again after an error, for after its backoff.
-func (q *queue) retry(it *item, now time.Time) {
+// retry queues a pod again after an error, for after its backoff.
+func (q *queue) retry(it *queuedPod, now time.Time) {
 	it.at = now
 	it.attempts++
 	it.hold = true
 	q.wait(it)
 }
 
-// release lets a parked item be tried again, after its backoff if that has not passed.
-func (q *queue) release(it *item, now time.Time) {
+// release lets a parked pod be tried again, after its backoff if that has not passed.
+func (q *queue) release(it *queuedPod, now time.Time) {
 	q.leave(it)
 	if it.ready().After(now) {
 		q.wait(it)
@@ -329,11 +329,11 @@ func (q *queue) release(it *item, now time.Time) {
 	heap.Push(&q.active, it)
 }
 
-// releaseAll lets every parked item be tried again.
-func (q *queue) releaseAll(now time.Time, which func(*item) bool) (released int) {
-	var found []*item
+// releaseAll lets every parked pod be tried again.
+func (q *queue) releaseAll(now time.Time, which func(*queuedPod) bool) (released int) {
+	var found []*queuedPod
 	for _, c := range q.classes {
-		for _, it := range c.items.list {
+		for _, it := range c.pods.list {
 			if which(it) {
 				found = append(found, it)
 			}
@@ -350,7 +350,7 @@ func (q *queue) releaseAll(now time.Time, which func(*item) bool) (released int)
 	return len(found)
 }
 
-// parked is the number of parked items.
+// parked is the number of parked pods.
 func (q *queue) parked() int {
 	return len(q.byUID) - q.gated - q.active.Len() - q.waitingLen()
 }
@@ -360,7 +360,7 @@ func (q *queue) waitingLen() int { return q.waiting.Len() + q.held.Len() }
 // nextReady is when the first backoff ends; false if none is waiting.
 func (q *queue) nextReady() (time.Time, bool) {
 	var next time.Time
-	for _, h := range [2]*items{&q.waiting, &q.held} {
+	for _, h := range [2]*podHeap{&q.waiting, &q.held} {
 		if it := h.first(); it != nil && (next.IsZero() || it.ready().Before(next)) {
 			next = it.ready()
 		}

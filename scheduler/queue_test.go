@@ -20,7 +20,7 @@ func pending(name string, priority int32, cpu string) *placement.PendingPod {
 }
 
 // drain pops all that may be tried now.
-func drain(q *queue, now time.Time) (names string, popped []*item) {
+func drain(q *queue, now time.Time) (names string, popped []*queuedPod) {
 	var list []string
 	for it := q.pop(now); it != nil; it = q.pop(now) {
 		list = append(list, it.pod().Name)
@@ -71,12 +71,12 @@ func TestQueueParking(t *testing.T) {
 	if got, _ := drain(q, now.Add(time.Hour)); got != "" || q.parked() != 3 || len(q.classes) != 2 {
 		t.Fatalf("%q, %d parked in %d classes", got, q.parked(), len(q.classes))
 	}
-	q.release(q.classes[popped[0].pending.Key()].items.first(), now)
+	q.release(q.classes[popped[0].pending.Key()].pods.first(), now)
 	q.add(pending("d", 0, ""), now)
 	if got, _ := drain(q, now); got != "d a" {
 		t.Errorf("after a release: %q", got)
 	}
-	if released := q.releaseAll(now, func(it *item) bool { return now.Sub(it.at) < parkedMax }); released != 2 || len(q.classes) != 0 {
+	if released := q.releaseAll(now, func(it *queuedPod) bool { return now.Sub(it.at) < parkedMax }); released != 2 || len(q.classes) != 0 {
 		t.Errorf("released %d, %d classes are left", released, len(q.classes))
 	}
 	q.drop(popped[1])

@@ -95,7 +95,7 @@ type binding struct {
 
 // group is pods that were assumed together. As long as one of them may not be bound, none is.
 type group struct {
-	members []*item
+	members []*queuedPod
 	// waiting are those that still lack a permit.
 	waiting int
 }
@@ -103,7 +103,7 @@ type group struct {
 var errGroup = errors.New("another pod of the group was taken back")
 
 // assume takes a decision over: the pod counts on the node, and what it needs there is reserved.
-func (r *run) assume(it *item, node string, start time.Time) error {
+func (r *run) assume(it *queuedPod, node string, start time.Time) error {
 	r.cluster.Assume(it.pending, node)
 	r.queue.untrack(it)
 	it.where = assumed
@@ -127,7 +127,7 @@ func (r *run) assume(it *item, node string, start time.Time) error {
 }
 
 // proceed sets an assumed pod on its way.
-func (r *run) proceed(ctx context.Context, it *item) {
+func (r *run) proceed(ctx context.Context, it *queuedPod) {
 	r.news.events |= placement.PodArrived
 	if len(it.bind.plugins) == 0 && it.bind.group == nil {
 		r.becomeReady(ctx, it)
@@ -136,13 +136,13 @@ func (r *run) proceed(ctx context.Context, it *item) {
 	r.becomePermit(ctx, it)
 }
 
-func (r *run) becomePermit(ctx context.Context, it *item) {
+func (r *run) becomePermit(ctx context.Context, it *queuedPod) {
 	ctx, it.bind.cancel = context.WithCancel(ctx)
 	it.bind.step = stepPermit
 	r.beside(ctx, it, permitMax, func(p *plugin) stepFunc { return p.permit })
 }
 
-func (r *run) becomePreBind(ctx context.Context, it *item) {
+func (r *run) becomePreBind(ctx context.Context, it *queuedPod) {
 	it.bind.group = nil
 	it.bind.cancel()
 	if len(it.bind.plugins) == 0 {
@@ -155,7 +155,7 @@ func (r *run) becomePreBind(ctx context.Context, it *item) {
 }
 
 // becomeReady binds the pod as soon as few enough bindings are under way.
-func (r *run) becomeReady(ctx context.Context, it *item) {
+func (r *run) becomeReady(ctx context.Context, it *queuedPod) {
 	if r.binding >= r.options.BindingsMax {
 		it.bind.step = stepReady
 		r.ready = append(r.ready, it)
@@ -168,7 +168,7 @@ func (r *run) becomeReady(ctx context.Context, it *item) {
 type stepFunc = func(ctx context.Context, pod *corev1.Pod, node string) error
 
 // beside runs one step of the pod's plugins, each after the other, beside the loop.
-func (r *run) beside(ctx context.Context, it *item, limit time.Duration, of func(*plugin) stepFunc) {
+func (r *run) beside(ctx context.Context, it *queuedPod, limit time.Duration, of func(*plugin) stepFunc) {
 	r.stepping++
 	pod, node, step, concerned := it.pod(), it.bind.node, it.bind.step, it.bind.plugins
 	r.crew.Go(func() error {
@@ -180,18 +180,18 @@ func (r *run) beside(ctx context.Context, it *item, limit time.Duration, of func
 		for _, p := range concerned {
 			if f := of(p); f != nil {
 				if err := f(ctx, pod, node); err != nil {
-					r.inbox.put(report{item: it, of: step, err: fmt.Errorf("running %s plugin %q: %w", step, p.name, err)})
+					r.inbox.put(report{queued: it, of: step, err: fmt.Errorf("running %s plugin %q: %w", step, p.name, err)})
 					return nil
 				}
 			}
 		}
-		r.inbox.put(report{item: it, of: step})
+		r.inbox.put(report{queued: it, of: step})
 		return nil
 	})
 }
 
 // stepped takes the outcome of permit or pre-bind.
-func (r *run) stepped(ctx context.Context, it *item, err error) {
+func (r *run) stepped(ctx context.Context, it *queuedPod, err error) {
 	r.stepping--
 	b := &it.bind
 	if ctx.Err() != nil || r.assumed[it.uid] != it {
@@ -230,7 +230,7 @@ func (r *run) startReady(ctx context.Context) {
 }
 
 // bound takes the outcome of a binding.
-func (r *run) bound(ctx context.Context, it *item, err error) {
+func (r *run) bound(ctx context.Context, it *queuedPod, err error) {
 	r.binding--
 	if err == nil {
 		it.bind.confirm()
@@ -256,8 +256,8 @@ func (r *run) bound(ctx context.Context, it *item, err error) {
 }
 
 // takeBack takes a decision back, and those on the other pods of its group, and has the pods tried again.
-func (r *run) takeBack(it *item, err error) {
-	members := []*item{it}
+func (r *run) takeBack(it *queuedPod, err error) {
+	members := []*queuedPod{it}
 	if it.bind.group != nil {
 		members = it.bind.group.members
 	}
@@ -279,7 +279,7 @@ func (r *run) takeBack(it *item, err error) {
 }
 
 // undo gives back what a decision took. The pod stays in assumed until nothing runs for it any more.
-func (r *run) undo(it *item) {
+func (r *run) undo(it *queuedPod) {
 	it.bind.unreserve(it.pod())
 	it.bind.group = nil
 	r.depart(it.uid)
@@ -306,13 +306,13 @@ func (b *binding) confirm() {
 }
 
 // again has a pod whose decision was undone tried again after its backoff, and says why.
-func (r *run) again(it *item, err error) {
+func (r *run) again(it *queuedPod, err error) {
 	r.queueAgain(it)
 	slog.Warn("scheduling a pod failed", "namespace", it.pod().Namespace, "pod", it.pod().Name, "node", it.bind.node, "error", err)
 	r.say(it, corev1.PodReasonSchedulerError, err.Error())
 }
 
-func (r *run) queueAgain(it *item) {
+func (r *run) queueAgain(it *queuedPod) {
 	delete(r.assumed, it.uid)
 	r.observe(ResultError, it.bind.start)
 	if it.pod().DeletionTimestamp != nil {
@@ -324,7 +324,7 @@ func (r *run) queueAgain(it *item) {
 }
 
 // abandon forgets a decision on a pod that is gone or has a node. Its group cannot be whole any more.
-func (r *run) abandon(it *item) {
+func (r *run) abandon(it *queuedPod) {
 	delete(r.assumed, it.uid)
 	it.bind.unreserve(it.pod())
 	if g := it.bind.group; g != nil {
@@ -341,8 +341,8 @@ func (r *run) abandon(it *item) {
 // close gives back what is reserved for pods that were on their way when the term ended. Nothing runs any more.
 func (r *run) close() {
 	for _, l := range r.inbox.take(nil) {
-		if l.item != nil && l.of == stepBind && l.err == nil {
-			l.item.bind.confirm()
+		if l.queued != nil && l.of == stepBind && l.err == nil {
+			l.queued.bind.confirm()
 		}
 	}
 	for _, it := range r.assumed {

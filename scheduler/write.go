@@ -24,7 +24,7 @@ const (
 	freshRetry = time.Second
 )
 
-// patching is what an item has to say in its pod's status.
+// patching is what the loop has to say in a pod's status.
 type patching struct {
 	// condition to write next, nil for none.
 	condition *corev1.PodCondition
@@ -35,7 +35,7 @@ type patching struct {
 }
 
 // bindWhenQuiet writes the binding as soon as no patch of the pod is in flight.
-func (r *run) bindWhenQuiet(ctx context.Context, it *item) {
+func (r *run) bindWhenQuiet(ctx context.Context, it *queuedPod) {
 	r.binding++
 	it.patch.condition = nil
 	if it.patch.busy {
@@ -52,7 +52,7 @@ func (r *run) bindWhenQuiet(ctx context.Context, it *item) {
 			r.tellBound(pod, node)
 		}
 		r.catchUp(ctx, err)
-		r.inbox.put(report{item: it, of: stepBind, err: err})
+		r.inbox.put(report{queued: it, of: stepBind, err: err})
 		return nil
 	})
 }
@@ -86,13 +86,13 @@ func (r *run) catchUp(ctx context.Context, err error) {
 
 // outcomeShown tells, after catchUp, whether the view shows that a pod was bound, or that it is gone: the report that says so is on
 // its way.
-func (r *run) outcomeShown(it *item) bool {
+func (r *run) outcomeShown(it *queuedPod) bool {
 	now, ok := r.client.Live().Get(it.pod().Namespace, it.pod().Name)
 	return !ok || now.UID != it.uid || now.Spec.NodeName != ""
 }
 
 // refuse parks a pod that no node can take, and says why.
-func (r *run) refuse(it *item, why *placement.Explanation) {
+func (r *run) refuse(it *queuedPod, why *placement.Explanation) {
 	it.bind = binding{}
 	r.queue.park(it, why.HelpedBy(), r.now())
 	r.queue.track(it)
@@ -100,7 +100,7 @@ func (r *run) refuse(it *item, why *placement.Explanation) {
 }
 
 // say tells in an event and in the pod's status why it has no node.
-func (r *run) say(it *item, reason, message string) {
+func (r *run) say(it *queuedPod, reason, message string) {
 	pod := it.pod()
 	note := message
 	if len(note) > noteMax {
@@ -148,14 +148,14 @@ func (r *run) sendPatches(ctx context.Context) {
 		r.crew.Go(func() error {
 			_, err := r.client.PatchStatus(ctx, pod.Namespace, pod.Name, types.StrategicMergePatchType, statusPatch(pod, condition))
 			r.catchUp(ctx, err) // a binding that followed would be undone
-			r.inbox.put(report{item: it, patched: true, err: err})
+			r.inbox.put(report{queued: it, patched: true, err: err})
 			return nil
 		})
 	}
 }
 
 // patched takes the outcome of a status patch.
-func (r *run) patched(ctx context.Context, it *item, err error) {
+func (r *run) patched(ctx context.Context, it *queuedPod, err error) {
 	r.patching--
 	it.patch.busy = false
 	if err != nil && ctx.Err() == nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
