@@ -123,11 +123,11 @@ func (x *exchange) enter() error {
 	if x.seat.Held() {
 		return nil
 	}
-	seat, ok := x.work.Take(x.schema.Level, x.user.GetName())
+	seat, ok := x.work.Take(x.schema.PriorityLevel, x.user.GetName())
 	if !ok {
 		ctx, cancel := context.WithTimeout(x.r.Context(), x.limits.wait)
 		defer cancel()
-		seat, ok = x.work.Await(ctx, x.schema.Level, x.user.GetName())
+		seat, ok = x.work.Await(ctx, x.schema.PriorityLevel, x.user.GetName())
 	}
 	if !ok {
 		return x.rejected()
@@ -140,7 +140,7 @@ func (x *exchange) take(into *fairness.Seat, from *fairness.Pool) error {
 	if into.Held() {
 		return nil
 	}
-	seat, ok := from.Take(x.schema.Level, x.user.GetName())
+	seat, ok := from.Take(x.schema.PriorityLevel, x.user.GetName())
 	if !ok {
 		return x.rejected()
 	}
@@ -150,7 +150,7 @@ func (x *exchange) take(into *fairness.Seat, from *fairness.Pool) error {
 
 func (x *exchange) rejected() error {
 	if x.limits.rejected != nil {
-		x.limits.rejected(x.schema.Name, x.schema.Level.String())
+		x.limits.rejected(x.schema.Name, x.schema.PriorityLevel.String())
 	}
 	return apierrors.NewTooManyRequests("the server is busy with other requests, please try again later", 1)
 }

@@ -52,7 +52,7 @@ func (x *exchange) compute(s *Server, f func() error) error {
 	if err := x.ctx.Err(); err != nil {
 		return err
 	}
-	if err := s.workshop.turns.Take(x.ctx, x.schema.Level, x.user.GetName()); err != nil {
+	if err := s.workshop.turns.Take(x.ctx, x.schema.PriorityLevel, x.user.GetName()); err != nil {
 		return err
 	}
 	work := &work{shop: s.workshop, done: make(chan struct{}), what: x.r.Method + " " + x.target.path}

@@ -182,7 +182,7 @@ func (g *Group) grant(token Token, r *Request) (*Grant, error) {
 	if err != nil {
 		return nil, err
 	}
-	own, err := newExchange()
+	own, err := newKeyExchange()
 	if err != nil {
 		return nil, err
 	}

@@ -366,7 +366,7 @@ func TestAbandon(t *testing.T) {
 	g.Invitations, g.Files = v.Invitations, func() (map[string][]byte, error) { return map[string][]byte{"pki/ca.key": []byte("secret")}, nil }
 	token, unused := v.token(), v.token()
 	f.list = f.list[:1]
-	own, err := newExchange()
+	own, err := newKeyExchange()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -378,7 +378,7 @@ func TestAbandon(t *testing.T) {
 	if _, err := own.open(grant.Key, token, grant.Sealed); err != nil {
 		t.Error(err)
 	}
-	if other, err := newExchange(); err != nil {
+	if other, err := newKeyExchange(); err != nil {
 		t.Fatal(err)
 	} else if _, err := other.open(grant.Key, token, grant.Sealed); err == nil {
 		t.Error("the files can be opened with another key")

@@ -96,7 +96,7 @@ type Joiner struct {
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 
-	own *exchange
+	own *keyExchange
 }
 
 // CheckServers of --join.
@@ -160,7 +160,7 @@ func (j *Joiner) ask(ctx context.Context, server string) (*Grant, error) {
 		return nil, err
 	}
 	if j.own == nil {
-		if j.own, err = keptExchange(j.KeyFile); err != nil {
+		if j.own, err = keptKeyExchange(j.KeyFile); err != nil {
 			return nil, refusal{err.Error()}
 		}
 	}

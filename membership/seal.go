@@ -18,34 +18,34 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/durable"
 )
 
-// exchange is one side of a key exchange that only two holders of the same token can complete. What is sealed with it
+// keyExchange is one side of a key exchange that only two holders of the same token can complete. What is sealed with it
 // stays closed to whoever sees the traffic, even if the token, or TLS, is broken later.
-type exchange struct{ private *ecdh.PrivateKey }
+type keyExchange struct{ private *ecdh.PrivateKey }
 
-func newExchange() (*exchange, error) {
+func newKeyExchange() (*keyExchange, error) {
 	private, err := ecdh.X25519().GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("making a key: %w", err)
 	}
-	return &exchange{private}, nil
+	return &keyExchange{private}, nil
 }
 
-// keptExchange is the exchange whose private key a file keeps; it is made if there is none. An empty name keeps it nowhere.
-func keptExchange(file string) (*exchange, error) {
+// keptKeyExchange is the one whose private key a file keeps; it is made if there is none. An empty name keeps it nowhere.
+func keptKeyExchange(file string) (*keyExchange, error) {
 	if file == "" {
-		return newExchange()
+		return newKeyExchange()
 	}
 	data, err := os.ReadFile(file)
 	if err == nil {
 		if raw, err := hex.DecodeString(strings.TrimSpace(string(data))); err == nil {
 			if private, err := ecdh.X25519().NewPrivateKey(raw); err == nil {
-				return &exchange{private}, nil
+				return &keyExchange{private}, nil
 			}
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("the data folder cannot be read: %w", err)
 	}
-	e, err := newExchange()
+	e, err := newKeyExchange()
 	if err != nil {
 		return nil, err
 	}
@@ -56,10 +56,10 @@ func keptExchange(file string) (*exchange, error) {
 }
 
 // public is what the other side gets.
-func (e *exchange) public() []byte { return e.private.PublicKey().Bytes() }
+func (e *keyExchange) public() []byte { return e.private.PublicKey().Bytes() }
 
 // cipher is the same on both sides. The key serves for one message.
-func (e *exchange) cipher(other []byte, token Token) (cipher.AEAD, error) {
+func (e *keyExchange) cipher(other []byte, token Token) (cipher.AEAD, error) {
 	public, err := ecdh.X25519().NewPublicKey(other)
 	if err != nil {
 		return nil, fmt.Errorf("the other side's key cannot be used: %w", err)
@@ -81,7 +81,7 @@ func (e *exchange) cipher(other []byte, token Token) (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
-func (e *exchange) seal(other []byte, token Token, data []byte) ([]byte, error) {
+func (e *keyExchange) seal(other []byte, token Token, data []byte) ([]byte, error) {
 	c, err := e.cipher(other, token)
 	if err != nil {
 		return nil, err
@@ -89,7 +89,7 @@ func (e *exchange) seal(other []byte, token Token, data []byte) ([]byte, error) 
 	return c.Seal(nil, nil, data, nil), nil
 }
 
-func (e *exchange) open(other []byte, token Token, sealed []byte) ([]byte, error) {
+func (e *keyExchange) open(other []byte, token Token, sealed []byte) ([]byte, error) {
 	c, err := e.cipher(other, token)
 	if err != nil {
 		return nil, err

@@ -15,11 +15,11 @@ import (
 // TestSeal: only who holds the whole token can open what was sealed for it, and only once for each exchange.
 func TestSeal(t *testing.T) {
 	token := Token{ID: "abcdef", Secret: "0123456789abcdef"}
-	client, err := newExchange()
+	client, err := newKeyExchange()
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := newExchange()
+	server, err := newKeyExchange()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +30,7 @@ func TestSeal(t *testing.T) {
 	if data, err := client.open(server.public(), token, sealed); err != nil || string(data) != "keys" {
 		t.Errorf("%q, %v", data, err)
 	}
-	other, err := newExchange()
+	other, err := newKeyExchange()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -114,7 +114,7 @@ func TestAwaitAtRandom(t *testing.T) {
 			p := NewPool(5 + r.IntN(60))
 			var done sync.WaitGroup
 			for range 150 {
-				level, name := Level(1+r.IntN(int(levelCount)-1)), fmt.Sprint("user-", r.IntN(4))
+				level, name := PriorityLevel(1+r.IntN(int(levelCount)-1)), fmt.Sprint("user-", r.IntN(4))
 				at, work, patience := time.Duration(r.IntN(1000))*time.Millisecond, time.Duration(1+r.IntN(50))*time.Millisecond, time.Hour
 				if r.IntN(5) == 0 {
 					patience = time.Duration(r.IntN(50)) * time.Millisecond

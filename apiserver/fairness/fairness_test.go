@@ -22,7 +22,7 @@ func TestClassify(t *testing.T) {
 		user   user.Info
 		r      Request
 		schema string
-		level  Level
+		level  PriorityLevel
 	}{
 		{who("admin", user.SystemPrivilegedGroup), pods, "exempt", Exempt},
 		{nobody, Request{Verb: "get", Path: "/livez"}, "probes", Exempt},
@@ -47,8 +47,8 @@ func TestClassify(t *testing.T) {
 	}
 	for _, c := range cases {
 		c.r.User = c.user
-		if s := Classify(c.r); s.Name != c.schema || s.Level != c.level {
-			t.Errorf("%s %s %s%s: %s %s instead of %s %s", c.user.GetName(), c.r.Verb, c.r.Resource, c.r.Path, s.Name, s.Level, c.schema, c.level)
+		if s := Classify(c.r); s.Name != c.schema || s.PriorityLevel != c.level {
+			t.Errorf("%s %s %s%s: %s %s instead of %s %s", c.user.GetName(), c.r.Verb, c.r.Resource, c.r.Path, s.Name, s.PriorityLevel, c.schema, c.level)
 		}
 	}
 }
@@ -69,7 +69,7 @@ func TestPromises(t *testing.T) {
 				seats = seats[:len(seats)-1]
 				continue
 			}
-			level := Level(r.IntN(int(levelCount)))
+			level := PriorityLevel(r.IntN(int(levelCount)))
 			name := fmt.Sprint("user-", r.IntN(1+r.IntN(20)))
 			_, holds := p.flows[flow{level, name}]
 			reserve := p.reserved[level] - p.taken[level]
@@ -108,7 +108,7 @@ func check(t *testing.T, p *Pool, seats int) {
 // However many seats one user asks for, half stay free for others; however many users a level has, the others keep theirs.
 func TestGreed(t *testing.T) {
 	p := NewPool(200)
-	take := func(level Level, user string, want int) (got int) {
+	take := func(level PriorityLevel, user string, want int) (got int) {
 		for range want {
 			if _, ok := p.Take(level, user); ok {
 				got++
@@ -125,7 +125,7 @@ func TestGreed(t *testing.T) {
 	for i := range 1000 {
 		take(GlobalDefault, fmt.Sprint("greedy-", i), 1000)
 	}
-	for level, least := range map[Level]int{NodeHigh: 12, LeaderElection: 4, System: 8, WorkloadHigh: 8} {
+	for level, least := range map[PriorityLevel]int{NodeHigh: 12, LeaderElection: 4, System: 8, WorkloadHigh: 8} {
 		if got := take(level, "late", 1000); got < least {
 			t.Errorf("%s has %d seats left", level, got)
 		}

@@ -41,7 +41,7 @@ const waitersPerSeat = 4
 
 // flow is one user's part of a level.
 type flow struct {
-	level Level
+	level PriorityLevel
 	user  string
 }
 
@@ -72,7 +72,7 @@ type Seat struct {
 }
 
 // Take gives a seat, unless the level or the user has had all that it can have.
-func (p *Pool) Take(level Level, user string) (Seat, bool) {
+func (p *Pool) Take(level PriorityLevel, user string) (Seat, bool) {
 	f := flow{level, user}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -106,7 +106,7 @@ func (p *Pool) take(f flow) (Seat, bool) {
 
 // Await is Take that waits: a seat that becomes free goes to the users who wait and may have it, in turn. It fails when the context
 // ends, or at once if too many wait.
-func (p *Pool) Await(ctx context.Context, level Level, user string) (Seat, bool) {
+func (p *Pool) Await(ctx context.Context, level PriorityLevel, user string) (Seat, bool) {
 	if s, ok := p.Take(level, user); ok {
 		return s, true
 	}
@@ -179,7 +179,7 @@ func (p *Pool) seatWaiting() {
 }
 
 // free is how many more seats a level could get now.
-func (p *Pool) free(level Level) int {
+func (p *Pool) free(level PriorityLevel) int {
 	return max(p.reserved[level]-p.taken[level], 0) + p.total - p.committed
 }
 

@@ -13,12 +13,12 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
-// Level is a priority level: levels do not take each other's last seats.
-type Level int
+// PriorityLevel is upstream's: levels do not take each other's last seats.
+type PriorityLevel int
 
 // The levels, by upstream's names.
 const (
-	Exempt Level = iota
+	Exempt PriorityLevel = iota
 	NodeHigh
 	System
 	LeaderElection
@@ -44,7 +44,7 @@ var levels = [levelCount]struct {
 	CatchAll:       {"catch-all", 5, 0},
 }
 
-func (l Level) String() string { return levels[l].name }
+func (l PriorityLevel) String() string { return levels[l].name }
 
 // Request is what is looked at to classify a request.
 type Request struct {
@@ -61,8 +61,8 @@ type subjects struct{ masters, nodes, serviceAccounts, systemAccounts, everybody
 
 // Schema finds the level of a request. The first that matches decides.
 type Schema struct {
-	Name  string
-	Level Level
+	Name          string
+	PriorityLevel PriorityLevel
 	// matches is asked after the groups have been looked at once.
 	matches func(Request, subjects) bool
 }

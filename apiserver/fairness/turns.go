@@ -13,7 +13,7 @@ type Turns struct {
 	free   int
 	levels [levelCount]levelQueue
 	// last is the level that had a turn last.
-	last Level
+	last PriorityLevel
 }
 
 // levelQueue are the users of a level who wait, in the order of their turns, and the requests of each.
@@ -33,7 +33,7 @@ type userQueue struct {
 func NewTurns(count int) *Turns { return &Turns{free: count} }
 
 // Take waits for a turn, which Leave gives back. It fails when the context ends.
-func (t *Turns) Take(ctx context.Context, level Level, user string) error {
+func (t *Turns) Take(ctx context.Context, level PriorityLevel, user string) error {
 	t.mu.Lock()
 	if t.free > 0 { // nobody waits
 		t.free--
@@ -68,7 +68,7 @@ func (t *Turns) Leave() {
 	t.pass()
 }
 
-func (t *Turns) queue(level Level, user string) *userQueue {
+func (t *Turns) queue(level PriorityLevel, user string) *userQueue {
 	l := &t.levels[level]
 	if l.waiting == nil {
 		l.waiting = map[string]*userQueue{}

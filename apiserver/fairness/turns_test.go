@@ -18,7 +18,7 @@ func TestTurns(t *testing.T) {
 			t.Fatal(err)
 		}
 		var order []string
-		wait := func(level Level, user string) {
+		wait := func(level PriorityLevel, user string) {
 			go func() {
 				if err := turns.Take(t.Context(), level, user); err != nil {
 					t.Error(err)
@@ -57,7 +57,7 @@ func TestTurnsThatEnd(t *testing.T) {
 		taken := 0
 		var all sync.WaitGroup
 		for range 500 {
-			level, user, patience := Level(r.IntN(int(levelCount))), fmt.Sprint(r.IntN(5)), time.Duration(r.IntN(2000))*time.Microsecond
+			level, user, patience := PriorityLevel(r.IntN(int(levelCount))), fmt.Sprint(r.IntN(5)), time.Duration(r.IntN(2000))*time.Microsecond
 			all.Go(func() {
 				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
