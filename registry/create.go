@@ -123,9 +123,9 @@ func (r *Resource) writeNew(ctx context.Context, obj kind.Object, dryRun bool) (
 		}
 		return i, r.mustBeFree(ctx, key)
 	}
-	r.reg.claims.add(i)
+	r.reg.outstanding.add(i)
 	revision, err := r.reg.store.Create(ctx, key, i.value, r.table.ttl)
-	return r.reg.claims.settle(i, revision), asWriteError(err)
+	return r.reg.outstanding.settle(i, revision), asWriteError(err)
 }
 
 // mustBeFree is what creation would answer.

@@ -266,9 +266,9 @@ func (r *Resource) writeMarked(ctx context.Context, present *Item, certain bool,
 		i.settle(present.revision)
 		return i, nil
 	}
-	r.reg.claims.add(i)
+	r.reg.outstanding.add(i)
 	revision, err := r.reg.store.Update(ctx, present.key, present.revision, i.value, r.table.ttl)
-	return r.reg.claims.settle(i, revision), asWriteError(err)
+	return r.reg.outstanding.settle(i, revision), asWriteError(err)
 }
 
 // deleteNow removes the object from the store. marked is its last state.

@@ -31,6 +31,9 @@ type kinds struct {
 	tables   []*table
 	// arriving are the tables whose objects are being read. They are not served yet.
 	arriving []*arrival
+	// infos are the kinds of tables; changed is closed when they are others.
+	infos   []*kind.Kind
+	changed chan struct{}
 }
 
 func newKinds() *kinds {
@@ -40,6 +43,36 @@ func newKinds() *kinds {
 func (k *kinds) clone() *kinds {
 	return &kinds{byResource: maps.Clone(k.byResource), byVersion: maps.Clone(k.byVersion), byPrefix: maps.Clone(k.byPrefix),
 		tables: slices.Clone(k.tables), arriving: slices.Clone(k.arriving)}
+}
+
+// settle ends the making of a value that follows another one; nil at first.
+func (k *kinds) settle(before *kinds) {
+	if before != nil && slices.Equal(k.tables, before.tables) {
+		k.infos, k.changed = before.infos, before.changed
+		return
+	}
+	k.infos, k.changed = nil, make(chan struct{})
+	for _, t := range k.tables {
+		k.infos = append(k.infos, t.info)
+	}
+}
+
+// publish makes the kinds those of the registry. The caller is the mirror's goroutine.
+func (r *Registry) publish(all *kinds) {
+	before := r.kinds.Load()
+	all.settle(before)
+	r.kinds.Store(all)
+	if all.changed != before.changed {
+		close(before.changed)
+	}
+}
+
+// Kinds are those whose objects the registry keeps, each of them the same value as before unless it was added anew, and a channel that
+// is closed when they are others. The slice must not be changed. What is stored of other kinds is known to Strays: an object is at
+// any time of one of these kinds, or a stray.
+func (r *Registry) Kinds() (now []*kind.Kind, changed <-chan struct{}) {
+	k := r.kinds.Load()
+	return k.infos, k.changed
 }
 
 // keep adds a table and its resource.
@@ -150,7 +183,7 @@ func (r *Registry) Add(ctx context.Context, info *kind.Kind) error {
 		return r.do(ctx, func() error {
 			all := r.kinds.Load().clone()
 			err := all.convert(r, info)
-			r.kinds.Store(all)
+			r.publish(all)
 			return err
 		})
 	}
@@ -184,12 +217,12 @@ func (r *Registry) Remove(ctx context.Context, gr schema.GroupResource) error {
 		case res.via != nil:
 			delete(all.byResource, gr)
 			delete(all.byVersion, res.info.GVR())
-			r.kinds.Store(all)
+			r.publish(all)
 			return nil
 		}
 		all.drop(res.table)
-		r.kinds.Store(all)
-		r.unknown.Add(res.table.keys())
+		r.abandon(res.table) // before it is seen that the kind has gone
+		r.publish(all)
 		res.table.end(unknownKind())
 		return nil
 	})
@@ -232,7 +265,7 @@ func (r *Registry) expect(a *arrival) error {
 	a.from, a.backlog, a.stale = r.Applied(), nil, false
 	if !slices.Contains(all.arriving, a) {
 		all.arriving = append(all.arriving, a)
-		r.kinds.Store(all)
+		r.publish(all)
 	}
 	return nil
 }
@@ -245,7 +278,7 @@ func (r *Registry) giveUp(a *arrival) {
 	_ = r.do(r.life, func() error { // an error means that the registry has ended
 		all := r.kinds.Load().clone()
 		all.arriving = slices.DeleteFunc(all.arriving, func(other *arrival) bool { return other == a })
-		r.kinds.Store(all)
+		r.publish(all)
 		return nil
 	})
 }
@@ -303,12 +336,12 @@ func (r *Registry) takeOn(a *arrival, c *contents) error {
 			return err
 		}
 	}
-	r.kinds.Store(all)
+	r.publish(all)
 	if t.anySealed() {
 		r.startUnsealing() // who tries again looks at what is served
 	}
 	if before == nil {
-		r.unknown.Add(-t.keys())
+		r.strays.dropAll(t) // after it is seen that the kind is there
 		return nil
 	}
 	before.end(changedKind())
@@ -324,17 +357,6 @@ func unknownKind() error {
 // changedKind is the answer to requests that were at work when their kind was replaced: the next attempt finds the new one.
 func changedKind() error {
 	return apierrors.NewTooManyRequests("the definition of the requested resource has just changed, please try again", 1)
-}
-
-// keys is how many keys there are below the table's prefix. The caller is the mirror's goroutine.
-func (t *table) keys() int64 {
-	n := t.tree.Len()
-	for key := range t.unreadable {
-		if !t.tree.Has(entry{key: key}) {
-			n++
-		}
-	}
-	return int64(n)
 }
 
 // end tells everybody that the table is not kept up to date any more: watches end with 410, subscriptions end, and reads fail.

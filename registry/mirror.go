@@ -104,7 +104,7 @@ func (r *Registry) applyBatch(batch store.Batch) {
 			t = kinds.route(e.Key)
 		}
 		if t == nil || !t.well(e.Key) {
-			r.countUnknown(e)
+			r.note(e)
 			continue
 		}
 		if r.collect(t, e, now) && len(t.pending) == 1 {
@@ -135,21 +135,12 @@ func (r *Registry) collect(t *table, e *store.Event, now time.Time) bool {
 	return true
 }
 
-func (r *Registry) countUnknown(e *store.Event) {
-	switch {
-	case e.Deleted:
-		r.unknown.Add(-1)
-	case e.Created:
-		r.unknown.Add(1)
-	}
-}
-
 // load reads everything at one revision. The first time it fills the tables; later it brings them up to date with
 // the changes that this takes.
 func (r *Registry) load(ctx context.Context) error {
 	kinds := r.kinds.Load()
-	found := map[*table]*contents{}
-	var revision, unknown int64
+	found, unexplained := map[*table]*contents{}, newStrays()
+	var revision int64
 	for o := (store.ListOptions{Limit: loadPage}); ; {
 		page, err := r.store.List(ctx, Root, o)
 		if err != nil {
@@ -160,7 +151,7 @@ func (r *Registry) load(ctx context.Context) error {
 			e := &page.Entries[n]
 			t := kinds.route(e.Key)
 			if t == nil || !t.well(e.Key) {
-				unknown++
+				unexplained.put(e.Key, strayOf(e))
 				continue
 			}
 			if found[t] == nil {
@@ -174,7 +165,7 @@ func (r *Registry) load(ctx context.Context) error {
 		o.Revision = revision
 		o.From = page.Entries[len(page.Entries)-1].Key + "\x00"
 	}
-	r.unknown.Store(unknown)
+	r.strays.replace(unexplained)
 	again := r.loaded()
 	now := r.now()
 	for _, a := range kinds.arriving {
@@ -199,7 +190,7 @@ func (r *Registry) load(ctx context.Context) error {
 			t.replace(c.items, revision, now)
 		}
 	}
-	r.claims.drop(revision)
+	r.outstanding.drop(revision)
 	r.advance(revision)
 	r.passed(revision, now)
 	if !again {
@@ -245,7 +236,7 @@ func (r *Registry) updateOf(t *table, e *store.Event) (update, *unreadable) {
 		return u, nil
 	}
 	if e.Sealed == nil {
-		u.item = r.claims.take(e.Key, e.Value, e.Revision)
+		u.item = r.outstanding.take(e.Key, e.Value, e.Revision)
 		if u.item != nil && u.item.form != t.form {
 			u.item = nil // written in the form that the kind had before
 		}

@@ -60,11 +60,12 @@ type Registry struct {
 	waiting waiting
 	fresh   fresh
 	horizon horizon
-	claims  claims
+	// outstanding are the writes of this process whose events have not come back yet.
+	outstanding outstanding
 	// watch is the running watch of the store, to ask for its progress.
 	watch atomic.Pointer[store.Watch]
-	// unknown counts keys below Root that belong to no table.
-	unknown atomic.Int64
+	// strays are the keys below Root that belong to no table.
+	strays *strays
 
 	// life ends with Run. again asks Run to load everything anew, after cancelWatch.
 	life        context.Context
@@ -83,7 +84,7 @@ const Root = "/registry/"
 func New(o Options) (*Registry, error) {
 	r := &Registry{
 		store: o.Store, now: o.Now, log: o.Log, reservers: o.Reservers, ttl: o.EventTTL, outage: o.Outage, catchingUp: make(chan struct{}, catchingUpMax), ready: make(chan struct{}),
-		errands: make(chan func()), over: make(chan struct{}),
+		errands: make(chan func()), over: make(chan struct{}), strays: newStrays(),
 	}
 	r.unsealing.kick = make(chan struct{}, 1)
 	if r.now == nil {
@@ -107,6 +108,7 @@ func New(o Options) (*Registry, error) {
 			}
 		}
 	}
+	all.settle(nil)
 	r.kinds.Store(all)
 	return r, nil
 }
@@ -168,7 +170,7 @@ type ResourceStats struct {
 
 // Stats counts what the registry holds.
 func (r *Registry) Stats() Stats {
-	s := Stats{Applied: r.Applied(), UnknownKeys: r.unknown.Load(),
+	s := Stats{Applied: r.Applied(), UnknownKeys: r.strays.count(),
 		ConsistentReads: r.fresh.reads.Load(), RevisionReads: r.fresh.questions.Load()}
 	for _, t := range r.kinds.Load().tables {
 		t.mu.RLock()

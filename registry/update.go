@@ -136,7 +136,7 @@ func isWriteError(err error) bool {
 // latest is what this process knows of a key without asking: the mirror's item, or its own newer write.
 func (r *Resource) latest(key string) *Item {
 	i := r.table.get(key)
-	if own := r.reg.claims.latest(key); own != nil && own.form == r.table.form && (i == nil || own.revision > i.revision) {
+	if own := r.reg.outstanding.latest(key); own != nil && own.form == r.table.form && (i == nil || own.revision > i.revision) {
 		return own
 	}
 	return i
@@ -342,9 +342,9 @@ func (u *updating) write(ctx context.Context, present *Item, new, old kind.Objec
 		i.settle(present.revision)
 		return i, nil
 	}
-	r.reg.claims.add(i)
+	r.reg.outstanding.add(i)
 	revision, err := r.reg.store.Update(ctx, present.key, present.revision, i.value, r.table.ttl)
-	i = r.reg.claims.settle(i, revision)
+	i = r.reg.outstanding.settle(i, revision)
 	settle(err == nil)
 	if err != nil {
 		return nil, asWriteError(err)

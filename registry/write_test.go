@@ -674,10 +674,10 @@ func TestStoreErrors(t *testing.T) {
 	}
 	failing.set(nil)
 	b.settle(t)
-	b.claims.mu.Lock()
-	defer b.claims.mu.Unlock()
-	if b.claims.count != 0 || len(b.claims.byKey) != 0 {
-		t.Errorf("%d claims of failed writes are left", b.claims.count)
+	b.outstanding.mu.Lock()
+	defer b.outstanding.mu.Unlock()
+	if b.outstanding.count != 0 || len(b.outstanding.byKey) != 0 {
+		t.Errorf("%d failed writes are left", b.outstanding.count)
 	}
 }
 

@@ -4,7 +4,7 @@ package notes
 import "github.com/wheelhouse-k8s/wheelhouse/registry"
 
 // Root begins all keys but Masters.
-const Root = registry.Root + "wheelhouse/"
+const Root = registry.Own
 
 const (
 	// Store says which store it is: see membership.Store.

@@ -1,0 +1,179 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/store/memory"
+)
+
+// TestObjectKeys: which keys may be objects' and of which namespace.
+func TestObjectKeys(t *testing.T) {
+	for key, want := range map[string]string{
+		"/registry/statefulsets/a/x":                               "a",
+		"/registry/example.com/widgets/a/x":                        "a",
+		"/registry/services/specs/a/x":                             "a",
+		"/registry/flowschemas/x":                                  "-",
+		"/registry/example.com/widgets/x":                          "-",
+		"/registry/apiregistration.k8s.io/apiservices/v1.":         "-",
+		"/registry/ranges/serviceips":                              "-",
+		"/registry/wheelhouse/terms/kube-scheduler":                "",
+		"/registry/wheelhouse/store":                               "",
+		"/registry/pods/a/x/y":                                     "",
+		"/registry/example.com/widgets/a/x/y":                      "",
+		"/registry/example.com/widgets/":                           "",
+		"/registry/example.com/x":                                  "",
+		"/registry/pods//x":                                        "",
+		"/registry/pods/not_a_namespace/x":                         "",
+		"/registry/" + "widgets/" + strings.Repeat("a", 64) + "/x": "",
+		"/registry/x":                                              "",
+		"/elsewhere/a/x":                                           "",
+	} {
+		namespace, ok := objectKey(key)
+		if ok && namespace == "" {
+			namespace = "-"
+		}
+		if namespace != want && (ok || want != "") {
+			t.Errorf("%s: namespace %q, an object's: %v", key, namespace, ok)
+		}
+	}
+}
+
+// straysOf tells which keys the registry's error names.
+func straysOf(b *bench, namespace string, owner types.UID) string {
+	err := b.Strays(namespace, owner)
+	if err == nil {
+		return ""
+	}
+	var status *apierrors.StatusError
+	if !errors.As(err, &status) || !apierrors.IsStoreReadError(err) {
+		return err.Error()
+	}
+	var keys []string
+	for _, c := range status.ErrStatus.Details.Causes {
+		keys = append(keys, c.Field[strings.LastIndexByte(c.Field, '/')+1:])
+	}
+	slices.Sort(keys)
+	return strings.Join(keys, " ")
+}
+
+// TestStrays: what is stored of a kind that is not served is known by namespace and by owner, whether the kind was removed, has not come
+// yet, or was there before a restart; it is forgotten when it is deleted, and when the kind is there.
+func TestStrays(t *testing.T) {
+	ctx := t.Context()
+	changing, whole := pair(t)
+	owned := func(namespace, name string, uids ...types.UID) *corev1.ConfigMap {
+		w := widget(name)
+		w.Namespace = namespace
+		for _, uid := range uids {
+			w.OwnerReferences = append(w.OwnerReferences, metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "o", UID: uid})
+		}
+		return w
+	}
+	expect := func(when string, b *bench, want string) {
+		t.Helper()
+		b.settle(t)
+		var have []string
+		for _, ask := range []struct {
+			namespace string
+			owner     types.UID
+		}{{"", ""}, {"a", ""}, {"b", ""}, {"c", ""}, {"", "u"}, {"a", "u"}, {"b", "u"}, {"", "v"}} {
+			have = append(have, straysOf(b, ask.namespace, ask.owner))
+		}
+		if got := strings.Join(have, "|"); got != want {
+			t.Errorf("%s: %s, want %s", when, got, want)
+		}
+	}
+	all := of(t, whole)
+	must(all.Create(ctx, owned("a", "x", "u"), CreateOptions{}))(t)
+	must(all.Create(ctx, owned("a", "y"), CreateOptions{}))(t)
+	must(all.Create(ctx, owned("b", "z", "u", "v"), CreateOptions{}))(t)
+	must(whole.store.Create(ctx, "/registry/widgets/b/noise", []byte("noise"), 0))(t)
+	must(whole.store.Create(ctx, "/registry/example.com/json/b/j", []byte(`{"metadata":{"name":"j","ownerReferences":[{"uid":"v"}]}}`), 0))(t)
+	must(whole.store.Create(ctx, Own+"terms/a", []byte("noise"), 0))(t)
+	const before = "j noise x y z|x y|j noise z||noise x z|x|noise z|j noise z"
+	expect("before", changing, before)
+	if err := changing.Add(ctx, widgets(false)); err != nil {
+		t.Fatal(err)
+	}
+	expect("served", changing, "j||j|||||j")
+	must(all.Create(ctx, owned("c", "w"), CreateOptions{}))(t)
+	changing.settle(t)
+	if err := changing.Remove(ctx, widgetGR); err != nil {
+		t.Fatal(err)
+	}
+	for kind, want := range map[*kind.Kind]bool{widgets(false): false, testKinds()[1]: true} {
+		if empty, err := changing.Empty(ctx, kind); err != nil || empty != want {
+			t.Errorf("no %s are stored: %v, %v", kind.Plural, empty, err)
+		}
+	}
+	const removed = "j noise w x y z|x y|j noise z|w|noise x z|x|noise z|j noise z"
+	expect("removed", changing, removed)
+	expect("restarted", start(t, Options{Store: changing.store}), removed)
+	changing.reload()
+	must(second2(all.Update(ctx, "a", "x", to(func(c *corev1.ConfigMap) { c.OwnerReferences = nil }), UpdateOptions{})))(t)
+	must(second2(all.Update(ctx, "a", "y", to(func(c *corev1.ConfigMap) { c.OwnerReferences = owned("", "", "v").OwnerReferences }), UpdateOptions{})))(t)
+	_, _, err := all.Delete(ctx, "c", "w", DeleteOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect("changed", changing, "j noise x y z|x y|j noise z||noise z||noise z|j noise y z")
+	if n := changing.Stats().UnknownKeys; n != 6 {
+		t.Errorf("%d unknown keys", n)
+	}
+}
+
+func second2[T, U any](v T, _ U, err error) (T, error) { return v, err }
+
+// TestStraysBeforeTheLoad: nobody knows what is stored before everything has been read.
+func TestStraysBeforeTheLoad(t *testing.T) {
+	s := memory.New()
+	defer s.Close()
+	r, err := New(Options{Store: s, Kinds: testKinds()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Strays("a", "") == nil {
+		t.Error("it is known what is stored")
+	}
+}
+
+// TestNoObjectIsUnseen: a kind comes and goes all the time, and at each moment its object is one of a kind that is among the kinds, or a
+// stray. Who asks for strays last, and finds the kinds unchanged, has seen everything.
+func TestNoObjectIsUnseen(t *testing.T) {
+	changing, whole := pair(t)
+	must(of(t, whole).Create(t.Context(), widget("x"), CreateOptions{}))(t)
+	changing.settle(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() {
+		for ctx.Err() == nil {
+			kinds, changed := changing.Kinds()
+			served := len(kinds) > len(testKinds())
+			strays := changing.Strays("a", "") != nil
+			if _, now := changing.Kinds(); now == changed && !served && !strays {
+				done <- errors.New("the object is nowhere")
+				return
+			}
+		}
+		done <- nil
+	}()
+	for range 100 {
+		if err := errors.Join(changing.Add(ctx, widgets(false)), changing.Remove(ctx, widgetGR)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
