@@ -1,8 +1,10 @@
 package master
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,22 +19,38 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/store/memory"
 )
 
+func widgetKind() *kind.Kind {
+	return kind.Define(kind.Resource{
+		GroupVersion: schema.GroupVersion{Group: "example.com", Version: "v1"}, Kind: "Widget", Plural: "widgets", Namespaced: true,
+		List: kind.ListOf[corev1.ConfigMapList],
+	}, kind.Rules[corev1.ConfigMap]{})
+}
+
+// widgetsOf sends a request; path begins with the namespace.
+func widgetsOf(ctx context.Context, clients kubernetes.Interface, verb, path, body string) (string, error) {
+	b, err := clients.CoreV1().RESTClient().Verb(verb).AbsPath("/apis/example.com/v1/namespaces/"+path).Body([]byte(body)).
+		SetHeader("Content-Type", "application/json").DoRaw(ctx)
+	return string(b), err
+}
+
+// until waits for what must come.
+func until(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(45 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
 // TestKindsAtRunTime puts a kind into service in a running master. Its objects are found by discovery, collected with their owner,
-// owners themselves, and go with their namespace; then the kind goes, and nothing is left that looks for it.
+// owners themselves, and go with their namespace; then the kind goes.
 func TestKindsAtRunTime(t *testing.T) {
 	ctx := t.Context()
 	m, stop := startMaster(t, memory.New(), nil)
 	defer stop()
-	widget := kind.Define(kind.Resource{
-		GroupVersion: schema.GroupVersion{Group: "example.com", Version: "v1"}, Kind: "Widget", Plural: "widgets", Namespaced: true,
-		List: kind.ListOf[corev1.ConfigMapList],
-	}, kind.Rules[corev1.ConfigMap]{})
-	clients := kubernetes.NewForConfigOrDie(m.RESTConfig())
-	widgets := func(verb, path, body string) (string, error) {
-		b, err := clients.RESTClient().Verb(verb).AbsPath("/apis/example.com/v1/namespaces/"+path).Body([]byte(body)).
-			SetHeader("Content-Type", "application/json").DoRaw(ctx)
-		return string(b), err
-	}
+	widget, clients := widgetKind(), kubernetes.NewForConfigOrDie(m.RESTConfig())
+	widgets := func(verb, path, body string) (string, error) { return widgetsOf(ctx, clients, verb, path, body) }
 	if err := m.server.api.Install(ctx, widget); err != nil {
 		t.Fatal(err)
 	}
@@ -63,11 +81,7 @@ func TestKindsAtRunTime(t *testing.T) {
 	}
 	gone := func(what string, get func() error) {
 		t.Helper()
-		for deadline := time.Now().Add(30 * time.Second); !apierrors.IsNotFound(get()); time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("%s is still there", what)
-			}
-		}
+		until(t, what+" has gone", func() bool { return apierrors.IsNotFound(get()) })
 	}
 	gone("the owned widget", func() error { _, err := widgets("GET", "stays/widgets/owned", ""); return err })
 	gone("the namespace", func() error {
@@ -86,11 +100,97 @@ func TestKindsAtRunTime(t *testing.T) {
 	if status != http.StatusNotFound {
 		t.Errorf("discovery of the group that has gone: %d", status)
 	}
-	if err := clients.CoreV1().Namespaces().Delete(ctx, "stays", metav1.DeleteOptions{}); err != nil {
+}
+
+// TestKindThatLeftObjects removes a kind whose objects are still stored. Nothing lets go of them meanwhile, on this master or on one that has
+// never heard of the kind: neither their namespace nor their owners. When the kind is back, all goes its way.
+func TestKindThatLeftObjects(t *testing.T) {
+	ctx, s := t.Context(), memory.New()
+	m, stop := startMaster(t, s, nil)
+	clients := kubernetes.NewForConfigOrDie(m.RESTConfig())
+	if err := m.server.api.Install(ctx, widgetKind()); err != nil {
 		t.Fatal(err)
 	}
-	gone("the other namespace", func() error {
-		_, err := clients.CoreV1().Namespaces().Get(ctx, "stays", metav1.GetOptions{})
-		return err
+	owner := map[string]string{}
+	for _, ns := range []string{"stays", "goes"} {
+		if _, err := clients.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}}, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"orphaning", "foreground"} {
+		o, err := clients.CoreV1().ConfigMaps("stays").Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		owner[name] = fmt.Sprintf(`"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"%s","uid":"%s","blockOwnerDeletion":true}]`, name, o.UID)
+	}
+	for path, metadata := range map[string]string{"stays/orphan": owner["orphaning"], "stays/child": owner["foreground"], "goes/one": `"labels":{}`} {
+		ns, name, _ := strings.Cut(path, "/")
+		if answer, err := widgetsOf(ctx, clients, "POST", ns+"/widgets", `{"metadata":{"name":"`+name+`",`+metadata+`}}`); err != nil {
+			t.Fatal(answer, err)
+		}
+	}
+	if err := m.server.api.Uninstall(ctx, widgetKind()); err != nil {
+		t.Fatal(err)
+	}
+	for name, policy := range map[string]metav1.DeletionPropagation{"orphaning": metav1.DeletePropagationOrphan, "foreground": metav1.DeletePropagationForeground} {
+		if err := clients.CoreV1().ConfigMaps("stays").Delete(ctx, name, metav1.DeleteOptions{PropagationPolicy: &policy}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := clients.CoreV1().Namespaces().Delete(ctx, "goes", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	// held waits until both controllers have judged what was deleted; owners of nothing are not held.
+	held := func(deleted string) {
+		t.Helper()
+		until(t, "the namespace says what holds it", func() bool {
+			ns, err := clients.CoreV1().Namespaces().Get(ctx, "goes", metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return slices.ContainsFunc(ns.Status.Conditions, func(c corev1.NamespaceCondition) bool {
+				return c.Type == corev1.NamespaceContentRemaining && strings.Contains(c.Message, "widgets/goes/one")
+			})
+		})
+		for _, policy := range []metav1.DeletionPropagation{metav1.DeletePropagationOrphan, metav1.DeletePropagationForeground} {
+			name := deleted + strings.ToLower(string(policy))
+			if _, err := clients.CoreV1().ConfigMaps("stays").Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			if err := clients.CoreV1().ConfigMaps("stays").Delete(ctx, name, metav1.DeleteOptions{PropagationPolicy: &policy}); err != nil {
+				t.Fatal(err)
+			}
+			until(t, name+" has gone", func() bool {
+				_, err := clients.CoreV1().ConfigMaps("stays").Get(ctx, name, metav1.GetOptions{})
+				return apierrors.IsNotFound(err)
+			})
+		}
+		for _, name := range []string{"orphaning", "foreground"} {
+			if _, err := clients.CoreV1().ConfigMaps("stays").Get(ctx, name, metav1.GetOptions{}); err != nil {
+				t.Errorf("%s was let go: %v", name, err)
+			}
+		}
+	}
+	held("first-")
+	stop()
+	m, _ = startMaster(t, s, nil)
+	clients = kubernetes.NewForConfigOrDie(m.RESTConfig())
+	held("second-")
+
+	if err := m.server.api.Install(ctx, widgetKind()); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the namespace and the owners have gone", func() bool {
+		_, ns := clients.CoreV1().Namespaces().Get(ctx, "goes", metav1.GetOptions{})
+		_, orphaning := clients.CoreV1().ConfigMaps("stays").Get(ctx, "orphaning", metav1.GetOptions{})
+		_, foreground := clients.CoreV1().ConfigMaps("stays").Get(ctx, "foreground", metav1.GetOptions{})
+		return apierrors.IsNotFound(ns) && apierrors.IsNotFound(orphaning) && apierrors.IsNotFound(foreground)
 	})
+	if answer, err := widgetsOf(ctx, clients, "GET", "stays/widgets/orphan", ""); err != nil || strings.Contains(answer, "ownerReferences") {
+		t.Errorf("the orphan: %s %v", answer, err)
+	}
+	if _, err := widgetsOf(ctx, clients, "GET", "stays/widgets/child", ""); !apierrors.IsNotFound(err) {
+		t.Errorf("the child: %v", err)
+	}
 }

@@ -156,7 +156,7 @@ func (l *leader) control(ctx context.Context, fence int64) error {
 		options := l.config.ControllerManager
 		options.RootCA.Source = l.rootCA
 		loops, ctx := errgroup.WithContext(ctx)
-		loops.Go(func() error { return controllers.Run(ctx, t.as, l.server.catalog, options) })
+		loops.Go(func() error { return controllers.Run(ctx, t.as, l.server.registry, options) })
 		loops.Go(func() error { return l.backups.Keep(ctx, t.as(controllerManagerUser)) })
 		return loops.Wait()
 	})

@@ -77,7 +77,7 @@ func listOf(k *kind.Kind, found *registry.List) (runtime.Object, error) {
 
 // View implements client.Transport.
 func (t *inProcess) View(k *kind.Kind) client.View {
-	resource, ok := t.registry.Resource(k.GR())
+	resource, ok := t.registry.ResourceFor(k)
 	if !ok { // it has just gone, or never was
 		resource = t.registry.Ended(k)
 	}

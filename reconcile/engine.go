@@ -332,9 +332,9 @@ func (w *writes) result() (highest int64, open []*kind.Kind) {
 }
 
 // Transient tells of errors that are part of an ordinary day: a lost race, an object or namespace that just went away, a kind that
-// was just added.
+// has just come or gone.
 func Transient(err error) bool {
-	return apierrors.IsConflict(err) || apierrors.IsNotFound(err) || NamespaceTerminating(err) || errors.Is(err, errFilling)
+	return apierrors.IsConflict(err) || apierrors.IsNotFound(err) || NamespaceTerminating(err) || errors.Is(err, errFilling) || errors.Is(err, errShifted)
 }
 
 // NamespaceTerminating tells that a creation was refused because its namespace is being deleted.

@@ -84,11 +84,11 @@ func (g *guard) refuse(r client.Request) error {
 
 func (d *Declaration) reads(k *kind.Kind) bool {
 	return slices.ContainsFunc(d.Reads, func(r Read) bool { return r.Kind == k }) ||
-		slices.ContainsFunc(d.AllReads, func(v *Views) bool { return v.Of(k) != nil })
+		slices.ContainsFunc(d.AllReads, func(v *Views) bool { return v.Now().Of(k) != nil })
 }
 
 func (d *Declaration) writes(r client.Request) bool {
 	return slices.ContainsFunc(d.Writes, func(w Write) bool {
-		return (w.Kind == r.Kind || w.All != nil && w.All.Of(r.Kind) != nil) && w.Subresource == r.Subresource && slices.Contains(w.Verbs, r.Verb)
+		return (w.Kind == r.Kind || w.All != nil && w.All.Now().Of(r.Kind) != nil) && w.Subresource == r.Subresource && slices.Contains(w.Verbs, r.Verb)
 	})
 }

@@ -81,15 +81,15 @@ func TestKindsComeAndGo(t *testing.T) {
 		f.expect(t, "configmaps ns/a")
 		s.Put(pods, pod("q"))
 		f.expect(t)
-		if f.views.Of(pods) != nil || f.views.Named(pods.GVK) != nil || len(f.views.All()) != 1 {
+		if f.views.Now().Of(pods) != nil || f.views.Now().Named(pods.GVK) != nil || len(f.views.Now().All()) != 1 {
 			t.Error("pods are followed before they are in the set")
 		}
 
 		s.Hold(pods)
 		f.kinds.Set(maps, pods)
 		f.expect(t)
-		view := f.views.Named(pods.GVK)
-		if view == nil || view != f.views.Of(pods) {
+		view := f.views.Now().Named(pods.GVK)
+		if view == nil || view != f.views.Now().Of(pods) {
 			t.Fatal("pods are not followed")
 		}
 		if whole, legible := view.Whole(""), view.Legible("ns", "p"); !errors.Is(whole, errFilling) || !errors.Is(legible, errFilling) || !Transient(whole) {
@@ -107,7 +107,7 @@ func TestKindsComeAndGo(t *testing.T) {
 		f.expect(t)
 		s.Put(maps, configMap("c"))
 		f.expect(t)
-		if f.views.Of(maps) != nil {
+		if f.views.Now().Of(maps) != nil {
 			t.Error("config maps are still followed")
 		}
 		f.kinds.Set(pods, maps)
@@ -175,8 +175,8 @@ func TestKindsFlicker(t *testing.T) {
 		f.mu.Lock()
 		seen := strings.Count(strings.Join(f.ran, " "), "configmaps")
 		f.mu.Unlock()
-		if seen != 200 || f.views.Of(pods) != nil {
-			t.Errorf("%d of 200 config maps, pods %v", seen, f.views.Of(pods))
+		if seen != 200 || f.views.Now().Of(pods) != nil {
+			t.Errorf("%d of 200 config maps, pods %v", seen, f.views.Now().Of(pods))
 		}
 		f.stop()
 	})

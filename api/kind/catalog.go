@@ -10,7 +10,7 @@ import (
 )
 
 // Catalog is the set of kinds that a server serves. It may change while the server runs: kinds come, change and go. Who reads it
-// takes what it holds at the moment, a Kinds, without a lock, and learns of changes from Kinds.Changed or through a Derived.
+// takes what it holds at the moment, a Kinds, without a lock; what it makes of them is a Derived.
 type Catalog struct {
 	mu  sync.Mutex // held by those who change it
 	now atomic.Pointer[Kinds]
@@ -18,12 +18,11 @@ type Catalog struct {
 
 // Kinds is what a catalog holds at one time. It never changes.
 type Kinds struct {
-	all     []*Kind
-	byType  index[reflect.Type]
-	byGVK   index[schema.GroupVersionKind]
-	byGVR   index[schema.GroupVersionResource]
-	byGR    index[schema.GroupResource]
-	changed chan struct{}
+	all    []*Kind
+	byType index[reflect.Type]
+	byGVK  index[schema.GroupVersionKind]
+	byGVR  index[schema.GroupVersionResource]
+	byGR   index[schema.GroupResource]
 }
 
 // index finds kinds by one of their names.
@@ -45,7 +44,7 @@ func NewCatalog(kinds []*Kind) *Catalog {
 func NewKinds(all []*Kind) *Kinds {
 	k := &Kinds{
 		all: all, byType: index[reflect.Type]{}, byGVK: index[schema.GroupVersionKind]{},
-		byGVR: index[schema.GroupVersionResource]{}, byGR: index[schema.GroupResource]{}, changed: make(chan struct{}),
+		byGVR: index[schema.GroupVersionResource]{}, byGR: index[schema.GroupResource]{},
 	}
 	for _, i := range all {
 		if t := reflect.TypeOf(i.New()); k.byType[t] == nil { // kinds of a general type have it in common
@@ -63,12 +62,6 @@ func NewKinds(all []*Kind) *Kinds {
 
 // Now is what the catalog holds.
 func (c *Catalog) Now() *Kinds { return c.now.Load() }
-
-// Kinds are all kinds of the moment, and a channel that is closed when they have changed. The slice must not be changed.
-func (c *Catalog) Kinds() (now []*Kind, changed <-chan struct{}) {
-	k := c.Now()
-	return k.all, k.changed
-}
 
 // Put adds a kind at the end, or in the place of the one that has its group, version and resource.
 func (c *Catalog) Put(info *Kind) {
@@ -91,16 +84,11 @@ func (c *Catalog) Remove(gvr schema.GroupVersionResource) {
 func (c *Catalog) change(f func(all []*Kind) []*Kind) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	before := c.now.Load()
-	c.now.Store(NewKinds(f(slices.Clone(before.all))))
-	close(before.changed)
+	c.now.Store(NewKinds(f(slices.Clone(c.now.Load().all))))
 }
 
 // All are the kinds in the order of discovery. The slice must not be changed.
 func (k *Kinds) All() []*Kind { return k.all }
-
-// Changed is closed when the catalog holds something else.
-func (k *Kinds) Changed() <-chan struct{} { return k.changed }
 
 // ByType is the kind of a Go type. Of kinds that have a type in common it is the first.
 func (k *Kinds) ByType(t reflect.Type) (*Kind, bool) { return k.byType.find(t) }

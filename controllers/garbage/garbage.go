@@ -9,7 +9,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -18,7 +17,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
@@ -74,6 +72,7 @@ func New(b *reconcile.Builder) *reconcile.Controller {
 	c := &controller{transport: b.Transport(), events: b.Events, absent: map[coordinates]struct{}{}}
 	stored := reconcile.Matching{What: "all that is stored", Has: (*kind.Kind).Stored}
 	c.kinds = reconcile.WatchKinds(b, stored, c.keysOf, reconcile.Writes(kind.Patch, kind.Update, kind.Delete))
+	c.kinds.OnShift(c.shifted)
 	return &reconcile.Controller{
 		Workers: o.ConcurrentSyncs, Pace: reconcile.Pace{Burst: 5, Interval: 20 * time.Millisecond}, Reconcile: c.reconcile,
 	}
@@ -94,7 +93,7 @@ func keyOf(k *kind.Kind, o metav1.Object) reconcile.Key {
 // changed finds what a change calls for.
 func (c *controller) changed(k *kind.Kind, d client.Delta, enqueue func(reconcile.Key)) {
 	if d.Old != nil && (d.New == nil || d.New.GetUID() != d.Old.GetUID()) {
-		c.eachDependent(d.Old.GetUID(), func(k *kind.Kind, o kind.Object) bool {
+		eachDependent(c.kinds.Now(), d.Old.GetUID(), func(k *kind.Kind, o kind.Object) bool {
 			enqueue(keyOf(k, o))
 			return true
 		})
@@ -103,20 +102,49 @@ func (c *controller) changed(k *kind.Kind, d client.Delta, enqueue func(reconcil
 	if d.New == nil {
 		return
 	}
-	if d.New.GetDeletionTimestamp() != nil {
-		if hasFinalizer(d.New, metav1.FinalizerOrphanDependents) || hasFinalizer(d.New, metav1.FinalizerDeleteDependents) {
-			enqueue(keyOf(k, d.New))
-		}
+	if holds(d.New) {
+		enqueue(keyOf(k, d.New))
 	}
 	if d.Old != nil && unblocks(d.Old, d.New) {
 		c.wakeWaitingOwners(d.Old, enqueue)
 	}
-	for _, ref := range d.New.GetOwnerReferences() {
-		if _, owner, exists := c.seen(d.New, ref); !exists || stateOf(owner) == waiting {
-			enqueue(keyOf(k, d.New))
-			return
+	if slices.ContainsFunc(d.New.GetOwnerReferences(), func(ref metav1.OwnerReference) bool { return c.calls(d.New, ref) }) {
+		enqueue(keyOf(k, d.New))
+	}
+}
+
+// shifted looks for what no change of an object will tell of, now that a kind has gone or one that came late is seen whole. Owners
+// that wait may wait for objects of that kind, which nobody followed meanwhile. And what names an owner of the late kind was
+// judged when nobody knew whether that owner exists, or not at all when it went meanwhile.
+func (c *controller) shifted(late *reconcile.KindView, enqueue func(reconcile.Key)) {
+	for _, k := range c.kinds.Now().All() {
+		if k.Keys == nil {
+			continue
+		}
+		for o := range k.All("") {
+			if holds(o) || late != nil && c.lacksOwner(o, late) {
+				enqueue(keyOf(k.Kind, o))
+			}
 		}
 	}
+}
+
+// holds tells that an object is being deleted and waits for this controller.
+func holds(o metav1.Object) bool {
+	return o.GetDeletionTimestamp() != nil && (hasFinalizer(o, metav1.FinalizerOrphanDependents) || hasFinalizer(o, metav1.FinalizerDeleteDependents))
+}
+
+// lacksOwner tells that an object names an owner of a kind that is not there, or is going.
+func (c *controller) lacksOwner(o metav1.Object, k *reconcile.KindView) bool {
+	return slices.ContainsFunc(o.GetOwnerReferences(), func(ref metav1.OwnerReference) bool {
+		return c.kindOf(ref) == k && c.calls(o, ref)
+	})
+}
+
+// calls tells that an owner that a reference names is not to be seen, or waits for its dependents to go.
+func (c *controller) calls(o metav1.Object, ref metav1.OwnerReference) bool {
+	_, owner, exists := c.seen(o, ref)
+	return !exists || stateOf(owner) == waiting
 }
 
 // unblocks tells that a change lets an owner go that had to wait for the object.
@@ -141,69 +169,9 @@ func (c *controller) wakeWaitingOwners(o kind.Object, enqueue func(reconcile.Key
 	}
 }
 
-// seen finds an owner in the views.
-func (c *controller) seen(o metav1.Object, ref metav1.OwnerReference) (*kind.Kind, kind.Object, bool) {
-	k := c.kindOf(ref)
-	if k == nil {
-		return nil, nil, false
-	}
-	owner, ok := k.Get(ownerNamespace(k.Kind, o), ref.Name)
-	if !ok || owner.GetUID() != ref.UID {
-		return nil, nil, false
-	}
-	return k.Kind, owner, true
-}
-
-// kindOf is the kind that a reference names, nil if the server does not keep such.
-func (c *controller) kindOf(ref metav1.OwnerReference) *reconcile.KindView {
-	return c.kinds.Named(schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind))
-}
-
-func ownerNamespace(k *kind.Kind, o metav1.Object) string {
-	if k.Namespaced {
-		return o.GetNamespace()
-	}
-	return ""
-}
-
-// eachDependent calls f for the objects that name the uid as an owner, until f returns false.
-func (c *controller) eachDependent(uid types.UID, f func(*kind.Kind, kind.Object) bool) {
-	for _, k := range c.kinds.All() {
-		if k.Keys == nil {
-			continue
-		}
-		for o := range k.OwnedBy(uid) {
-			if !f(k.Kind, o) {
-				return
-			}
-		}
-	}
-}
-
-// eachHeld is eachDependent without those that an owner in a namespace cannot hold, because they are elsewhere: anybody may write a
-// uid into a reference, and must not be able to keep another's objects from going.
-func (c *controller) eachHeld(owner metav1.Object, f func(*kind.Kind, kind.Object)) {
-	c.eachDependent(owner.GetUID(), func(k *kind.Kind, o kind.Object) bool {
-		if owner.GetNamespace() == "" || owner.GetNamespace() == o.GetNamespace() {
-			f(k, o)
-		}
-		return true
-	})
-}
-
-func (c *controller) dependents(owner metav1.Object) []dependent {
-	var found []dependent
-	c.eachHeld(owner, func(_ *kind.Kind, o kind.Object) {
-		found = append(found, dependent{object: o, blocks: slices.ContainsFunc(o.GetOwnerReferences(), func(ref metav1.OwnerReference) bool {
-			return ref.UID == owner.GetUID() && blocks(ref) // one object may name an owner twice, in two versions
-		})})
-	})
-	return found
-}
-
 // get finds what a key stands for. Its kind may have gone since.
 func (c *controller) get(key reconcile.Key) (kind.Object, bool) {
-	k := c.kinds.Of(key.Kind)
+	k := c.kinds.Now().Of(key.Kind)
 	if k == nil {
 		return nil, false
 	}
@@ -230,38 +198,23 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 			owners = append(owners, state)
 		}
 	}
-	var unseen error // asked before the dependents are looked up: what could not be seen then may be by now
-	p := makePlan(o, owners, func() []dependent {
-		if o.GetDeletionTimestamp() != nil {
-			unseen = c.seesAllDependents(o)
-		}
-		return c.dependents(o)
+	kinds := c.kinds.Now()
+	var unseen error
+	p := makePlan(o, owners, func() (found []dependent) {
+		found, unseen = allDependents(kinds, o)
+		return found
 	})
-	if p.verb == orphan {
-		unseen = c.seesAllDependents(o)
-	}
-	if unseen != nil && (p.verb == release || p.verb == orphan) {
+	switch {
+	case unseen != nil && p.verb == release:
 		return reconcile.Result{}, unseen
+	case unseen != nil && p.verb == remove: // it may have dependents, which its own owner waits for
+		p.policy = metav1.DeletePropagationForeground
 	}
-	err := c.act(ctx, key, o, p)
+	err := c.act(ctx, kinds, key, o, p)
 	if apierrors.IsNotFound(err) {
 		return reconcile.Result{}, nil
 	}
 	return reconcile.Result{}, err
-}
-
-// seesAllDependents fails while an object may exist that names the owner and cannot be read: an owner that let go of it
-// unseen would leave it to be collected later, although it may have been told to stay.
-func (c *controller) seesAllDependents(owner metav1.Object) error {
-	for _, k := range c.kinds.All() {
-		if k.Keys == nil || owner.GetNamespace() != "" && !k.Kind.Namespaced {
-			continue // such an owner holds nothing outside of its namespace
-		}
-		if err := k.Whole(owner.GetNamespace()); err != nil {
-			return fmt.Errorf("dependents may be missing: %w", err)
-		}
-	}
-	return nil
 }
 
 // look finds the state of an owner. That it is absent is only believed when the server has proven it.
@@ -310,7 +263,7 @@ func (c *controller) noteAbsent(at coordinates) {
 	c.absent[at] = struct{}{}
 }
 
-func (c *controller) act(ctx context.Context, key reconcile.Key, o kind.Object, p plan) error {
+func (c *controller) act(ctx context.Context, kinds *reconcile.Moment, key reconcile.Key, o kind.Object, p plan) error {
 	switch p.verb {
 	case keep:
 		return c.patch(ctx, key, ownership.WithoutOwners(o.GetUID(), p.drop...))
@@ -325,9 +278,9 @@ func (c *controller) act(ctx context.Context, key reconcile.Key, o kind.Object, 
 	case release:
 		return c.dropFinalizer(ctx, key, metav1.FinalizerDeleteDependents)
 	case await:
-		return c.deleteDependents(ctx, o)
+		return c.deleteDependents(ctx, kinds, o)
 	case orphan:
-		return c.orphanDependents(ctx, key, o)
+		return c.orphanDependents(ctx, kinds, key, o)
 	}
 	return nil
 }
@@ -367,13 +320,13 @@ func (c *controller) dropFinalizer(ctx context.Context, key reconcile.Key, final
 
 // deleteDependents judges each dependent of an owner that waits for them. Later changes of the dependents wake the
 // owner again; dependents that are themselves waiting are left to their own turn.
-func (c *controller) deleteDependents(ctx context.Context, owner kind.Object) error {
+func (c *controller) deleteDependents(ctx context.Context, kinds *reconcile.Moment, owner kind.Object) error {
 	type child struct {
 		key    reconcile.Key
 		object kind.Object
 	}
 	var children []child
-	c.eachHeld(owner, func(k *kind.Kind, o kind.Object) {
+	eachHeld(kinds, owner, func(k *kind.Kind, o kind.Object) {
 		if o.GetDeletionTimestamp() == nil {
 			children = append(children, child{keyOf(k, o), o})
 		}
@@ -388,9 +341,12 @@ func (c *controller) deleteDependents(ctx context.Context, owner kind.Object) er
 	return err
 }
 
-func (c *controller) orphanDependents(ctx context.Context, key reconcile.Key, owner kind.Object) error {
+func (c *controller) orphanDependents(ctx context.Context, kinds *reconcile.Moment, key reconcile.Key, owner kind.Object) error {
+	if err := whole(kinds, owner.GetNamespace()); err != nil {
+		return err
+	}
 	var children []reconcile.Key
-	c.eachHeld(owner, func(k *kind.Kind, o kind.Object) { children = append(children, keyOf(k, o)) })
+	eachHeld(kinds, owner, func(k *kind.Kind, o kind.Object) { children = append(children, keyOf(k, o)) })
 	_, err := reconcile.Batch(ctx, len(children), func(ctx context.Context, i int) error {
 		err := c.patch(ctx, children[i], ownership.WithoutOwners(children[i].UID, owner.GetUID()))
 		if apierrors.IsNotFound(err) {
@@ -398,6 +354,9 @@ func (c *controller) orphanDependents(ctx context.Context, key reconcile.Key, ow
 		}
 		return err
 	})
+	if err == nil {
+		err = complete(kinds, owner)
+	}
 	if err != nil {
 		return err
 	}

@@ -232,7 +232,7 @@ func TestUnblocked(t *testing.T) {
 	blocking.BlockOwnerDeletion = ptr.To(true)
 	soft := plain
 	soft.BlockOwnerDeletion = ptr.To(false)
-	changed := d.made.AllReads[0].Of(api.Of[*corev1.ConfigMap]()).Keys
+	changed := d.made.AllReads[0].Now().Of(api.Of[*corev1.ConfigMap]()).Keys
 	for _, c := range []struct {
 		name     string
 		old, new []metav1.OwnerReference

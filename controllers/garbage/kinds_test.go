@@ -2,10 +2,12 @@ package garbage
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -30,10 +32,18 @@ type collector struct {
 
 	mu     sync.Mutex
 	writes []string // guarded by mu
+	// policies with which objects were deleted.
+	policies map[string]metav1.DeletionPropagation // guarded by mu
+}
+
+func (c *collector) policy(name string) metav1.DeletionPropagation {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.policies[name]
 }
 
 func collect(t *testing.T, kinds ...*kind.Kind) (c *collector, stop func()) {
-	c = &collector{T: t, Server: &clienttest.Server{}}
+	c = &collector{T: t, Server: &clienttest.Server{}, policies: map[string]metav1.DeletionPropagation{}}
 	c.kinds.Set(kinds...)
 	c.Answer = func(_ context.Context, r client.Request) (runtime.Object, error) {
 		if r.Verb == kind.Get {
@@ -43,6 +53,7 @@ func collect(t *testing.T, kinds ...*kind.Kind) (c *collector, stop func()) {
 		defer c.mu.Unlock()
 		c.writes = append(c.writes, string(r.Verb)+" "+r.Name)
 		if r.Verb == kind.Delete {
+			c.policies[r.Name] = *r.Delete.PropagationPolicy
 			c.Remove(r.Kind, r.Namespace, r.Name)
 		}
 		return nil, nil
@@ -93,7 +104,7 @@ func TestKindsThatComeAndGo(t *testing.T) {
 		c.wrote("delete map")
 
 		c.kinds.Set(maps, secrets)
-		c.wrote("delete early")
+		c.wrote("delete early", "delete of-secret")
 		c.Put(maps, owned("ga", "of-secret", ref("Secret", "gone", "g")))
 		c.wrote("delete of-secret")
 		c.Put(secrets, secret("owner"))
@@ -130,5 +141,102 @@ func TestOwnersWaitForKindsThatCame(t *testing.T) {
 			t.Error("the child was not left alone")
 		}
 		stop()
+	})
+}
+
+// going is an object that is being deleted and waits for this controller.
+func going(name, finalizer string, refs ...metav1.OwnerReference) *corev1.ConfigMap {
+	o := owned("ga", name, refs...)
+	o.DeletionTimestamp, o.Finalizers = ptr.To(metav1.Unix(1, 0)), []string{finalizer}
+	return o
+}
+
+// TestStraysHoldOwners: an owner is not let go while something is stored that may be a dependent and that no kind explains. An object
+// between two such owners is not removed as if it had no dependents.
+func TestStraysHoldOwners(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		maps := api.Of[*corev1.ConfigMap]()
+		c, stop := collect(t, maps)
+		c.kinds.SetStrays(func(namespace string, owner types.UID) error {
+			if namespace == "ga" && owner != "uid of free" {
+				return apierrors.NewInternalError(errors.New("something is stored"))
+			}
+			return nil
+		})
+		c.Put(maps, going("orphaning", metav1.FinalizerOrphanDependents), going("first", metav1.FinalizerDeleteDependents), going("free", metav1.FinalizerDeleteDependents))
+		c.wrote("patch free")
+		blocking := ref("ConfigMap", "first", "uid of first")
+		blocking.BlockOwnerDeletion = ptr.To(true)
+		c.Put(maps, owned("ga", "between", blocking))
+		c.wrote("delete between")
+		if policy := c.policy("between"); policy != metav1.DeletePropagationForeground {
+			t.Errorf("deleted with the policy %s", policy)
+		}
+		c.kinds.SetStrays(nil)
+		time.Sleep(time.Hour)
+		c.wrote("patch first", "patch orphaning")
+		stop()
+	})
+}
+
+// TestOwnersWaitForKindsUnseen: a kind has come, and the controller's loop has not heard of it yet.
+func TestOwnersWaitForKindsUnseen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		maps, secrets := api.Of[*corev1.ConfigMap](), api.Of[*corev1.Secret]()
+		c, stop := collect(t, maps)
+		c.Put(secrets, secret("child", ref("ConfigMap", "owner", "uid of owner")))
+		c.wrote()
+		c.kinds.Slip(maps, secrets)
+		c.Put(maps, going("owner", metav1.FinalizerOrphanDependents))
+		c.wrote()
+		c.kinds.Set(maps, secrets)
+		c.wrote("patch child", "patch owner")
+		stop()
+	})
+}
+
+// TestOwnersThatWentUnseen: an owner goes while nobody follows its kind. Its dependents are collected when the kind is back.
+func TestOwnersThatWentUnseen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		maps, secrets := api.Of[*corev1.ConfigMap](), api.Of[*corev1.Secret]()
+		c, stop := collect(t, maps, secrets)
+		c.Put(secrets, secret("owner"), secret("stays"))
+		c.Put(maps, owned("ga", "child", ref("Secret", "owner", "uid of owner")), owned("ga", "kept", ref("Secret", "stays", "uid of stays")))
+		c.wrote()
+		c.kinds.Set(maps)
+		c.wrote()
+		c.Remove(secrets, "ga", "owner")
+		c.wrote()
+		c.kinds.Set(maps, secrets)
+		c.wrote("delete child")
+		stop()
+	})
+}
+
+// TestDependentsThatWentUnseen: the last dependent goes while nobody follows its kind. The owner that waits for it is looked at again.
+func TestDependentsThatWentUnseen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		maps, secrets := api.Of[*corev1.ConfigMap](), api.Of[*corev1.Secret]()
+		for what, back := range map[string][]*kind.Kind{"the kind is back": {maps, secrets}, "the kind has gone for good": {maps}} {
+			c, stop := collect(t, maps, secrets)
+			blocking := ref("ConfigMap", "owner", "uid of owner")
+			blocking.BlockOwnerDeletion = ptr.To(true)
+			child := secret("child", blocking)
+			child.SetDeletionTimestamp(ptr.To(metav1.Unix(1, 0)))
+			c.Put(secrets, child)
+			c.Put(maps, going("owner", metav1.FinalizerDeleteDependents))
+			c.wrote()
+			if len(back) == 1 {
+				c.kinds.Set(back...)
+			} else {
+				other := *secrets // replaced by another definition
+				c.kinds.Slip(maps)
+				c.Remove(secrets, "ga", "child")
+				c.kinds.Set(maps, &other)
+			}
+			t.Log(what)
+			c.wrote("patch owner")
+			stop()
+		}
 	})
 }

@@ -2,7 +2,9 @@ package namespace
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -13,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api"
@@ -29,7 +32,30 @@ type emptied struct {
 	kinds reconciletest.Kinds
 
 	mu     sync.Mutex
-	writes []string // guarded by mu
+	writes []string                     // guarded by mu
+	status map[string]*corev1.Namespace // guarded by mu; as it was last written
+}
+
+// empty runs the controller.
+func empty(t *testing.T, kinds ...*kind.Kind) (e *emptied, stop func()) {
+	e = &emptied{Server: &clienttest.Server{}, status: map[string]*corev1.Namespace{}}
+	e.Answer = e.answer
+	e.kinds.Set(kinds...)
+	b := reconcile.NewBuilder("namespace-controller", e.Server)
+	b.Kinds, b.Options = &e.kinds, []any{&Options{}}
+	c, err := b.Make(New)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- c.Run(ctx) }()
+	return e, func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 func (e *emptied) answer(_ context.Context, r client.Request) (runtime.Object, error) {
@@ -55,7 +81,9 @@ func (e *emptied) answer(_ context.Context, r client.Request) (runtime.Object, e
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if r.Subresource != "status" {
+	if ns, ok := r.Object.(*corev1.Namespace); ok && r.Subresource == "status" {
+		e.status[ns.Name] = ns
+	} else {
 		e.writes = append(e.writes, string(r.Verb)+" "+r.Kind.Plural+" "+r.Subresource)
 	}
 	if r.Verb == kind.DeleteCollection {
@@ -96,18 +124,7 @@ func going(name string) *corev1.Namespace {
 func TestKindsThatComeAndGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		namespaces, maps, secrets := api.Of[*corev1.Namespace](), api.Of[*corev1.ConfigMap](), api.Of[*corev1.Secret]()
-		e := &emptied{Server: &clienttest.Server{}}
-		e.Answer = e.answer
-		e.kinds.Set(maps)
-		b := reconcile.NewBuilder("namespace-controller", e.Server)
-		b.Kinds, b.Options = &e.kinds, []any{&Options{}}
-		c, err := b.Make(New)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error)
-		go func() { done <- c.Run(ctx) }()
+		e, stop := empty(t, maps)
 
 		content := func(namespace string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: namespace, Name: "x"} }
 		for _, name := range []string{"a", "b"} {
@@ -132,9 +149,50 @@ func TestKindsThatComeAndGo(t *testing.T) {
 		e.Put(secrets, &corev1.Secret{ObjectMeta: content("b")})
 		e.Put(namespaces, going("b"))
 		e.wrote(t, "update namespaces finalize")
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
+		stop()
 	})
+}
+
+// TestStraysHoldNamespaces: a namespace stays while something is stored in it that no kind explains, and says so; and while a kind has
+// come that the controller's loop has not heard of yet.
+func TestStraysHoldNamespaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		namespaces, maps, secrets := api.Of[*corev1.Namespace](), api.Of[*corev1.ConfigMap](), api.Of[*corev1.Secret]()
+		e, stop := empty(t, maps)
+		e.kinds.SetStrays(func(namespace string, _ types.UID) error {
+			if namespace == "a" {
+				return apierrors.NewInternalError(errors.New("/registry/widgets/a/x is stored"))
+			}
+			return nil
+		})
+		e.Put(maps, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "x"}})
+		e.Put(namespaces, going("a"), going("b"))
+		e.wrote(t, "deletecollection configmaps ", "update namespaces finalize")
+		e.wrote(t)
+		e.mu.Lock()
+		remaining := meta.FindStatusCondition(metaConditions(e.status["a"].Status.Conditions), string(corev1.NamespaceContentRemaining))
+		e.mu.Unlock()
+		if remaining == nil || remaining.Status != metav1.ConditionTrue || !strings.Contains(remaining.Message, "/registry/widgets/a/x is stored") {
+			t.Errorf("the namespace says %v", remaining)
+		}
+		e.kinds.SetStrays(nil)
+		time.Sleep(time.Hour)
+		e.wrote(t, "update namespaces finalize")
+
+		e.Put(secrets, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "c", Name: "x"}})
+		e.kinds.Slip(maps, secrets)
+		e.Put(namespaces, going("c"))
+		e.wrote(t)
+		e.kinds.Set(maps, secrets)
+		time.Sleep(time.Minute)
+		e.wrote(t, "deletecollection secrets ", "update namespaces finalize")
+		stop()
+	})
+}
+
+func metaConditions(list []corev1.NamespaceCondition) (out []metav1.Condition) {
+	for _, c := range list {
+		out = append(out, metav1.Condition{Type: string(c.Type), Status: metav1.ConditionStatus(c.Status), Message: c.Message})
+	}
+	return out
 }

@@ -77,11 +77,17 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	if ns.DeletionTimestamp == nil || len(ns.Spec.Finalizers) == 0 {
 		return reconcile.Result{}, nil
 	}
-	left := c.look(ns.Name)
+	kinds := c.contents.Now()
+	left := look(kinds, ns.Name)
+	if err := kinds.Complete(ns.Name, ""); reconcile.Transient(err) {
+		return reconcile.Result{}, err
+	} else if err != nil {
+		left = append(left, content{hidden: err})
+	}
 	p := makePlan(left)
 	var failed error
 	if p.Done {
-		empty, err := c.isEmpty(ctx, ns.Name)
+		empty, err := c.isEmpty(ctx, kinds, ns.Name)
 		switch {
 		case err == nil && empty:
 			return reconcile.Result{}, c.finalize(ctx, ns)
@@ -106,7 +112,7 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 // must be proven: the view may lag, or the namespace be one that cannot be read. Only what was seen before the proof goes, by its
 // uid: a namespace of the name may be made at any moment after it.
 func (c *controller) sweep(ctx context.Context, name string) (reconcile.Result, error) {
-	left := c.look(name)
+	left := look(c.contents.Now(), name)
 	if len(left) == 0 {
 		return reconcile.Result{}, nil
 	}
@@ -136,7 +142,7 @@ type condemned struct {
 
 // seen are a namespace's objects of a kind that nobody has asked to delete yet.
 func (c *controller) seen(k *kind.Kind, namespace string) []condemned {
-	view := c.contents.Of(k)
+	view := c.contents.Now().Of(k)
 	if view == nil {
 		return nil // the kind has gone
 	}
@@ -164,16 +170,19 @@ func (c *controller) deleteSeen(ctx context.Context, all []condemned) error {
 	return err
 }
 
-// isEmpty asks the server whether nothing of any kind is left in a namespace, in any form.
-func (c *controller) isEmpty(ctx context.Context, namespace string) (bool, error) {
-	kinds := c.contents.All()
-	full := make([]bool, len(kinds))
-	_, err := reconcile.Batch(ctx, len(kinds), func(ctx context.Context, i int) error {
-		empty, err := client.LookEmpty(ctx, c.transport, kinds[i].Kind, namespace)
+// isEmpty asks the server whether nothing of any kind is left in a namespace, in any form, nor anything that no kind explains.
+func (c *controller) isEmpty(ctx context.Context, kinds *reconcile.Moment, namespace string) (bool, error) {
+	all := kinds.All()
+	full := make([]bool, len(all))
+	_, err := reconcile.Batch(ctx, len(all), func(ctx context.Context, i int) error {
+		empty, err := client.LookEmpty(ctx, c.transport, all[i].Kind, namespace)
 		full[i] = !empty
 		return err
 	})
-	return !slices.Contains(full, true), err
+	if err == nil {
+		err = kinds.Complete(namespace, "")
+	}
+	return err == nil && !slices.Contains(full, true), err
 }
 
 // unseen tells of content that cannot be read.
@@ -188,9 +197,9 @@ func unseen(left []content) error {
 }
 
 // look counts what is left in a namespace.
-func (c *controller) look(namespace string) []content {
+func look(kinds *reconcile.Moment, namespace string) []content {
 	var left []content
-	for _, k := range c.contents.All() {
+	for _, k := range kinds.All() {
 		found := content{kind: k.Kind, finalizers: map[string]int{}, hidden: k.Whole(namespace)}
 		for o := range k.All(namespace) {
 			found.count++

@@ -16,6 +16,7 @@ import (
 
 // content is what is left of one kind in a namespace that is being deleted.
 type content struct {
+	// kind is nil for what no kind explains: it may be content, and nobody can delete it.
 	kind *kind.Kind
 	// count of the objects, and of those that nobody has asked to delete yet.
 	count, fresh int
@@ -59,7 +60,7 @@ func makePlan(left []content) plan {
 	return p
 }
 
-func isPod(k *kind.Kind) bool { return k.GVK.Group == "" && k.Plural == "pods" }
+func isPod(k *kind.Kind) bool { return k != nil && k.GVK.Group == "" && k.Plural == "pods" }
 
 // podGrace is how long a pod may still take to stop.
 func podGrace(p *corev1.Pod) time.Duration {
@@ -110,7 +111,9 @@ func describe(left []content) (remaining, finalizers string) {
 	var counts, held []string
 	holders := map[string]int{}
 	for _, c := range left {
-		if c.count > 0 {
+		if c.kind == nil {
+			counts = append(counts, c.hidden.Error())
+		} else if c.count > 0 {
 			counts = append(counts, fmt.Sprintf("%s has %d resource instances", resourceName(c.kind), c.count))
 		}
 		for f, n := range c.finalizers {
@@ -126,7 +129,12 @@ func describe(left []content) (remaining, finalizers string) {
 }
 
 // resourceName is resource.group, with a dot even when the group is empty.
-func resourceName(k *kind.Kind) string { return k.Plural + "." + k.GVK.Group }
+func resourceName(k *kind.Kind) string {
+	if k == nil {
+		return "objects of kinds that are not served"
+	}
+	return k.Plural + "." + k.GVK.Group
+}
 
 func setCondition(list []corev1.NamespaceCondition, c corev1.NamespaceCondition, now time.Time) []corev1.NamespaceCondition {
 	c.LastTransitionTime = metav1.NewTime(now)
