@@ -1,5 +1,5 @@
-// Package admin is the door for operators of a master: how its commands (membership, certificates, encryption, backup)
-// are served under one path of the API, and how the command line and other masters call them.
+// Package admin is a master's door for operators: it serves the commands of all rooms (membership, certificates, encryption, backup) below
+// one path of the API, and calls them for the command line and for other masters.
 //
 // Authentication and authorization are those of any path that is no resource: a caller needs a role with nonResourceURLs.
 package admin

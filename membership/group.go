@@ -1,7 +1,7 @@
 // Package membership decides who is a master of the cluster: tokens that let one join, the request to join and its
 // answer, learners and their promotion, removal, and the files that all masters share.
 //
-// Decisions (plan.go) are functions of what members there are and who of them answers. Group carries them out.
+// Decisions (plan.go) are functions of what members there are and which of them answer. Group carries them out. See DESIGN.md.
 package membership
 
 import (

@@ -1,4 +1,4 @@
-// Package backups makes the backups of a master by a schedule, serves those who make one themselves, and restores.
+// Package backups makes a master's backups by a schedule, serves those who make one themselves, and restores. See DESIGN.md.
 package backups
 
 import (

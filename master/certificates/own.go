@@ -1,5 +1,5 @@
-// Package certificates keeps the authority and the certificates of a master: makes and renews them in time, rotates the authority and the
-// key of service account tokens on all masters, and chooses what a client is shown.
+// Package certificates keeps a master's authority and certificates: it makes and renews them in time, rotates the authority and the key
+// of service account tokens on all masters, and chooses what a client is shown. See DESIGN.md.
 package certificates
 
 import (

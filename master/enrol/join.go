@@ -1,5 +1,5 @@
-// Package enrol is how a start comes to its data: it goes on with those in the folder, begins a cluster, joins others, or goes on alone
-// from a lost quorum. It refuses data that are not what they should be before anything is asked or written.
+// Package enrol decides what a start does with its data folder: go on with what is in it, begin a cluster, join one, or go on alone after
+// a lost quorum. It refuses wrong data before it asks or writes anything. See DESIGN.md.
 package enrol
 
 import (

@@ -1,5 +1,5 @@
-// Package identity knows which store a master's is, of all histories of writes, and looks at those of other masters that it meets: one
-// whose store was given up for another's stops for good.
+// Package identity knows which store, of all histories of writes, is this master's. It compares it with those of the masters that it
+// meets, and stops this one for good if its store was given up for another's. See enrol/DESIGN.md.
 package identity
 
 import (

@@ -1,5 +1,5 @@
-// Package keys has a master encrypt what it stores: as the operator's configuration says, or with keys that the masters keep by
-// themselves, change on all masters, and rewrite with.
+// Package keys has a master encrypt what it stores: with the operator's configuration, or with keys that the masters make and replace by
+// themselves. See DESIGN.md.
 package keys
 
 import (

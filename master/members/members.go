@@ -1,5 +1,5 @@
-// Package members is the group of masters as one of them serves it: how masters come, go and share files, the tokens with which they
-// join, and how all are.
+// Package members is the group of masters as one of them serves it: it lets masters join and leave, shares files with them, makes
+// tokens for newcomers, and tells how all of them are. See DESIGN.md.
 package members
 
 import (

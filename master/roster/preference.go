@@ -53,7 +53,7 @@ type Preference struct {
 	changed chan struct{} // guarded by mu; closed and replaced when present changes
 }
 
-// storeLeaders is the state of the store's own election.
+// storeLeaders is who leads the store, and who led it before.
 type storeLeaders struct {
 	// leader is the leading member, 0 if none is known, since a time; former led before.
 	leader, former uint64
@@ -163,7 +163,7 @@ func (p *Preference) storeLeaders() storeLeaders {
 // connected tells whether the store is in touch with the member.
 func (p *Preference) connected(id uint64) bool { return !p.group.Active(id).IsZero() }
 
-// advisor is what this master advises its candidate for one Lease. It belongs to the Lease's candidate.
+// advisor advises this master's candidate for one Lease, which alone calls it.
 type advisor struct {
 	*Preference
 	lease, self string
@@ -175,7 +175,7 @@ type advisor struct {
 	patience time.Duration
 }
 
-// For says how the master called self stands for a Lease. It belongs to the Lease's candidate.
+// For gives the advisor of the master self for a Lease. The Lease's candidate alone calls it.
 func (p *Preference) For(lease, self string) election.Advisor {
 	return &advisor{Preference: p, lease: lease, self: self}
 }

@@ -1,4 +1,4 @@
-// Package roster keeps the list of the live masters in the store, and tells which of them is best placed to lead.
+// Package roster keeps the list of the live masters in the store, and tells which of them should lead. See DESIGN.md.
 package roster
 
 import (
