@@ -49,26 +49,26 @@ func groups(kinds []*kind.Kind) []group {
 	return all
 }
 
-// part is a subresource as discovery shows it.
-type part struct {
+// subresource is one as discovery shows it.
+type subresource struct {
 	name  string
 	kind  schema.GroupVersionKind
 	verbs []string
 }
 
-// parts are a kind's subresources by name.
-func parts(k *kind.Kind) []part {
-	var all []part
+// subresources are a kind's subresources by name.
+func subresources(k *kind.Kind) []subresource {
+	var all []subresource
 	for _, p := range k.Parts {
-		all = append(all, part{p.Name, k.GVK, kind.Names(p.Verbs)})
+		all = append(all, subresource{p.Name, k.GVK, kind.Names(p.Verbs)})
 	}
 	for _, a := range k.Actions {
-		all = append(all, part{a.Name, a.Kind, kind.Names(a.Verbs)})
+		all = append(all, subresource{a.Name, a.Kind, kind.Names(a.Verbs)})
 	}
 	if k.Scale != nil {
-		all = append(all, part{"scale", schema.GroupVersionKind{Group: "autoscaling", Version: "v1", Kind: "Scale"}, []string{"get", "patch", "update"}})
+		all = append(all, subresource{"scale", schema.GroupVersionKind{Group: "autoscaling", Version: "v1", Kind: "Scale"}, []string{"get", "patch", "update"}})
 	}
-	slices.SortFunc(all, func(a, b part) int { return cmp.Compare(a.name, b.name) })
+	slices.SortFunc(all, func(a, b subresource) int { return cmp.Compare(a.name, b.name) })
 	return all
 }
 
@@ -94,7 +94,7 @@ func (v version) resources() *metav1.APIResourceList {
 			Name: k.Plural, SingularName: k.Singular, Namespaced: k.Namespaced, Kind: k.GVK.Kind, Verbs: sorted(kind.Names(k.Verbs)),
 			ShortNames: k.ShortNames, Categories: k.Categories, StorageVersionHash: storageVersionHash(k),
 		})
-		for _, p := range parts(k) {
+		for _, p := range subresources(k) {
 			gvk := foreign(p.kind, k)
 			list.APIResources = append(list.APIResources, metav1.APIResource{
 				Name: k.Plural + "/" + p.name, Namespaced: k.Namespaced, Group: gvk.Group, Version: gvk.Version, Kind: gvk.Kind, Verbs: sorted(p.verbs)})
@@ -139,7 +139,7 @@ func (g group) aggregated() apidiscoveryv2.APIGroupDiscovery {
 			if k.Namespaced {
 				r.Scope = apidiscoveryv2.ScopeNamespace
 			}
-			for _, p := range parts(k) {
+			for _, p := range subresources(k) {
 				gvk := metav1.GroupVersionKind(foreign(p.kind, k))
 				r.Subresources = append(r.Subresources, apidiscoveryv2.APISubresourceDiscovery{Subresource: p.name, ResponseKind: &gvk, Verbs: sorted(p.verbs)})
 			}

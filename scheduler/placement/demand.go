@@ -170,7 +170,7 @@ func appendResources(b []byte, d *demand) []byte {
 }
 
 // readResources is a demand without ports.
-func readResources(p part) demand {
+func readResources(p keyPart) demand {
 	d := demand{milliCPU: p.int(), memory: p.int(), ephemeral: p.int(), scoredMilliCPU: p.int(), scoredMemory: p.int()}
 	for range p.int() {
 		d.scalars = append(d.scalars, scalar{name: corev1.ResourceName(p.text()), amount: p.int()})

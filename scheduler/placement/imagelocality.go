@@ -19,7 +19,7 @@ const (
 var imageLocality = plugin{
 	reads: NodeImages,
 	// Images that no node has are left out: they change no score, and there are many.
-	part: func(c *Cluster, b []byte, pod *corev1.Pod, _ *demand) []byte {
+	keyPart: func(c *Cluster, b []byte, pod *corev1.Pod, _ *demand) []byte {
 		names, all := c.images.known(pod)
 		if len(names) == 0 {
 			return b
@@ -31,13 +31,13 @@ var imageLocality = plugin{
 		return b
 	},
 	prepare: func(s *setup) prepared {
-		if !s.part.more() {
+		if !s.keyPart.more() {
 			return prepared{}
 		}
-		c, most := s.cluster, imageSizePerMax*s.part.int()
+		c, most := s.cluster, imageSizePerMax*s.keyPart.int()
 		var names []string
-		for s.part.more() {
-			names = append(names, s.part.text())
+		for s.keyPart.more() {
+			names = append(names, s.keyPart.text())
 		}
 		return prepared{wide: true, score: func(n *node) int64 {
 			if c.count == 0 {

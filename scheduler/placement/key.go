@@ -7,11 +7,11 @@ const partHeader = 5
 
 func putSize(b []byte, size int) { binary.BigEndian.PutUint32(b, uint32(size)) }
 
-// part is a plugin's part of a class key, which it reads in the order in which it wrote it.
-type part string
+// keyPart is a plugin's part of a class key, which it reads in the order in which it wrote it.
+type keyPart string
 
 // cut takes the part of the plugin with the number off the front of a key; empty if the plugin wrote none.
-func (p *part) cut(number byte) part {
+func (p *keyPart) cut(number byte) keyPart {
 	if len(*p) == 0 || (*p)[0] != number {
 		return ""
 	}
@@ -22,21 +22,21 @@ func (p *part) cut(number byte) part {
 }
 
 // more tells whether something is left to read.
-func (p *part) more() bool { return len(*p) > 0 }
+func (p *keyPart) more() bool { return len(*p) > 0 }
 
-func (p *part) byte() byte {
+func (p *keyPart) byte() byte {
 	b := (*p)[0]
 	*p = (*p)[1:]
 	return b
 }
 
-func (p *part) int() int64 {
+func (p *keyPart) int() int64 {
 	value, size := binary.Varint([]byte((*p)[:min(len(*p), binary.MaxVarintLen64)]))
 	*p = (*p)[size:]
 	return value
 }
 
-func (p *part) text() string {
+func (p *keyPart) text() string {
 	size := int(p.int())
 	text := string((*p)[:size])
 	*p = (*p)[size:]

@@ -16,12 +16,12 @@ var nodeAffinity = plugin{
 		{Reasons: []string{"node(s) didn't match Pod's node affinity/selector"}, Unresolvable: true, HelpedBy: NodeLabels},
 		{Reasons: []string{"node(s) didn't satisfy plugin(s) [NodeAffinity]"}, Unresolvable: true},
 	},
-	part: func(_ *Cluster, b []byte, pod *corev1.Pod, _ *demand) []byte { return appendNodeAffinity(b, pod) },
+	keyPart: func(_ *Cluster, b []byte, pod *corev1.Pod, _ *demand) []byte { return appendNodeAffinity(b, pod) },
 	prepare: func(s *setup) (made prepared) {
-		if !s.part.more() {
+		if !s.keyPart.more() {
 			return prepared{}
 		}
-		pod := readNodeAffinity(s.part)
+		pod := readNodeAffinity(s.keyPart)
 		required, refusal := nodeaffinity.GetRequiredNodeAffinity(pod), s.refusal
 		made.filter = func(n *node) uint16 {
 			if match, err := required.Match(n.object); err != nil || !match {
@@ -69,7 +69,7 @@ func appendNodeAffinity(b []byte, pod *corev1.Pod) []byte {
 }
 
 // readNodeAffinity is a pod that says of nodes what the part says.
-func readNodeAffinity(p part) *corev1.Pod {
+func readNodeAffinity(p keyPart) *corev1.Pod {
 	pod := &corev1.Pod{}
 	for p.more() {
 		if p.byte() == 'a' {

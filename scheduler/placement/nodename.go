@@ -7,9 +7,9 @@ var nodeName = plugin{
 	refusals: []Verdict{
 		{Reasons: []string{"node(s) didn't match the requested node name"}, Unresolvable: true},
 	},
-	part: func(_ *Cluster, b []byte, pod *corev1.Pod, _ *demand) []byte { return append(b, pod.Spec.NodeName...) },
+	keyPart: func(_ *Cluster, b []byte, pod *corev1.Pod, _ *demand) []byte { return append(b, pod.Spec.NodeName...) },
 	prepare: func(s *setup) prepared {
-		name, refusal := string(s.part), s.refusal
+		name, refusal := string(s.keyPart), s.refusal
 		if name == "" {
 			return prepared{}
 		}

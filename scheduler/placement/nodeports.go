@@ -7,9 +7,9 @@ var nodePorts = plugin{
 	refusals: []Verdict{
 		{Reasons: []string{"node(s) didn't have free ports for the requested pod ports"}, HelpedBy: PodDeparted},
 	},
-	part: func(_ *Cluster, b []byte, _ *corev1.Pod, d *demand) []byte { return append(b, d.portsKey()...) },
+	keyPart: func(_ *Cluster, b []byte, _ *corev1.Pod, d *demand) []byte { return append(b, d.portsKey()...) },
 	prepare: func(s *setup) prepared {
-		wanted, refusal := readPorts(s.part), s.refusal
+		wanted, refusal := readPorts(s.keyPart), s.refusal
 		if len(wanted) == 0 {
 			return prepared{}
 		}
@@ -41,7 +41,7 @@ func appendPort(b []byte, p hostPort) []byte {
 	return appendInt(appendText(appendText(b, p.ip), string(p.protocol)), int64(p.port))
 }
 
-func readPorts(p part) (ports []hostPort) {
+func readPorts(p keyPart) (ports []hostPort) {
 	for p.more() {
 		ports = append(ports, hostPort{ip: p.text(), protocol: corev1.Protocol(p.text()), port: int32(p.int())})
 	}

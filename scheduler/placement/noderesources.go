@@ -13,9 +13,9 @@ var nodeResourcesFit = plugin{
 	refusals: []Verdict{
 		{Reasons: []string{"Insufficient resources"}, HelpedBy: PodDeparted | NodeAllocatable},
 	},
-	part: func(_ *Cluster, b []byte, _ *corev1.Pod, d *demand) []byte { return append(b, d.resourcesKey()...) },
+	keyPart: func(_ *Cluster, b []byte, _ *corev1.Pod, d *demand) []byte { return append(b, d.resourcesKey()...) },
 	prepare: func(s *setup) prepared {
-		f := &fit{demand: readResources(s.part), verdicts: &s.cluster.verdicts, short: s.refusal, lacks: map[uint64]uint16{}}
+		f := &fit{demand: readResources(s.keyPart), verdicts: &s.cluster.verdicts, short: s.refusal, lacks: map[uint64]uint16{}}
 		return prepared{filter: f.filter, score: f.leastAllocated}
 	},
 }
@@ -23,17 +23,17 @@ var nodeResourcesFit = plugin{
 // nodeResourcesBalancedAllocation prefers nodes on which the pod brings the used shares of cpu and memory closer to each other.
 var nodeResourcesBalancedAllocation = plugin{
 	reads: NodeAllocatable,
-	part: func(_ *Cluster, b []byte, _ *corev1.Pod, d *demand) []byte {
+	keyPart: func(_ *Cluster, b []byte, _ *corev1.Pod, d *demand) []byte {
 		if d.milliCPU == 0 && d.memory == 0 {
 			return b // a pod that requests neither changes neither
 		}
 		return appendInt(appendInt(b, d.milliCPU), d.memory)
 	},
 	prepare: func(s *setup) prepared {
-		if !s.part.more() {
+		if !s.keyPart.more() {
 			return prepared{}
 		}
-		milliCPU, memory := s.part.int(), s.part.int()
+		milliCPU, memory := s.keyPart.int(), s.keyPart.int()
 		return prepared{score: func(n *node) int64 {
 			u := &n.used
 			with := balance(u.milliCPU+milliCPU, n.milliCPU, u.memory+memory, n.memory)

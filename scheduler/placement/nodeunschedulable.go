@@ -8,14 +8,14 @@ var nodeUnschedulable = plugin{
 	refusals: []Verdict{
 		{Reasons: []string{"node(s) were unschedulable"}, Unresolvable: true, HelpedBy: NodeSchedulable},
 	},
-	part: func(_ *Cluster, b []byte, pod *corev1.Pod, _ *demand) []byte {
+	keyPart: func(_ *Cluster, b []byte, pod *corev1.Pod, _ *demand) []byte {
 		if tolerates(pod.Spec.Tolerations, &unschedulableTaint) {
 			return append(b, 't')
 		}
 		return b
 	},
 	prepare: func(s *setup) prepared {
-		if s.part.more() {
+		if s.keyPart.more() {
 			return prepared{}
 		}
 		refusal := s.refusal

@@ -32,7 +32,7 @@ type listed struct {
 
 // plugin is all that placement knows of one of upstream's plugins, in one file. A field that has no use for it is nil.
 //
-// Most plugins look at the pod and one node alone. They say in part what they read of the pod, and are prepared from these bytes
+// Most plugins look at the pod and one node alone. They say in keyPart what they read of the pod, and are prepared from these bytes
 // and nothing else: pods whose parts are equal get equal answers, because a plugin has nothing by which to tell them apart. That
 // is what a class rests on (class.go). Plugins that look at other pods do so through read and among, outside of the classes.
 type plugin struct {
@@ -41,8 +41,8 @@ type plugin struct {
 	// refusals are its verdicts, in upstream's words; filters return them by number.
 	refusals []Verdict
 
-	// part appends what the plugin reads of a pod; the less, the more pods share a class. It runs for every pod.
-	part func(c *Cluster, b []byte, pod *corev1.Pod, d *demand) []byte
+	// keyPart appends what the plugin reads of a pod; the less, the more pods share a class. It runs for every pod.
+	keyPart func(c *Cluster, b []byte, pod *corev1.Pod, d *demand) []byte
 	// prepare makes the checks for all pods that have the part. It runs for every new class.
 	prepare func(s *setup) prepared
 
@@ -57,7 +57,7 @@ type plugin struct {
 // setup is what a plugin is prepared from.
 type setup struct {
 	cluster *Cluster
-	part    part
+	keyPart keyPart
 	// refusal is the number of the plugin's first refusal.
 	refusal uint16
 }
@@ -130,12 +130,12 @@ type weightedScaled struct {
 // parts look alike; empty ones are left out.
 func (c *Cluster) appendKey(b []byte, pod *corev1.Pod, d *demand) []byte {
 	for i := range plugins {
-		if plugins[i].part == nil {
+		if plugins[i].keyPart == nil {
 			continue
 		}
 		start := len(b)
 		b = append(b, byte(i), 0, 0, 0, 0)
-		b = plugins[i].part(c, b, pod, d)
+		b = plugins[i].keyPart(c, b, pod, d)
 		if size := len(b) - start - partHeader; size > 0 {
 			putSize(b[start+1:], size)
 		} else {
@@ -148,14 +148,14 @@ func (c *Cluster) appendKey(b []byte, pod *corev1.Pod, d *demand) []byte {
 // prepare makes the checks for a key: each plugin is given its own part.
 func (c *Cluster) prepare(key string) *checks {
 	k := &checks{key: key}
-	rest := part(key)
+	rest := keyPart(key)
 	for i := range plugins {
 		p := &plugins[i]
 		own := rest.cut(byte(i))
 		if p.prepare == nil {
 			continue
 		}
-		made := p.prepare(&setup{cluster: c, part: own, refusal: c.refusals[i]})
+		made := p.prepare(&setup{cluster: c, keyPart: own, refusal: c.refusals[i]})
 		if made.filter != nil {
 			k.filters = append(k.filters, made.filter)
 		}

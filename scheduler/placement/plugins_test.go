@@ -26,7 +26,7 @@ func TestPlugins(t *testing.T) {
 			t.Errorf("%s is unknown or out of upstream's order", p.name)
 		}
 		last = position
-		if (p.part == nil) != (p.prepare == nil) {
+		if (p.keyPart == nil) != (p.prepare == nil) {
 			t.Errorf("%s: a part and its checks go together", p.name)
 		}
 		for _, v := range p.refusals {
@@ -51,17 +51,17 @@ func TestParts(t *testing.T) {
 		pod := w.pod()
 		pod.Spec.Tolerations = append(pod.Spec.Tolerations, corev1.Toleration{Key: corev1.TaintNodeNotReady, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute})
 		d := w.c.demands.of(pod)
-		if got := readResources(part(d.resourcesKey())); got.milliCPU != d.milliCPU || got.memory != d.memory || got.ephemeral != d.ephemeral ||
+		if got := readResources(keyPart(d.resourcesKey())); got.milliCPU != d.milliCPU || got.memory != d.memory || got.ephemeral != d.ephemeral ||
 			got.scoredMilliCPU != d.scoredMilliCPU || got.scoredMemory != d.scoredMemory || !slices.Equal(got.scalars, d.scalars) {
 			t.Errorf("resources: %+v, want %+v", got, d)
 		}
-		if got := readPorts(part(d.portsKey())); !slices.Equal(got, d.ports) {
+		if got := readPorts(keyPart(d.portsKey())); !slices.Equal(got, d.ports) {
 			t.Errorf("ports: %v, want %v", got, d.ports)
 		}
-		if got := readTolerations(part(appendTolerations(nil, pod.Spec.Tolerations))); !reflect.DeepEqual(got, pod.Spec.Tolerations) {
+		if got := readTolerations(keyPart(appendTolerations(nil, pod.Spec.Tolerations))); !reflect.DeepEqual(got, pod.Spec.Tolerations) {
 			t.Errorf("tolerations: %v, want %v", got, pod.Spec.Tolerations)
 		}
-		got := readNodeAffinity(part(appendNodeAffinity(nil, pod))).Spec
+		got := readNodeAffinity(keyPart(appendNodeAffinity(nil, pod))).Spec
 		var want *corev1.NodeAffinity
 		if pod.Spec.Affinity != nil {
 			want = pod.Spec.Affinity.NodeAffinity
@@ -81,8 +81,8 @@ func TestKeys(t *testing.T) {
 		d := w.c.demands.of(pod)
 		var each []string
 		for i := range plugins {
-			if plugins[i].part != nil {
-				each = append(each, string(plugins[i].part(w.c, nil, pod, d)))
+			if plugins[i].keyPart != nil {
+				each = append(each, string(plugins[i].keyPart(w.c, nil, pod, d)))
 			}
 		}
 		key, list := w.c.Pending(pod).Key(), fmt.Sprintf("%q", each)
@@ -90,9 +90,9 @@ func TestKeys(t *testing.T) {
 			t.Errorf("one key for %s and %s", known, list)
 		}
 		parts[key] = list
-		rest, at := part(key), 0
+		rest, at := keyPart(key), 0
 		for i := range plugins {
-			if plugins[i].part == nil {
+			if plugins[i].keyPart == nil {
 				continue
 			}
 			if got := rest.cut(byte(i)); string(got) != each[at] {
@@ -131,13 +131,13 @@ func TestReads(t *testing.T) {
 		changes[events]++
 		w.c.SetNode(now)
 		after, key := w.c.byName[name], w.c.Pending(w.pod()).Key()
-		rest := part(key)
+		rest := keyPart(key)
 		for i, p := range plugins {
 			own := rest.cut(byte(i))
 			if p.prepare == nil || p.reads&events != 0 {
 				continue
 			}
-			made := p.prepare(&setup{cluster: w.c, part: own, refusal: w.c.refusals[i]})
+			made := p.prepare(&setup{cluster: w.c, keyPart: own, refusal: w.c.refusals[i]})
 			if made.filter != nil && made.filter(&before) != made.filter(after) || made.score != nil && made.score(&before) != made.score(after) ||
 				p.name != "PodTopologySpread" && made.scaled.level != nil && made.scaled.level(&before) != made.scaled.level(after) {
 				t.Errorf("%s answers otherwise after changes %b", p.name, events)

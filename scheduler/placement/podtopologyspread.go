@@ -19,12 +19,12 @@ var podTopologySpread = plugin{
 		{Reasons: []string{"node(s) didn't match pod topology spread constraints"},
 			HelpedBy: PodArrived | PodDeparted | NodeRemoved | NodeLabels | NodeTaints},
 	},
-	part: func(_ *Cluster, b []byte, pod *corev1.Pod, _ *demand) []byte { return append(b, spreader(pod)...) },
+	keyPart: func(_ *Cluster, b []byte, pod *corev1.Pod, _ *demand) []byte { return append(b, spreader(pod)...) },
 	prepare: func(s *setup) prepared {
-		if !s.part.more() {
+		if !s.keyPart.more() {
 			return prepared{}
 		}
-		return prepared{scaled: spreadByDefault(s.cluster, types.UID(s.part))}
+		return prepared{scaled: spreadByDefault(s.cluster, types.UID(s.keyPart))}
 	},
 	read: func(p *PendingPod) bool {
 		p.spread = newSpreadRules(p.pod)

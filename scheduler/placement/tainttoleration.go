@@ -12,11 +12,11 @@ var taintToleration = plugin{
 	refusals: []Verdict{
 		{Reasons: []string{"node(s) had untolerated taint(s)"}, Unresolvable: true, HelpedBy: NodeTaints},
 	},
-	part: func(_ *Cluster, b []byte, pod *corev1.Pod, _ *demand) []byte {
+	keyPart: func(_ *Cluster, b []byte, pod *corev1.Pod, _ *demand) []byte {
 		return appendTolerations(b, pod.Spec.Tolerations)
 	},
 	prepare: func(s *setup) prepared {
-		tolerations, refusal := readTolerations(s.part), s.refusal
+		tolerations, refusal := readTolerations(s.keyPart), s.refusal
 		return prepared{
 			filter: func(n *node) uint16 {
 				for i := range n.refusing {
@@ -79,7 +79,7 @@ func appendTolerations(b []byte, tolerations []corev1.Toleration) []byte {
 	return b
 }
 
-func readTolerations(p part) (tolerations []corev1.Toleration) {
+func readTolerations(p keyPart) (tolerations []corev1.Toleration) {
 	for p.more() {
 		if n := int(p.byte()); n < len(likelyTolerations) {
 			tolerations = append(tolerations, corev1.Toleration{Key: likelyTolerations[n], Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute})
