@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
 // goldenFolder is where the module of the API types keeps an example of every kind in every encoding.
@@ -53,7 +55,7 @@ func TestGolden(t *testing.T) {
 					t.Fatal(err)
 				}
 				o.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
-				raw, err := o.Marshal()
+				raw, err := o.(kind.Message).Marshal()
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -71,7 +73,7 @@ func TestGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			back := i.New()
-			if err := back.Unmarshal(envelope.Raw); err != nil {
+			if err := back.(kind.Message).Unmarshal(envelope.Raw); err != nil {
 				t.Fatal(err)
 			}
 			back.GetObjectKind().SetGroupVersionKind(i.GVK)

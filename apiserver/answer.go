@@ -90,7 +90,7 @@ func (x *exchange) replyObject(resp *Response) {
 	media := x.media
 	if media.Form != codec.Whole {
 		if gvk != statusKind {
-			x.fail(notAcceptable())
+			x.fail(notAcceptable(codec.Supported))
 			return
 		}
 		media.Form = codec.Whole
@@ -145,7 +145,7 @@ func (x *exchange) replyList(rt *route, resp *Response) {
 		return
 	}
 	if x.media.Form == codec.Partial {
-		x.fail(notAcceptable())
+		x.fail(notAcceptable(codec.Supported))
 		return
 	}
 	l := codec.List[*registry.Item]{Kind: rt.codec, Items: resp.List.Items, Include: include, Meta: metav1.ListMeta{

@@ -9,6 +9,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/endpoints/request"
 
@@ -21,7 +22,7 @@ var bodies = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b 
 const bodyMax = 256 << 10
 
 // decode reads the body into an object. Besides want, the group versions in also may be claimed by the body.
-func (x *exchange) decode(s *Server, into codec.Message, want schema.GroupVersionKind, fieldValidation string, warn *warnings, also ...schema.GroupVersion) error {
+func (x *exchange) decode(s *Server, into runtime.Object, want schema.GroupVersionKind, fieldValidation string, warn *warnings, also ...schema.GroupVersion) error {
 	format, ok := codec.FormatOf(x.r.Header.Get("Content-Type"))
 	if !ok {
 		return unsupportedMediaType(codec.Supported)
@@ -43,7 +44,7 @@ func (x *exchange) decode(s *Server, into codec.Message, want schema.GroupVersio
 	return err
 }
 
-func decodeBody(format codec.Format, body []byte, into codec.Message, want schema.GroupVersionKind, fieldValidation string, warn *warnings, also []schema.GroupVersion) error {
+func decodeBody(format codec.Format, body []byte, into runtime.Object, want schema.GroupVersionKind, fieldValidation string, warn *warnings, also []schema.GroupVersion) error {
 	got, texts, err := codec.Decode(format, body, into, want, fieldValidation)
 	if err != nil {
 		return undecodable(err, got, want, body)

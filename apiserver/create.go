@@ -4,12 +4,14 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apiserver/pkg/admission"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/codec"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
 )
 
@@ -22,6 +24,10 @@ func readCreate(x *exchange, c *call) error {
 
 // readObject decodes the body, an object of the resource's kind.
 func (x *exchange) readObject(c *call, fieldValidation string) error {
+	types := codec.SupportedBy(c.rt.info)
+	if format, ok := codec.FormatOf(x.r.Header.Get("Content-Type")); !ok || !slices.Contains(types, format.ContentType()) {
+		return unsupportedMediaType(types)
+	}
 	obj := c.rt.info.New()
 	c.Object = obj
 	return x.decode(c.s, obj, c.rt.info.GVK, fieldValidation, c.warn)

@@ -158,6 +158,14 @@ func (rt *route) locate(t *target, method string) (*endpoint, error) {
 	return rows.find(t.verb)
 }
 
+// bodyOf is the kind of what a subresource's requests hold: the whole object, a scale, or what each of them says itself.
+func (rt *route) bodyOf(subresource string) *kind.Kind {
+	if _, part := rt.info.Part(subresource); subresource == "" || part {
+		return rt.info
+	}
+	return scaleKind
+}
+
 // serveResource judges path and method, reads the request, and answers it.
 func (s *Server) serveResource(x *exchange, rt *route) {
 	row, err := rt.locate(&x.target, x.r.Method)
@@ -165,9 +173,10 @@ func (s *Server) serveResource(x *exchange, rt *route) {
 		x.fail(err)
 		return
 	}
-	media, ok := codec.Negotiate(x.r.Header.Get("Accept"))
+	body := rt.bodyOf(x.target.subresource)
+	media, ok := codec.NegotiateFor(body, x.r.Header.Get("Accept"))
 	if !ok {
-		x.fail(notAcceptable())
+		x.fail(notAcceptable(codec.SupportedBy(body)))
 		return
 	}
 	x.media = media

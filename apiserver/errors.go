@@ -38,7 +38,7 @@ func statusOf(err error) *metav1.Status {
 	case errors.Is(err, context.Canceled):
 		return statusOf(apierrors.NewTimeoutError("the request was given up by the client", 0))
 	case errors.Is(err, codec.ErrNotAcceptable):
-		return statusOf(notAcceptable())
+		return statusOf(notAcceptable(codec.Supported))
 	}
 	// A plain error is a 500 without a reason: so do several mistakes of clients end upstream.
 	return &metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError, Message: shortMessage(err.Error())}
@@ -62,10 +62,10 @@ func routing(code int) error {
 func notFoundPath() error     { return routing(http.StatusNotFound) }
 func methodNotAllowed() error { return routing(http.StatusMethodNotAllowed) }
 
-func notAcceptable() error {
+func notAcceptable(accepted []string) error {
 	return &apierrors.StatusError{ErrStatus: metav1.Status{
 		Status: metav1.StatusFailure, Code: http.StatusNotAcceptable, Reason: metav1.StatusReasonNotAcceptable,
-		Message: "only the following media types are accepted: " + strings.Join(codec.Supported, ", "),
+		Message: "only the following media types are accepted: " + strings.Join(accepted, ", "),
 	}}
 }
 

@@ -168,7 +168,7 @@ func (p *reading) unknown(b []byte, of *kind.Kind) kind.Object {
 		p.t.Fatal(err)
 	}
 	o := of.New()
-	if err := o.Unmarshal(u.Raw); err != nil {
+	if err := o.(kind.Message).Unmarshal(u.Raw); err != nil {
 		p.t.Fatal(err)
 	}
 	return o

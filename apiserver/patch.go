@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -16,14 +17,11 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
 )
 
-// patchTypes are those that are understood.
-var patchTypes = []string{string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType), string(types.ApplyYAMLPatchType)}
-
 func readPatch(x *exchange, c *call) error {
 	contentType, _, _ := strings.Cut(x.r.Header.Get("Content-Type"), ";")
 	c.PatchType = types.PatchType(strings.TrimSpace(contentType))
-	if !knownPatch(c.PatchType) {
-		return unsupportedMediaType(patchTypes)
+	if known := patch.Types(c.rt.bodyOf(c.Subresource)); !slices.Contains(known, string(c.PatchType)) {
+		return unsupportedMediaType(known)
 	}
 	var err error
 	// A patch is kept for a second attempt: its bytes are not in a shared buffer.
@@ -35,18 +33,9 @@ func readPatch(x *exchange, c *call) error {
 	}
 	// A short patch of a large object is heavy too.
 	if item, err := c.rt.resource.Get(x.ctx, c.Namespace, c.Name, "0"); err == nil {
-		x.size = max(x.size, item.ProtoSize())
+		x.size = max(x.size, item.Size())
 	}
 	return nil
-}
-
-func knownPatch(t types.PatchType) bool {
-	for _, known := range patchTypes {
-		if string(t) == known {
-			return true
-		}
-	}
-	return false
 }
 
 func (x *exchange) readPatchOptions(o *metav1.PatchOptions, t types.PatchType) error {

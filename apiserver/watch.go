@@ -46,7 +46,7 @@ func (c *call) watch(ctx context.Context) (*Response, error) {
 func streamWatch(x *exchange, c *call) {
 	s := c.s
 	if x.media.Format == codec.YAML {
-		x.fail(notAcceptable())
+		x.fail(notAcceptable(codec.Supported))
 		return
 	}
 	include, err := x.includeObject()

@@ -44,6 +44,14 @@ var contentTypes = [...]string{
 // Supported are the media types of request bodies and of answers.
 var Supported = contentTypes[:]
 
+// SupportedBy are those of a kind's objects: trees have no protobuf.
+func SupportedBy(k *kind.Kind) []string {
+	if k.Form == kind.Tree {
+		return contentTypes[:Protobuf]
+	}
+	return Supported
+}
+
 // Item is an object that brings its encodings along. Its bytes are shared and are only read.
 type Item interface {
 	Object() kind.Object

@@ -8,18 +8,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
+	"github.com/wheelhouse-k8s/wheelhouse/codec/objectjson"
 	"github.com/wheelhouse-k8s/wheelhouse/codec/wire"
 )
-
-// Message is what a body can be decoded into: the generated types.
-type Message interface {
-	runtime.Object
-	Unmarshal([]byte) error
-}
 
 // FormatOf gives the format that a Content-Type names; an empty one means JSON.
 func FormatOf(contentType string) (Format, bool) {
@@ -46,7 +40,7 @@ func FormatOf(contentType string) (Format, bool) {
 // Decode reads a body into an object whose TypeMeta is then empty. What the body leaves out of kind and version is taken
 // from want; what it says instead is returned, for the caller to judge. fieldValidation is the request's directive: complaints
 // about unknown and duplicate fields are an error when it is Strict, and the second result when it is Warn (or empty).
-func Decode(f Format, body []byte, into Message, want schema.GroupVersionKind, fieldValidation string) (schema.GroupVersionKind, []string, error) {
+func Decode(f Format, body []byte, into runtime.Object, want schema.GroupVersionKind, fieldValidation string) (schema.GroupVersionKind, []string, error) {
 	if f == Protobuf {
 		got, err := decodeProtobuf(body, into, want)
 		return got, nil, err
@@ -62,17 +56,11 @@ func Decode(f Format, body []byte, into Message, want schema.GroupVersionKind, f
 	if err := bounds.JSON(body, into); err != nil {
 		return schema.GroupVersionKind{}, nil, err
 	}
-	if check {
-		var strict []error
-		if strict, err = kjson.UnmarshalStrict(body, into); err == nil {
-			complaints = append(complaints, strict...)
-		}
-	} else {
-		err = kjson.UnmarshalCaseSensitivePreserveInts(body, into)
-	}
+	found, err := objectjson.Decode(body, into, check)
 	if err != nil {
 		return typeOfJSON(body, want), nil, err
 	}
+	complaints = append(complaints, found...)
 	got, err := takeType(into, want)
 	if err != nil || len(complaints) == 0 {
 		return got, nil, err
@@ -104,7 +92,11 @@ func fromYAML(body []byte, check bool) ([]byte, []error, error) {
 	return converted, nil, err
 }
 
-func decodeProtobuf(body []byte, into Message, want schema.GroupVersionKind) (schema.GroupVersionKind, error) {
+func decodeProtobuf(body []byte, into runtime.Object, want schema.GroupVersionKind) (schema.GroupVersionKind, error) {
+	message, ok := into.(interface{ Unmarshal([]byte) error })
+	if !ok {
+		return schema.GroupVersionKind{}, fmt.Errorf("%s has no protobuf", want.Kind) // the media type has been refused before
+	}
 	apiVersion, kind, payload, err := wire.Open(body)
 	if err != nil {
 		return schema.GroupVersionKind{}, err
@@ -121,7 +113,7 @@ func decodeProtobuf(body []byte, into Message, want schema.GroupVersionKind) (sc
 	if err := bounds.Protobuf(payload, into); err != nil {
 		return got, err
 	}
-	if err := into.Unmarshal(payload); err != nil {
+	if err := message.Unmarshal(payload); err != nil {
 		return got, err
 	}
 	into.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})

@@ -181,7 +181,7 @@ func (l *List[I]) appendItems(w io.Writer, b []byte, m Media, now time.Time, ite
 		case PartialList:
 			b, err = appendPartial(b, m.Version, item.Object())
 		default:
-			b, err = item.AppendJSON(b)
+			b, err = l.Kind.appendElement(b, item)
 		}
 		if err == nil && w != nil && len(b) >= writeSize {
 			_, err = w.Write(b)

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 
 	"github.com/munnerz/goautoneg"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
 // Form is the shape that a client asks for.
@@ -32,6 +34,15 @@ type Media struct {
 	Pretty  bool
 }
 
+// NegotiateFor chooses for objects of a kind: whole trees have no protobuf, though their metadata has.
+func NegotiateFor(k *kind.Kind, accept string) (Media, bool) {
+	m, ok := Negotiate(accept)
+	if k.Form == kind.Tree && ok && m.Format == Protobuf && m.Form == Whole {
+		return negotiate(accept, true)
+	}
+	return m, ok
+}
+
 // Negotiate chooses by an Accept header; false means that nothing which the client accepts can be given.
 func Negotiate(accept string) (Media, bool) {
 	switch accept {
@@ -45,7 +56,7 @@ func Negotiate(accept string) (Media, bool) {
 		r := found.(result)
 		return r.media, r.ok
 	}
-	m, ok := negotiate(accept)
+	m, ok := negotiate(accept, false)
 	// The bound keeps clients that send a new header each time from filling the memory.
 	if len(accept) < 512 && negotiatedLen.Load() < 256 {
 		if _, loaded := negotiated.LoadOrStore(accept, result{m, ok}); !loaded {
@@ -65,7 +76,7 @@ var (
 	negotiatedLen atomic.Int32
 )
 
-func negotiate(accept string) (Media, bool) {
+func negotiate(accept string, tree bool) (Media, bool) {
 	if !named(accept) {
 		return Media{}, false
 	}
@@ -74,7 +85,7 @@ func negotiate(accept string) (Media, bool) {
 			if !matches(clause, name) {
 				continue
 			}
-			if m, ok := accepts(clause.Params, Format(f)); ok {
+			if m, ok := accepts(clause.Params, Format(f)); ok && !(tree && m.Format == Protobuf && m.Form == Whole) {
 				return m, true
 			}
 		}

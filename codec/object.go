@@ -61,6 +61,14 @@ func (k *Kind) appendForm(dst []byte, m Media, item Item, include metav1.Include
 	return splice(dst, body), nil
 }
 
+// appendElement appends an object as an element of a list: those of generated types leave it to the list to say what they are.
+func (k *Kind) appendElement(dst []byte, item Item) ([]byte, error) {
+	if k.Info.Form == kind.Tree {
+		return k.appendForm(dst, Media{}, item, "", false)
+	}
+	return item.AppendJSON(dst)
+}
+
 // splice makes the object that begins at body part of the one that is open before it.
 func splice(dst []byte, body int) []byte {
 	if len(dst)-body == 2 {

@@ -105,14 +105,20 @@ func Fresh(o kind.Object) Item { return fresh{o} }
 type fresh struct{ object kind.Object }
 
 func (f fresh) Object() kind.Object { return f.object }
-func (f fresh) ProtoSize() int      { return f.object.Size() }
+
+func (f fresh) ProtoSize() int {
+	if m, ok := f.object.(kind.Message); ok {
+		return m.Size()
+	}
+	return -1
+}
 
 func (f fresh) AppendJSON(dst []byte) ([]byte, error) {
 	return objectjson.Append(dst, f.object)
 }
 
 func (f fresh) AppendProto(dst []byte) []byte {
-	raw, err := f.object.Marshal()
+	raw, err := marshalProto(f.object)
 	if err != nil {
 		return dst
 	}

@@ -12,6 +12,7 @@ import (
 	smdschema "sigs.k8s.io/structured-merge-diff/v6/schema"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/custom"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/patch/typeschema"
 )
@@ -41,7 +42,11 @@ func newFieldManagerWith(types managedfields.TypeConverter, k *kind.Kind, subres
 	case !reset.Empty():
 		filters[version] = fieldpath.NewExcludeSetFilter(reset)
 	}
-	return managedfields.NewDefaultFieldManager(types, converter{k}, defaulter{k}, creater{k}, k.GVK, k.GVK.GroupVersion(), subresource, filters)
+	manager := managedfields.NewDefaultFieldManager
+	if k.Form == kind.Tree {
+		manager = managedfields.NewDefaultCRDFieldManager // which does without a schema of other versions
+	}
+	return manager(types, converter{k}, defaulter{k}, creater{k}, k.GVK, k.GVK.GroupVersion(), subresource, filters)
 }
 
 // typeModel converts objects of one kind to typed values.
@@ -52,6 +57,9 @@ type typeModel struct {
 }
 
 func newTypeModel(k *kind.Kind) (*typeModel, error) {
+	if k.Form == kind.Tree {
+		return newTreeModel(k), nil
+	}
 	named, ok := k.New().(interface{ OpenAPIModelName() string })
 	if !ok {
 		return nil, fmt.Errorf("the type of %s has no model name, so its fields cannot be tracked", k.GVK)
@@ -72,6 +80,12 @@ func (t *typeModel) ObjectToTyped(obj runtime.Object, options ...typed.Validatio
 	parser := typed.ParseableType{TypeRef: t.ref, Schema: t.schema}
 	if u, ok := obj.(*unstructured.Unstructured); ok {
 		return parser.FromUnstructured(u.Object, options...)
+	}
+	if members, ok, err := asMaps(obj); ok || err != nil {
+		if err != nil {
+			return nil, err
+		}
+		return parser.FromUnstructured(members, options...)
 	}
 	return parser.FromStructured(obj, options...)
 }
@@ -100,6 +114,9 @@ func (c converter) ConvertToVersion(in runtime.Object, target runtime.GroupVersi
 	}
 	switch obj := in.(type) {
 	case *unstructured.Unstructured:
+		if c.kind.Form == kind.Tree { // the library's result shares parts with what it was made of
+			return custom.FromMap(custom.CopyTree(obj.Object).(map[string]any))
+		}
 		out := c.kind.New()
 		return out, runtime.DefaultUnstructuredConverter.FromUnstructured(obj.Object, out)
 	case kind.Object:

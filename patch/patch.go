@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
@@ -22,6 +23,7 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/codec/objectjson"
 )
 
 const (
@@ -45,6 +47,9 @@ func Apply(k *kind.Kind, t types.PatchType, data []byte, old kind.Object, fieldV
 	if !json.Valid(data) {
 		return nil, nil, errors.NewBadRequest("invalid JSON patch")
 	}
+	if !slices.Contains(Types(k), string(t)) {
+		return nil, nil, unsupportedType(k, t)
+	}
 	if err := boundPatch(t, data); err != nil {
 		return nil, nil, err
 	}
@@ -58,8 +63,8 @@ func Apply(k *kind.Kind, t types.PatchType, data []byte, old kind.Object, fieldV
 		obj, err = p.throughJSON(old, p.applyMerge)
 	case types.StrategicMergePatchType:
 		obj, err = p.applyStrategic(old)
-	default:
-		return nil, nil, UnsupportedType(t)
+	default: // an apply, which is the Tracker's
+		return nil, nil, unsupportedType(k, t)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -72,12 +77,20 @@ func Apply(k *kind.Kind, t types.PatchType, data []byte, old kind.Object, fieldV
 	return obj, p.warnings, nil
 }
 
-// UnsupportedType is the answer to a Content-Type that is no patch.
-func UnsupportedType(t types.PatchType) error {
+// Types are those of the patches that objects of a kind may get. A strategic merge patch needs a Go type, which says how lists are merged.
+func Types(k *kind.Kind) []string {
 	all := []string{string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType), string(types.ApplyYAMLPatchType)}
+	if k.Form == kind.Tree {
+		all = slices.Delete(all, 2, 3)
+	}
+	return all
+}
+
+// unsupportedType is the answer to a Content-Type that is no patch of the kind.
+func unsupportedType(k *kind.Kind, t types.PatchType) error {
 	return &errors.StatusError{ErrStatus: metav1.Status{
 		Status: metav1.StatusFailure, Code: http.StatusUnsupportedMediaType, Reason: metav1.StatusReasonUnsupportedMediaType,
-		Message: fmt.Sprintf("the body of the request was in an unknown format - accepted media types include: %s (got %q)", strings.Join(all, ", "), t),
+		Message: fmt.Sprintf("the body of the request was in an unknown format - accepted media types include: %s (got %q)", strings.Join(Types(k), ", "), t),
 	}}
 }
 
@@ -105,12 +118,7 @@ func (p *patcher) throughJSON(old kind.Object, apply func(doc []byte) ([]byte, [
 	if err := bounds.JSON(patched, obj); err != nil && (len(patched) > len(doc) || bounds.JSON(doc, obj) == nil) {
 		return nil, err
 	}
-	var more []error
-	if p.check {
-		more, err = kjson.UnmarshalStrict(patched, obj)
-	} else {
-		err = kjson.UnmarshalCaseSensitivePreserveInts(patched, obj)
-	}
+	more, err := objectjson.Decode(patched, obj, p.check)
 	if err == nil {
 		err = sameType(p.kind, obj)
 	}

@@ -9,6 +9,7 @@ import (
 	smdschema "sigs.k8s.io/structured-merge-diff/v6/schema"
 	"sigs.k8s.io/structured-merge-diff/v6/value"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/api/shape"
 )
 
@@ -35,6 +36,9 @@ type node struct {
 	form    form
 	pointer bool
 	fields  []fieldPlan
+	// open: a record that is a tree, whose Members but the skipped are fields too.
+	open    bool
+	skipped []string
 	keys    []keyPlan
 	element *node
 	// equal compares leaves.
@@ -98,9 +102,11 @@ type planKey struct {
 func newPlan(t *typeModel, reset *fieldpath.Set) *node {
 	p := &planner{schema: t.schema, known: map[planKey]*node{}}
 	root := *p.node(shape.Of(reflect.TypeOf(t.kind.New()).Elem()), t.ref)
+	root.open = t.kind.Form == kind.Tree
 	for _, name := range []string{"spec", "status"} {
 		if reset.Has(fieldpath.MakePathOrDie(name)) {
 			root.fields = without(root.fields, name)
+			root.skipped = append(root.skipped, name)
 		}
 	}
 	root.fields = slices.Clone(root.fields)
@@ -138,7 +144,7 @@ func (p *planner) node(t *shape.Type, ref smdschema.TypeRef) *node {
 		n.form, n.equal = leaf, equalFor(t)
 		return n
 	}
-	if convertsItself(t) || convertsItself(inner) || atom.Scalar != nil || atom.Map != nil && atom.List != nil {
+	if inner.Go != customType && (convertsItself(t) || convertsItself(inner)) || atom.Scalar != nil || atom.Map != nil && atom.List != nil {
 		return n
 	}
 	switch {

@@ -24,11 +24,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/client-go/applyconfigurations"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/custom"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
@@ -67,11 +69,30 @@ var testKinds = []*kind.Kind{
 	define[discoveryv1.EndpointSlice]("discovery.k8s.io", "v1", "EndpointSlice", true, false),
 	define[schedulingv1.PriorityClass]("scheduling.k8s.io", "v1", "PriorityClass", false, false),
 	define[networkingv1.Ingress]("networking.k8s.io", "v1", "Ingress", true, true),
+	define[custom.Object]("example.com", "v1", "Widget", true, true),
+	define[custom.Object]("example.com", "v1", "Gadget", false, false),
+}
+
+// tree is a custom object with every sort of value.
+func tree(t testing.TB) *custom.Object {
+	o := &custom.Object{}
+	if _, err := o.Decode([]byte(`{"metadata": {"name": "x", "namespace": "y", "labels": {"a": "b"}, "finalizers": ["f/x"],
+			"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"}]},
+		"spec": {"replicas": 3, "ratio": 0.5, "on": true, "nothing": null, "text": "x", "empty": {}, "none": [], "list": [1, "a", {"b": [2]}],
+			"map": {"a": {"b": {"c": 1, "d": [true]}}, "e": "f"}},
+		"status": {"phase": "Ready", "conditions": [{"type": "A", "status": "True"}], "counts": {"x": 1}},
+		"scalar": 4, "other": {"deep": {"deeper": {"deepest": "x"}}}}`), true); err != nil {
+		t.Fatal(err)
+	}
+	return o
 }
 
 // golden is the fully populated object of the kind from k8s.io/api's test data.
 func golden(t testing.TB, k *kind.Kind) kind.Object {
 	t.Helper()
+	if k.Form == kind.Tree {
+		return tree(t)
+	}
 	group := k.GVK.Group
 	if group == "" {
 		group = "core"
@@ -93,7 +114,11 @@ func golden(t testing.TB, k *kind.Kind) kind.Object {
 // reference is the library with client-go's own schema, which reads YAML.
 func reference(t *testing.T, k *kind.Kind, subresource string) *target {
 	t.Helper()
-	library, err := newFieldManagerWith(applyconfigurations.NewTypeConverter(scheme.Scheme), k, subresource, resetFields(k, subresource))
+	model := managedfields.TypeConverter(applyconfigurations.NewTypeConverter(scheme.Scheme))
+	if k.Form == kind.Tree {
+		model = newTreeModel(k)
+	}
+	library, err := newFieldManagerWith(model, k, subresource, resetFields(k, subresource))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -299,6 +324,8 @@ func mutate(random *rand.Rand, v reflect.Value, rarity int) {
 		for i := range v.NumField() {
 			mutate(random, v.Field(i), rarity)
 		}
+	case reflect.Interface:
+		mutateTree(random, v, rarity, hit)
 	case reflect.Pointer:
 		if hit && random.Intn(2) == 0 {
 			v.SetZero()
@@ -365,6 +392,39 @@ func copyOf(v reflect.Value) reflect.Value {
 		panic(err)
 	}
 	return box.Elem()
+}
+
+// mutateTree makes another value of one that is whatever JSON knows, sometimes of another sort.
+func mutateTree(random *rand.Rand, v reflect.Value, rarity int, hit bool) {
+	if hit && random.Intn(3) == 0 {
+		sorts := []any{nil, "a", int64(7), 0.25, false, []any{}, []any{int64(1)}, map[string]any{}, map[string]any{"a": "b"}}
+		v.Set(reflect.ValueOf(&sorts[random.Intn(len(sorts))]).Elem())
+		return
+	}
+	if v.IsNil() {
+		return
+	}
+	inner := reflect.New(v.Elem().Type()).Elem()
+	inner.Set(v.Elem())
+	switch inner.Kind() {
+	case reflect.Float64:
+	case reflect.Map, reflect.Slice:
+		if inner = copyTree(inner); inner.IsNil() {
+			return
+		}
+		mutate(random, inner, rarity)
+	default:
+		mutate(random, inner, rarity)
+	}
+	if inner.Kind() != reflect.Map && inner.Kind() != reflect.Slice || !inner.IsNil() {
+		v.Set(inner)
+	}
+}
+
+func copyTree(v reflect.Value) reflect.Value {
+	box := reflect.New(v.Type()).Elem()
+	box.Set(reflect.ValueOf(custom.CopyTree(v.Interface())))
+	return box
 }
 
 func mutateMap(random *rand.Rand, v reflect.Value, rarity int, hit bool) {

@@ -136,6 +136,9 @@ func (w *walk) records(n *node, l, r reflect.Value, path hash) (empty bool) {
 			w.compare(f.node, left, right, path.with(f.name))
 		}
 	}
+	if n.open {
+		return w.members(n, l, r, path) && empty
+	}
 	return empty
 }
 

@@ -70,7 +70,7 @@ func BenchmarkStoreCreate(b *testing.B) {
 	i := must(s.resource(b, "pods").Create(bg, commonPod("x"), CreateOptions{}))(b)
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {
-		must(s.store.Create(bg, fmt.Sprintf("/elsewhere/%d", n), i.value, 0))(b)
+		must(s.store.Create(bg, fmt.Sprintf("/elsewhere/%d", n), i.value.Bytes, 0))(b)
 	}
 }
 

@@ -124,7 +124,7 @@ func (r *Resource) writeNew(ctx context.Context, obj kind.Object, dryRun bool) (
 		return i, r.mustBeFree(ctx, key)
 	}
 	r.reg.outstanding.add(i)
-	revision, err := r.reg.store.Create(ctx, key, i.value, r.table.ttl)
+	revision, err := r.reg.store.Create(ctx, key, i.value.Bytes, r.table.ttl)
 	return r.reg.outstanding.settle(i, revision), asWriteError(err)
 }
 

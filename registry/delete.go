@@ -258,16 +258,16 @@ func (r *Resource) writeMarked(ctx context.Context, present *Item, certain bool,
 	switch {
 	case err != nil:
 		return nil, apierrors.NewInternalError(err)
-	case string(i.value) == string(present.value) && !present.stale && !certain:
+	case string(i.value.Bytes) == string(present.value.Bytes) && !present.stale && !certain:
 		return nil, errStale
-	case string(i.value) == string(present.value) && !present.stale:
+	case string(i.value.Bytes) == string(present.value.Bytes) && !present.stale:
 		return present, nil
 	case dryRun:
 		i.settle(present.revision)
 		return i, nil
 	}
 	r.reg.outstanding.add(i)
-	revision, err := r.reg.store.Update(ctx, present.key, present.revision, i.value, r.table.ttl)
+	revision, err := r.reg.store.Update(ctx, present.key, present.revision, i.value.Bytes, r.table.ttl)
 	return r.reg.outstanding.settle(i, revision), asWriteError(err)
 }
 

@@ -12,6 +12,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api"
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/codec/stored"
 )
 
 // mutations of each kind's object with every field set.
@@ -34,20 +36,20 @@ func TestSound(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		start, end, err := s.envelope.Payload(value)
+		whole, err := s.Open(value)
 		if err != nil {
 			t.Fatal(err)
 		}
-		body := value[start:end]
-		if err := info.New().Unmarshal(body); err != nil {
+		body := value[whole.Start:whole.End]
+		if err := info.New().(kind.Message).Unmarshal(body); err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
 		random := rand.New(rand.NewPCG(1, uint64(len(body))))
 		taken, broken := 0, 0
 		for range mutations {
 			mutant := mutate(body, random)
-			sound := s.message.Sound(mutant)
-			err := info.New().Unmarshal(mutant)
+			sound := s.Sound(&stored.Value{Bytes: mutant, End: uint32(len(mutant))})
+			err := info.New().(kind.Message).Unmarshal(mutant)
 			switch {
 			case sound && err != nil:
 				t.Fatalf("%s: taken for sound, but: %v", file, err)
@@ -60,7 +62,7 @@ func TestSound(t *testing.T) {
 		if broken == 0 {
 			t.Errorf("%s: no mutation of %d bytes broke anything", file, len(body))
 		}
-		if !s.message.Sound(body) {
+		if !s.Sound(&whole) {
 			t.Logf("%s is decoded to be sure", file)
 		}
 	}
@@ -97,7 +99,7 @@ func TestSoundIsUsual(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !s.message.Sound(i.body()) {
+	if !s.Sound(&i.value) {
 		t.Error("an ordinary pod is decoded to be sure")
 	}
 }
@@ -109,9 +111,9 @@ func BenchmarkExamine(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.SetBytes(int64(len(i.value)))
+	b.SetBytes(int64(len(i.value.Bytes)))
 	for b.Loop() {
-		if _, err := s.examine(i.key, i.value, 7); err != nil {
+		if _, err := s.examine(i.key, i.value.Bytes, 7); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,13 +1,10 @@
 package registry
 
 import (
-	"reflect"
-	"strings"
-
 	"github.com/google/btree"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
-	"github.com/wheelhouse-k8s/wheelhouse/api/shape"
+	"github.com/wheelhouse-k8s/wheelhouse/codec/stored"
 )
 
 // treeDegree of all trees: nodes of a few hundred bytes, so that a copied path is cheap.
@@ -63,43 +60,17 @@ func (x index) find(value string) []*Item {
 type fieldIndex struct {
 	index
 	field kind.AnyField
-	// path of field numbers to the value in protobuf, nil if it must be asked of the decoded object.
-	path []int32
+	// read reads the value without decoding; nil if it must be asked of the decoded object.
+	read func(*stored.Value) string
 }
 
 // newFieldIndexes makes an index for each field that asks for one.
-func newFieldIndexes(info *kind.Kind) []fieldIndex {
+func newFieldIndexes(f *form) []fieldIndex {
 	var all []fieldIndex
-	for _, f := range info.Fields {
-		if f.Indexed {
-			all = append(all, fieldIndex{index: newIndex(), field: f, path: protoFieldPath(info, f)})
+	for _, field := range f.info.Fields {
+		if field.Indexed {
+			all = append(all, fieldIndex{index: newIndex(), field: field, read: f.Field(field)})
 		}
 	}
 	return all
-}
-
-// protoFieldPath finds where a plain string field such as spec.nodeName stands in the protobuf encoding, so that
-// an object need not be decoded to be indexed. It is nil if there is no such field, or if the kind's Value does
-// more than to read it.
-func protoFieldPath(info *kind.Kind, f kind.AnyField) []int32 {
-	probe := info.New()
-	v := reflect.ValueOf(probe).Elem()
-	t := shape.Of(v.Type())
-	var path []int32
-	for name := range strings.SplitSeq(f.Name, ".") {
-		m, ok := t.Member(name)
-		if !ok || len(m.Path) > 1 || m.Encoding != "bytes" {
-			return nil
-		}
-		path = append(path, int32(m.Number))
-		t, v = m.Type, v.Field(m.Index)
-	}
-	if t.Class != shape.String || f.Value(probe) != "" {
-		return nil
-	}
-	v.SetString("probe")
-	if f.Value(probe) != "probe" {
-		return nil
-	}
-	return path
 }

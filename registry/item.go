@@ -1,16 +1,13 @@
 package registry
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"sync/atomic"
 
-	"k8s.io/apimachinery/pkg/runtime/schema"
-
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/codec/objectjson"
-	"github.com/wheelhouse-k8s/wheelhouse/codec/wire"
+	"github.com/wheelhouse-k8s/wheelhouse/codec/stored"
 )
 
 // Item is one object at one revision. It never changes; all its results are shared and must not be changed.
@@ -21,10 +18,8 @@ type Item struct {
 	form     *form
 	key      string
 	revision int64
-	// value is the stored value; nil for an item that was converted from another kind's item.
-	value []byte
-	// start and end of the object's own protobuf within value; both 0 if the value is JSON or nil.
-	start, end uint32
+	// value is the stored value; none for an item that was converted from another kind's item.
+	value stored.Value
 
 	object atomic.Pointer[decoded]
 	json   atomic.Pointer[[]byte]
@@ -60,11 +55,8 @@ func (i *Item) settle(revision int64) {
 
 // at is the same object at another revision (the last state, at the revision of its deletion).
 func (i *Item) at(revision int64) *Item {
-	return &Item{form: i.form, key: i.key, revision: revision, value: i.value, start: i.start, end: i.end}
+	return &Item{form: i.form, key: i.key, revision: revision, value: i.value}
 }
-
-// body is the object's own protobuf as stored, nil if it is not stored as protobuf.
-func (i *Item) body() wire.Object { return i.value[i.start:i.end] }
 
 // Object is the decoded object, resourceVersion set, TypeMeta empty. A stored value that does not decode gives an
 // object with nothing but its name; Decode tells why.
@@ -85,6 +77,9 @@ func (i *Item) Decode() (kind.Object, error) {
 		return d.object, d.err
 	}
 	d := i.decode()
+	if d.err == nil && !i.form.Keeps() {
+		return d.object, nil
+	}
 	if !i.object.CompareAndSwap(nil, d) {
 		if other := i.object.Load(); other != nil {
 			d = other // all callers share one object
@@ -95,13 +90,7 @@ func (i *Item) Decode() (kind.Object, error) {
 
 func (i *Item) decode() *decoded {
 	o := i.form.info.New()
-	var err error
-	if i.end > 0 {
-		err = o.Unmarshal(i.body())
-	} else if err = json.Unmarshal(i.value, o); err == nil {
-		o.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
-	}
-	if err != nil {
+	if err := i.form.Form.Decode(&i.value, o); err != nil {
 		return &decoded{err: fmt.Errorf("key %s at revision %d does not decode: %w", i.key, i.revision, err)}
 	}
 	i.form.info.Default(o)
@@ -131,40 +120,46 @@ func (i *Item) named(name, namespace string) bool {
 	return name == wantName && namespace == wantNamespace
 }
 
-// Proto is the object's protobuf encoding with its resourceVersion, without envelope.
+// Proto is the object's protobuf encoding with its resourceVersion, without envelope; nil if there is none.
 func (i *Item) Proto() []byte {
-	return i.AppendProto(make([]byte, 0, i.ProtoSize()))
+	return i.AppendProto(make([]byte, 0, max(0, i.ProtoSize())))
 }
 
-// ProtoSize is the length of Proto.
+// ProtoSize is the length of Proto, or -1 if the object has no protobuf.
 func (i *Item) ProtoSize() int {
-	if i.end == 0 {
-		return i.Object().Size()
+	if i.value.Readable() {
+		return i.form.ProtoSize(&i.value, i.revision)
 	}
-	if i.revision == 0 {
-		return int(i.end - i.start)
+	if o, ok := i.Object().(kind.Message); ok {
+		return o.Size()
 	}
-	return int(i.end-i.start) + wire.RevisionSize(i.revision)
+	return -1
 }
 
-// AppendProto appends Proto to b. A stored object becomes its wire form by a second, appended metadata field that
-// holds nothing but resourceVersion: decoders merge repeated message fields.
+// AppendProto appends Proto to b.
 func (i *Item) AppendProto(b []byte) []byte {
-	if i.end == 0 {
-		o := i.Object()
-		size := o.Size()
-		begin := len(b)
-		b = append(b, make([]byte, size)...)
-		if _, err := o.MarshalToSizedBuffer(b[begin:]); err != nil {
-			return b[:begin]
-		}
+	if i.value.Readable() {
+		return i.form.AppendProto(b, &i.value, i.revision)
+	}
+	o, ok := i.Object().(kind.Message)
+	if !ok {
 		return b
 	}
-	b = append(b, i.body()...)
-	if i.revision == 0 {
-		return b // a dry run's
+	size := o.Size()
+	begin := len(b)
+	b = append(b, make([]byte, size)...)
+	if _, err := o.MarshalToSizedBuffer(b[begin:]); err != nil {
+		return b[:begin]
 	}
-	return wire.AppendRevision(b, i.revision)
+	return b
+}
+
+// Size is about how many bytes the object takes in any encoding.
+func (i *Item) Size() int {
+	if n := len(i.value.Bytes); n > 0 {
+		return n
+	}
+	return max(0, i.ProtoSize())
 }
 
 // JSON is the object's JSON encoding without apiVersion and kind (as an element of a list).
@@ -192,6 +187,11 @@ func (i *Item) JSON() ([]byte, error) {
 
 // AppendJSON appends JSON to b. It makes no copy to keep unless the item's event is recent: then watchers share one.
 func (i *Item) AppendJSON(b []byte) ([]byte, error) {
+	if i.value.Readable() {
+		if text, ok := i.form.AppendJSON(b, &i.value, i.revision); ok {
+			return text, nil
+		}
+	}
 	if i.hot.Load() || i.json.Load() != nil {
 		shared, err := i.JSON()
 		return append(b, shared...), err
@@ -211,7 +211,7 @@ func (i *Item) AppendJSON(b []byte) ([]byte, error) {
 func (i *Item) cool(current bool) {
 	i.hot.Store(false)
 	i.json.Store(nil)
-	if !current && i.value != nil {
+	if i.value.Bytes != nil && (!current || !i.form.Keeps()) {
 		i.object.Store(nil)
 	}
 }

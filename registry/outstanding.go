@@ -55,7 +55,7 @@ func (o *outstanding) take(key string, value []byte, revision int64) *Item {
 		if i.revision > revision {
 			break
 		}
-		if (i.revision == 0 || i.revision == revision) && bytes.Equal(i.value, value) {
+		if (i.revision == 0 || i.revision == revision) && bytes.Equal(i.value.Bytes, value) {
 			o.remove(i)
 			if i.revision == 0 {
 				i.settle(revision)

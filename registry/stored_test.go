@@ -74,15 +74,15 @@ func TestStoredFormIsUpstreams(t *testing.T) {
 			plain := kind.Copy(o)
 			plain.SetResourceVersion("resourceVersionValue")
 			plain.SetSelfLink("selfLinkValue")
-			got, begin, _, err := s.encode(plain)
+			got, err := s.Encode(plain)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !bytes.Equal(got, want) {
-				t.Errorf("encoded %d bytes differ from upstream's %d", len(got), len(want))
+			if !bytes.Equal(got.Bytes, want) {
+				t.Errorf("encoded %d bytes differ from upstream's %d", len(got.Bytes), len(want))
 			}
-			if begin != int(read.start) {
-				t.Errorf("body begins at %d, found at %d", begin, read.start)
+			if got.Start != read.value.Start {
+				t.Errorf("body begins at %d, found at %d", got.Start, read.value.Start)
 			}
 		})
 	}
@@ -110,7 +110,7 @@ func TestProtoCarriesResourceVersion(t *testing.T) {
 			if len(proto) != i.ProtoSize() {
 				t.Errorf("%s: %d bytes, announced %d", info.GVK.Kind, len(proto), i.ProtoSize())
 			}
-			if err := o.Unmarshal(proto); err != nil {
+			if err := o.(kind.Message).Unmarshal(proto); err != nil {
 				t.Fatal(err)
 			}
 			if !apiequality.Semantic.DeepEqual(o, i.Object()) {
@@ -129,14 +129,11 @@ func TestEnvelopeRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := form{envelope: wire.NewEnvelope("v1", "Secret")}
-	foreign, _, _, err := other.encode(configMap("a", "b", nil))
-	if err != nil {
-		t.Fatal(err)
-	}
+	secret := wire.NewEnvelope("v1", "Secret")
+	foreign := secret.Append(nil, nil)
 	for name, value := range map[string][]byte{
 		"empty": nil, "noise": []byte("noise"), "magic alone": []byte(wire.Magic), "another kind": foreign,
-		"cut": whole.value[:len(whole.value)/2], "another kind in JSON": []byte(`{"kind":"Secret","apiVersion":"v1"}`),
+		"cut": whole.value.Bytes[:len(whole.value.Bytes)/2], "another kind in JSON": []byte(`{"kind":"Secret","apiVersion":"v1"}`),
 		"encrypted": []byte("k8s:enc:aescbc:v1:key1:xxxx"),
 	} {
 		if i, err := s.read("/registry/configmaps/a/b", value, 1); err == nil {
@@ -188,8 +185,8 @@ func TestScanAgreesWithDecoding(t *testing.T) {
 				t.Errorf("label %s: %q %v", key, got, ok)
 			}
 		}
-		x := newFieldIndexes(info)[0]
-		if x.path == nil {
+		x := newFieldIndexes(s)[0]
+		if x.read == nil {
 			t.Error("spec.nodeName is not read from the bytes")
 		}
 		if got := x.value(i); got != p.Spec.NodeName {
@@ -199,9 +196,10 @@ func TestScanAgreesWithDecoding(t *testing.T) {
 			t.Errorf("%s/%s", i.Namespace(), i.Name())
 		}
 	}
-	if newFieldIndexes(kind.Define(kind.Resource{}, kind.Rules[corev1.Pod]{Fields: []kind.Field[corev1.Pod]{
+	computed := kind.Define(kind.Resource{}, kind.Rules[corev1.Pod]{Fields: []kind.Field[corev1.Pod]{
 		{Name: "spec.nodeName", Indexed: true, Value: func(p *corev1.Pod) string { return "on " + p.Spec.NodeName }},
-	}}))[0].path != nil {
+	}})
+	if newFieldIndexes(newForm(computed, computed))[0].read != nil {
 		t.Error("a computed value is read from the bytes")
 	}
 }
@@ -324,11 +322,11 @@ func TestStatusUpdateLeavesTheMirrorsSpecAlone(t *testing.T) {
 	zero := metav1.Time{}
 	p.Spec.Containers = []corev1.Container{{LivenessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Port: intstr.IntOrString{IntVal: 5, StrVal: "odd"}}}}}}
 	p.DeletionTimestamp = &zero
-	value, _, _, err := pods.table.encode(p)
+	value, err := pods.table.Encode(p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	revision := must(b.store.Create(bg, pods.key("a", "x"), value, 0))(t)
+	revision := must(b.store.Create(bg, pods.key("a", "x"), value.Bytes, 0))(t)
 	if err := b.WaitFor(bg, revision); err != nil {
 		t.Fatal(err)
 	}
@@ -352,11 +350,11 @@ func TestStoredTextsThatAreNone(t *testing.T) {
 	o := pod("a", "odd", "n")
 	started := metav1.NewTime(time.Unix(1700000000, 5))
 	o.Labels, o.Annotations, o.Status.StartTime = map[string]string{"a": "\xff"}, map[string]string{}, &started
-	value, _, _, err := pods.table.encode(o)
+	value, err := pods.table.Encode(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.store.Create(bg, "/registry/pods/a/odd", value, 0); err != nil {
+	if _, err := b.store.Create(bg, "/registry/pods/a/odd", value.Bytes, 0); err != nil {
 		t.Fatal(err)
 	}
 	exact := func(when string, o kind.Object) {

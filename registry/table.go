@@ -67,9 +67,10 @@ type snapshot struct {
 
 func newTable(info *kind.Kind, applied func() int64) *table {
 	f := newForm(info, info)
+	fields := newFieldIndexes(f)
 	return &table{
 		form: f, applied: applied, ttl: info.TTL, tree: newTree(f.prefix), namespaces: map[string]int{},
-		owners: newIndex(), fields: newFieldIndexes(info), watchers: newWatchers(len(newFieldIndexes(info))),
+		owners: newIndex(), fields: fields, watchers: newWatchers(len(fields)),
 	}
 }
 
@@ -155,7 +156,7 @@ func (t *table) applyPending(now time.Time) {
 // warmUp decodes an item whose indexed fields cannot be read from its bytes.
 func (t *table) warmUp(i *Item) {
 	for n := range t.fields {
-		if t.fields[n].path == nil || i.end == 0 {
+		if t.fields[n].read == nil || !i.value.Readable() {
 			i.Object()
 		}
 	}
@@ -203,7 +204,7 @@ func (t *table) index(i *Item) {
 	if t.info.Namespaced {
 		t.namespaces[i.Namespace()]++
 	}
-	t.bytes += int64(len(i.value))
+	t.bytes += int64(len(i.value.Bytes))
 }
 
 // unindex takes an item out of the indexes; what next will overwrite in place is left.
@@ -223,8 +224,8 @@ func (t *table) unindex(i, next *Item) {
 			delete(t.namespaces, namespace)
 		}
 	}
-	t.bytes -= int64(len(i.value))
-	t.superseded += int64(len(i.value))
+	t.bytes -= int64(len(i.value.Bytes))
+	t.superseded += int64(len(i.value.Bytes))
 }
 
 // fill is the first load of a table: items in key order.

@@ -25,7 +25,7 @@ func corruptions(t *testing.T) map[string][]byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return string(i.value)
+		return string(i.value.Bytes)
 	}
 	good := encoded(plainMap("a", "x"))
 	return map[string][]byte{
@@ -215,7 +215,7 @@ func TestUnreadableThenReadable(t *testing.T) {
 	maps, _ := l.reg.Resource(schema.GroupResource{Resource: "configmaps"})
 	first := must(maps.Create(t.Context(), plainMap("a", "x"), CreateOptions{}))(t)
 	must(l.reg.Fresh(t.Context()))(t)
-	value := first.value
+	value := first.value.Bytes
 	l.putRaw(damaged, []byte("noise"))
 	l.putRaw(damaged, value)
 	w := must(maps.Watch(t.Context(), WatchOptions{Namespace: "a", ResourceVersion: first.Object().GetResourceVersion()}))(t)
@@ -240,7 +240,7 @@ func TestUnreadablePast(t *testing.T) {
 	rv := first.Object().GetResourceVersion()
 	l.putRaw(damaged, []byte("noise"))
 	noise := must(l.reg.Fresh(t.Context()))(t)
-	l.putRaw(damaged, first.value)
+	l.putRaw(damaged, first.value.Bytes)
 	l.start() // the window begins anew: the watch reads history
 	maps, _ = l.reg.Resource(schema.GroupResource{Resource: "configmaps"})
 	w := must(maps.Watch(t.Context(), WatchOptions{Namespace: "a", ResourceVersion: rv}))(t)

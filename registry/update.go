@@ -329,7 +329,7 @@ func (u *updating) write(ctx context.Context, present *Item, new, old kind.Objec
 		settle(false)
 		return nil, apierrors.NewInternalError(err)
 	}
-	same := bytes.Equal(i.value, present.value) && !present.stale
+	same := bytes.Equal(i.value.Bytes, present.value.Bytes) && !present.stale
 	if same || u.o.DryRun {
 		settle(false)
 	}
@@ -343,7 +343,7 @@ func (u *updating) write(ctx context.Context, present *Item, new, old kind.Objec
 		return i, nil
 	}
 	r.reg.outstanding.add(i)
-	revision, err := r.reg.store.Update(ctx, present.key, present.revision, i.value, r.table.ttl)
+	revision, err := r.reg.store.Update(ctx, present.key, present.revision, i.value.Bytes, r.table.ttl)
 	i = r.reg.outstanding.settle(i, revision)
 	settle(err == nil)
 	if err != nil {
@@ -369,7 +369,7 @@ func (u *updating) encode(present *Item, new, old kind.Object) (*Item, error) {
 	}
 	new.SetManagedFields(old.GetManagedFields())
 	i, err := u.r.item(present.key, new)
-	if err != nil || bytes.Equal(i.value, present.value) {
+	if err != nil || bytes.Equal(i.value.Bytes, present.value.Bytes) {
 		return i, err
 	}
 	new.SetManagedFields(fields)

@@ -50,7 +50,7 @@ func (c *change) item() *Item {
 
 func (c *change) size() int {
 	if c.new != nil {
-		return len(c.new.value)
+		return len(c.new.value.Bytes)
 	}
 	return 0
 }

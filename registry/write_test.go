@@ -111,9 +111,9 @@ func TestCreate(t *testing.T) {
 	if err != nil || strings.Contains(string(e.Value), "/x") {
 		t.Errorf("stored: %q %v", e.Value, err)
 	}
-	stored := must(pods.table.read(e.Key, e.Value, e.Revision))(t)
+	kept := must(pods.table.read(e.Key, e.Value, e.Revision))(t)
 	var plain corev1.Pod
-	if err := plain.Unmarshal(stored.body()); err != nil || plain.ResourceVersion != "" {
+	if err := plain.Unmarshal(kept.value.Bytes[kept.value.Start:kept.value.End]); err != nil || plain.ResourceVersion != "" {
 		t.Errorf("resourceVersion %q is stored", plain.ResourceVersion)
 	}
 }

@@ -108,12 +108,12 @@ func refusal(errs field.ErrorList) Answer {
 
 // stored is an object as clients read it back: it has been through its stored form.
 func stored(i *kind.Kind, o kind.Object) (any, error) {
-	data, err := o.Marshal()
+	data, err := o.(kind.Message).Marshal()
 	if err != nil {
 		return nil, err
 	}
 	back := i.New()
-	if err := back.Unmarshal(data); err != nil {
+	if err := back.(kind.Message).Unmarshal(data); err != nil {
 		return nil, fmt.Errorf("cannot read back: %w", err)
 	}
 	i.Default(back)

@@ -141,14 +141,20 @@ func (p *plan) member(key []byte) (inner *plan, extra int) {
 		if f := p.fields[string(unescaped(key))]; f != nil {
 			return f.plan, f.extra
 		}
+		if p.open {
+			return anything, anything.entry()
+		}
 		return unknown, 0
 	case dictionary:
 		return p.element, entryMemory + 2*p.element.memory
 	case raw:
 		return p, 0
 	}
-	return p, 2*entryMemory + 2*p.memory
+	return p, p.entry()
 }
+
+// entry is what an entry of a map of interfaces takes.
+func (p *plan) entry() int { return 2*entryMemory + 2*p.memory }
 
 // entryMemory is what a map takes for a key, with the room that it has for more.
 const entryMemory = 48

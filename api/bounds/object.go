@@ -30,6 +30,9 @@ func (u *use) decoded(v reflect.Value, p *plan) bool {
 		}
 		v = v.Elem()
 	}
+	if v.Type() == treeType {
+		return u.tree(v.Interface())
+	}
 	if !u.value(0) {
 		return false
 	}
@@ -69,4 +72,33 @@ func (u *use) decoded(v reflect.Value, p *plan) bool {
 		}
 	}
 	return true
+}
+
+var treeType = reflect.TypeFor[map[string]any]()
+
+// tree counts a value that is made of interfaces.
+func (u *use) tree(v any) bool {
+	switch v := v.(type) {
+	case map[string]any:
+		if !u.value(0) || !u.items(len(v), unknown) {
+			return false
+		}
+		for _, inner := range v {
+			if u.memory += anything.entry(); !u.tree(inner) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		if !u.value(0) || !u.items(len(v), anything) {
+			return false
+		}
+		for _, inner := range v {
+			if u.memory += 2 * anything.memory; !u.tree(inner) {
+				return false
+			}
+		}
+		return true
+	}
+	return u.value(0)
 }

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"sync"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/custom"
 	"github.com/wheelhouse-k8s/wheelhouse/api/shape"
 )
 
@@ -31,6 +32,8 @@ type plan struct {
 	// fields by the name in JSON, and by the number in protobuf.
 	fields  map[string]*fieldPlan
 	numbers []*fieldPlan
+	// open: a record whose other members are kept as maps and lists of interfaces.
+	open bool
 	// members are the fields that are more than a number, in Go.
 	members []member
 	// element of a list or map.
@@ -119,7 +122,7 @@ func compile(t *shape.Type, known map[*shape.Type]*plan) *plan {
 	case shape.Map:
 		p.form, p.element = dictionary, compile(t.Elem, known)
 	case shape.Struct:
-		p.form = record
+		p.form, p.open = record, t.Go == reflect.TypeFor[custom.Object]()
 		p.record(t, known)
 	}
 	return p

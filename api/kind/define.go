@@ -49,7 +49,9 @@ func Define[E any, P object[E]](r Resource, rules Rules[E]) *Kind {
 	if k.Serves(Get) && !r.Computed {
 		k.StoragePrefix = "/registry/" + r.StoragePath + "/"
 	}
-	k.Deprecation = deprecation(k.New(), k.GVK)
+	empty := k.New()
+	k.Form = formOf(empty)
+	k.Deprecation = deprecation(empty, k.GVK)
 	eraseRules[E, P](k, &rules)
 	eraseShape[E, P](k, &rules)
 	return k
@@ -59,7 +61,7 @@ func Define[E any, P object[E]](r Resource, rules Rules[E]) *Kind {
 func of[E any, P object[E]](o Object) *E { return o.(P) }
 
 func eraseRules[E any, P object[E]](k *Kind, r *Rules[E]) {
-	k.Default = one[E, P](r.Default)
+	k.Default, k.Defaults = one[E, P](r.Default), r.Default != nil
 	k.Deleting = one[E, P](r.Deleting)
 	k.Warnings = withOld[E, P](r.Warnings)
 	h, prepare := r.Halves, r.Prepare

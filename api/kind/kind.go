@@ -21,6 +21,8 @@ type Kind struct {
 	Resource
 	GVK      schema.GroupVersionKind
 	ListKind string
+	// Form of the objects.
+	Form Form
 	// StoragePrefix of keys, with slashes at both ends ("/registry/pods/").
 	StoragePrefix string
 	// Deprecation is the warning that every request of this kind gets; empty for nearly all.
@@ -30,6 +32,8 @@ type Kind struct {
 	NewList func() runtime.Object
 
 	Default        func(Object)
+	// Defaults tells whether Default does anything.
+	Defaults bool
 	PrepareCreate  func(Object)
 	PrepareUpdate  func(new, old Object)
 	Validate       func(Object) field.ErrorList

@@ -40,6 +40,8 @@ func special(t *shape.Type) (step, bool) {
 		return nil, true // it is for whoever encodes to fill in
 	case reflect.TypeFor[map[string]string]():
 		return func(w *walk, p unsafe.Pointer) { settleStrings(w, (*map[string]string)(p)) }, true
+	case reflect.TypeFor[map[string]any]():
+		return settleMembers, true
 	case reflect.TypeFor[corev1.ResourceList]():
 		return func(w *walk, p unsafe.Pointer) { settleResources(w, (*corev1.ResourceList)(p)) }, true
 	}

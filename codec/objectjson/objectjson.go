@@ -31,12 +31,15 @@ func Append(b []byte, o any) ([]byte, error) {
 	if v.Kind() != reflect.Pointer || v.IsNil() {
 		return appendForeign(b, o)
 	}
-	t := v.Type().Elem()
+	return planOf(v.Type().Elem())(b, v.UnsafePointer())
+}
+
+func planOf(t reflect.Type) encode {
 	f, ok := plans.Load(t)
 	if !ok {
 		f, _ = plans.LoadOrStore(t, (&planner{structs: map[*shape.Type]*structPlan{}}).plan(shape.Of(t)))
 	}
-	return f.(encode)(b, v.UnsafePointer())
+	return f.(encode)
 }
 
 // planner makes the plans of one type and of all that it contains.
@@ -48,6 +51,12 @@ type planner struct {
 func (pl *planner) plan(t *shape.Type) encode {
 	if f := special(t); f != nil {
 		return f
+	}
+	switch t.Go {
+	case customType:
+		return pl.custom()
+	case treeType:
+		return func(b []byte, p unsafe.Pointer) ([]byte, error) { return appendMembers(b, *(*map[string]any)(p)) }
 	}
 	if t.Class == shape.Pointer {
 		return pl.pointer(t) // whether or not it encodes itself: nil is null, and else what it points to decides

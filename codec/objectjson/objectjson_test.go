@@ -2,6 +2,7 @@ package objectjson
 
 import (
 	"encoding/json"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -17,6 +18,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/custom"
 )
 
 func same(t *testing.T, o any) {
@@ -203,4 +206,20 @@ func BenchmarkPod(b *testing.B) {
 			_, _ = json.Marshal(&pod)
 		}
 	})
+}
+
+// Trees are written as their own method writes them.
+func TestTrees(t *testing.T) {
+	for _, text := range []string{
+		`{}`, `{"kind":"K","apiVersion":"a/v1","metadata":{"name":"x"},"spec":{"b":1,"a":[true,null,"<\u2028>",1.5,1e30,1e-9,-0.0,{}],"":[]},"data":{}}`,
+	} {
+		o := &custom.Object{}
+		if err := json.Unmarshal([]byte(text), o); err != nil {
+			t.Fatal(err)
+		}
+		same(t, o)
+		same(t, &custom.List{Items: []custom.Object{*o, {}}})
+	}
+	same(t, &custom.Object{Members: map[string]any{"kind": 1, "a": map[string]any(nil), "b": []any(nil), "c": int32(4), "d": struct{ X int }{5}}})
+	same(t, &custom.Object{Members: map[string]any{"a": map[string]any{"b": math.Inf(1)}}})
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/codec/stored"
 	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/encryption"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
@@ -131,13 +132,21 @@ func (r *reader) Read(key string, value []byte) (encrypted bool, err error) {
 
 // decodable decodes a value as upstream does: built-in kinds into their Go types, others as far as their form goes.
 func decodable(value []byte, k *kind.Kind) error {
+	if k != nil && k.Form == kind.Tree {
+		f := stored.Of(k, k)
+		v, err := f.Open(value)
+		if err != nil {
+			return err
+		}
+		return f.Decode(&v, k.New())
+	}
 	if bytes.HasPrefix(value, protobufValue) {
 		var u runtime.Unknown
 		if err := u.Unmarshal(value[len(protobufValue):]); err != nil {
 			return err
 		}
 		if k != nil && u.Kind == k.GVK.Kind && u.APIVersion == k.StorageVersion.String() {
-			return k.New().Unmarshal(u.Raw)
+			return k.New().(kind.Message).Unmarshal(u.Raw)
 		}
 	} else if !json.Valid(value) {
 		return errors.New("it is neither protobuf nor JSON")

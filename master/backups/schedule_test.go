@@ -87,13 +87,13 @@ func TestSetBack(t *testing.T) {
 	}
 }
 
-// stored is a source over a member.
-type stored struct {
+// memberSource is a source over a member.
+type memberSource struct {
 	backup.Source // for what is not asked here
 	member        *etcd.Embedded
 }
 
-func (s stored) signer() *backup.Signer {
+func (s memberSource) signer() *backup.Signer {
 	signer, err := backup.NewSigner(make([]byte, 32))
 	if err != nil {
 		panic(err)
@@ -101,19 +101,19 @@ func (s stored) signer() *backup.Signer {
 	return signer
 }
 
-func (s stored) Origin(context.Context) (backup.Origin, error) {
+func (s memberSource) Origin(context.Context) (backup.Origin, error) {
 	return backup.Origin{Cluster: "one", Version: "v1.37.2", Prefix: registry.Root, Signer: s.signer().Name()}, nil
 }
 
-func (s stored) Sign(_ context.Context, manifest []byte) (string, error) {
+func (s memberSource) Sign(_ context.Context, manifest []byte) (string, error) {
 	return s.signer().Sign("one", manifest)
 }
 
-func (s stored) Snapshot(ctx context.Context) (io.ReadCloser, int64, error) {
+func (s memberSource) Snapshot(ctx context.Context) (io.ReadCloser, int64, error) {
 	return s.member.Snapshot(ctx)
 }
 
-func (s stored) Count(context.Context, backup.Census) (backup.Counted, error) {
+func (s memberSource) Count(context.Context, backup.Census) (backup.Counted, error) {
 	return backup.Counted{Known: true, Objects: 1}, nil
 }
 
@@ -153,7 +153,7 @@ func TestPartlyDone(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		m, have, err := k.make(t.Context(), stored{member: member}, begun)
+		m, have, err := k.make(t.Context(), memberSource{member: member}, begun)
 		if m == nil {
 			t.Fatal(err)
 		}
@@ -170,7 +170,7 @@ func TestPartlyDone(t *testing.T) {
 		}
 	}
 	// The next time of the schedule asks for a new one.
-	if m, _, err := k.make(t.Context(), stored{member: member}, begun.AddDate(0, 0, 1)); err != nil || m.Name == first {
+	if m, _, err := k.make(t.Context(), memberSource{member: member}, begun.AddDate(0, 0, 1)); err != nil || m.Name == first {
 		t.Errorf("the next day: %+v, %v", m, err)
 	}
 }

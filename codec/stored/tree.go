@@ -1,0 +1,179 @@
+package stored
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"iter"
+	"strconv"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	kjson "sigs.k8s.io/json"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/custom"
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/codec/objectjson"
+)
+
+// tree is the form of custom.Object: JSON that begins with version, kind and metadata, as upstream's does but for objects with members that
+// sort before those. A value that begins otherwise must be decoded. What can be read lies between the braces of the metadata.
+type tree struct {
+	stored *kind.Kind
+	// head is `{"apiVersion":"example.com/v1","kind":"Widget"`.
+	head []byte
+	// raw: the bytes of a value are what a client gets to see.
+	raw bool
+}
+
+const metadataHead = `"metadata":{`
+
+func newTree(k, stored *kind.Kind) *tree {
+	head := append([]byte(nil), `{"apiVersion":`...)
+	head = objectjson.AppendString(head, stored.StorageVersion.String())
+	head = append(head, `,"kind":`...)
+	head = objectjson.AppendString(head, stored.GVK.Kind)
+	return &tree{stored: stored, head: head, raw: k == stored && !stored.Defaults}
+}
+
+func (t *tree) Open(value []byte) (Value, error) {
+	s := Value{Bytes: value}
+	if rest, ok := bytes.CutPrefix(value, t.head); ok {
+		if rest, ok = bytes.CutPrefix(rest, []byte(","+metadataHead)); ok {
+			if end := closing(rest); end > 0 {
+				s.Start = uint32(len(value) - len(rest))
+				s.End = s.Start + uint32(end)
+				return s, nil
+			}
+		}
+	}
+	var is metav1.TypeMeta
+	if len(value) == 0 || value[0] != '{' {
+		return Value{}, errors.New("stored value is no JSON object")
+	}
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(value, &is); err != nil {
+		return Value{}, err
+	}
+	if is.Kind != t.stored.GVK.Kind || is.APIVersion != t.stored.StorageVersion.String() {
+		return Value{}, fmt.Errorf("stored value is a %s of %s, not a %s of %s", is.Kind, is.APIVersion, t.stored.GVK.Kind, t.stored.StorageVersion)
+	}
+	return s, nil
+}
+
+// closing is where the object ends whose members begin rest: at its closing brace; -1 if it has none.
+func closing(rest []byte) int {
+	depth := 0
+	for n := 0; n < len(rest); n++ {
+		switch rest[n] {
+		case '"':
+			for n++; n < len(rest) && rest[n] != '"'; n++ {
+				if rest[n] == '\\' {
+					n++
+				}
+			}
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth < 0 {
+				return n
+			}
+		}
+	}
+	return -1
+}
+
+// Sound makes a value that others may not get to see as it is one that is not Readable: it was written by another hand, and has to be
+// decoded to be known.
+func (t *tree) Sound(s *Value) bool {
+	rest := exact{rest: bytes.TrimSuffix(s.Bytes[s.End+1:], []byte("\n"))}
+	if more := rest.take(','); more != bytes.HasPrefix(rest.rest, []byte("}")) && rest.members(custom.Owns) && len(rest.rest) == 0 {
+		var of metav1.ObjectMeta
+		metadata := t.metadata(s)
+		if kjson.UnmarshalCaseSensitivePreserveInts(metadata, &of) == nil {
+			if again, err := objectjson.Marshal(&of); err == nil && bytes.Equal(again, metadata) {
+				return true
+			}
+		}
+	}
+	s.Start, s.End = 0, 0
+	return false
+}
+
+// metadata is the object's, as a document.
+func (t *tree) metadata(s *Value) []byte { return s.Bytes[s.Start-1 : s.End+1] }
+
+func (t *tree) Encode(o kind.Object) (Value, error) {
+	text, err := objectjson.Marshal(o)
+	if err != nil {
+		return Value{}, fmt.Errorf("encode %s %s: %w", t.stored.GVK.Kind, o.GetName(), err)
+	}
+	value := make([]byte, 0, len(t.head)+len(text))
+	value = append(append(append(value, t.head...), ','), text[1:]...)
+	return t.Open(value)
+}
+
+func (t *tree) Decode(s *Value, into kind.Object) error {
+	o := into.(*custom.Object)
+	_, err := o.Decode(s.Bytes, false)
+	o.TypeMeta = metav1.TypeMeta{}
+	return err
+}
+
+// known is what is asked of metadata.
+type known struct {
+	Name            string            `json:"name"`
+	Namespace       string            `json:"namespace"`
+	UID             types.UID         `json:"uid"`
+	Labels          map[string]string `json:"labels"`
+	OwnerReferences []struct {
+		UID types.UID `json:"uid"`
+	} `json:"ownerReferences"`
+}
+
+// known is empty for a value that is not sound.
+func (t *tree) known(s *Value) (k known) {
+	if kjson.UnmarshalCaseSensitivePreserveInts(t.metadata(s), &k) != nil {
+		return known{}
+	}
+	return k
+}
+
+func (t *tree) Is(s *Value, namespace, name string) bool {
+	k := t.known(s)
+	return k.Name == name && k.Namespace == namespace
+}
+
+func (t *tree) UID(s *Value) types.UID        { return t.known(s).UID }
+func (t *tree) Labels(s *Value) labels.Labels { return labels.Set(t.known(s).Labels) }
+
+func (t *tree) Owners(s *Value) iter.Seq[types.UID] {
+	return func(yield func(types.UID) bool) {
+		for _, owner := range t.known(s).OwnerReferences {
+			if !yield(owner.UID) {
+				return
+			}
+		}
+	}
+}
+
+// Field: a path in JSON is not worth more than decoding.
+func (t *tree) Field(kind.AnyField) func(*Value) string { return nil }
+
+func (t *tree) AppendProto(b []byte, _ *Value, _ int64) []byte { return b }
+func (t *tree) ProtoSize(*Value, int64) int                    { return -1 }
+
+func (t *tree) AppendJSON(b []byte, s *Value, revision int64) ([]byte, bool) {
+	if !t.raw || !s.Readable() || s.Start == s.End {
+		return b, false
+	}
+	b = append(append(b, '{'), metadataHead...)
+	if revision != 0 {
+		b = append(b, `"resourceVersion":"`...)
+		b = append(strconv.AppendInt(b, revision, 10), `",`...)
+	}
+	return append(b, bytes.TrimRight(s.Bytes[s.Start:], "\n")...), true
+}
+
+// Keeps: nobody in the process reads trees again and again, and in memory they take many times what they take as bytes.
+func (t *tree) Keeps() bool { return false }
