@@ -81,7 +81,7 @@ func eraseRules[E any, P object[E]](k *Kind, r *Rules[E]) {
 	}
 	changed := r.SpecChanged
 	if changed == nil {
-		changed = specChanges[E]()
+		changed = specChanges[E](h.keepStatus != nil)
 	}
 	k.SpecChanged = func(new, old Object) bool { return changed != nil && changed(of[E, P](new), of[E, P](old)) }
 	k.Grace = func(Object, *metav1.DeleteOptions) Grace { return Grace{} }

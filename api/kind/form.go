@@ -52,7 +52,6 @@ func TreeHalves() Halves[custom.Object] {
 			after.Members = maps.Clone(before.Members)
 			keepMember(after, &written, status)
 		},
-		specChanged: TreeChanged(status),
 	}
 }
 
@@ -69,8 +68,8 @@ func keepMember(after, before *custom.Object, name string) {
 	}
 }
 
-// TreeChanged tells, for Rules.SpecChanged, whether anything of a tree has changed beyond its metadata and the members named.
-func TreeChanged(but ...string) func(after, before *custom.Object) bool {
+// treeChanges compares all of trees but their metadata and the members named.
+func treeChanges(but ...string) func(after, before *custom.Object) bool {
 	return func(after, before *custom.Object) bool {
 		counted := 0
 		for name, v := range after.Members {

@@ -37,8 +37,15 @@ func fieldOf[E any](name string) (of func(*E) reflect.Value, ok bool) {
 	return func(o *E) reflect.Value { return reflect.ValueOf(o).Elem().Field(n) }, true
 }
 
-// specChanges compares the fields Spec of objects; nil if their Go type has none.
-func specChanges[E any]() func(o, old *E) bool {
+// specChanges compares the fields Spec of objects; nil if their Go type has none. Of a tree all is spec but a status that is a half.
+func specChanges[E any](halves bool) func(o, old *E) bool {
+	tree := treeChanges()
+	if halves {
+		tree = treeChanges(status)
+	}
+	if f, ok := any(tree).(func(o, old *E) bool); ok {
+		return f
+	}
 	spec, ok := fieldOf[E]("Spec")
 	if !ok {
 		return nil

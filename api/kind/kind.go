@@ -31,9 +31,9 @@ type Kind struct {
 	New     func() Object
 	NewList func() runtime.Object
 
-	Default        func(Object)
+	Default func(Object)
 	// Defaults tells whether Default does anything.
-	Defaults bool
+	Defaults       bool
 	PrepareCreate  func(Object)
 	PrepareUpdate  func(new, old Object)
 	Validate       func(Object) field.ErrorList
