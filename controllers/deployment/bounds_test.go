@@ -85,11 +85,15 @@ func (l *lagging) find(name string) *set {
 	return nil
 }
 
+// neverLong is the silence of ReplicaSets whose controller is late and no more.
+func neverLong(*appsv1.ReplicaSet) time.Duration { return 0 }
+
 // plan runs the Deployment controller once. It waits to see its own writes, as the engine does.
 func (l *lagging) plan(disturbed bool) (idle bool) {
 	p := makePlan(world{
 		deployment: l.d, sets: l.view(), now: l.now, oldPods: func(*appsv1.ReplicaSet) bool { return false },
 		availablePods: func(rs *appsv1.ReplicaSet) int32 { return l.find(rs.Name).available() },
+		silent:        neverLong,
 	})
 	for _, a := range p.actions {
 		if disturbed {
@@ -325,7 +329,7 @@ func TestUnhealthyPodsAreTheOnesToGo(t *testing.T) {
 		rs.Spec.Replicas, rs.Generation = &s.size, 7
 		report(rs, s.size, s.available)
 	}
-	p := makePlan(world{deployment: m.d, sets: m.sets, now: m.now, availablePods: func(rs *appsv1.ReplicaSet) int32 {
+	p := makePlan(world{deployment: m.d, sets: m.sets, now: m.now, silent: neverLong, availablePods: func(rs *appsv1.ReplicaSet) int32 {
 		return map[string]int32{"a": 8, "b": 0, "c": 2}[rs.Spec.Template.Spec.Containers[0].Image]
 	}})
 	if len(p.actions) != 1 || p.actions[0].set.Spec.Template.Spec.Containers[0].Image != "b" || *p.actions[0].set.Spec.Replicas != 0 {

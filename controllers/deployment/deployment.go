@@ -34,6 +34,7 @@ type controller struct {
 	orphans     ownership.Orphans
 	events      *client.Recorder
 	now         func() time.Time
+	silence     silence
 }
 
 // Options of the controller, with the meaning of kube-controller-manager's flags.
@@ -107,6 +108,7 @@ func (c *controller) podChanged(d client.Delta, enqueue func(reconcile.Key)) {
 func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
 	d, ok := c.deployments.Live.Get(key.Namespace, key.Name)
 	if !ok {
+		c.silence.look(key, nil, c.now())
 		return reconcile.Result{}, nil
 	}
 	sets, err := c.claim(ctx, d)
@@ -118,6 +120,7 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 		deployment: d, sets: sets, now: now,
 		oldPods:       func(newest *appsv1.ReplicaSet) bool { return c.hasOldPods(sets, newest) },
 		availablePods: func(rs *appsv1.ReplicaSet) int32 { return c.availablePods(rs, now) },
+		silent:        c.silence.look(key, sets, now),
 	})
 	for _, e := range p.events {
 		c.events.Event(d, e.kind, e.reason, e.message)

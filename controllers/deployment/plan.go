@@ -19,7 +19,9 @@ type world struct {
 	oldPods func(newest *appsv1.ReplicaSet) bool
 	// availablePods counts the pods of a ReplicaSet that are available now.
 	availablePods func(*appsv1.ReplicaSet) int32
-	now           time.Time
+	// silent is how long a ReplicaSet has not said that it knows its size.
+	silent func(*appsv1.ReplicaSet) time.Duration
+	now    time.Time
 }
 
 // verb is what an action does.
@@ -165,7 +167,7 @@ func (p *planner) growNewest() bool {
 	case size == want:
 		return false
 	case size < want:
-		want = growTo(p.d, p.old, p.newest)
+		want = p.growTo(p.newest)
 	}
 	return p.resize(p.newest, want)
 }
@@ -228,7 +230,7 @@ func (p *planner) recreate() {
 		}
 		return
 	}
-	if running(p.old) > 0 || p.oldPods(p.newest) || slices.ContainsFunc(p.old, stillMaking) {
+	if running(p.old) > 0 || p.oldPods(p.newest) || slices.ContainsFunc(p.old, p.stillMaking) {
 		return
 	}
 	p.syncRevision(true)
@@ -239,8 +241,10 @@ func (p *planner) recreate() {
 }
 
 // stillMaking tells that pods of a ReplicaSet may be on their way that nobody sees yet: it was sized for none, but has not said since
-// that it knows.
-func stillMaking(rs *appsv1.ReplicaSet) bool { return rs.DeletionTimestamp == nil && !observed(rs) }
+// that it knows, and may still say it.
+func (p *planner) stillMaking(rs *appsv1.ReplicaSet) bool {
+	return rs.DeletionTimestamp == nil && !p.heard(rs)
+}
 
 // resize plans that a ReplicaSet gets a size, if it has another; true if it has.
 func (p *planner) resize(rs *appsv1.ReplicaSet, size int32) bool {

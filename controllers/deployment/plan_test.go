@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
+	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 	"github.com/wheelhouse-k8s/wheelhouse/test/scenario"
 )
 
@@ -27,6 +28,7 @@ type model struct {
 	d       *appsv1.Deployment
 	sets    []*appsv1.ReplicaSet
 	oldPods bool
+	silence silence
 	now     time.Time
 	serial  int
 }
@@ -164,7 +166,11 @@ func report(rs *appsv1.ReplicaSet, have, available int32) {
 
 // step makes a plan, carries it out, and describes it.
 func (m *model) step() string {
-	p := makePlan(world{deployment: m.d, sets: m.sets, now: m.now, oldPods: func(*appsv1.ReplicaSet) bool { return m.oldPods }, availablePods: func(rs *appsv1.ReplicaSet) int32 { return rs.Status.AvailableReplicas }})
+	p := makePlan(world{
+		deployment: m.d, sets: m.sets, now: m.now, silent: m.silence.look(reconcile.KeyOf(m.d), m.sets, m.now),
+		oldPods:       func(*appsv1.ReplicaSet) bool { return m.oldPods },
+		availablePods: func(rs *appsv1.ReplicaSet) int32 { return rs.Status.AvailableReplicas },
+	})
 	var out []string
 	for _, e := range p.events {
 		out = append(out, "event "+e.reason+": "+e.message)

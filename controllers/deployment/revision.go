@@ -91,7 +91,7 @@ func (p *planner) createNewest(next int64) {
 		},
 		Spec: appsv1.ReplicaSetSpec{Replicas: ptr.To(int32(0)), MinReadySeconds: p.d.Spec.MinReadySeconds, Selector: selector, Template: template},
 	}
-	rs.Spec.Replicas = ptr.To(growTo(p.d, p.old, rs))
+	rs.Spec.Replicas = ptr.To(p.growTo(rs))
 	annotateRevision(rs, p.d, next)
 	annotateSizes(rs, p.d)
 	a := action{verb: create, set: rs}

@@ -64,8 +64,9 @@ func sure(rs *appsv1.ReplicaSet) int32 {
 
 // most is how many pods a ReplicaSet may have: as many as it asks for, or those that its status still counts because they have not
 // been taken away yet. It is not known while the status was counted for another size: pods of a larger one may be on their way.
-// Pods that nobody will take away, because the ReplicaSet is going itself or its deletions fail, hold nothing up.
-func most(rs *appsv1.ReplicaSet) (n int32, known bool) {
+// Pods that nobody will take away, because the ReplicaSet is going itself, its deletions fail or its controller has not looked at it
+// for long, hold nothing up.
+func (p *planner) most(rs *appsv1.ReplicaSet) (n int32, known bool) {
 	size := *rs.Spec.Replicas
 	switch {
 	case rs.DeletionTimestamp != nil, observed(rs) && fails(rs):
@@ -73,7 +74,7 @@ func most(rs *appsv1.ReplicaSet) (n int32, known bool) {
 	case observed(rs):
 		return max(size, rs.Status.Replicas), true
 	}
-	return size, rs.Generation <= 1 // it never had another size
+	return size, rs.Generation <= 1 || p.heard(rs) // the first: it never had another size
 }
 
 // fails tells that a ReplicaSet could not make or remove pods when it last tried.
@@ -121,21 +122,21 @@ func maxUnavailable(d *appsv1.Deployment) int32 {
 }
 
 // growTo is the size that the newest ReplicaSet may have now, given the others: pods that are still to go count, as maxSurge
-// promises, and a ReplicaSet of which that is not known is waited for.
-func growTo(d *appsv1.Deployment, old []*appsv1.ReplicaSet, newest *appsv1.ReplicaSet) int32 {
-	if d.Spec.Strategy.Type != appsv1.RollingUpdateDeploymentStrategyType {
-		return replicas(d)
+// promises, and a ReplicaSet of which that is not known is waited for, but not for ever.
+func (p *planner) growTo(newest *appsv1.ReplicaSet) int32 {
+	if p.d.Spec.Strategy.Type != appsv1.RollingUpdateDeploymentStrategyType {
+		return replicas(p.d)
 	}
 	size := *newest.Spec.Replicas
-	room := replicas(d) + maxSurge(d)
-	for _, rs := range old {
-		n, known := most(rs)
+	room := replicas(p.d) + maxSurge(p.d)
+	for _, rs := range p.old {
+		n, known := p.most(rs)
 		if !known {
 			return size
 		}
 		room -= n
 	}
-	return max(size, min(room, replicas(d)))
+	return max(size, min(room, replicas(p.d)))
 }
 
 // scale sizes the ReplicaSets after spec.replicas changed, or while the Deployment is paused. With one ReplicaSet that
@@ -217,7 +218,7 @@ func (p *planner) scaleInProportion() {
 // mayHave tells that no more pods than a limit can exist once these ReplicaSets have these sizes, and all others that they have.
 func (p *planner) mayHave(limit int32, sets []*appsv1.ReplicaSet, sizes []int32) bool {
 	for _, rs := range p.all() {
-		n, known := most(rs)
+		n, known := p.most(rs)
 		if at := slices.Index(sets, rs); at >= 0 {
 			n = max(n, sizes[at])
 		}

@@ -133,7 +133,7 @@ func (p *planner) finishRollout() {
 	}
 	unchanged := equality.Semantic.DeepEqual(p.d.Status, s)
 	if unchanged || len(p.plan.actions) == 0 {
-		p.plan.after = p.deadlineLeft(&s)
+		p.lookAgain(p.deadlineLeft(&s))
 	}
 	p.d.Status = s
 }
