@@ -5,8 +5,6 @@ import (
 	"reflect"
 	"sync"
 
-	"k8s.io/apimachinery/pkg/runtime/schema"
-
 	"github.com/wheelhouse-k8s/wheelhouse/api/apps"
 	"github.com/wheelhouse-k8s/wheelhouse/api/authentication"
 	"github.com/wheelhouse-k8s/wheelhouse/api/authorization"
@@ -102,15 +100,3 @@ func Of[T kind.Object]() *kind.Kind {
 	}
 	return i
 }
-
-// ByObject is the kind of an object's Go type.
-func ByObject(o kind.Object) (*kind.Kind, bool) { return builtIn().ByType(reflect.TypeOf(o)) }
-
-// ByGVK is the kind with that group, version and name.
-func ByGVK(gvk schema.GroupVersionKind) (*kind.Kind, bool) { return builtIn().ByGVK(gvk) }
-
-// ByGVR is the kind of that resource in that version.
-func ByGVR(gvr schema.GroupVersionResource) (*kind.Kind, bool) { return builtIn().ByGVR(gvr) }
-
-// ByGR is the kind of that resource, in the version that is stored.
-func ByGR(gr schema.GroupResource) (*kind.Kind, bool) { return builtIn().ByGR(gr) }

@@ -114,13 +114,13 @@ func TestCatalog(t *testing.T) {
 			t.Errorf("%s is in the catalog twice", i.GVR())
 		}
 		seen[i.GVR()] = true
-		if found, ok := ByGVK(i.GVK); !ok || found != i {
+		if found, ok := builtIn().ByGVK(i.GVK); !ok || found != i {
 			t.Errorf("%s is not found by kind", i.GVK)
 		}
-		if found, ok := ByGVR(i.GVR()); !ok || found != i {
+		if found, ok := builtIn().ByGVR(i.GVR()); !ok || found != i {
 			t.Errorf("%s is not found by resource", i.GVR())
 		}
-		if found, ok := ByObject(i.New()); !ok || found != i {
+		if found, ok := builtIn().ByType(reflect.TypeOf(i.New())); !ok || found != i {
 			t.Errorf("%s is not found by Go type", i.GVK)
 		}
 		if i.Serves("list") && i.NewList() == nil {
@@ -138,7 +138,7 @@ func TestCatalog(t *testing.T) {
 			}
 		}
 	}
-	if i, ok := ByGR(schema.GroupResource{Resource: "events"}); !ok || i.Via != nil {
+	if i, ok := builtIn().ByGR(schema.GroupResource{Resource: "events"}); !ok || i.Via != nil {
 		t.Error("events are not found in their stored version")
 	}
 }

@@ -37,9 +37,6 @@ type target struct {
 	long bool
 }
 
-// collection tells that the path names no single object.
-func (t *target) collection() bool { return !t.byPath }
-
 // segments splits a path; the last element holds the remainder when there are more.
 func segments(path string, into *[maxSegments]string) int {
 	path = strings.Trim(path, "/")

@@ -12,7 +12,6 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers"
-	"github.com/wheelhouse-k8s/wheelhouse/controllers/rootca"
 	"github.com/wheelhouse-k8s/wheelhouse/master"
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile"
 )
@@ -33,7 +32,7 @@ func TestControllersRunRemotely(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	options := controllers.DefaultOptions()
-	options.RootCA.Source = rootca.Fixed([]byte("certificate"))
+	options.RootCA.Source = func() ([]byte, <-chan struct{}) { return []byte("certificate"), nil }
 	go func() {
 		done <- controllers.Run(ctx, func(string) client.Transport { return transport }, reconcile.FixedKinds(api.Kinds()), options)
 	}()

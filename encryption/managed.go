@@ -9,7 +9,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 	"strconv"
@@ -198,13 +197,4 @@ func (m *Managed) Prints() map[string]string {
 		prints[w.name] = hex.EncodeToString(sum[:16])
 	}
 	return prints
-}
-
-// Exists tells whether a file is there.
-func Exists(file string) (bool, error) {
-	_, err := os.Stat(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil, err
 }

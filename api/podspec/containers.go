@@ -25,11 +25,6 @@ const (
 // Path of the container under the path of the pod's spec.
 func (c Container) Path(spec *field.Path) *field.Path { return spec.Child(c.List).Index(c.Index) }
 
-// Restarts tells whether an init container keeps running beside the main containers.
-func (c Container) Restarts() bool {
-	return c.List == Init && c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
-}
-
 // Containers yields every container of every kind: init, main, ephemeral. An ephemeral container appears as a
 // Container with the same fields.
 func Containers(spec *corev1.PodSpec) iter.Seq[Container] {

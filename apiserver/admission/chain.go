@@ -6,8 +6,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sort"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -199,29 +197,6 @@ func (o *Options) check() error {
 
 // Names of the plugins that run, in order.
 func (c *Chain) Names() []string { return slices.Clone(c.names) }
-
-// PluginNames are the names that may be enabled or disabled, for help texts.
-func PluginNames() []string {
-	var names []string
-	for _, p := range plugins {
-		if !p.always && p.make != nil {
-			names = append(names, p.name)
-		}
-	}
-	sort.Strings(names)
-	return names
-}
-
-// DefaultNames are the names of those that are on by default, for help texts.
-func DefaultNames() string {
-	var names []string
-	for _, p := range plugins {
-		if p.on {
-			names = append(names, p.name)
-		}
-	}
-	return strings.Join(names, ", ")
-}
 
 // Handles tells whether any plugin looks at the operation.
 func (c *Chain) Handles(operation admission.Operation) bool {

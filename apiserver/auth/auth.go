@@ -20,11 +20,6 @@ const (
 	nodesGroup     = "system:nodes"
 )
 
-// Master is the identity of the server itself, which may do everything.
-func Master() user.Info {
-	return &user.DefaultInfo{Name: user.APIServerUser, Groups: []string{user.SystemPrivilegedGroup, user.AllAuthenticated}}
-}
-
 // ServiceAccount is the identity of a service account as seen by the API server, for callers within the process.
 func ServiceAccount(namespace, name string) user.Info {
 	return &user.DefaultInfo{

@@ -80,7 +80,7 @@ func TestEscalation(t *testing.T) {
 			}
 		})
 	}
-	if err := z.ConfirmNoEscalation(t.Context(), Master(), "n", role(rule("*", "*", "*")), nil); err != nil {
+	if err := z.ConfirmNoEscalation(t.Context(), master(), "n", role(rule("*", "*", "*")), nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -124,7 +124,7 @@ func TestAccessReviews(t *testing.T) {
 		"operator no value": {access(with(func(a *authorizationv1.ResourceAttributes) { a.FieldSelector = requirement("In") })), "spec.resourceAttributes.fieldSelector.requirements[0].values"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, err := r.Review(t.Context(), Master(), nil, "n", c.obj)
+			out, err := r.Review(t.Context(), master(), nil, "n", c.obj)
 			got := ""
 			if status, ok := err.(*apierrors.StatusError); ok && status.ErrStatus.Code == 422 {
 				var fields []string
@@ -196,7 +196,7 @@ func TestIdentityReviews(t *testing.T) {
 		t.Errorf("self: %v %v", self.Status, err)
 	}
 	sa := create(t, registry, z, "serviceaccounts", account("s"))
-	out, err := tokens.Issue(t.Context(), Master(), sa, ask(3600, issuer, "other"))
+	out, err := tokens.Issue(t.Context(), master(), sa, ask(3600, issuer, "other"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +212,7 @@ func TestIdentityReviews(t *testing.T) {
 		"bogus":   {authenticationv1.TokenReviewSpec{Token: "bogus"}, "", nil, "invalid bearer token"},
 	} {
 		o := &authenticationv1.TokenReview{Spec: c.spec}
-		if _, err := r.Review(t.Context(), Master(), nil, "", o); err != nil {
+		if _, err := r.Review(t.Context(), master(), nil, "", o); err != nil {
 			t.Fatal(err)
 		}
 		s := o.Status
@@ -220,7 +220,7 @@ func TestIdentityReviews(t *testing.T) {
 			t.Errorf("%s: %+v", name, s)
 		}
 	}
-	if _, err := r.Review(t.Context(), Master(), nil, "", &authenticationv1.TokenReview{}); !apierrors.IsBadRequest(err) {
+	if _, err := r.Review(t.Context(), master(), nil, "", &authenticationv1.TokenReview{}); !apierrors.IsBadRequest(err) {
 		t.Errorf("empty: %v", err)
 	}
 }

@@ -47,6 +47,11 @@ func newTokens(t testing.TB, r *registry.Registry, edit func(o *TokenOptions)) *
 	return tokens
 }
 
+// master is the identity of the server itself, which may do everything.
+func master() user.Info {
+	return &user.DefaultInfo{Name: user.APIServerUser, Groups: []string{user.SystemPrivilegedGroup, user.AllAuthenticated}}
+}
+
 func account(name string) *corev1.ServiceAccount {
 	return &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: name}}
 }
@@ -101,7 +106,7 @@ func TestIssueRefuses(t *testing.T) {
 		"other uid":       {bound("Pod", "mine", "x"), 409, "", "does not match the UID in record"},
 		"other kind":      {group, 400, "", "cannot bind token to object of type apps/v1, Kind=Deployment"},
 	} {
-		_, err := tokens.Issue(t.Context(), Master(), sa, c.tr)
+		_, err := tokens.Issue(t.Context(), master(), sa, c.tr)
 		status, ok := err.(*apierrors.StatusError)
 		if !ok || status.ErrStatus.Code != c.code || !strings.Contains(status.Error(), c.message) {
 			t.Errorf("%s: %v", name, err)
@@ -133,7 +138,7 @@ func TestIssueClaims(t *testing.T) {
 	sa := create(t, r, z, "serviceaccounts", account("s"))
 	node := create(t, r, z, "nodes", &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}})
 	p := create(t, r, z, "pods", pod("p", "n1", "s"))
-	out, err := tokens.Issue(t.Context(), Master(), sa, bound("Pod", "p", p.UID))
+	out, err := tokens.Issue(t.Context(), master(), sa, bound("Pod", "p", p.UID))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +168,7 @@ func TestIssueClaims(t *testing.T) {
 	if string(data) != string(want) {
 		t.Errorf("claims\nhave %s\nwant %s", data, want)
 	}
-	plain, err := tokens.Issue(t.Context(), Master(), sa, ask(0))
+	plain, err := tokens.Issue(t.Context(), master(), sa, ask(0))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +188,7 @@ func TestVerify(t *testing.T) {
 	sa := create(t, r, z, "serviceaccounts", account("s"))
 	issue := func(with *Tokens, tr *authenticationv1.TokenRequest) string {
 		t.Helper()
-		out, err := with.Issue(t.Context(), Master(), sa, tr)
+		out, err := with.Issue(t.Context(), master(), sa, tr)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -259,7 +264,7 @@ func TestVerifyLeavesOthersTokens(t *testing.T) {
 	r, _ := start(t)
 	tokens := newTokens(t, r, nil)
 	foreign := newTokens(t, r, func(o *TokenOptions) { o.Issuers = []string{"https://elsewhere"} })
-	out, err := foreign.Issue(t.Context(), Master(), account("s"), ask(0))
+	out, err := foreign.Issue(t.Context(), master(), account("s"), ask(0))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +280,7 @@ func TestVerifyRefusesForgedAlgorithm(t *testing.T) {
 	r, z := start(t)
 	tokens := newTokens(t, r, nil)
 	sa := create(t, r, z, "serviceaccounts", account("s"))
-	out, err := tokens.Issue(t.Context(), Master(), sa, ask(0))
+	out, err := tokens.Issue(t.Context(), master(), sa, ask(0))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,7 +333,7 @@ func TestKeysRotate(t *testing.T) {
 		t.Fatal(err)
 	}
 	older := newTokens(t, r, func(o *TokenOptions) { o.Key, o.Keys = key, nil })
-	out, err := older.Issue(t.Context(), Master(), sa, ask(0))
+	out, err := older.Issue(t.Context(), master(), sa, ask(0))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -367,7 +372,7 @@ func TestSetKeys(t *testing.T) {
 	tokens := newTokens(t, r, nil)
 	issue := func() string {
 		t.Helper()
-		out, err := tokens.Issue(t.Context(), Master(), sa, ask(0))
+		out, err := tokens.Issue(t.Context(), master(), sa, ask(0))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -415,7 +420,7 @@ func BenchmarkVerify(b *testing.B) {
 	r, z := start(b)
 	tokens := newTokens(b, r, nil)
 	sa := create(b, r, z, "serviceaccounts", account("s"))
-	out, err := tokens.Issue(b.Context(), Master(), sa, ask(0))
+	out, err := tokens.Issue(b.Context(), master(), sa, ask(0))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -31,9 +31,6 @@ const (
 // Source gives the certificates in PEM, and a channel that is closed when they may have changed.
 type Source func() (ca []byte, changed <-chan struct{})
 
-// Fixed is the source of certificates that never change.
-func Fixed(ca []byte) Source { return func() ([]byte, <-chan struct{}) { return ca, nil } }
-
 // Options of the controller.
 type Options struct {
 	// Source gives what is published; without it nothing is.

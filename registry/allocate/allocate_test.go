@@ -245,7 +245,7 @@ func TestRecordedServices(t *testing.T) {
 	}
 	for _, c := range cases["core_Service"] {
 		t.Run(strings.ReplaceAll(c.ID, "/", "_"), func(t *testing.T) {
-			difference, err := c.Run(api.ByGVR, backend{newCluster(t, "10.96.0.0/16")})
+			difference, err := c.Run(kind.NewKinds(api.Kinds()).ByGVR, backend{newCluster(t, "10.96.0.0/16")})
 			if err != nil {
 				t.Fatal(err)
 			}

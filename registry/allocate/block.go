@@ -65,6 +65,3 @@ func (b block) at(n uint64) netip.Addr {
 func (b block) contains(a netip.Addr) bool {
 	return b.prefix.Contains(a) && !a.Less(b.first) && !b.at(b.size-1).Less(a)
 }
-
-// FirstAddress is the first service address of a block, which the API server itself takes.
-func FirstAddress(p netip.Prefix) netip.Addr { return p.Masked().Addr().Next() }
