@@ -91,7 +91,7 @@ func (w *answerWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // warnings collects what a Warning header says. Admission may add to it from several goroutines.
 type warnings struct {
-	mu    sync.Mutex
+	mu    sync.Mutex // guards all below
 	texts []string
 	seen  map[string]bool
 }

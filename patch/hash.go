@@ -44,7 +44,7 @@ const maxResults = 1024
 // cache holds the results used last: when the new half is full it becomes the old half, whose entries come
 // back when they are used.
 type cache struct {
-	mu       sync.RWMutex
+	mu       sync.RWMutex // guards both halves; a result never changes
 	new, old map[hash]*result
 }
 

@@ -13,7 +13,7 @@ type pacer struct {
 	pace Pace
 	now  func() time.Time
 
-	mu   sync.Mutex
+	mu   sync.Mutex        // guards all below
 	full map[Key]time.Time // when the key's budget will be whole again
 	runs int
 }

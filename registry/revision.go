@@ -144,9 +144,9 @@ func (r *Registry) waitAtLeast(ctx context.Context, revision int64) error {
 
 // fresh lets one question for the store's revision serve all readers that came before it was asked.
 type fresh struct {
-	mu      sync.Mutex
-	asking  bool   // a round is on its way
-	waiting *round // the round that begins when it is back
+	mu      sync.Mutex // guards asking and waiting
+	asking  bool       // a round is on its way
+	waiting *round     // the round that begins when it is back
 
 	reads, questions atomic.Int64
 }

@@ -65,9 +65,10 @@ func (n *news) improve(node string, events placement.Events) {
 
 // inbox hands what others report to the loop, without ever making them wait.
 type inbox struct {
-	mu      sync.Mutex
+	mu      sync.Mutex // guards reports
 	reports []report
-	signal  chan struct{}
+	// signal has room for one: a report that finds it full is taken with those that filled it.
+	signal chan struct{}
 }
 
 // report tells the loop of one thing: a change of an object, or the outcome of a step or a write.

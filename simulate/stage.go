@@ -24,8 +24,8 @@ type stage struct {
 	fleet *fleet
 	queue workqueue.TypedDelayingInterface[types.UID]
 
-	mu sync.Mutex
-	// pods by uid; mu guards the map, what it holds, and the nodes' blocks of addresses.
+	mu sync.Mutex // guards pods, what it holds, and the nodes' blocks of addresses
+	// pods by uid.
 	pods map[types.UID]*actor
 }
 

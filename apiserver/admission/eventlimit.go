@@ -144,7 +144,7 @@ type limiter struct {
 	of   func(admission.Attributes) string
 	make func() flowcontrol.PassiveRateLimiter
 
-	mu      sync.Mutex // a key that is new to two requests gets one bucket
+	mu      sync.Mutex // held while a bucket is looked up and made: a key that is new to two requests gets one
 	buckets *lru.Cache
 }
 

@@ -24,7 +24,7 @@ type certificates struct {
 	verify      *requestx509.Authenticator
 	now         func() time.Time
 
-	mu       sync.RWMutex
+	mu       sync.RWMutex   // guards all below, and no more than the map of what verified holds
 	pool     *x509.CertPool // that the verified ones were verified with
 	verified map[string]*verifiedCertificate
 	began    time.Time // when verified was empty

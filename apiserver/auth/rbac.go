@@ -20,7 +20,7 @@ import (
 // Bindings are indexed by subject, so the cost of a decision grows with what the asking user was granted, and not
 // with the number of bindings in the cluster. The index is kept up to date change by change.
 type RBAC struct {
-	mu       sync.RWMutex
+	mu       sync.RWMutex // guards all below: a decision sees each change whole
 	roles    map[roleKey]*role
 	bindings map[objectKey]*binding
 	subjects map[subject]*grants

@@ -31,7 +31,7 @@ var errInvalidated = errors.New("service account token has been invalidated")
 // knownTokens remembers what tokens with a good signature say. Whether a token is still good is asked of the mirror
 // at each use, so nothing here can be out of date.
 type knownTokens struct {
-	mu     sync.RWMutex
+	mu     sync.RWMutex // guards tokens; what it holds never changes
 	tokens map[[sha256.Size]byte]*knownToken
 }
 

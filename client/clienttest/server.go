@@ -24,7 +24,7 @@ type Server struct {
 	// Catch is asked when the views are to catch up with the store; nil says that they have.
 	Catch func(ctx context.Context) error
 
-	mu    sync.Mutex
+	mu    sync.Mutex // guards views
 	views map[*kind.Kind]*view
 }
 

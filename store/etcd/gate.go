@@ -26,7 +26,7 @@ const (
 // gate leads every request to the member that runs now. Requests pass it holding mu for reading; who reopens the member
 // locks it, so that requests wait meanwhile and none fails.
 type gate struct {
-	mu sync.RWMutex
+	mu sync.RWMutex // held for reading while a request is under way, and locked while the member is reopened
 	// open is closed while mu is not locked: who waits for mu waits here, where a request's context counts too.
 	open    atomic.Pointer[chan struct{}]
 	now     atomic.Pointer[running] // changed only with mu locked, and while the member starts

@@ -46,14 +46,14 @@ func (r *record) at(revision int64) (version, bool) {
 
 // Store implements store.Store.
 type Store struct {
-	mu        sync.Mutex
+	mu        sync.Mutex // guards all below
 	keys      *btree.BTreeG[*record]
 	revision  int64         // of the last write; the first is 2, as in etcd
 	compacted int64         // history before this revision is gone
 	log       []store.Event // every change after compacted, in order, with Prev
 	size      int64
 	changed   chan struct{} // closed and replaced at every write
-	closed    chan struct{}
+	closed    chan struct{} // closed by Close, for those who wait for a change
 }
 
 // New makes an empty store.
