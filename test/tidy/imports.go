@@ -4,13 +4,26 @@ package tidy
 // module is the path that all packages of this repository begin with.
 const module = "github.com/wheelhouse-k8s/wheelhouse/"
 
-// edge forbids packages under From to import packages under To (both are folders, or a module path in To).
-type edge struct {
-	From, To string
-	// Except names folders under From that may.
-	Except []string
-	Why    string
+// room says what some folders' packages may import beside the standard library. A folder may stand in several rooms, and has
+// what they allow together; what is nowhere is not allowed. Tests may import what they need.
+type room struct {
+	// Folders from the root, separated by spaces; "controllers/*" are all folders right below, and "." is the root.
+	Folders string
+	// Own are folders of this repository.
+	Own string
+	// Others are modules, or names of groups.
+	Others string
+	// Why says what is left out on purpose.
+	Why string
 }
+
+// groups are modules that are allowed together.
+var groups = map[string][]string{
+	"types": {"k8s.io/api", "k8s.io/apimachinery"},
+}
+
+// never is not imported, whatever a room says: k8s.io/kubernetes is not meant as a library and breaks go install.
+const never = "k8s.io/kubernetes"
 
 // apart are folders whose subfolders do not import each other, but for what stands in internal for all of them.
 var apart = map[string]string{
@@ -18,96 +31,138 @@ var apart = map[string]string{
 	"master":      "rooms know nothing of each other: what one needs of another, master hands it as a function",
 }
 
-// forbidden is the import policy. Tests may import what they need.
-var forbidden = []edge{
-	{From: "", To: "k8s.io/kubernetes", Why: "it is not meant as a library and breaks go install"},
+// rooms is the import policy, in the order of the map in ARCHITECTURE.md.
+var rooms = []room{
+	{".", "master", "k8s.io/client-go", ""},
+	{"cmd/wheelhouse",
+		"apiserver/health admin datafolder durable encryption master master/backups master/certificates master/keys master/members " +
+			"membership pki simulate store/backup",
+		"types k8s.io/apiserver k8s.io/client-go k8s.io/component-base k8s.io/klog/v2 k8s.io/kubectl github.com/coreos/go-systemd/v22 " +
+			"github.com/spf13/cobra github.com/spf13/pflag golang.org/x/term", ""},
 
-	{From: "durable", To: "github.com/", Why: "a file knows nothing of what is in it"},
-	{From: "durable", To: "k8s.io/", Why: "a file knows nothing of what is in it"},
+	// A master: where the two wings meet.
+	{"master",
+		"api api/kind apiserver apiserver/admission apiserver/auth apiserver/bootstrap apiserver/discovery apiserver/health apiserver/metrics " +
+			"apiserver/openapi client admin controllers datafolder election master/backups master/certificates master/enrol master/identity " +
+			"master/keys master/members master/roster membership patch pki registry registry/allocate registry/notes scheduler simulate store " +
+			"store/etcd store/memory",
+		"types k8s.io/apiserver k8s.io/client-go k8s.io/component-base go.uber.org/zap golang.org/x/sync", ""},
+	{"master/enrol", "apiserver/health datafolder durable membership pki registry/notes store/etcd", "types golang.org/x/sys",
+		"how a start comes to its data is decided before there is a store that is open"},
+	{"master/members", "apiserver/health admin datafolder election membership pki registry/notes store store/backup store/etcd",
+		"k8s.io/apiserver", ""},
+	{"master/identity", "client admin datafolder membership registry registry/notes store store/etcd", "types", ""},
+	{"master/roster", "election membership registry/notes store store/etcd", "types", ""},
+	{"master/certificates", "apiserver/auth apiserver/health admin datafolder encryption membership pki registry/notes store store/etcd",
+		"k8s.io/client-go", ""},
+	{"master/keys", "api/kind apiserver/health admin datafolder encryption membership store", "types", ""},
+	{"master/backups",
+		"api api/kind apiserver/health apiserver/metrics client admin datafolder durable election encryption membership pki registry " +
+			"registry/notes store store/backup store/etcd",
+		"types k8s.io/client-go github.com/robfig/cron/v3 golang.org/x/sys", ""},
+	{"membership", "admin durable store store/etcd", "types k8s.io/client-go",
+		"who is a master is the store's business, not that of what is in it"},
+	{"datafolder", "admin durable encryption membership pki registry/notes store/etcd", "types", ""},
+	{"admin", "", "types k8s.io/apiserver k8s.io/client-go golang.org/x/sys", "the door of commands knows no command"},
 
-	{From: "store", To: "api", Why: "the store knows keys and bytes, not Kubernetes"},
-	{From: "store", To: "registry", Why: "imports go downward"},
-	{From: "store", To: "k8s.io/", Why: "the store knows keys and bytes, not Kubernetes"},
+	// The server wing. It does not use the client wing.
+	{"apiserver", "api/bounds api/core api/kind apiserver/fairness codec patch registry",
+		"types k8s.io/apiserver k8s.io/client-go k8s.io/klog/v2 sigs.k8s.io/structured-merge-diff/v6",
+		"the wings meet only in master, and the pipeline is handed who authenticates, authorizes and admits"},
+	{"apiserver/auth", "api/bounds api/kind api/podspec apiserver/bootstrap/policy registry",
+		"types k8s.io/apiserver github.com/go-jose/go-jose/v4 github.com/google/uuid", ""},
+	{"apiserver/admission", "api/kind api/podspec apiserver/auth registry",
+		"types k8s.io/apiserver k8s.io/client-go k8s.io/component-base k8s.io/component-helpers k8s.io/pod-security-admission k8s.io/utils sigs.k8s.io/yaml", ""},
+	{"apiserver/fairness", "api/kind", "k8s.io/apiserver", ""},
+	{"apiserver/bootstrap", "api/kind apiserver/auth apiserver/bootstrap/policy registry",
+		"types k8s.io/apiserver k8s.io/client-go k8s.io/component-helpers", ""},
+	{"apiserver/bootstrap/policy", "", "types", "who may do what is data"},
+	{"apiserver/discovery", "api/kind codec", "types github.com/munnerz/goautoneg", ""},
+	{"apiserver/openapi", "", "github.com/munnerz/goautoneg", "the documents are made by a generator"},
+	{"apiserver/openapi/generate", "api api/kind apiserver/openapi/generate/definitions",
+		"types k8s.io/apiserver k8s.io/client-go k8s.io/kube-openapi github.com/emicklei/go-restful/v3 github.com/google/gnostic-models " +
+			"google.golang.org/protobuf", ""},
+	{"apiserver/health", "", "types k8s.io/apiserver k8s.io/component-base k8s.io/klog/v2", ""},
+	{"apiserver/metrics", "api/kind", "types k8s.io/component-base github.com/prometheus/client_golang github.com/prometheus/client_model", ""},
 
-	{From: "store", To: "encryption", Why: "a store keeps bytes; what they mean, a backup is told"},
-	{From: "store/backup", To: "store/etcd", Why: "a backup is of any source that gives a snapshot"},
-	{From: "store/backup", To: "admin", Why: "imports go downward"},
-	{From: "store/etcd", To: "store/backup", Why: "a store does not know who copies it"},
+	{"codec", "api/bounds api/kind codec/objectjson codec/wire", "types github.com/munnerz/goautoneg sigs.k8s.io/json sigs.k8s.io/yaml",
+		"an object brings its encodings along, whoever keeps it; bytes on the wire are not the bytes of the store"},
+	{"codec/wire codec/objectjson", "api/shape", "types", "bytes know messages, names and numbers, no kinds; all encodings stand on them"},
+	{"codec/canonical", "api/shape codec/objectjson", "types", "a form is that of a type, whatever its kind"},
+	{"patch", "api/bounds api/kind api/shape patch/typeschema",
+		"types gopkg.in/evanphx/json-patch.v4 sigs.k8s.io/json sigs.k8s.io/structured-merge-diff/v6 sigs.k8s.io/yaml",
+		"a patch is a function of an object, wherever that is kept"},
+	{"patch/typeschema", "", "sigs.k8s.io/structured-merge-diff/v6", ""},
+	{"patch/typeschema/generate", "patch/typeschema", "types k8s.io/client-go", ""},
+	{"registry", "api/bounds api/kind api/shape codec/canonical codec/objectjson codec/wire store", "types github.com/google/btree",
+		"what is encrypted is the store's business, and how answers are written that of codec"},
+	{"registry/allocate", "api/bounds api/core api/kind codec/wire registry store", "types k8s.io/utils", ""},
+	{"registry/notes", "registry", "", ""},
 
-	{From: "api", To: "store", Why: "a kind does not know how it is kept"},
-	{From: "api", To: "registry", Why: "a kind does not know how it is kept"},
-	{From: "api", To: "apiserver", Why: "a kind never sees a verb"},
-	{From: "api", To: "client", Why: "a kind never sees a verb"},
-	{From: "api/kind", To: "api/podspec", Why: "what a kind is comes before any kind"},
-	{From: "api/kind", To: "api/core", Why: "what a kind is comes before any kind"},
-	{From: "api/podspec", To: "api/core", Why: "what pods and templates share knows neither"},
-	{From: "api/podspec", To: "api/workload", Why: "a pod does not know who made it"},
-	{From: "api/workload", To: "api/core", Why: "what workloads share knows none of them"},
-	{From: "api/workload", To: "api/apps", Why: "what workloads share knows none of them"},
+	// The client wing. It cannot reach registry and store even by accident: it sees objects through a transport.
+	{"controllers",
+		"client controllers/bootstrapsigner controllers/clusterrole controllers/deployment controllers/endpoints controllers/endpointslice " +
+			"controllers/garbage controllers/namespace controllers/nodelifecycle controllers/podgc controllers/replicaset controllers/rootca " +
+			"controllers/serviceaccount controllers/tainteviction controllers/tokencleaner controllers/ttl crew reconcile",
+		"github.com/spf13/pflag", ""},
+	{"controllers/*",
+		"api/kind client reconcile controllers/internal/nodestate controllers/internal/ownership controllers/internal/podstate " +
+			"controllers/internal/serving",
+		"types k8s.io/klog/v2 k8s.io/utils github.com/spf13/pflag", "a controller knows neither another nor the scheduler"},
+	{"controllers/endpoints controllers/endpointslice", "", "k8s.io/endpointslice", ""},
+	{"controllers/internal/nodestate controllers/internal/podstate", "", "types", ""},
+	{"controllers/internal/ownership", "api/kind client", "types", ""},
+	{"controllers/internal/serving", "client controllers/internal/podstate reconcile", "types", ""},
+	{"scheduler", "client crew scheduler/placement", "types", "each loop stands alone: it knows no controller"},
+	{"scheduler/placement", "", "types k8s.io/component-helpers k8s.io/klog/v2", "decisions have no client, clock or log"},
+	{"election", "client crew", "types k8s.io/utils", "leadership is a Lease, reached like any object"},
+	{"reconcile", "api api/kind client crew", "types k8s.io/client-go k8s.io/component-base", ""},
+	{"reconcile/reconciletest", "api/kind", "", ""},
+	{"crew", "", "", ""},
+	{"client", "api api/kind", "types k8s.io/client-go k8s.io/utils", "clients reach objects through a transport"},
+	{"client/clienttest", "api/kind client", "types", ""},
+	{"simulate", "", "types k8s.io/client-go", "nodes speak the public API"},
 
-	{From: "api", To: "codec", Except: []string{"api/bounds"}, Why: "a kind does not know how it is written; its bounds read what comes in"},
-	{From: "api/shape", To: "api", Why: "a type is described before there are kinds"},
+	// The kinds. They know neither how they are kept and written nor the verbs that are asked of them.
+	{"api",
+		"api/apps api/authentication api/authorization api/coordination api/core api/discovery api/events api/kind api/networking api/policy " +
+			"api/rbac api/scheduling api/storage",
+		"", ""},
+	{"api/apps api/authentication api/authorization api/coordination api/core api/discovery api/events api/networking api/policy api/rbac " +
+		"api/scheduling api/storage",
+		"api/kind", "types", "a group knows no other"},
+	{"api/apps api/core", "api/podspec api/workload", "", ""},
+	{"api/apps api/core api/discovery api/networking", "", "k8s.io/utils", ""},
+	{"api/events", "api/core", "", "its one kind is the other form of core's"},
+	{"api/workload", "api/kind api/podspec", "types", "what workloads share knows none of them"},
+	{"api/podspec", "api/bounds api/kind", "types k8s.io/component-helpers github.com/distribution/reference",
+		"what pods and templates share knows neither, and not who made a pod"},
+	{"api/kind", "", "types", "what a kind is comes before any kind"},
+	{"api/bounds", "api/shape codec/wire", "types", "bounds read what comes in, before it has a kind"},
+	{"api/shape", "", "types", "a type is described before there are kinds"},
+	{"api/apitest", "api/kind", "types sigs.k8s.io/json", ""},
 
-	{From: "codec", To: "registry", Why: "an object brings its encodings along, whoever keeps it"},
-	{From: "codec/wire", To: "codec", Why: "all encodings stand on it"},
-	{From: "codec/wire", To: "api/kind", Why: "bytes know messages and numbers, no kinds"},
-	{From: "codec/objectjson", To: "api/kind", Why: "an encoding is that of a type, whatever its kind"},
-	{From: "codec/canonical", To: "api/kind", Why: "an encoding is that of a type, whatever its kind"},
-	{From: "codec", To: "store", Why: "bytes on the wire are not the bytes of the store"},
-	{From: "codec", To: "apiserver", Why: "imports go downward"},
-	{From: "patch", To: "registry", Why: "a patch is a function of an object"},
-	{From: "patch", To: "store", Why: "a patch is a function of an object"},
-	{From: "patch", To: "apiserver", Why: "imports go downward"},
+	// The store: keys and bytes, not Kubernetes.
+	{"encryption", "api/kind durable store", "types k8s.io/apiserver google.golang.org/grpc sigs.k8s.io/yaml", ""},
+	{"encryption/plugintest", "", "k8s.io/kms google.golang.org/grpc", ""},
+	{"store", "", "", "a store keeps bytes; what they mean, others know"},
+	{"store/memory store/storetest", "store", "", ""},
+	{"store/memory", "", "github.com/google/btree", ""},
+	{"store/etcd", "durable store",
+		"go.etcd.io/bbolt go.etcd.io/etcd/api/v3 go.etcd.io/etcd/client/pkg/v3 go.etcd.io/etcd/client/v3 go.etcd.io/etcd/etcdutl/v3 " +
+			"go.etcd.io/etcd/pkg/v3 go.etcd.io/etcd/server/v3 go.etcd.io/raft/v3 go.uber.org/zap google.golang.org/grpc " +
+			"google.golang.org/protobuf github.com/coreos/go-semver", "a store does not know who copies it"},
+	{"store/backup", "durable",
+		"filippo.io/age github.com/minio/minio-go/v7 go.etcd.io/bbolt go.etcd.io/etcd/api/v3 golang.org/x/sys google.golang.org/protobuf",
+		"a backup is of any source that gives a snapshot"},
+	{"pki", "durable", "k8s.io/client-go", ""},
+	{"durable", "", "golang.org/x/sys", "a file knows nothing of what is in it"},
 
-	{From: "registry", To: "apiserver", Why: "imports go downward"},
-	{From: "registry", To: "client", Why: "the server wing does not use the client wing"},
-	{From: "registry", To: "controllers", Why: "the server wing does not use the client wing"},
-
-	{From: "apiserver", To: "client", Why: "the two wings meet only in master"},
-	{From: "apiserver", To: "reconcile", Why: "the two wings meet only in master"},
-	{From: "apiserver", To: "controllers", Why: "the two wings meet only in master"},
-	{From: "apiserver", To: "scheduler", Why: "the two wings meet only in master"},
-	{From: "apiserver", To: "master", Why: "imports go downward"},
-
-	{From: "client", To: "registry", Why: "clients reach objects through a transport"},
-	{From: "client", To: "store", Why: "clients reach objects through a transport"},
-	{From: "client", To: "apiserver", Why: "clients reach objects through a transport"},
-	{From: "reconcile", To: "registry", Why: "controllers cannot reach the store even by accident"},
-	{From: "reconcile", To: "store", Why: "controllers cannot reach the store even by accident"},
-	{From: "reconcile", To: "apiserver", Why: "controllers see the client only"},
-	{From: "reconcile", To: "controllers", Why: "imports go downward"},
-	{From: "reconcile", To: "scheduler", Why: "imports go downward"},
-	{From: "controllers", To: "registry", Why: "controllers cannot reach the store even by accident"},
-	{From: "controllers", To: "store", Why: "controllers cannot reach the store even by accident"},
-	{From: "controllers", To: "apiserver", Why: "controllers see the client only"},
-	{From: "controllers", To: "scheduler", Why: "each loop stands alone"},
-	{From: "scheduler", To: "registry", Why: "the scheduler cannot reach the store even by accident"},
-	{From: "scheduler", To: "store", Why: "the scheduler cannot reach the store even by accident"},
-	{From: "scheduler", To: "apiserver", Why: "the scheduler sees the client only"},
-	{From: "scheduler", To: "controllers", Why: "each loop stands alone"},
-	{From: "election", To: "registry", Why: "leadership is a Lease, reached like any object"},
-	{From: "election", To: "store", Why: "leadership is a Lease, reached like any object"},
-
-	{From: "encryption", To: "registry", Why: "imports go downward"},
-	{From: "encryption", To: "apiserver", Why: "imports go downward"},
-	{From: "registry", To: "encryption", Why: "what is encrypted is the store's business"},
-
-	{From: "admin", To: "registry", Why: "the door of commands knows no command"},
-	{From: "admin", To: "store", Why: "the door of commands knows no command"},
-	{From: "admin", To: "apiserver", Why: "the door of commands knows no command"},
-
-	{From: "membership", To: "registry", Why: "who is a master is the store's business, not that of what is in it"},
-	{From: "membership", To: "apiserver", Why: "imports go downward"},
-	{From: "membership", To: "master", Why: "imports go downward"},
-
-	{From: "admin", To: "master", Why: "the door of commands knows no command"},
-	{From: "registry/notes", To: "master", Why: "imports go downward"},
-	{From: "datafolder", To: "master", Why: "imports go downward"},
-	{From: "datafolder", To: "apiserver", Why: "imports go downward"},
-
-	{From: "simulate", To: "master", Why: "nodes speak the public API"},
-	{From: "simulate", To: "apiserver", Why: "nodes speak the public API"},
-	{From: "simulate", To: "registry", Why: "nodes speak the public API"},
-	{From: "pki", To: "apiserver", Why: "imports go downward"},
-	{From: "pki", To: "registry", Why: "imports go downward"},
+	// What measures and tests.
+	{"bench", "store/etcd test/process", "types k8s.io/client-go go.etcd.io/etcd/client/v3 go.uber.org/zap", ""},
+	{"test/compat", "api api/kind controllers", "k8s.io/client-go", ""},
+	{"test/docs", "test/process", "", ""},
+	{"test/failures/history", "", "github.com/anishathalye/porcupine", "a history is judged without knowing what made it"},
+	{"test/process", "", "k8s.io/client-go golang.org/x/sys", "processes are watched from outside"},
+	{"test/scenario test/tidy", "", "", ""},
 }

@@ -8,8 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -35,11 +35,10 @@ type file struct {
 func (f *file) test() bool      { return strings.HasSuffix(f.path, "_test.go") }
 func (f *file) generated() bool { return strings.HasPrefix(filepath.Base(f.path), "zz_generated") }
 
-func load(t *testing.T) (*token.FileSet, []*file) {
-	t.Helper()
+// parsed is the whole repository, read once for all tests.
+var parsed = sync.OnceValues(func() (*source, error) {
 	root := filepath.Join("..", "..")
-	set := token.NewFileSet()
-	var files []*file
+	all := &source{set: token.NewFileSet()}
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -50,11 +49,11 @@ func load(t *testing.T) (*token.FileSet, []*file) {
 		if !strings.HasSuffix(path, ".go") {
 			return nil
 		}
-		source, err := os.ReadFile(path)
+		text, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
-		syntax, err := parser.ParseFile(set, path, source, parser.ParseComments)
+		syntax, err := parser.ParseFile(all.set, path, text, parser.ParseComments)
 		if err != nil {
 			return err
 		}
@@ -63,58 +62,33 @@ func load(t *testing.T) (*token.FileSet, []*file) {
 			return err
 		}
 		rel = filepath.ToSlash(rel)
-		files = append(files, &file{path: rel, dir: strings.TrimPrefix(filepath.ToSlash(filepath.Dir(rel)), "."), syntax: syntax, lines: strings.Count(string(source), "\n")})
+		all.files = append(all.files, &file{path: rel, dir: strings.TrimPrefix(filepath.ToSlash(filepath.Dir(rel)), "."), syntax: syntax, lines: strings.Count(string(text), "\n")})
 		return nil
 	})
+	return all, err
+})
+
+// source is what is read of the repository. Tests only look at it.
+type source struct {
+	set   *token.FileSet
+	files []*file
+}
+
+func load(t *testing.T) (*token.FileSet, []*file) {
+	t.Helper()
+	all, err := parsed()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(files) < 100 {
-		t.Fatalf("only %d Go files found", len(files))
+	if len(all.files) < 100 {
+		t.Fatalf("only %d Go files found", len(all.files))
 	}
-	return set, files
+	return all.set, all.files
 }
 
 // under tells whether a folder is, or is in, another; "" is the root.
 func under(dir, parent string) bool {
 	return parent == "" || dir == parent || strings.HasPrefix(dir, parent+"/")
-}
-
-func TestImports(t *testing.T) {
-	_, files := load(t)
-	for _, f := range files {
-		if f.test() {
-			continue
-		}
-		for _, i := range f.syntax.Imports {
-			path, _ := strconv.Unquote(i.Path.Value)
-			if i.Name != nil && i.Name.Name == "_" {
-				t.Errorf("%s imports %s for its side effects: say in a list what is wanted", f.path, path)
-			}
-			inner, own := strings.CutPrefix(path, module)
-			for _, e := range forbidden {
-				hit := own && under(inner, e.To) || !own && strings.HasPrefix(path, e.To)
-				if hit && under(f.dir, e.From) && !slices.ContainsFunc(e.Except, func(x string) bool { return under(f.dir, x) }) {
-					t.Errorf("%s imports %s: %s", f.path, path, e.Why)
-				}
-			}
-		}
-	}
-}
-
-func TestImportsOfSiblings(t *testing.T) {
-	_, files := load(t)
-	for _, f := range files {
-		for _, i := range f.syntax.Imports {
-			path, _ := strconv.Unquote(i.Path.Value)
-			inner, _ := strings.CutPrefix(path, module)
-			for parent, why := range apart {
-				if !f.test() && strings.HasPrefix(f.dir, parent+"/") && strings.HasPrefix(inner, parent+"/") && !under(inner, f.dir) && !under(inner, parent+"/internal") {
-					t.Errorf("%s imports %s: %s", f.path, path, why)
-				}
-			}
-		}
-	}
 }
 
 func TestPackages(t *testing.T) {
@@ -163,7 +137,7 @@ func TestTags(t *testing.T) {
 func TestSizes(t *testing.T) {
 	set, files := load(t)
 	for _, f := range files {
-		if f.test() || f.generated() {
+		if f.generated() {
 			continue
 		}
 		most := fileLinesMax
@@ -175,7 +149,7 @@ func TestSizes(t *testing.T) {
 		}
 		for _, d := range f.syntax.Decls {
 			function, ok := d.(*ast.FuncDecl)
-			if !ok {
+			if !ok || f.test() {
 				continue
 			}
 			if function.Name.Name == "init" && function.Recv == nil {
