@@ -25,6 +25,7 @@ fetch:
 # does not see what a test runs in a process of its own, and would give the result of another binary.
 test: fetch lint
 	@GO="$(GO)" test/tools/fetch.sh test/tools tool
+	@GO="$(GO)" test/tools/fetch.sh test/tools/code tool
 	$(GO) test -count 1 -timeout 25m ./...
 
 # The same with the race detector, which needs a C compiler.

@@ -14,25 +14,34 @@ import (
 	"syscall"
 )
 
-// tools are programs of others that tests run, by name; test/tools/go.mod holds their versions.
-var tools = map[string]string{
-	"etcd":      "go.etcd.io/etcd/server/v3",
-	"etcdctl":   "go.etcd.io/etcd/etcdctl/v3",
-	"etcdutl":   "go.etcd.io/etcd/etcdutl/v3",
-	"versitygw": "github.com/versity/versitygw/cmd/versitygw", // an S3 server over a folder
+// tool is a program of others that tests run.
+type tool struct {
+	// folder of the module that holds its version.
+	folder string
+	source string
 }
 
-// Tool builds a program of others at its first use, which the versions in test/tools make a new one, and returns its
+var tools = map[string]tool{
+	"etcd":        {"test/tools", "go.etcd.io/etcd/server/v3"},
+	"etcdctl":     {"test/tools", "go.etcd.io/etcd/etcdctl/v3"},
+	"etcdutl":     {"test/tools", "go.etcd.io/etcd/etcdutl/v3"},
+	"versitygw":   {"test/tools", "github.com/versity/versitygw/cmd/versitygw"}, // an S3 server over a folder
+	"deadcode":    {"test/tools/code", "golang.org/x/tools/cmd/deadcode"},
+	"openapi-gen": {"test/tools/code", "k8s.io/kube-openapi/cmd/openapi-gen"},
+}
+
+// Tool builds a program of others at its first use, which the versions in its module make a new one, and returns its
 // path. It may be called from several test processes at once: one builds, the others wait.
 func Tool(name string) (string, error) {
-	source, ok := tools[name]
+	wanted, ok := tools[name]
 	if !ok {
 		return "", fmt.Errorf("no tool %q: there are %s", name, slices.Sorted(maps.Keys(tools)))
 	}
-	module, err := toolModule()
+	root, err := repository()
 	if err != nil {
 		return "", err
 	}
+	module := filepath.Join(root, filepath.FromSlash(wanted.folder))
 	dir, err := toolCache(module)
 	if err != nil {
 		return "", err
@@ -49,22 +58,22 @@ func Tool(name string) (string, error) {
 	if _, err := os.Stat(out); err == nil { // built while this process waited
 		return out, nil
 	}
-	if err := fetch(module); err != nil {
+	if err := fetch(filepath.Join(root, "test", "tools", "fetch.sh"), module); err != nil {
 		return "", err
 	}
-	build := exec.Command("go", "build", "-ldflags", "-s -w", "-o", out+".new", source)
+	build := exec.Command("go", "build", "-ldflags", "-s -w", "-o", out+".new", wanted.source)
 	build.Dir = module
 	build.Env = toolEnv()
 	if text, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build %s: %w\n%s", source, err, text)
+		return "", fmt.Errorf("build %s: %w\n%s", wanted.source, err, text)
 	}
 	return out, os.Rename(out+".new", out) // a build that was interrupted leaves nothing under the name
 }
 
 // fetch brings the modules of all tools here in one step, with more than one try: a network that fails once must not fail
 // every test that needs a tool.
-func fetch(module string) error {
-	fetching := exec.Command(filepath.Join(module, "fetch.sh"), module, "tool")
+func fetch(script, module string) error {
+	fetching := exec.Command(script, module, "tool")
 	fetching.Env = toolEnv()
 	if text, err := fetching.CombinedOutput(); err != nil {
 		return fmt.Errorf("fetch the modules of %s: %w\n%s", module, err, text)
@@ -74,13 +83,13 @@ func fetch(module string) error {
 
 func toolEnv() []string { return append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off") }
 
-// toolModule is the folder test/tools of the module that the test belongs to.
-func toolModule() (string, error) {
+// repository is the folder of the module that the test belongs to.
+func repository() (string, error) {
 	text, err := exec.Command("go", "env", "GOMOD").Output()
 	if err != nil {
 		return "", fmt.Errorf("go env GOMOD: %w", err)
 	}
-	return filepath.Join(filepath.Dir(strings.TrimSpace(string(text))), "test", "tools"), nil
+	return filepath.Dir(strings.TrimSpace(string(text))), nil
 }
 
 // toolCache is a folder that outlives the tests: another one for other versions of the tools or of Go.

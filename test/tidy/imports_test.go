@@ -63,7 +63,9 @@ func importsOf(files []*file, modules []string) map[string]imported {
 		}
 		for _, i := range f.syntax.Imports {
 			name, _ := strconv.Unquote(i.Path.Value)
-			if inner, own := strings.CutPrefix(name, module); own {
+			if name+"/" == module {
+				all[dir].own["."] = f.path
+			} else if inner, own := strings.CutPrefix(name, module); own {
 				all[dir].own[inner] = f.path
 			} else if first, _, _ := strings.Cut(name, "/"); strings.Contains(first, ".") {
 				all[dir].others[moduleOf(name, modules)] = f.path
