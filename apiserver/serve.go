@@ -55,7 +55,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, config *tls.Config) 
 	} else {
 		err = server.Serve(door)
 	}
-	if !stop() {
+	if !stop() { // it stops already, which is why the listener ended: what draining says counts
 		return <-stopped
 	}
 	return err
@@ -83,7 +83,7 @@ func (s *Server) drain(server *http.Server) error {
 			}
 		}
 	}
-	err := server.Close()
+	err := server.Close() // which lets Shutdown end, too
 	<-done
 	return err
 }

@@ -78,6 +78,7 @@ func (t *remote) Do(ctx context.Context, r Request) (runtime.Object, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Noted before the writer knows of its write: when it asks to wait for it, the view knows what to wait for.
 	if o, ok := obj.(kind.Object); ok && !r.Verb.Reads() {
 		t.await(r.Kind, o)
 	}
@@ -140,12 +141,13 @@ func (t *remote) View(k *kind.Kind) View {
 		m = newMirror(k)
 		t.mirrors[k] = m
 		if c := t.clients[k.GVK.GroupVersion()]; c != nil {
-			go (&reflector{mirror: m, client: c}).run(t.ctx)
+			go (&reflector{mirror: m, client: c}).run(t.ctx) // as long as the transport, not as long as who asked first
 		}
 	}
 	return m
 }
 
+// started are the views in use: a copy, since who waits for a view must not keep others from beginning one.
 func (t *remote) started() []*mirror {
 	t.mu.Lock()
 	defer t.mu.Unlock()

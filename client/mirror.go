@@ -153,6 +153,7 @@ func (m *mirror) waitForWrites(ctx context.Context, revision int64) error {
 
 // refresh waits for a listing that begins from now on.
 func (m *mirror) refresh(ctx context.Context) error {
+	// It waits before it asks: a listing takes on all who wait when it begins, and one that has begun before does not count.
 	done := make(chan struct{})
 	m.mu.Lock()
 	m.waiters = append(m.waiters, done)
@@ -344,8 +345,8 @@ func drop[K comparable](index map[K]objects, at K, key objectKey) {
 
 // subscriber holds the deltas that one Subscribe has not handled yet.
 type subscriber struct {
-	pending []Delta // guarded by the mirror's mu
-	wake    chan struct{}
+	pending []Delta       // guarded by the mirror's mu
+	wake    chan struct{} // has room for one: who wakes takes all that is pending
 }
 
 // publish is called with mu held.
@@ -372,6 +373,7 @@ func (m *mirror) Subscribe(ctx context.Context, f func([]Delta)) {
 	case <-ctx.Done():
 		return
 	}
+	// What is there is taken under the lock under which it subscribes: no change falls between, and none comes twice.
 	s := &subscriber{wake: make(chan struct{}, 1)}
 	m.mu.Lock()
 	present := make([]Delta, 0, m.length)
@@ -382,7 +384,7 @@ func (m *mirror) Subscribe(ctx context.Context, f func([]Delta)) {
 	}
 	m.subscribers[s] = struct{}{}
 	m.mu.Unlock()
-	f(present)
+	f(present) // without the lock: f may read the view
 	m.deliver(ctx, s, f)
 }
 

@@ -196,7 +196,7 @@ func (l *List[I]) appendItems(w io.Writer, b []byte, m Media, now time.Time, ite
 
 // chunk is a part of a large list on its way from a worker to the writer.
 type chunk struct {
-	pooled *[]byte
+	pooled *[]byte // of buffers: the writer puts it back, and nobody does for a chunk that is not written
 	bytes  []byte
 	err    error
 }
@@ -211,12 +211,14 @@ func (l *List[I]) writeChunks(w io.Writer, head []byte, m Media, now time.Time) 
 	slots := make(chan chan chunk, 2*workers)
 	stop := make(chan struct{})
 	var wait sync.WaitGroup
-	defer wait.Wait()
+	defer wait.Wait() // after stop is closed: nobody then waits for the writer, who has gone
 	defer close(stop)
 	tokens := make(chan struct{}, workers)
 	wait.Go(func() {
 		defer close(slots)
 		for from := 0; from < len(l.Items); from += chunkItems {
+			// A slot is queued before its chunk is begun, which keeps the order; it has room for the chunk, so that a worker ends
+			// though nobody may read it any more.
 			slot := make(chan chunk, 1)
 			select {
 			case slots <- slot:

@@ -22,6 +22,8 @@ func (c *Candidate) lead(ctx context.Context, held *hold, term Term) (reason Rea
 	c.tell(held.lease, "became leader")
 	termCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	// Each goroutine has room for its one answer, and both answers are taken: when lead returns, nothing of the term runs any more, and
+	// only then is the lease given back.
 	finished := make(chan error, 1)
 	go func() { finished <- crew.Try(func() error { return term(termCtx, held.fence) }) }()
 	renewed := make(chan Reason, 1)
@@ -55,6 +57,7 @@ func (c *Candidate) renew(ctx context.Context, lease *coordinationv1.Lease) Reas
 	renewed := time.Now()
 	due := renewed.Add(c.RetryPeriod)
 	for {
+		// Taken before the advice is asked for, so that a change after the answer wakes the wait below.
 		changed := c.adviceChanged()
 		advice, again := c.advised(c.Identity)
 		if advice == Yield {
@@ -85,6 +88,7 @@ func (c *Candidate) renew(ctx context.Context, lease *coordinationv1.Lease) Reas
 		case err == nil && next == nil:
 			return Lost
 		case err == nil:
+			// It counts from before the request. Others count from when they saw the renewal, which is later: this master gives up first.
 			lease, renewed = next, now
 		case ctx.Err() != nil:
 			return Stopped
@@ -94,6 +98,7 @@ func (c *Candidate) renew(ctx context.Context, lease *coordinationv1.Lease) Reas
 			slog.Debug("cannot renew the lease, will retry", "lease", c.Name, "error", err)
 		}
 		due = now.Add(c.RetryPeriod)
+		// At the deadline it is over, however far off the next try would be.
 		if last := renewed.Add(c.RenewDeadline); last.Before(due) {
 			due = last
 		}

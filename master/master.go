@@ -229,6 +229,7 @@ func stopped(ctx context.Context, err error) error {
 // work runs what was built. What serves requests outlives what makes requests: controllers, scheduler and simulated nodes
 // end first. begun is called when the server is about to take over from who answered during the start, and ending when the master begins to stop.
 func (m *Master) work(ctx context.Context, begun, ending func()) error {
+	// Not of ctx: it ends when those who make requests have ended.
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	servers, serving := errgroup.WithContext(serving)
@@ -275,7 +276,7 @@ func (m *Master) work(ctx context.Context, begun, ending func()) error {
 		loops.Go(m.life.tasks.run(name, func() error { return do(working) }))
 	}
 	<-working.Done()
-	close(m.life.stopping)
+	close(m.life.stopping) // by nobody else, and once: work runs once
 	ending()
 	loopsEnded := loops.Wait()
 	stop()

@@ -42,7 +42,7 @@ func (r *Resource) DeleteCollection(ctx context.Context, l ListOptions, o Delete
 			all.Continue, all.Remaining = "", nil
 			return all, nil
 		}
-		l.Continue, l.ResourceVersion, l.ResourceVersionMatch = page.Continue, "", ""
+		l.Continue, l.ResourceVersion, l.ResourceVersionMatch = page.Continue, "", "" // the token has the revision of the first page
 	}
 }
 
@@ -66,6 +66,7 @@ func (r *Resource) deleteAll(ctx context.Context, items []*Item, o DeleteOptions
 			}
 		})
 	}
+	// The queue has no room, and all workers read until it is closed: a failed one too, so that this never waits for nobody.
 	for _, i := range items {
 		if ctx.Err() != nil {
 			break

@@ -143,16 +143,18 @@ func (f *fleet) report(ctx context.Context, n *node) (*corev1.Node, error) {
 func (f *fleet) beat(ctx context.Context) {
 	slots := make(chan struct{}, leasesMax)
 	var flying sync.WaitGroup
-	defer flying.Wait()
+	defer flying.Wait() // nothing is renewed any more when beat returns
 	start := time.Now()
 	step := leaseEvery / time.Duration(len(f.nodes))
 	for turn := 0; ctx.Err() == nil; turn++ {
+		// Due by the time of the start, so that a turn that came late does not put off those after it.
 		due := start.Add(leaseEvery * time.Duration(1+turn/len(f.nodes))).Add(step * time.Duration(turn%len(f.nodes)))
 		pause(ctx, time.Until(due))
 		n := f.nodes[turn%len(f.nodes)]
 		// The first reports are spread over the first five minutes.
 		rounds := int(statusEvery / leaseEvery)
 		withStatus := (turn/len(f.nodes)+n.number)%rounds == 0
+		// A slow server makes turns late, not many.
 		select {
 		case slots <- struct{}{}:
 		case <-ctx.Done():
@@ -166,6 +168,8 @@ func (f *fleet) beat(ctx context.Context) {
 }
 
 func (f *fleet) beatOne(ctx context.Context, n *node, withStatus bool) {
+	// One at a time for a node: two would change its lease from the same state, and one would lose. A report that is asked for
+	// meanwhile is owed, and goes with the next renewal.
 	n.mu.Lock()
 	skip := n.silent || n.gone || n.busy
 	if skip {
@@ -223,7 +227,7 @@ func (f *fleet) renew(ctx context.Context, n *node) error {
 	defer n.mu.Unlock()
 	if err != nil {
 		if apierrors.IsNotFound(err) {
-			n.lease = nil
+			n.lease = nil // the next renewal makes it anew
 		}
 		return err
 	}
@@ -270,6 +274,7 @@ func (f *fleet) nodeChanged(ctx context.Context, o *corev1.Node) {
 	if silent {
 		return
 	}
+	// Who was cut off was taken for dead meanwhile, and a status that others changed is corrected at once, as a kubelet does.
 	if back || !ready(o) {
 		go f.beatOne(ctx, n, true)
 	}
@@ -281,7 +286,7 @@ func (f *fleet) nodeChanged(ctx context.Context, o *corev1.Node) {
 func (f *fleet) nodeDeleted(o *corev1.Node) {
 	if n := f.byName[o.Name]; n != nil {
 		n.mu.Lock()
-		n.gone = n.uid == o.UID
+		n.gone = n.uid == o.UID // a node of its name that was registered since lives
 		n.mu.Unlock()
 	}
 }

@@ -68,7 +68,7 @@ func (s *stage) run(ctx context.Context) {
 		})
 	}
 	reflector.RunWithContext(ctx)
-	s.queue.ShutDown()
+	s.queue.ShutDown() // after which Get ends the workers
 	parts.Wait()
 }
 
@@ -83,6 +83,7 @@ func (s *stage) changed(pod *corev1.Pod) {
 		a = &actor{node: n, arrived: time.Now()}
 		s.pods[pod.UID] = a
 		if pod.Status.PodIP != "" && !ended(pod) {
+			// It ran before this process did: its address must not go to another pod.
 			a.ip = pod.Status.PodIP
 			n.pods.hold(a.ip)
 		}
@@ -159,7 +160,7 @@ func (s *stage) play(ctx context.Context, uid types.UID) {
 		next := plan(pod, at, time.Now())
 		if next.status == nil && !next.remove {
 			if next.wait == 0 {
-				a.latest = nil
+				a.latest = nil // under the lock: a change that comes now sets it again, and is played
 			}
 			s.mu.Unlock()
 			if next.wait > 0 {
@@ -167,6 +168,7 @@ func (s *stage) play(ctx context.Context, uid types.UID) {
 			}
 			return
 		}
+		// No lock is held during requests. If the watch shows another state meanwhile, a status that is made of this one conflicts.
 		s.mu.Unlock()
 		if again := s.perform(ctx, pod, next); again > 0 {
 			s.queue.AddAfter(uid, again)

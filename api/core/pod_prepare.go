@@ -15,6 +15,7 @@ func preparePod(p, old *corev1.Pod) {
 		return
 	}
 	p.Status.Phase, p.Status.QOSClass = corev1.PodPending, QOS(p)
+	// Said here, since schedulers leave a pod alone that waits for its gates.
 	if len(p.Spec.SchedulingGates) > 0 {
 		p.Status.Conditions = []corev1.PodCondition{{
 			Type:               corev1.PodScheduled,

@@ -13,7 +13,7 @@ func QOS(p *corev1.Pod) corev1.PodQOSClass {
 	guaranteed := true
 	gather := func(r *corev1.ResourceRequirements) {
 		addCompute(requests, r.Requests)
-		if addCompute(limits, r.Limits) < 2 {
+		if addCompute(limits, r.Limits) < 2 { // one container without a limit of either takes what is there
 			guaranteed = false
 		}
 	}

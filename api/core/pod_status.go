@@ -68,6 +68,7 @@ func validatePodStatus(new, old *corev1.Pod) field.ErrorList {
 		ps.Subdomain(statusPath, "nominatedNodeName", name)
 	}
 	if new.Status.QOSClass != old.Status.QOSClass {
+		// The node has set the pod up by it.
 		ps.Invalid(statusPath, "qosClass", new.Status.QOSClass, "field is immutable")
 	}
 	ps.stateTransitions(new, old)

@@ -39,6 +39,7 @@ func validatePodUpdate(new, old *corev1.Pod) field.ErrorList {
 
 // changedPod judges the new pod as a whole, with what was accepted of the old one.
 func (ps *problems) changedPod(new, old *corev1.Pod) {
+	// The old spec is looked at only if need be: nearly every pod is valid by the rules of today.
 	list := podspec.ValidatePod(new, podspec.Allowances{})
 	if len(list) > 0 {
 		if allow := podspec.AllowancesOf(&old.Spec); allow != (podspec.Allowances{}) {
@@ -48,6 +49,7 @@ func (ps *problems) changedPod(new, old *corev1.Pod) {
 	ps.Add(list)
 }
 
+// sameContainers also tells whether to go on: what comes after compares the lists by position.
 func (ps *problems) sameContainers(new, old []corev1.Container, list string) bool {
 	if len(new) != len(old) {
 		ps.Forbidden(specPath, list, "containers may not be added or removed")
@@ -80,7 +82,7 @@ func (ps *problems) deadlineChange(new, old *int64) bool {
 	return true
 }
 
-// tolerationsAdded: of present tolerations only the time may change.
+// tolerationsAdded: of present tolerations only the time may change. To take one away could have the pod evicted.
 func (ps *problems) tolerationsAdded(new, old []corev1.Toleration) {
 	present := make(map[corev1.Toleration]bool, len(new))
 	for _, t := range new {
@@ -121,6 +123,7 @@ func (ps *problems) onlyMutable(new, old *corev1.Pod) {
 	rest.ActiveDeadlineSeconds = old.Spec.ActiveDeadlineSeconds
 	rest.SchedulingGates = old.Spec.SchedulingGates
 	rest.Tolerations = old.Spec.Tolerations
+	// Older servers let negative periods in; 1 is what they are taken for.
 	if before, after := old.Spec.TerminationGracePeriodSeconds, rest.TerminationGracePeriodSeconds; before != nil && *before < 0 && after != nil && *after == 1 {
 		rest.TerminationGracePeriodSeconds = before
 	}
@@ -167,6 +170,7 @@ func (ps *problems) nodeAffinityNarrowed(new, old *corev1.NodeAffinity) {
 		after = new.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
 	}
 	at := specPath.Child("affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms")
+	// Terms are alternatives: one more lets in other nodes, and one fewer may leave none.
 	if len(before) > 0 && len(before) != len(after) {
 		ps.Invalid(at, "", len(after), "terms may not be added or removed")
 		return
@@ -187,6 +191,7 @@ func termNarrowed(new, old *corev1.NodeSelectorTerm) bool {
 	return extended(new.MatchExpressions, old.MatchExpressions) && extended(new.MatchFields, old.MatchFields)
 }
 
+// extended: what was there stays, in its order, and new ones come after it.
 func extended(new, old []corev1.NodeSelectorRequirement) bool {
 	return len(new) >= len(old) && equality.Semantic.DeepEqual(new[:len(old)], old) || len(old) == 0
 }

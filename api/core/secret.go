@@ -67,7 +67,7 @@ func validateSecret(s, old *corev1.Secret) field.ErrorList {
 		}
 	}
 	path := field.NewPath("data")
-	size := 0
+	size := 0 // of all values: a store has a limit for the whole object
 	for key, value := range s.Data {
 		ps.Messages(path.Key(key), "", key, validation.IsConfigMapKey(key))
 		size += len(value)
@@ -98,7 +98,7 @@ func validateSecretType(ps *kind.Problems, s *corev1.Secret, path *field.Path) {
 		validateJSONKey(ps, s, path, corev1.DockerConfigJsonKey)
 	case corev1.SecretTypeBasicAuth:
 		either := has(corev1.BasicAuthUsernameKey) || has(corev1.BasicAuthPasswordKey)
-		needs(corev1.BasicAuthUsernameKey, either)
+		needs(corev1.BasicAuthUsernameKey, either) // one of them is enough; without any, both are named
 		needs(corev1.BasicAuthPasswordKey, either)
 	case corev1.SecretTypeSSHAuth:
 		needs(corev1.SSHAuthPrivateKey, len(s.Data[corev1.SSHAuthPrivateKey]) > 0)

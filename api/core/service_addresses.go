@@ -51,7 +51,7 @@ func ValidateServiceAddresses(s, old *corev1.Service) field.ErrorList {
 	if len(spec.ClusterIPs) > 2 {
 		ps.Invalid(path, "", spec.ClusterIPs, "may hold no more than two values")
 	}
-	if len(invalid) > 0 {
+	if len(invalid) > 0 { // what follows compares families, which only valid addresses have
 		return ps.List
 	}
 	if len(spec.ClusterIPs) > 1 {
@@ -99,7 +99,7 @@ func validateClusterIPs(spec *corev1.ServiceSpec, old *corev1.Service, path *fie
 
 func validateFamiliesMatch(s *corev1.Service, path *field.Path) field.ErrorList {
 	var ps kind.Problems
-	if IsHeadless(s) {
+	if IsHeadless(s) { // it has families, of its endpoints, and no address
 		return nil
 	}
 	for n, ip := range s.Spec.ClusterIPs {
@@ -174,6 +174,7 @@ func validateClusterIPChange(new, old *corev1.Service) field.ErrorList {
 	return ps.List
 }
 
+// validateFamilyChange: families go with the addresses, and change as they do.
 func validateFamilyChange(new, old *corev1.Service) field.ErrorList {
 	if !NeedsClusterIP(new) || !NeedsClusterIP(old) || IsHeadless(new) || IsHeadless(old) {
 		return nil

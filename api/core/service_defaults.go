@@ -40,7 +40,7 @@ func defaultService(s *corev1.Service) {
 func defaultAffinity(spec *corev1.ServiceSpec) {
 	kind.Fill(&spec.SessionAffinity, corev1.ServiceAffinityNone)
 	if spec.SessionAffinity == corev1.ServiceAffinityNone {
-		spec.SessionAffinityConfig = nil
+		spec.SessionAffinityConfig = nil // left by a patch that changed the affinity alone
 	}
 	if spec.SessionAffinity != corev1.ServiceAffinityClientIP {
 		return
@@ -61,9 +61,11 @@ func NormalizeClusterIPs(s, old *corev1.Service) {
 		}
 		return
 	}
+	// The list is gone and the singular stays: the client did not know the list.
 	if len(old.Spec.ClusterIPs) > 0 && len(spec.ClusterIPs) == 0 && old.Spec.ClusterIP == spec.ClusterIP {
 		spec.ClusterIPs = slices.Clone(old.Spec.ClusterIPs)
 	}
+	// The singular has changed and the list has not: again the client knew only the singular, and means it.
 	if old.Spec.ClusterIP == spec.ClusterIP || !slices.Equal(old.Spec.ClusterIPs, spec.ClusterIPs) {
 		return
 	}

@@ -70,6 +70,7 @@ func validateTopologyAnnotations(s *corev1.Service) field.ErrorList {
 	return nil
 }
 
+// validateServiceType asks of each type what it needs, and refuses what nobody would act on.
 func validateServiceType(s *corev1.Service, path *field.Path) field.ErrorList {
 	var ps kind.Problems
 	spec := &s.Spec
@@ -83,7 +84,7 @@ func validateServiceType(s *corev1.Service, path *field.Path) field.ErrorList {
 			}
 		}
 	case corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeNodePort:
-		if IsHeadless(s) {
+		if IsHeadless(s) { // what comes in at a node is handed to the cluster address
 			ps.Invalid(path.Child("clusterIPs").Index(0), "", spec.ClusterIPs, "may not be 'None' for services of type "+string(spec.Type))
 		}
 	case corev1.ServiceTypeExternalName:
@@ -94,6 +95,7 @@ func validateServiceType(s *corev1.Service, path *field.Path) field.ErrorList {
 	return ps.List
 }
 
+// validateExternalName: such a service is an alias in DNS, and has no addresses.
 func validateExternalName(spec *corev1.ServiceSpec, path *field.Path) field.ErrorList {
 	var ps kind.Problems
 	forbid := func(child string) {
@@ -108,7 +110,7 @@ func validateExternalName(spec *corev1.ServiceSpec, path *field.Path) field.Erro
 	if spec.IPFamilyPolicy != nil {
 		forbid("ipFamilyPolicy")
 	}
-	name := strings.TrimSuffix(spec.ExternalName, ".")
+	name := strings.TrimSuffix(spec.ExternalName, ".") // as DNS writes a name that is complete
 	if name == "" {
 		ps.Required(path, "externalName", "")
 		return ps.List
@@ -117,6 +119,8 @@ func validateExternalName(spec *corev1.ServiceSpec, path *field.Path) field.Erro
 	return ps.List
 }
 
+// validateServicePorts: ports are told apart by name, for endpoints and for those who ask for one, and by protocol and number, for who
+// sends something to the service. A single one needs no name.
 func validateServicePorts(s *corev1.Service, path *field.Path) field.ErrorList {
 	type identity struct {
 		protocol corev1.Protocol
@@ -160,7 +164,7 @@ func validateServicePort(p *corev1.ServicePort, path *field.Path) field.ErrorLis
 		ps.Invalid(path, "port", p.Port, msg)
 	}
 	kind.RequiredOneOf(&ps, path, "protocol", p.Protocol, serviceProtocols...)
-	target := path.Child("targetPort")
+	target := path.Child("targetPort") // a name is looked up in each pod, where its number may differ
 	if p.TargetPort.Type == intstr.Int {
 		for _, msg := range validation.IsValidPortNum(p.TargetPort.IntValue()) {
 			ps.Invalid(target, "", p.TargetPort.IntValue(), msg)
@@ -220,7 +224,7 @@ func validateLoadBalancerFields(s, old *corev1.Service, path *field.Path) field.
 		for n, block := range spec.LoadBalancerSourceRanges {
 			ps.Add(validation.IsValidCIDRForLegacyField(at.Index(n), strings.TrimSpace(block), true, trimAll(oldRanges)))
 		}
-	} else if text, ok := s.Annotations[corev1.AnnotationLoadBalancerSourceRangesKey]; ok {
+	} else if text, ok := s.Annotations[corev1.AnnotationLoadBalancerSourceRangesKey]; ok { // older than the field, which counts before it
 		at := field.NewPath("metadata", "annotations").Key(corev1.AnnotationLoadBalancerSourceRangesKey)
 		onlyBalanced(at)
 		if text = strings.TrimSpace(text); text != "" {
@@ -310,6 +314,7 @@ func validateServiceStatus(new, old *corev1.Service) field.ErrorList {
 	return ps.List
 }
 
+// validateIPMode: the mode says how packets for an address arrive, so it belongs to one.
 func validateIPMode(in corev1.LoadBalancerIngress, path *field.Path) field.ErrorList {
 	var ps kind.Problems
 	modes := []corev1.LoadBalancerIPMode{corev1.LoadBalancerIPModeProxy, corev1.LoadBalancerIPModeVIP}

@@ -37,6 +37,8 @@ type eventLimits struct {
 	Limits          []eventLimit `json:"limits"`
 }
 
+// eventLimit gives each key of its type a bucket that holds Burst events and gets QPS more each second. CacheSize is how many buckets
+// it keeps.
 type eventLimit struct {
 	Type      limitType `json:"type"`
 	QPS       int32     `json:"qps"`
@@ -169,6 +171,8 @@ func newLimiter(l eventLimit, clock passiveClock) *limiter {
 	}}
 }
 
+// bucket finds or makes that of a key. The one unused longest goes when there are too many: who comes back has a full one, so a limit
+// that is told apart by more keys than it keeps limits less.
 func (l *limiter) bucket(key string) flowcontrol.PassiveRateLimiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -38,6 +38,7 @@ func (p *progress) reach(gr schema.GroupResource, revision int64) {
 
 func (p *progress) await(ctx context.Context, gr schema.GroupResource, revision int64) error {
 	for {
+		// Both of one state: a step after it closes this very channel.
 		p.mu.Lock()
 		reached, moved := p.seen[gr] >= revision, p.moved
 		p.mu.Unlock()
@@ -98,6 +99,7 @@ func (z *Authorizer) follow(ctx context.Context, gr schema.GroupResource) {
 			}
 			last = max(last, d.Revision)
 		}
+		// Only now: whoever waits for the revision is decided on by what it brought.
 		z.progress.reach(gr, last)
 	})
 }

@@ -52,6 +52,7 @@ func (k *knownTokens) put(sum [sha256.Size]byte, t *knownToken) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.tokens == nil || len(k.tokens) >= tokensKept {
+		// All go at once: to come back costs each one verification, and no order of use is kept at each request.
 		k.tokens = map[[sha256.Size]byte]*knownToken{}
 	}
 	k.tokens[sum] = t
@@ -75,6 +76,7 @@ func (t *Tokens) AuthenticateToken(ctx context.Context, token string) (*authenti
 		if known, err = t.understand(c); err != nil {
 			return nil, false, err
 		}
+		// Before it is known to be good: what is remembered is that its signature is, and what it says.
 		keys.known.put(sum, known)
 	}
 	audiences, response, err := t.forAudiences(ctx, known)

@@ -113,6 +113,7 @@ func (s *service) unitFor(f *serverFlags, c *cobra.Command) (u *unit, join []str
 	if u.Args, join, err = givenFlags(c.Flags()); err != nil {
 		return nil, nil, err
 	}
+	// Flags of install itself are none of the server's.
 	u.Args = slices.DeleteFunc(u.Args, func(word string) bool {
 		name, _, _ := strings.Cut(strings.TrimPrefix(word, "--"), "=")
 		return name == "service-name" || name == "print" || name == "no-start"
@@ -124,6 +125,7 @@ func (s *service) unitFor(f *serverFlags, c *cobra.Command) (u *unit, join []str
 	if !c.Flags().Changed("data-dir") { // what the environment says now must not depend on the service's
 		u.Args = append([]string{"--data-dir=" + u.DataDir}, u.Args...)
 	}
+	// The unit lets the master write where its flags say, and nowhere else; what lies within another such folder needs no line.
 	u.Writable = []string{u.DataDir}
 	for _, dir := range []string{config.PKIDir, f.backups.dir, filepath.Dir(config.Kubeconfig)} {
 		if dir == "" || dir == "." {
@@ -136,6 +138,7 @@ func (s *service) unitFor(f *serverFlags, c *cobra.Command) (u *unit, join []str
 			u.Writable = append(u.Writable, dir)
 		}
 	}
+	// A service sees no home folders unless one of its flags names something there.
 	for _, word := range append(slices.Clone(u.Args), u.Writable...) {
 		_, path, _ := strings.Cut(word, "=")
 		path = cmp.Or(path, word)
@@ -168,7 +171,7 @@ func (s *service) program() (string, error) {
 	if slices.ContainsFunc(systemPrograms, func(dir string) bool { return within(self, dir) }) {
 		return self, nil
 	}
-	return filepath.Join(s.programs, "wheelhouse"), nil
+	return filepath.Join(s.programs, "wheelhouse"), nil // install copies it: a home or temporary folder may be gone at the next start
 }
 
 func (s *service) install(ctx context.Context, u *unit, join []string, start bool) error {
@@ -195,6 +198,7 @@ func (s *service) install(ctx context.Context, u *unit, join []string, start boo
 		if err := os.MkdirAll(s.settings, 0o755); err != nil {
 			return err
 		}
+		// Before the unit that reads it, and for root alone: it has the token.
 		if err := durable.Replace(s.joinFile(), []byte(flags), 0o600); err != nil {
 			return fmt.Errorf("%s cannot be written: %w", s.joinFile(), err)
 		}
@@ -254,7 +258,7 @@ func (s *service) usable(ctx context.Context) error {
 		return errors.New("services are root's: run this as root")
 	}
 	out, err := exec.CommandContext(ctx, "systemctl", "is-system-running").CombinedOutput()
-	state := strings.TrimSpace(string(out))
+	state := strings.TrimSpace(string(out)) // the exit status is not 0 for a machine that is merely degraded
 	if errors.Is(err, exec.ErrNotFound) || state == "offline" || state == "" {
 		return errors.New("this machine is not run by systemd: wheelhouse install --print shows a unit to translate, and wheelhouse server runs a master by itself")
 	}
@@ -300,6 +304,7 @@ func (s *service) uninstall(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// Whoever wrote a unit of that name by hand keeps it.
 	if !bytes.HasPrefix(text, []byte("# Written by wheelhouse install")) {
 		return fmt.Errorf("%s was not written by wheelhouse install: it stays", s.unitFile())
 	}

@@ -50,7 +50,7 @@ func tendMemory(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		metrics.Read(samples)
+		metrics.Read(samples) // which, unlike runtime.ReadMemStats, stops nobody
 		cycles, live := samples[0].Value.Uint64()-last, samples[1].Value.Uint64()
 		last += cycles
 		switch {

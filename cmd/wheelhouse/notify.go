@@ -33,6 +33,7 @@ func notify(ctx context.Context, m *master.Master) {
 		<-ctx.Done()
 		return
 	}
+	// Four times in the time that is allowed: one answer that is late, or lost, gets nobody killed.
 	every := time.NewTicker(within / 4)
 	defer every.Stop()
 	for {

@@ -50,6 +50,7 @@ func (p *progress) tell(phase string, done, total int64) {
 	if seconds := now.Sub(p.begun).Seconds(); seconds > 0.2 {
 		line += fmt.Sprintf(", %s/s", mebibytes(int64(float64(done)/seconds)))
 	}
+	// Spaces cover what the line before had more.
 	fmt.Fprint(p.to, "\r"+line+strings.Repeat(" ", max(p.width-len(line), 0)))
 	p.width = len(line)
 }

@@ -44,7 +44,7 @@ data folder; every later start continues with what is there. It stops cleanly on
 	for _, name := range sets.Order {
 		c.Flags().AddFlagSet(sets.FlagSets[name])
 	}
-	width, _, _ := term.TerminalSize(c.OutOrStdout())
+	width, _, _ := term.TerminalSize(c.OutOrStdout()) // 0, which wraps nothing, if the output is no terminal
 	cliflag.SetUsageAndHelpFunc(c, sets, width)
 	return c
 }
@@ -57,21 +57,24 @@ func serve(ctx context.Context, config master.Config) error {
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop)
+	context.AfterFunc(ctx, stop) // the first signal gives the next its usual effect back
 	config.Log = func(format string, args ...any) { slog.Info(fmt.Sprintf(format, args...)) }
 	config.Warn = func(format string, args ...any) { slog.Warn(fmt.Sprintf(format, args...)) }
-	go tendMemory(ctx)
+	go tendMemory(ctx) // ends with the signal, or with the process
 	m, err := master.New(config)
 	if err != nil {
 		return err
 	}
 	go func() {
+		// A start that fails is never ready; its error is what Run returns.
 		select {
 		case <-m.Ready():
 			config.Log("ready after %d ms at %s; kubeconfig: %s", time.Since(started).Milliseconds(), m.URL(), m.Kubeconfig())
 		case <-ctx.Done():
 		}
 	}()
+	// The service manager is told of the end, too: notify goes on until Run has returned, however it came to that, and the process
+	// does not end before notify has.
 	telling := make(chan struct{})
 	running, ended := context.WithCancel(ctx)
 	go func() {

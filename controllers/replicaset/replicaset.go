@@ -245,6 +245,7 @@ func podPrefix(rs *appsv1.ReplicaSet) string {
 
 // deletePods deletes all at once: unlike a creation, a deletion that fails does not foretell that the next one fails.
 func (c *controller) deletePods(ctx context.Context, rs *appsv1.ReplicaSet, pods []*corev1.Pod) error {
+	// mu guards failed: the deletions of a batch run side by side. One that fails is reported at the end and keeps no other from trying.
 	var mu sync.Mutex
 	var failed error
 	_, err := reconcile.Batch(ctx, len(pods), func(ctx context.Context, i int) error {

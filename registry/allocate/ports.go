@@ -123,6 +123,7 @@ func (a *portAllocator) change(ctx context.Context, dryRun bool, f func(*bitmap)
 		}
 		before := new(big.Int).Set(b.bits)
 		if err := f(b); err != nil {
+			// The refusal may rest on a bitmap that another master has changed since: then f judges the present one.
 			if a.confirmed(ctx) {
 				return err
 			}
@@ -149,7 +150,7 @@ func (a *portAllocator) confirmed(ctx context.Context) bool {
 		return same
 	}
 	if err != nil {
-		return true
+		return true // nothing is known against it, and to try on would last as long as the store is away
 	}
 	same := a.last != nil && a.last.Revision == present.Revision
 	a.last = &present

@@ -124,13 +124,14 @@ func (c *Cluster) class(of *checks) *class {
 func (t *classes) forgetWide() {
 	for _, k := range t.byKey {
 		if k.checks.wide {
-			k.seen = 0
+			k.seen = 0 // as if every node had changed; until then the heaps stay in the order of the old scores
 		}
 	}
 }
 
 func (t *classes) makeRoom(nodes int) {
 	limit := min(max(classNodesMax/max(nodes, 1), classesMin), classesMax)
+	// It goes over all of them, which only a new class does: it costs far less than to evaluate every node for that.
 	for len(t.byKey) >= limit {
 		var oldest *class
 		for _, k := range t.byKey {
@@ -151,7 +152,7 @@ func (k *class) refresh(c *Cluster) {
 	for slot := c.newest; slot != none; {
 		n := c.nodes[slot]
 		if n.stamp <= k.seen {
-			break
+			break // and so are the stamps of all behind it
 		}
 		k.evaluate(n)
 		slot = n.older
@@ -171,6 +172,7 @@ func (k *class) evaluate(n *node) {
 		k.remove(n.slot)
 		return
 	}
+	// The node leaves its old heap before its score changes: heaps are ordered by what stands in the entries.
 	tier := k.tierOf(k.checks.level(n))
 	if e.pos != notInHeap && e.tier != tier {
 		k.remove(n.slot)
@@ -184,7 +186,7 @@ func (k *class) evaluate(n *node) {
 		k.up(t, e.pos)
 		return
 	}
-	if !k.up(t, e.pos) {
+	if !k.up(t, e.pos) { // only this node may be out of order, so one way is enough
 		k.down(t, e.pos)
 	}
 }
@@ -196,6 +198,9 @@ func (k *class) count(verdict uint16, by int32) {
 	k.counts[verdict] += by
 }
 
+// tierOf finds or makes the tier of a level. One that no feasible node is in is given to another level: many levels come and go, few are
+// there at a time, and to look through these is quicker than a map. Entries may still name it, but only those of nodes that are in no
+// heap, and those are given a tier before they enter one.
 func (k *class) tierOf(l level) uint16 {
 	for i := range k.tiers {
 		if k.tiers[i].level == l {
@@ -242,6 +247,7 @@ func (k *class) feasible() int {
 	return int(k.counts[fits])
 }
 
+// waitedLonger breaks ties, so that equal nodes fill evenly and the same history gives the same decisions.
 func (k *class) waitedLonger(a, b int32) bool {
 	if ta, tb := k.entries[a].turn, k.entries[b].turn; ta != tb {
 		return ta < tb
@@ -255,6 +261,9 @@ func (k *class) before(a, b int32) bool {
 	}
 	return k.waitedLonger(a, b)
 }
+
+// The heaps are binary ones in slices, as in container/heap; each node's entry says where in its heap it stands, so that a node that
+// changed is found without a search.
 
 func (k *class) set(t *tier, pos, slot int32) {
 	t.heap[pos] = slot

@@ -116,7 +116,7 @@ func (c *Cluster) candidates(k *checks) *candidates {
 	class := c.class(k)
 	f := &candidates{counts: make([]int32, len(c.verdicts.all)), list: slices.Grow(c.candidateRoom[:0], class.feasible())}
 	copy(f.counts, class.counts)
-	f.counts[fits] = 0
+	f.counts[fits] = 0 // those are the candidates, and counts is of the others
 	for i := range class.tiers {
 		t := &class.tiers[i]
 		if len(t.heap) == 0 {
@@ -127,7 +127,7 @@ func (c *Cluster) candidates(k *checks) *candidates {
 		}
 		f.levels = append(f.levels, occurrence{level: t.level})
 	}
-	c.candidateRoom = f.list
+	c.candidateRoom = f.list // one decision at a time: its list is over when the next begins
 	return f
 }
 
@@ -176,6 +176,7 @@ func (f *candidates) scale(k *checks) {
 	for i := range f.list {
 		f.levels[f.list[i].level].nodes++
 	}
+	// Levels that the filters left no candidate of must not count among the extremes.
 	now := make([]int32, len(f.levels))
 	occurring := f.levels[:0]
 	for i, o := range f.levels {

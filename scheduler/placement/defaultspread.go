@@ -134,6 +134,8 @@ func (d *defaultSpread) level(n *node) levelPart {
 			onNode = s.perNode[n.slot]
 		}
 	}
+	// The zone stands for the number of siblings in it, which changes with every pod that any of its nodes gets: with the zone in the
+	// level, such a pod changes the level of its own node alone.
 	return levelPart{onNode, n.zone}
 }
 
@@ -152,6 +154,7 @@ func (d *defaultSpread) scale(of []occurrence, at int, weight int64) {
 	if s := d.owners[d.owner]; s != nil {
 		perZone = s.perZone
 	}
+	// Upstream's formula: the larger a topology, the fewer pods are in one of its domains, and the more each of them weighs.
 	crowd := func(l levelPart) int64 {
 		var sum float64
 		if l[1] != none {

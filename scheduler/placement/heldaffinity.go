@@ -77,6 +77,7 @@ func (c *Cluster) hold(pod *corev1.Pod, n *node) *podAffinities {
 }
 
 func (c *Cluster) holdOne(in *heldAffinities, t affinityTerm, weight int64, n *node) *heldAffinity {
+	// The copies of a pod hold the same terms: one tally stands for all of them.
 	key := strconv.FormatInt(weight, 10) + "\x00" + t.topologyKey + "\x00" + t.key
 	held := in.byKey[key]
 	if held == nil {

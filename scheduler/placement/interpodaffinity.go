@@ -157,7 +157,7 @@ func (r *affinityRules) filter(s *stock, repelling []*heldAffinity) func(n *node
 		others.add(&c.numbers, held.byDomain(), 1)
 	}
 	s.trial.repelling(&others, s.pod.pod)
-	near, unmet := r.near(s), s.refusal
+	near, unmet := r.near(s), s.refusal // the three refusals in the order of the plugin's list
 	return func(n *node) uint16 {
 		switch {
 		case near != nil && !near(n):
@@ -232,7 +232,7 @@ func (r *affinityRules) addScores(s *stock, attracting []*heldAffinity, candidat
 		}
 		least, most = min(least, sums[i]), max(most, sums[i])
 	}
-	if most == least {
+	if most == least { // nothing tells the candidates apart
 		return
 	}
 	for i := range candidates {

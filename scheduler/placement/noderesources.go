@@ -91,6 +91,7 @@ func (f *fit) filter(n *node) uint16 {
 		lack |= lacking(shortEphemeral, f.ephemeral > n.ephemeral)
 	}
 	for i, s := range f.scalars {
+		// The last bit stands for all scalars past it, so that a long demand is still judged right, if told of less exactly.
 		if has := n.scalars[s.name]; s.amount > has-u.scalars[s.name] {
 			lack |= lacking(shortScalar<<min(i, scalarsTold-1), s.amount > has)
 		}
@@ -98,6 +99,7 @@ func (f *fit) filter(n *node) uint16 {
 	if lack == 0 {
 		return fits
 	}
+	// A verdict is made once for each set of what is short: most nodes of a full cluster lack the same.
 	verdict, ok := f.lacks[lack]
 	if !ok {
 		verdict = f.verdicts.number(f.verdict(lack), f.short)

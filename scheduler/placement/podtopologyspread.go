@@ -133,6 +133,7 @@ func (r *spreadRules) filter(s *stock) func(n *node) uint16 {
 			if domain == none {
 				return unlabeled
 			}
+			// As if the pod were there already, if its own labels are among those that the rule counts.
 			if k.pods[domain]+k.self-k.fewest > k.skewMax {
 				return skewed
 			}
@@ -168,11 +169,11 @@ func (r *spreadRules) count(s *stock, topologies []*topology, i int) spreadCount
 		k.pods[t.of(&s.trial.node)] += s.trial.selected(&rule.podSelector)
 	}
 	for domain, pods := range k.pods {
-		if nodes[domain] > 0 {
+		if nodes[domain] > 0 { // a number whose last node went is nobody's
 			k.fewest = min(k.fewest, pods)
 		}
 	}
-	if domains < rule.domainsMin {
+	if domains < rule.domainsMin { // a domain that is still to come has none
 		k.fewest = 0
 	}
 	return k
@@ -242,7 +243,7 @@ func (r *spreadRules) addScores(s *stock, candidates []candidate, weight int64) 
 	for i := range r.soft {
 		rule := &r.soft[i]
 		pods, size := r.crowd(s, topologies, i, candidates)
-		if rule.topologyKey == corev1.LabelHostname {
+		if rule.topologyKey == corev1.LabelHostname { // each node is a domain of its own, and nobody has to tell them apart
 			size = labeled
 		}
 		factor := math.Log(float64(size + 2))

@@ -11,8 +11,8 @@ import (
 
 // watch implements store.Watch: one goroutine that reads the store's log.
 type watch struct {
-	c        chan store.Batch
-	progress chan struct{}
+	c        chan store.Batch // closed by the goroutine at its end, after err is set
+	progress chan struct{}    // has room for one question: the answer to it serves all who asked
 	mu       sync.Mutex
 	err      error // guarded by mu
 }
@@ -71,7 +71,7 @@ func (s *Store) follow(ctx context.Context, w *watch, prefix string, next int64,
 			}
 		}
 		select {
-		case <-changed:
+		case <-changed: // of the state in which nothing was left to deliver: a write since then has closed it
 		case <-w.progress:
 			select {
 			case w.c <- store.Batch{Revision: batch.Revision}:
@@ -88,7 +88,8 @@ func (s *Store) follow(ctx context.Context, w *watch, prefix string, next int64,
 	}
 }
 
-// since collects the events from revision next on, and a channel that is closed at the next write.
+// since collects the events from revision next on, and a channel that is closed at the next write. Both are of one state, so that no
+// write falls between them.
 func (s *Store) since(prefix string, next int64, previous bool) (store.Batch, <-chan struct{}, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
