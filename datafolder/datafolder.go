@@ -28,7 +28,7 @@ const (
 	RecoveredFile = "recovered"
 	// RestoringFile marks a folder in which a restore was interrupted. Nothing starts on it.
 	RestoringFile = "restoring"
-	// ExternalFile tells of the etcd of its own that this master's data are in.
+	// ExternalFile tells of the external etcd that this master's data are in.
 	ExternalFile = "external-etcd"
 	// PeerPortFile keeps the port for other masters when --peer-port leaves the choice: it is written into the membership.
 	PeerPortFile = "peer-port"

@@ -23,7 +23,7 @@ type Diagnosis struct {
 	Identity string `json:"identity,omitempty"`
 	// Store is the identity of the cluster's data; nil if the folder does not say.
 	Store *membership.Store `json:"store,omitempty"`
-	// External is an etcd of its own, in the words of the folder.
+	// External is the external etcd, in the words of the folder.
 	External string `json:"external,omitempty"`
 	// Member of the embedded store; nil without one.
 	Member *MemberDiagnosis `json:"member,omitempty"`

@@ -16,7 +16,7 @@ import (
 // Kept is what a data folder remembers of its store.
 type Kept struct {
 	membership.Store
-	// Cluster and Member are the identities of etcd that go with it; empty with an etcd of its own.
+	// Cluster and Member are the identities of etcd that go with it; empty with an external etcd.
 	Cluster string `json:"cluster,omitempty"`
 	Member  string `json:"member,omitempty"`
 	// Pending tells that the store itself is still to be told: it was just made from another.

@@ -88,7 +88,7 @@ type Config struct {
 	CompactionInterval time.Duration
 	EventTTL           time.Duration
 
-	// External is an etcd that runs by itself, to be used instead of a member in this process.
+	// External is the external etcd to be used instead of a member in this process.
 	External External
 	// HealthTimeout and ReadyTimeout bound the checks of the store behind /livez and /readyz.
 	HealthTimeout, ReadyTimeout time.Duration
@@ -119,7 +119,7 @@ type Config struct {
 	Profiling         bool
 	MinRequestTimeout time.Duration
 	// LeaseDuration, RenewDeadline and RetryPeriod of the leadership of controllers and scheduler; 0 goes by the store:
-	// members in the masters notice themselves when one is gone, with an etcd of its own only the lease's end tells.
+	// members in the masters notice themselves when one is gone, with an external etcd only the lease's end tells.
 	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
 
 	// Controller manager settings; RootCA.Source is filled in from the authority.

@@ -20,7 +20,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
 )
 
-// External is an etcd that runs by itself, which masters use instead of a member of their own.
+// External is the external etcd that masters use instead of a member of their own.
 type External struct {
 	// Servers are its URLs; none means that this master has a member of its own.
 	Servers []string
@@ -33,7 +33,7 @@ type External struct {
 // DefaultPrefix is where upstream's API servers keep their keys unless told otherwise.
 const DefaultPrefix = "/registry"
 
-// external tells whether the data are in an etcd of its own.
+// external tells whether the data are in an external etcd.
 func (c *Config) external() bool { return len(c.External.Servers) > 0 }
 
 func (x *External) prefix() string { return path.Join("/", cmp.Or(x.Prefix, DefaultPrefix)) }

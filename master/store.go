@@ -18,7 +18,7 @@ type opened struct {
 	store  store.Store    // with all that is wrapped around it
 	raw    store.Store    // without: values as they are kept
 	member *etcd.Embedded // nil unless the store is a member in this process
-	remote *etcd.Remote   // nil unless the store is an etcd that runs by itself
+	remote *etcd.Remote   // nil unless the store is an external etcd
 }
 
 // outage tells why the store cannot answer, as far as this master knows by itself.

@@ -74,7 +74,7 @@ func (b *Belonging) Judge(own *Card, server string) error {
 	i := slices.IndexFunc(b.Members, func(m BelongingMember) bool { return m.ID == own.Member })
 	switch {
 	case own.Member == "" || len(b.Members) == 0:
-		return nil // with an etcd of its own, or while the master starts
+		return nil // with an external etcd, or while the master starts
 	case i < 0:
 		return fmt.Errorf("its member %s is none of the cluster's at %s: it was removed", own.Member, server)
 	case b.Members[i].Name != "" && own.Master != "" && b.Members[i].Name != own.Master:

@@ -27,7 +27,7 @@ func (g *Group) fill(s *State, members []etcd.Member) {
 }
 
 // Away are the masters of the cluster that are not among those that live, by name; one that has not told its name yet, by the ID of its
-// member. With a stand-alone etcd only those are known that live. Whoever asks whether all masters are there asks this.
+// member. With an external etcd only those are known that live. Whoever asks whether all masters are there asks this.
 func (s *State) Away() []string {
 	var away []string
 	for _, m := range s.Members {

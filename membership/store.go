@@ -100,7 +100,7 @@ const etcdPrefix = "etcd:"
 // Card is what a master shows of its store.
 type Card struct {
 	Store Store `json:"store"`
-	// Cluster and Member are the identities of etcd; empty with an etcd of its own, or without one.
+	// Cluster and Member are the identities of etcd; empty with an external etcd, or without one.
 	Cluster string `json:"cluster,omitempty"`
 	Member  string `json:"member,omitempty"`
 	Master  string `json:"master,omitempty"`

@@ -99,7 +99,7 @@ func printStatus(to io.Writer, s *membership.Status, now time.Time) error {
 	return nil
 }
 
-// printServers shows the servers of an etcd that runs by itself.
+// printServers shows the servers of an external etcd.
 func printServers(to io.Writer, servers []membership.ServerStatus) error {
 	if len(servers) == 0 {
 		return nil

@@ -38,7 +38,7 @@ type Needs struct {
 	// Self is the master's name.
 	Self          string
 	Store         store.Store
-	Member        Member // nil with an etcd of its own
+	Member        Member // nil with an external etcd
 	Tokens        *auth.Tokens
 	MaxTokenLife  time.Duration
 	Authenticator *auth.Authenticator

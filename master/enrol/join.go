@@ -37,7 +37,7 @@ type Options struct {
 	ForgetStore                 string
 	// NewCluster begins a cluster on a folder whose store is lost, Replace moves data aside that are not the cluster's to join.
 	NewCluster, Replace bool
-	// External tells that the data are in an etcd that runs by itself.
+	// External tells that the data are in an external etcd.
 	External bool
 	// Settings are the flags that all masters must have alike, PeerURL is where others will reach this one's member of the store.
 	Settings  map[string]string

@@ -103,7 +103,7 @@ func (id *Identity) agree(ctx context.Context, present *datafolder.Kept, made bo
 	}
 }
 
-// emptyStore tells whether an etcd of its own holds nothing of a cluster yet.
+// emptyStore tells whether an external etcd holds nothing of a cluster yet.
 func (id *Identity) emptyStore(ctx context.Context) (bool, error) {
 	page, err := id.store().List(ctx, registry.Root, store.ListOptions{Limit: 1})
 	return len(page.Entries) == 0, err

@@ -56,7 +56,7 @@ type Options struct {
 	DataDir, PKIDir string
 	// Recovering and NewCluster tell that the master was started with --recover-quorum or --new-cluster.
 	Recovering, NewCluster bool
-	// Servers of an etcd that runs by itself, for its operator; empty with a member in this process.
+	// Servers of an external etcd, for its operator; empty with a member in this process.
 	Servers string
 	// Self is the master's name and the URL of its API, at present.
 	Self func() (name, url string)

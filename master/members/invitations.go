@@ -94,7 +94,7 @@ func (m *Members) invitations() *membership.Invitations {
 	return v
 }
 
-// remoteStore names the etcd that runs by itself: one that was restored from a snapshot has another name if it has another token or
+// remoteStore names the external etcd: one that was restored from a snapshot has another name if it has another token or
 // other addresses, which is for its operator to see to. (A restore of a master's own
 // store leaves the records out, as a recovery does.)
 func (m *Members) remoteStore(ctx context.Context) (string, error) {

@@ -54,7 +54,7 @@ type Options struct {
 type Opened struct {
 	// Store is the store, values as they are kept.
 	Store store.Store
-	// Member is it, as a member in this process, or Remote as an etcd that runs by itself; both are nil in memory.
+	// Member is it, as a member in this process, or Remote as an external etcd; both are nil in memory.
 	Member *etcd.Embedded
 	Remote *etcd.Remote
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 )
 
-// serverStatuses asks the servers of an etcd that runs by itself how they are; none with a member in this process.
+// serverStatuses asks the servers of an external etcd how they are; none with a member in this process.
 func (m *Members) serverStatuses(ctx context.Context) []membership.ServerStatus {
 	if m.Remote == nil {
 		return nil

@@ -19,7 +19,7 @@ import (
 // requestWait bounds a request of one key, an election of a leader included; listWait one of many keys.
 const requestWait, listWait = 10 * time.Second, time.Minute
 
-// Remote is a store in an etcd that runs by itself.
+// Remote is a store in an external etcd.
 type Remote struct {
 	*keyspace
 	x       *External
