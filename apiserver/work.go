@@ -20,7 +20,7 @@ const heavySize = 64 << 10
 // workshop is where heavy requests are computed. Computing cannot be interrupted, so the client of a heavy request is
 // answered when its time is up, or forgotten when it has gone, while what it asked for is still worked on; that is counted,
 // and it keeps its turn in the workshop, of which there are fewer than cores: whatever clients ask for and leave behind, a
-// core is left for everybody else. Users have them one after another, so that nobody waits behind all that another has asked for.
+// core is left for everybody else. Users take turns, so that nobody waits behind all that another has asked for.
 type workshop struct {
 	turns *fairness.Turns
 	// tell is told how abandoned work goes on: see Options.Abandoned.

@@ -85,7 +85,7 @@ func (s Store) Next(origin, cluster string, former []Former, now time.Time) Stor
 	return next
 }
 
-// Over makes s supersede the store for which the data that it was made from were given up, too: their operator has come back to them.
+// Over makes s supersede the store by, too: the data of s had been given up for it, and their operator has come back to them.
 func (s Store) Over(by *Successor) Store {
 	if by != nil {
 		s.Supersedes = append(slices.Clone(s.Supersedes), by.ID)
@@ -151,7 +151,7 @@ const (
 	Theirs
 )
 
-// Toward tells how another's store stands to one's own.
+// Toward tells the relation of another's store to one's own.
 func (c *Card) Toward(other *Card) Relation {
 	switch {
 	case other.supersedes(c):

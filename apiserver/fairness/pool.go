@@ -65,7 +65,7 @@ func NewPool(total int) *Pool {
 	return p
 }
 
-// Seat is a place in a pool. The zero value holds none.
+// Seat is what a request holds of a pool while it is worked on. The zero value holds none.
 type Seat struct {
 	pool  *Pool
 	share *share

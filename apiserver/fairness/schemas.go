@@ -1,4 +1,4 @@
-// Package fairness keeps one user's requests from taking the place of others'.
+// Package fairness keeps one user's requests from crowding out those of others.
 //
 // A request belongs to a priority level, which a list of flow schemas finds, and within it to the flow of its user. Levels,
 // schemas and shares are those that upstream's API server begins with; they are data here, and become objects once priority

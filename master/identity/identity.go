@@ -225,7 +225,7 @@ func (id *Identity) Describe(s *membership.Status) {
 	s.Foreign = id.Foreign()
 }
 
-// Count is for the metrics.
+// Count gives the metrics how many masters of other stores were met lately.
 func (id *Identity) Count() (foreign, superseded int) {
 	for _, met := range id.Foreign() {
 		if met.Superseded {
@@ -338,7 +338,7 @@ func (id *Identity) watchStore(ctx context.Context) {
 	}
 }
 
-// heed reads what the store says of itself.
+// heed ends this master if its store says that it was superseded.
 func (id *Identity) heed(value []byte) {
 	var said membership.Store
 	if json.Unmarshal(value, &said) != nil || said.Successor == nil {

@@ -19,12 +19,12 @@ import (
 // Door is where other masters reach this one's member of the store.
 type Door struct {
 	DataDir, BindAddress string
-	// Host is at which host they do; empty if there is only loopback and nobody asked for it. Port is 0 if a free one is to be chosen.
+	// Host is where they reach it; empty if there is only loopback and nobody asked for that. Port is 0 if a free one is to be chosen.
 	Host string
 	Port int
 	// Authority proves who comes and who is there.
 	Authority func() *pki.Authority
-	// Extra answers what is none of the store's.
+	// Extra answers the paths that are not etcd's.
 	Extra http.Handler
 }
 
@@ -72,7 +72,7 @@ func (d *Door) Peer() (*etcd.Peer, error) {
 	return p, nil
 }
 
-// Options say how this master's member is reached by others, which it has to be if it has any.
+// Options adds how others reach this master's member. It opens a door only if there are others, or were.
 func (d *Door) Options(o *etcd.Options, join *etcd.Join) error {
 	o.Join = join
 	members, err := etcd.ReadMembers(o.Dir)
@@ -96,7 +96,7 @@ func wasOpen(members []etcd.Member) bool {
 	return len(members) == 1 && strings.HasPrefix(members[0].PeerURL, "https://")
 }
 
-// URL is Address for who joins.
+// URL is the address that a newcomer tells the others.
 func (d *Door) URL() (string, error) {
 	address, _, err := d.Address()
 	return address, err

@@ -54,7 +54,7 @@ type Options struct {
 type Opened struct {
 	// Store is the store, values as they are kept.
 	Store store.Store
-	// Member is it, as a member in this process, or Remote as an external etcd; both are nil in memory.
+	// Member is set if the store is a member in this process, Remote if it is an external etcd; both are nil in memory.
 	Member *etcd.Embedded
 	Remote *etcd.Remote
 }
@@ -71,7 +71,7 @@ type Needs struct {
 	Unreadable func() membership.Unreadable
 }
 
-// Members are the masters of a cluster, as one of them knows them. Begin and Connect come before what they serve.
+// Members are the masters of a cluster, as one of them knows them. A start calls New, Begin and Connect, in this order, before it serves.
 type Members struct {
 	Options
 	Opened
@@ -150,7 +150,7 @@ func (m *Members) answerAbandon(r *http.Request, in membership.Leave) (struct{},
 	return struct{}{}, m.group.Abandon(r.Context(), in.Token, r.PathValue("id"))
 }
 
-// member of the cluster, as wheelhouse member list shows it.
+// memberList is what wheelhouse member list shows.
 type memberList struct {
 	Members []membership.MasterStatus `json:"members"`
 }
@@ -222,7 +222,7 @@ func (m *Members) yieldLeader(ctx context.Context, in leaderRequest) (struct{}, 
 	return struct{}{}, m.Member.MoveLeader(ctx, in.ID)
 }
 
-// errRemoved ends a master whose member is none any more.
+// errRemoved ends a master whose member was removed from the group.
 var errRemoved = errors.New("this master was removed from the cluster; its data can never be used again: to join anew, empty its data folder first")
 
 // Watch ends the master when it is removed, and tends the group otherwise.

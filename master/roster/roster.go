@@ -142,7 +142,7 @@ func (r *Roster) refresh(ctx context.Context, lasting bool) error {
 	}
 }
 
-// give makes way for, or takes over, the record that was found instead of the own.
+// give makes way for the record that was found instead of the own, or takes it over.
 func (r *Roster) give(present *store.Entry) {
 	if present == nil {
 		r.revision = 0 // it has expired
