@@ -27,8 +27,8 @@ type exchange struct {
 	query   url.Values
 	parsed  bool
 	dryRun  bool
-	// misshapen: the request is refused before anything else is made of it.
-	misshapen error
+	// tooLong: the request is refused before anything else is made of it.
+	tooLong error
 	// arrived: the body has been read to its end; whole is the body of what no verb reads.
 	arrived bool
 	whole   []byte

@@ -23,7 +23,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor == 1 && x.hasBody() {
 		x.before = x.beforeAnswer
 	}
-	if x.misshapen = misshapen(r); x.misshapen == nil {
+	if x.tooLong = tooLong(r); x.tooLong == nil {
 		x.target = readTarget(r.Method, r.URL.Path, x.values)
 	}
 	if !x.target.resourceRequest {

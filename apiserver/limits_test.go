@@ -293,8 +293,8 @@ func TestSeatsComeBack(t *testing.T) {
 	}
 }
 
-// TestShapes sends what is too long before anybody knows who asks.
-func TestShapes(t *testing.T) {
+// TestLengths sends what is too long before anybody knows who asks.
+func TestLengths(t *testing.T) {
 	h := newHouse(t, nil)
 	many := http.Header{}
 	for n := range 2000 {

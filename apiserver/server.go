@@ -192,7 +192,7 @@ func (s *Server) pipeline() []func(handler) handler {
 		s.observe,
 		s.recoverPanic,
 		s.writeCommonHeaders,
-		s.limitShape,
+		s.limitLength,
 		s.limitTime,
 		s.authenticate,
 		s.impersonate,

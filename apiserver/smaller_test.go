@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Nobody tells of another namespace's objects, in neither shape of events.
+// Nobody tells of another namespace's objects, in neither form of events.
 func TestEventsStayInTheirNamespace(t *testing.T) {
 	client := newHouse(t, nil).client("application/json")
 	event := func(namespace string) *eventsv1.Event {

@@ -21,36 +21,36 @@ const (
 	maxLogged = 256
 )
 
-// limitShape refuses what is misshapen.
-func (s *Server) limitShape(next handler) handler {
+// limitLength refuses what is too long.
+func (s *Server) limitLength(next handler) handler {
 	return func(x *exchange) {
-		if x.misshapen != nil {
+		if x.tooLong != nil {
 			x.farewell()
-			x.fail(x.misshapen)
+			x.fail(x.tooLong)
 			return
 		}
 		next(x)
 	}
 }
 
-// misshapen tells what is too long about a request.
-func misshapen(r *http.Request) error {
+// tooLong tells what is too long about a request.
+func tooLong(r *http.Request) error {
 	lines := 0
 	for _, values := range r.Header {
 		lines += len(values)
 	}
 	switch {
 	case len(r.URL.Path) > maxPath:
-		return shapeError(http.StatusRequestURITooLong, fmt.Sprintf("the request's path is too long: at most %d bytes are read", maxPath))
+		return lengthError(http.StatusRequestURITooLong, fmt.Sprintf("the request's path is too long: at most %d bytes are read", maxPath))
 	case len(r.URL.RawQuery) > maxQuery:
-		return shapeError(http.StatusRequestURITooLong, fmt.Sprintf("the request's query is too long: at most %d bytes are read", maxQuery))
+		return lengthError(http.StatusRequestURITooLong, fmt.Sprintf("the request's query is too long: at most %d bytes are read", maxQuery))
 	case lines > maxHeaders:
-		return shapeError(http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("the request has too many header lines: at most %d are read", maxHeaders))
+		return lengthError(http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("the request has too many header lines: at most %d are read", maxHeaders))
 	}
 	return nil
 }
 
-func shapeError(code int32, message string) error {
+func lengthError(code int32, message string) error {
 	return &apierrors.StatusError{ErrStatus: metav1.Status{
 		Status: metav1.StatusFailure, Code: code, Reason: metav1.StatusReasonBadRequest, Message: message}}
 }
