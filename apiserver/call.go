@@ -161,15 +161,15 @@ func (c *call) uniqueOwners(o metav1.Object) {
 }
 
 // track records who set which fields.
-func (c *call) track(new, old kind.Object, option string) error {
+func (c *call) track(next, old kind.Object, option string) error {
 	if c.s.Tracker == nil {
 		return nil
 	}
 	who := manager(option, c.UserAgent)
 	if old == nil {
-		return c.s.Tracker.Created(c.rt.info, new, who, c.Subresource, c.s.Now())
+		return c.s.Tracker.Created(c.rt.info, next, who, c.Subresource, c.s.Now())
 	}
-	return c.s.Tracker.Updated(c.rt.info, new, old, who, c.Subresource, c.s.Now())
+	return c.s.Tracker.Updated(c.rt.info, next, old, who, c.Subresource, c.s.Now())
 }
 
 // admitted is what admission is told of an operation.
@@ -185,21 +185,21 @@ func (c *call) admission(op admission.Operation, options runtime.Object, dryRun 
 	return admitted{operation: op, options: options, dryRun: len(dryRun) > 0, gvk: c.rt.info.GVK}
 }
 
-func (c *call) attributes(a admitted, new, old runtime.Object) admission.Attributes {
+func (c *call) attributes(a admitted, next, old runtime.Object) admission.Attributes {
 	name, namespace := c.Name, c.Namespace
-	if o, ok := new.(metav1.Object); ok && name == "" {
+	if o, ok := next.(metav1.Object); ok && name == "" {
 		name = o.GetName()
 	}
 	if c.rt.info.IsNamespace {
 		namespace = name
 	}
-	return admission.NewAttributesRecord(new, old, a.gvk, namespace, name, c.rt.gvr, c.Subresource, a.operation, a.options, a.dryRun, c.User)
+	return admission.NewAttributesRecord(next, old, a.gvk, namespace, name, c.rt.gvr, c.Subresource, a.operation, a.options, a.dryRun, c.User)
 }
 
 // mutate lets admission change the object.
-func (c *call) mutate(ctx context.Context, a admitted, new, old runtime.Object) error {
+func (c *call) mutate(ctx context.Context, a admitted, next, old runtime.Object) error {
 	if m := c.s.mutates; m != nil && m.Handles(a.operation) {
-		return m.Admit(ctx, c.attributes(a, new, old), c.s.ObjectInterfaces)
+		return m.Admit(ctx, c.attributes(a, next, old), c.s.ObjectInterfaces)
 	}
 	return nil
 }
@@ -210,11 +210,11 @@ func (c *call) validates(a admitted) bool {
 }
 
 // validate lets admission refuse the object.
-func (c *call) validate(ctx context.Context, a admitted, new, old runtime.Object) error {
+func (c *call) validate(ctx context.Context, a admitted, next, old runtime.Object) error {
 	if !c.validates(a) {
 		return nil
 	}
-	return c.s.validates.Validate(ctx, c.attributes(a, new, old), c.s.ObjectInterfaces)
+	return c.s.validates.Validate(ctx, c.attributes(a, next, old), c.s.ObjectInterfaces)
 }
 
 // Kinds of options, which admission webhooks are told.

@@ -82,28 +82,28 @@ func (p *replacement) apply(ctx context.Context) (*Response, error) {
 // configured is the object that the configuration makes of old, which is nil if there is none.
 func (p *replacement) configured(old kind.Object) (kind.Object, error) {
 	force := p.PatchOptions.Force
-	new, texts, err := p.s.Tracker.Apply(patch.Configuration{Kind: p.rt.info, Namespace: p.Namespace, Name: p.Name, Subresource: p.Subresource,
+	next, texts, err := p.s.Tracker.Apply(patch.Configuration{Kind: p.rt.info, Namespace: p.Namespace, Name: p.Name, Subresource: p.Subresource,
 		Data: p.Patch, Manager: p.manager, Force: force != nil && *force, FieldValidation: p.PatchOptions.FieldValidation, Now: p.s.Now()}, old)
 	if err != nil {
 		return nil, err
 	}
 	p.warn.add(texts...)
-	return new, nil
+	return next, nil
 }
 
 func (p *replacement) applyNew(ctx context.Context) (*Response, error) {
-	new, err := p.configured(nil)
+	next, err := p.configured(nil)
 	if err != nil {
 		return nil, err
 	}
-	new.SetResourceVersion("") // an object that does not exist has none to be compared
-	if err := setNamespace(new, p.Namespace); err != nil {
+	next.SetResourceVersion("") // an object that does not exist has none to be compared
+	if err := setNamespace(next, p.Namespace); err != nil {
 		return nil, err
 	}
-	if err := p.prepare(ctx, new, nil); err != nil {
+	if err := p.prepare(ctx, next, nil); err != nil {
 		return nil, err
 	}
-	item, err := p.rt.resource.Create(ctx, new, registry.CreateOptions{DryRun: p.create.dryRun,
+	item, err := p.rt.resource.Create(ctx, next, registry.CreateOptions{DryRun: p.create.dryRun,
 		Admit: func(ctx context.Context, obj kind.Object) error { return p.admit(ctx, obj, nil) }})
 	if err != nil {
 		return nil, err
@@ -114,10 +114,10 @@ func (p *replacement) applyNew(ctx context.Context) (*Response, error) {
 
 // patched applies the request's patch to an object.
 func (c *call) patched(k *kind.Kind, old kind.Object) (kind.Object, error) {
-	new, texts, err := patch.Apply(k, c.PatchType, c.Patch, old, c.PatchOptions.FieldValidation)
+	next, texts, err := patch.Apply(k, c.PatchType, c.Patch, old, c.PatchOptions.FieldValidation)
 	if err != nil {
 		return nil, err
 	}
 	c.warn.add(texts...)
-	return new, nil
+	return next, nil
 }

@@ -104,8 +104,8 @@ func (s *scaling) run(ctx context.Context, change func(old *autoscalingv1.Scale)
 	info := s.rt.info
 	o := registry.UpdateOptions{DryRun: s.admitted.dryRun}
 	if s.validates(s.admitted) {
-		o.Admit = func(ctx context.Context, new, old kind.Object) error {
-			return s.validate(ctx, s.admitted, scaleOf(info, new), scaleOf(info, old))
+		o.Admit = func(ctx context.Context, next, old kind.Object) error {
+			return s.validate(ctx, s.admitted, scaleOf(info, next), scaleOf(info, old))
 		}
 	}
 	item, _, err := s.rt.resource.Update(ctx, s.Namespace, s.Name, func(ctx context.Context, old kind.Object) (kind.Object, error) {
@@ -133,15 +133,15 @@ func (s *scaling) run(ctx context.Context, change func(old *autoscalingv1.Scale)
 		if scale.UID != "" && scale.UID != old.GetUID() {
 			return nil, apierrors.NewConflict(info.GR(), s.Name, preconditionFailed("UID", string(scale.UID), string(old.GetUID())))
 		}
-		new := kind.Copy(old)
-		info.Scale.SetReplicas(new, scale.Spec.Replicas)
-		new.SetResourceVersion(scale.ResourceVersion)
+		next := kind.Copy(old)
+		info.Scale.SetReplicas(next, scale.Spec.Replicas)
+		next.SetResourceVersion(scale.ResourceVersion)
 		if !s.applied {
-			return new, s.track(new, old, s.manager)
+			return next, s.track(next, old, s.manager)
 		}
 		entries, err := fields.ToParent(scale.ManagedFields)
-		new.SetManagedFields(entries)
-		return new, err
+		next.SetManagedFields(entries)
+		return next, err
 	}, o)
 	if err != nil {
 		return nil, err
@@ -157,13 +157,13 @@ func replicasPaths(info *kind.Kind) managedfields.ResourcePathMappings {
 // configured is the scale that server-side apply makes of the present one.
 func (s *scaling) configured(old *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
 	force := s.PatchOptions.Force
-	new, texts, err := s.s.Tracker.Apply(patch.Configuration{Kind: scaleKind, Namespace: s.Namespace, Name: s.Name, Subresource: "scale", Data: s.Patch,
+	next, texts, err := s.s.Tracker.Apply(patch.Configuration{Kind: scaleKind, Namespace: s.Namespace, Name: s.Name, Subresource: "scale", Data: s.Patch,
 		Manager: s.manager, Force: force != nil && *force, FieldValidation: s.PatchOptions.FieldValidation, Now: s.s.Now()}, old)
 	if err != nil {
 		return nil, err
 	}
 	s.warn.add(texts...)
-	return new.(*autoscalingv1.Scale), nil
+	return next.(*autoscalingv1.Scale), nil
 }
 
 func checkScale(scale *autoscalingv1.Scale, name string) error {

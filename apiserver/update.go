@@ -87,16 +87,16 @@ func (p *replacement) options() registry.UpdateOptions {
 }
 
 // admit is the validating admission. Who creates by update must be allowed to create.
-func (p *replacement) admit(ctx context.Context, new, old kind.Object) error {
+func (p *replacement) admit(ctx context.Context, next, old kind.Object) error {
 	if old != nil {
-		return p.validate(ctx, p.update, new, old)
+		return p.validate(ctx, p.update, next, old)
 	}
 	a := p.s.attributesOf(p.Request)
 	a.Verb = string(kind.Create)
 	if err := p.s.authorize(ctx, a); err != nil {
 		return err
 	}
-	return p.validate(ctx, p.create, new, nil)
+	return p.validate(ctx, p.create, next, nil)
 }
 
 // run stores what change makes of the present object.
@@ -106,17 +106,17 @@ func (p *replacement) run(ctx context.Context, o registry.UpdateOptions, change 
 		if err := ctx.Err(); err != nil { // nobody waits for another attempt
 			return nil, err
 		}
-		new, err := change(ctx, old)
+		next, err := change(ctx, old)
 		if err != nil {
 			return nil, err
 		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if err := p.prepare(ctx, new, old); err != nil {
+		if err := p.prepare(ctx, next, old); err != nil {
 			return nil, err
 		}
-		return new, boundManagers(new, old, p.Subresource)
+		return next, boundManagers(next, old, p.Subresource)
 	}, o)
 	if err != nil {
 		return nil, err
@@ -134,8 +134,8 @@ const maxManaged = 1 << 20
 
 // boundManagers refuses a change after which the managed fields take more, unless they took as much before. Each manager adds
 // as much as the object has fields, and every later change goes through all of it.
-func boundManagers(new, old kind.Object, subresource string) error {
-	size, most := managedSize(new), maxManaged
+func boundManagers(next, old kind.Object, subresource string) error {
+	size, most := managedSize(next), maxManaged
 	if subresource != "" {
 		most *= 2 // whoever writes to the object does not keep others from its status
 	}
@@ -155,17 +155,17 @@ func managedSize(o kind.Object) (size int) {
 }
 
 // prepare tracks the new object and lets admission change it; old is nil when it is created.
-func (p *replacement) prepare(ctx context.Context, new, old kind.Object) error {
+func (p *replacement) prepare(ctx context.Context, next, old kind.Object) error {
 	if !p.tracked {
-		if err := p.track(new, old, p.manager); err != nil {
+		if err := p.track(next, old, p.manager); err != nil {
 			return err
 		}
 	}
-	defer p.uniqueOwners(new)
+	defer p.uniqueOwners(next)
 	if old == nil {
-		return p.mutate(ctx, p.create, new, nil)
+		return p.mutate(ctx, p.create, next, nil)
 	}
-	return p.mutate(ctx, p.update, new, old)
+	return p.mutate(ctx, p.update, next, old)
 }
 
 // warnOf adds what the kind has to say about the stored object.

@@ -183,13 +183,13 @@ func TestApplyScale(t *testing.T) {
 }
 
 func TestNullIsNotEmpty(t *testing.T) {
-	old, new := &corev1.Pod{}, &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{}}}
+	old, next := &corev1.Pod{}, &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{}}}
 	model, err := newTypeModel(pods)
 	if err != nil {
 		t.Fatal(err)
 	}
 	plan := newPlan(model, resetFields(pods, ""))
-	for _, pair := range [][2]*corev1.Pod{{old, new}, {new, old}} {
+	for _, pair := range [][2]*corev1.Pod{{old, next}, {next, old}} {
 		changes := 0
 		w := &walk{trace: func(_, change hash) {
 			if change == modified {
@@ -233,14 +233,14 @@ func BenchmarkUpdatedStatus(b *testing.B) {
 		b.Fatal(err)
 	}
 	old.UID = "x"
-	new := old.DeepCopy()
-	new.Status.Phase = corev1.PodRunning
-	new.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
-	before := new.ManagedFields
+	next := old.DeepCopy()
+	next.Status.Phase = corev1.PodRunning
+	next.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	before := next.ManagedFields
 	b.ReportAllocs()
 	for b.Loop() {
-		new.ManagedFields = before
-		if err := tracker.Updated(pods, new, old, "kubelet", "status", now); err != nil {
+		next.ManagedFields = before
+		if err := tracker.Updated(pods, next, old, "kubelet", "status", now); err != nil {
 			b.Fatal(err)
 		}
 	}

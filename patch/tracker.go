@@ -65,36 +65,36 @@ func (t *Tracker) Created(k *kind.Kind, obj kind.Object, manager, subresource st
 	return t.Updated(k, obj, k.New(), manager, subresource, now)
 }
 
-// Updated sets the managed fields of new, which is about to replace old; new is changed in place. manager is the
+// Updated sets the managed fields of next, which is about to replace old; next is changed in place. manager is the
 // field manager of the request or the beginning of its user agent.
-func (t *Tracker) Updated(k *kind.Kind, new, old kind.Object, manager, subresource string, now time.Time) error {
+func (t *Tracker) Updated(k *kind.Kind, next, old kind.Object, manager, subresource string, now time.Time) error {
 	to, err := t.target(k, subresource)
 	if err != nil {
 		return err
 	}
-	before := entriesBefore(new, old, subresource)
+	before := entriesBefore(next, old, subresource)
 	if len(before) == 0 && old.GetUID() != "" {
 		// Tracking begins with an object's creation or its first apply.
-		new.SetManagedFields(nil)
+		next.SetManagedFields(nil)
 		return nil
 	}
 	stamp := &metav1.Time{Time: now.UTC().Truncate(time.Second)}
 	w := newWalk()
 	defer w.release()
-	if !memorable(before) || !w.objects(to.plan, old, new) {
-		to.compute(new, old, before, manager, stamp)
+	if !memorable(before) || !w.objects(to.plan, old, next) {
+		to.compute(next, old, before, manager, stamp)
 		return nil
 	}
 	key := w.key(to.id, manager, before)
 	result, ok := t.results.get(key)
 	if !ok {
-		if result, ok = to.remember(new, old, before, manager); !ok {
-			new.SetManagedFields(old.GetManagedFields())
+		if result, ok = to.remember(next, old, before, manager); !ok {
+			next.SetManagedFields(old.GetManagedFields())
 			return nil
 		}
 		t.results.add(key, result)
 	}
-	new.SetManagedFields(result.entries(before, stamp))
+	next.SetManagedFields(result.entries(before, stamp))
 	return nil
 }
 
@@ -128,8 +128,8 @@ func (t *Tracker) target(k *kind.Kind, subresource string) (*target, error) {
 
 // entriesBefore are the managed fields that a write starts from: those that the request brings along, unless it brings
 // none or unusable ones, or is for a subresource. A single empty entry, or an empty list, asks to begin anew.
-func entriesBefore(new, old kind.Object, subresource string) []metav1.ManagedFieldsEntry {
-	brought, present := new.GetManagedFields(), old.GetManagedFields()
+func entriesBefore(next, old kind.Object, subresource string) []metav1.ManagedFieldsEntry {
+	brought, present := next.GetManagedFields(), old.GetManagedFields()
 	if subresource == "" {
 		if isReset(brought) {
 			return nil
@@ -176,10 +176,10 @@ func memorable(before []metav1.ManagedFieldsEntry) bool {
 }
 
 // compute asks the library.
-func (to *target) compute(new, old kind.Object, before []metav1.ManagedFieldsEntry, manager string, stamp *metav1.Time) {
-	after, ok := to.ask(new, old, before, manager)
+func (to *target) compute(next, old kind.Object, before []metav1.ManagedFieldsEntry, manager string, stamp *metav1.Time) {
+	after, ok := to.ask(next, old, before, manager)
 	if !ok {
-		new.SetManagedFields(old.GetManagedFields())
+		next.SetManagedFields(old.GetManagedFields())
 		return
 	}
 	for n := range after {
@@ -189,13 +189,13 @@ func (to *target) compute(new, old kind.Object, before []metav1.ManagedFieldsEnt
 		}
 	}
 	sortEntries(after)
-	new.SetManagedFields(after)
+	next.SetManagedFields(after)
 }
 
 // ask runs the library on shallow copies of the objects, with the entries given. It is not ok for an object that the
 // schema does not describe; such an object keeps the managers it had.
-func (to *target) ask(new, old kind.Object, before []metav1.ManagedFieldsEntry, manager string) ([]metav1.ManagedFieldsEntry, bool) {
-	live, next := withType(to.kind, old), withType(to.kind, new)
+func (to *target) ask(updated, old kind.Object, before []metav1.ManagedFieldsEntry, manager string) ([]metav1.ManagedFieldsEntry, bool) {
+	live, next := withType(to.kind, old), withType(to.kind, updated)
 	live.SetManagedFields(before)
 	next.SetManagedFields(nil)
 	after, err := to.library.Update(live, next, manager)
@@ -206,12 +206,12 @@ func (to *target) ask(new, old kind.Object, before []metav1.ManagedFieldsEntry, 
 }
 
 // remember asks the library with times that stand for positions in before, so that the result says where each came from.
-func (to *target) remember(new, old kind.Object, before []metav1.ManagedFieldsEntry, manager string) (*result, bool) {
+func (to *target) remember(next, old kind.Object, before []metav1.ManagedFieldsEntry, manager string) (*result, bool) {
 	numbered := slices.Clone(before)
 	for n := range numbered {
 		numbered[n].Time = &metav1.Time{Time: time.Unix(int64(n), 0)}
 	}
-	after, ok := to.ask(new, old, numbered, manager)
+	after, ok := to.ask(next, old, numbered, manager)
 	if !ok {
 		return nil, false
 	}

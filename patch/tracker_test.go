@@ -126,9 +126,9 @@ func reference(t *testing.T, k *kind.Kind, subresource string) *target {
 }
 
 // expected is what the library makes of a write, with the present in the place of its own time.
-func (to *target) expected(t *testing.T, new, old kind.Object, manager string, now time.Time) []metav1.ManagedFieldsEntry {
+func (to *target) expected(t *testing.T, next, old kind.Object, manager string, now time.Time) []metav1.ManagedFieldsEntry {
 	t.Helper()
-	obj, err := to.library.Update(old.DeepCopyObject(), new.DeepCopyObject(), manager)
+	obj, err := to.library.Update(old.DeepCopyObject(), next.DeepCopyObject(), manager)
 	if err != nil {
 		return old.GetManagedFields()
 	}
@@ -168,20 +168,20 @@ func TestTrackerEqualsLibrary(t *testing.T) {
 				if old == nil || round%10 == 0 {
 					old, part = k.New(), ""
 				}
-				new := mutated(random, full)
+				next := mutated(random, full)
 				if old.GetUID() != "" && random.Intn(3) > 0 {
-					new = mutatedFrom(random, old, full)
+					next = mutatedFrom(random, old, full)
 				}
 				if old.GetUID() != "" {
-					new.SetUID(old.GetUID())
-					new.SetManagedFields(broughtAlong(random, old))
+					next.SetUID(old.GetUID())
+					next.SetManagedFields(broughtAlong(random, old))
 				} else {
-					new.SetUID("")
-					new.SetManagedFields(nil)
+					next.SetUID("")
+					next.SetManagedFields(nil)
 				}
-				want := references[part].expected(t, new, old, manager, now)
+				want := references[part].expected(t, next, old, manager, now)
 				for repeat := range 2 {
-					got := kind.Copy(new)
+					got := kind.Copy(next)
 					if err := tracker.Updated(k, got, old, manager, part, now); err != nil {
 						t.Fatal(err)
 					}
@@ -189,9 +189,9 @@ func TestTrackerEqualsLibrary(t *testing.T) {
 						t.Fatalf("round %d.%d, %q writes %q\n got %s\nwant %s", round, repeat, manager, part, a, b)
 					}
 				}
-				new.SetManagedFields(want)
-				new.SetUID("uid")
-				old = new
+				next.SetManagedFields(want)
+				next.SetUID("uid")
+				old = next
 			}
 		})
 	}
@@ -211,15 +211,15 @@ func TestWalkFindsTheLibrarysPaths(t *testing.T) {
 			full := golden(t, k)
 			old, walked := full, 0
 			for range 30 {
-				new := mutatedFrom(random, old, full)
+				next := mutatedFrom(random, old, full)
 				if random.Intn(4) == 0 {
-					new = mutated(random, full)
+					next = mutated(random, full)
 				}
 				paths := map[hash]map[hash]bool{added: {}, removed: {}, modified: {}}
 				w := &walk{trace: func(path, change hash) { paths[change][path] = true }}
-				if w.objects(plan, old, new) {
+				if w.objects(plan, old, next) {
 					walked++
-					compared, err := typedValue(t, model, old).Compare(typedValue(t, model, new))
+					compared, err := typedValue(t, model, old).Compare(typedValue(t, model, next))
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -228,7 +228,7 @@ func TestWalkFindsTheLibrarysPaths(t *testing.T) {
 					if got != want {
 						t.Fatalf("got %v, want %v of\n%v", got, want, compared)
 					}
-					old = new
+					old = next
 				}
 			}
 			if walked < 15 {

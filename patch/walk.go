@@ -45,8 +45,8 @@ func (w *walk) report(path, change hash) {
 }
 
 // objects compares two objects; it is false if the library has to.
-func (w *walk) objects(plan *node, old, new kind.Object) bool {
-	w.compare(plan, reflect.ValueOf(old).Elem(), reflect.ValueOf(new).Elem(), hash{})
+func (w *walk) objects(plan *node, old, next kind.Object) bool {
+	w.compare(plan, reflect.ValueOf(old).Elem(), reflect.ValueOf(next).Elem(), hash{})
 	return !w.failed
 }
 

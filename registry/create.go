@@ -101,12 +101,12 @@ func (r *Resource) judgeNew(ctx context.Context, obj kind.Object, o CreateOption
 }
 
 // reserve asks the resource's Reserver, if there is one.
-func (r *Resource) reserve(ctx context.Context, new, old kind.Object, dryRun bool) (settle func(bool), err error) {
+func (r *Resource) reserve(ctx context.Context, next, old kind.Object, dryRun bool) (settle func(bool), err error) {
 	reserver := r.reg.reservers[r.gr()]
 	if reserver == nil {
 		return func(bool) {}, nil
 	}
-	return reserver.Reserve(ctx, new, old, dryRun)
+	return reserver.Reserve(ctx, next, old, dryRun)
 }
 
 // writeNew stores a new object under a key that must be free; if it is not, the error is a *store.Conflict.

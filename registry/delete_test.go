@@ -105,9 +105,9 @@ func finalized[T kind.Object](o T, finalizers ...string) T {
 func free(t *testing.T, r *Resource, namespace, name string) {
 	t.Helper()
 	_, _, err := r.Update(bg, namespace, name, func(_ context.Context, old kind.Object) (kind.Object, error) {
-		new := kind.Copy(old)
-		new.SetFinalizers(nil)
-		return new, nil
+		next := kind.Copy(old)
+		next.SetFinalizers(nil)
+		return next, nil
 	}, UpdateOptions{Trusted: true})
 	if apierrors.IsNotFound(err) {
 		return

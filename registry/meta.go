@@ -84,47 +84,47 @@ func (r *Resource) invalid(o kind.Object, errs field.ErrorList) error {
 
 // carryOver makes an updated object keep what no update may change, has the kind prepare it and counts its generation.
 // part is nil for the main resource.
-func (r *Resource) carryOver(new, old kind.Object, part *kind.AnyPart) error {
-	if err := r.sameNamespace(new, old.GetNamespace()); err != nil {
+func (r *Resource) carryOver(next, old kind.Object, part *kind.AnyPart) error {
+	if err := r.sameNamespace(next, old.GetNamespace()); err != nil {
 		return err
 	}
 	prepare := r.info.PrepareUpdate
 	if part != nil {
 		prepare = part.Prepare
 	}
-	new.SetGeneration(old.GetGeneration())
-	prepare(new, old)
+	next.SetGeneration(old.GetGeneration())
+	prepare(next, old)
 	if r.info.HasGeneration {
 		generation := old.GetGeneration()
-		if (part == nil || part.Name != "status") && r.info.SpecChanged(new, old) {
+		if (part == nil || part.Name != "status") && r.info.SpecChanged(next, old) {
 			generation++
 		}
-		new.SetGeneration(generation)
+		next.SetGeneration(generation)
 	}
-	if new.GetUID() == "" {
-		new.SetUID(old.GetUID())
+	if next.GetUID() == "" {
+		next.SetUID(old.GetUID())
 	}
 	if created := old.GetCreationTimestamp(); !created.IsZero() {
-		new.SetCreationTimestamp(created)
+		next.SetCreationTimestamp(created)
 	}
 	if deleted := old.GetDeletionTimestamp(); !deleted.IsZero() {
-		new.SetDeletionTimestamp(deleted)
+		next.SetDeletionTimestamp(deleted)
 	}
-	if grace := old.GetDeletionGracePeriodSeconds(); grace != nil && new.GetDeletionGracePeriodSeconds() == nil {
-		new.SetDeletionGracePeriodSeconds(grace)
+	if grace := old.GetDeletionGracePeriodSeconds(); grace != nil && next.GetDeletionGracePeriodSeconds() == nil {
+		next.SetDeletionGracePeriodSeconds(grace)
 	}
 	return nil
 }
 
 // checkUpdate judges an updated object.
-func (r *Resource) checkUpdate(new, old kind.Object, part *kind.AnyPart) error {
+func (r *Resource) checkUpdate(next, old kind.Object, part *kind.AnyPart) error {
 	validate := r.info.ValidateUpdate
 	if part != nil {
 		validate = part.ValidateUpdate
 	}
-	errs := validation.ValidateObjectMetaAccessor(new, r.info.Namespaced, pathSegment, metadata)
-	errs = append(errs, validation.ValidateObjectMetaAccessorUpdate(new, old, metadata)...)
-	return r.invalid(new, append(errs, validate(new, old)...))
+	errs := validation.ValidateObjectMetaAccessor(next, r.info.Namespaced, pathSegment, metadata)
+	errs = append(errs, validation.ValidateObjectMetaAccessorUpdate(next, old, metadata)...)
+	return r.invalid(next, append(errs, validate(next, old)...))
 }
 
 // sameNamespace fills in the namespace of the request, or refuses another one.
@@ -141,13 +141,13 @@ func (r *Resource) sameNamespace(o kind.Object, namespace string) error {
 }
 
 // onlyTimes tells whether two lists of managed fields differ, but in their times only.
-func onlyTimes(new, old []metav1.ManagedFieldsEntry) bool {
-	if len(new) != len(old) || len(new) == 0 {
+func onlyTimes(next, old []metav1.ManagedFieldsEntry) bool {
+	if len(next) != len(old) || len(next) == 0 {
 		return false
 	}
 	differ := false
-	for n := range new {
-		a, b := new[n], old[n]
+	for n := range next {
+		a, b := next[n], old[n]
 		if !a.Time.Equal(b.Time) {
 			differ = true
 		}

@@ -31,12 +31,12 @@ func testKinds() []*kind.Kind {
 		GroupVersion: v1, Plural: "pods", Namespaced: true, List: kind.ListOf[corev1.PodList], HasGeneration: true, DeleteReturnsObject: true,
 	}, kind.Rules[corev1.Pod]{
 		Halves: kind.SpecAndStatus[corev1.Pod](),
-		Prepare: func(new, old *corev1.Pod) {
+		Prepare: func(next, old *corev1.Pod) {
 			if old == nil {
-				new.Status.Phase = corev1.PodPending
+				next.Status.Phase = corev1.PodPending
 			}
 		},
-		SpecChanged: func(new, old *corev1.Pod) bool { return new.Spec.Hostname != old.Spec.Hostname },
+		SpecChanged: func(next, old *corev1.Pod) bool { return next.Spec.Hostname != old.Spec.Hostname },
 		Grace: func(p *corev1.Pod, o *metav1.DeleteOptions) kind.Grace {
 			seconds := int64(30)
 			if o.GracePeriodSeconds != nil {
@@ -55,15 +55,15 @@ func testKinds() []*kind.Kind {
 	namespace := kind.Define(kind.Resource{
 		GroupVersion: v1, Plural: "namespaces", List: kind.ListOf[corev1.NamespaceList], IsNamespace: true, DeleteReturnsObject: true,
 	}, kind.Rules[corev1.Namespace]{
-		Prepare: func(new, old *corev1.Namespace) {
+		Prepare: func(next, old *corev1.Namespace) {
 			if old == nil {
-				new.Spec.Finalizers = []corev1.FinalizerName{corev1.FinalizerKubernetes}
+				next.Spec.Finalizers = []corev1.FinalizerName{corev1.FinalizerKubernetes}
 			}
 		},
 		Finalized: func(n *corev1.Namespace) bool { return len(n.Spec.Finalizers) == 0 },
 		Deleting:  func(n *corev1.Namespace) { n.Status.Phase = corev1.NamespaceTerminating },
-		Parts: []kind.Part[corev1.Namespace]{{Name: "finalize", Prepare: func(new, old *corev1.Namespace) {
-			new.Status = old.Status
+		Parts: []kind.Part[corev1.Namespace]{{Name: "finalize", Prepare: func(next, old *corev1.Namespace) {
+			next.Status = old.Status
 		}}},
 	})
 	service := kind.Define(kind.Resource{

@@ -366,11 +366,11 @@ func TestStoredTextsThatAreNone(t *testing.T) {
 	exact("read", must(pods.Get(bg, "a", "odd", ""))(t).Object())
 	later := metav1.NewTime(time.Unix(1700000001, 7))
 	item, _, err := pods.Update(bg, "a", "odd", func(_ context.Context, old kind.Object) (kind.Object, error) {
-		new := kind.Copy(old).(*corev1.Pod)
-		new.Annotations, new.Status.StartTime = map[string]string{}, &later
-		return new, nil
-	}, UpdateOptions{Trusted: true, Admit: func(_ context.Context, new, _ kind.Object) error {
-		exact("admitted", new)
+		next := kind.Copy(old).(*corev1.Pod)
+		next.Annotations, next.Status.StartTime = map[string]string{}, &later
+		return next, nil
+	}, UpdateOptions{Trusted: true, Admit: func(_ context.Context, next, _ kind.Object) error {
+		exact("admitted", next)
 		return nil
 	}})
 	if err != nil {

@@ -39,7 +39,7 @@ type UpdateOptions struct {
 	// be shared with the old object.
 	Trusted bool
 	// Admit is the validating admission; old is nil when the update creates.
-	Admit func(ctx context.Context, new, old kind.Object) error
+	Admit func(ctx context.Context, next, old kind.Object) error
 }
 
 // Update changes one object: present object, Change, Kind.PrepareUpdate or Part.Prepare, validation, Admit,
@@ -194,59 +194,59 @@ func (u *updating) attempt(ctx context.Context, present *Item, certain bool) (i 
 	if err := u.precondition(old); err != nil {
 		return nil, false, err
 	}
-	new, err := u.change(ctx, old)
+	next, err := u.change(ctx, old)
 	if err != nil {
 		return nil, false, err
 	}
-	if new == old { // nothing to change; new is worked on, old is kept
-		new = kind.Copy(old)
+	if next == old { // nothing to change; next is worked on, old is kept
+		next = kind.Copy(old)
 	}
 	if u.o.Trusted { // it shares parts with the old object, where defaults must not be written
-		err = r.settled(new, old)
+		err = r.settled(next, old)
 	} else {
-		err = r.enter(new, old, u.o.Entered)
+		err = r.enter(next, old, u.o.Entered)
 	}
 	if err != nil {
 		return nil, false, err
 	}
-	if err := u.checkRevision(new, old); err != nil {
+	if err := u.checkRevision(next, old); err != nil {
 		return nil, false, err
 	}
 	if !u.o.Trusted {
-		if err := r.carryOver(new, old, u.part); err != nil {
+		if err := r.carryOver(next, old, u.part); err != nil {
 			return nil, false, err
 		}
 	}
-	ends := r.ends(new, old)
+	ends := r.ends(next, old)
 	settle := func(bool) {}
 	if u.part == nil && !ends {
-		if settle, err = r.reserve(ctx, new, old, u.o.DryRun); err != nil {
+		if settle, err = r.reserve(ctx, next, old, u.o.DryRun); err != nil {
 			return nil, false, err
 		}
 	}
-	if err := u.judge(ctx, new, old); err != nil {
+	if err := u.judge(ctx, next, old); err != nil {
 		settle(false)
 		return nil, false, err
 	}
 	if ends {
-		i, err = u.remove(ctx, present, new, old)
+		i, err = u.remove(ctx, present, next, old)
 	} else {
-		i, err = u.write(ctx, present, new, old, certain, settle)
+		i, err = u.write(ctx, present, next, old, certain, settle)
 	}
 	return i, false, err
 }
 
 // judge judges the new object as it is to be stored.
-func (u *updating) judge(ctx context.Context, new, old kind.Object) error {
+func (u *updating) judge(ctx context.Context, next, old kind.Object) error {
 	if !u.o.Trusted {
-		if err := u.r.checkUpdate(new, old, u.part); err != nil {
+		if err := u.r.checkUpdate(next, old, u.part); err != nil {
 			return err
 		}
 	}
 	if u.o.Admit == nil {
 		return nil
 	}
-	return u.o.Admit(ctx, new, old)
+	return u.o.Admit(ctx, next, old)
 }
 
 func (u *updating) precondition(old kind.Object) error {
@@ -260,8 +260,8 @@ func (u *updating) precondition(old kind.Object) error {
 }
 
 // checkRevision compares the resourceVersion that the new object carries.
-func (u *updating) checkRevision(new, old kind.Object) error {
-	version := new.GetResourceVersion()
+func (u *updating) checkRevision(next, old kind.Object) error {
+	version := next.GetResourceVersion()
 	if version == old.GetResourceVersion() {
 		return nil
 	}
@@ -277,19 +277,19 @@ func (u *updating) checkRevision(new, old kind.Object) error {
 			field.Invalid(metadata.Child("resourceVersion"), 0, "must be specified for an update"),
 		})
 	}
-	new.SetResourceVersion(old.GetResourceVersion()) // an update without condition is one of the present state
+	next.SetResourceVersion(old.GetResourceVersion()) // an update without condition is one of the present state
 	return nil
 }
 
 // ends tells that an update was the last thing that a deleted object waited for.
-func (r *Resource) ends(new, old kind.Object) bool {
+func (r *Resource) ends(next, old kind.Object) bool {
 	grace := old.GetDeletionGracePeriodSeconds()
 	return old.GetDeletionTimestamp() != nil && (grace == nil || *grace == 0) &&
-		len(new.GetFinalizers()) == 0 && r.info.Finalized(new)
+		len(next.GetFinalizers()) == 0 && r.info.Finalized(next)
 }
 
 // remove deletes the object that an update has released. The item is its last state.
-func (u *updating) remove(ctx context.Context, present *Item, new, old kind.Object) (*Item, error) {
+func (u *updating) remove(ctx context.Context, present *Item, next, old kind.Object) (*Item, error) {
 	r := u.r
 	settle, err := r.reserve(ctx, nil, old, u.o.DryRun)
 	if err != nil {
@@ -309,7 +309,7 @@ func (u *updating) remove(ctx context.Context, present *Item, new, old kind.Obje
 	if err == nil {
 		settle(!u.o.DryRun)
 	}
-	return r.final(present.key, new, revision), nil
+	return r.final(present.key, next, revision), nil
 }
 
 // final is an item of an object that is not stored (any more).
@@ -322,9 +322,9 @@ func (r *Resource) final(key string, o kind.Object, revision int64) *Item {
 }
 
 // write stores the new object, if it differs from the present one. It settles what was reserved.
-func (u *updating) write(ctx context.Context, present *Item, new, old kind.Object, certain bool, settle func(bool)) (*Item, error) {
+func (u *updating) write(ctx context.Context, present *Item, next, old kind.Object, certain bool, settle func(bool)) (*Item, error) {
 	r := u.r
-	i, err := u.encode(present, new, old)
+	i, err := u.encode(present, next, old)
 	if err != nil {
 		settle(false)
 		return nil, apierrors.NewInternalError(err)
@@ -362,18 +362,18 @@ func asWriteError(err error) error {
 }
 
 // encode makes the new object's item. Managed fields that differ in nothing but times are no change.
-func (u *updating) encode(present *Item, new, old kind.Object) (*Item, error) {
-	fields := new.GetManagedFields()
+func (u *updating) encode(present *Item, next, old kind.Object) (*Item, error) {
+	fields := next.GetManagedFields()
 	if !onlyTimes(fields, old.GetManagedFields()) {
-		return u.r.item(present.key, new)
+		return u.r.item(present.key, next)
 	}
-	new.SetManagedFields(old.GetManagedFields())
-	i, err := u.r.item(present.key, new)
+	next.SetManagedFields(old.GetManagedFields())
+	i, err := u.r.item(present.key, next)
 	if err != nil || bytes.Equal(i.value.Bytes, present.value.Bytes) {
 		return i, err
 	}
-	new.SetManagedFields(fields)
-	return u.r.item(present.key, new)
+	next.SetManagedFields(fields)
+	return u.r.item(present.key, next)
 }
 
 // create makes the object that an update found missing.
@@ -382,32 +382,32 @@ func (u *updating) create(ctx context.Context) (*Item, error) {
 	if u.o.UID != nil && *u.o.UID != "" {
 		return nil, precondition(r.gr(), u.name, "UID", *u.o.UID, "")
 	}
-	new, err := u.change(ctx, nil)
+	next, err := u.change(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.enter(new, nil, u.o.Entered); err != nil {
+	if err := r.enter(next, nil, u.o.Entered); err != nil {
 		return nil, err
 	}
-	if v := new.GetResourceVersion(); v != "" && v != "0" {
+	if v := next.GetResourceVersion(); v != "" && v != "0" {
 		if _, err := strconv.ParseUint(v, 10, 64); err != nil {
 			return nil, unspecified(err)
 		}
 	}
-	if err := r.sameNamespace(new, u.namespace); err != nil {
+	if err := r.sameNamespace(next, u.namespace); err != nil {
 		return nil, err
 	}
-	r.born(new)
-	new.SetResourceVersion("")
+	r.born(next)
+	next.SetResourceVersion("")
 	o := CreateOptions{DryRun: u.o.DryRun}
 	if u.o.Admit != nil {
 		o.Admit = func(ctx context.Context, obj kind.Object) error { return u.o.Admit(ctx, obj, nil) }
 	}
-	settle, err := r.prepareNew(ctx, new, o)
+	settle, err := r.prepareNew(ctx, next, o)
 	if err != nil {
 		return nil, err
 	}
-	i, err := r.writeNew(ctx, new, u.o.DryRun)
+	i, err := r.writeNew(ctx, next, u.o.DryRun)
 	settle(err == nil && !u.o.DryRun)
 	return i, err
 }

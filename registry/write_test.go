@@ -52,9 +52,9 @@ func expect(t *testing.T, err error, want string) {
 // to is a Change that changes a copy.
 func to[T kind.Object](f func(T)) Change {
 	return func(_ context.Context, old kind.Object) (kind.Object, error) {
-		new := kind.Copy(old.(T))
-		f(new)
-		return new, nil
+		next := kind.Copy(old.(T))
+		f(next)
+		return next, nil
 	}
 }
 
@@ -165,16 +165,16 @@ func TestCreateHooks(t *testing.T) {
 // reserver gives every service the same address and notes what became of it.
 type reserver struct{ notes []string }
 
-func (r *reserver) Reserve(_ context.Context, new, old kind.Object, dryRun bool) (func(bool), error) {
+func (r *reserver) Reserve(_ context.Context, next, old kind.Object, dryRun bool) (func(bool), error) {
 	var note string
 	switch {
-	case new == nil:
+	case next == nil:
 		note = "delete " + old.GetName()
 	case old == nil:
-		note = "create " + new.GetName()
-		new.(*corev1.Service).Spec.ClusterIP = "10.0.0.1"
+		note = "create " + next.GetName()
+		next.(*corev1.Service).Spec.ClusterIP = "10.0.0.1"
 	default:
-		note = "update " + new.GetName()
+		note = "update " + next.GetName()
 	}
 	if dryRun {
 		note += " dry"

@@ -27,9 +27,9 @@ var Lease = kind.Define(kind.Resource{
 
 // dropCoordination takes out the fields of coordinated leader election, which nothing here acts on, unless the stored lease
 // already has them.
-func dropCoordination(new, old *coordinationv1.Lease) {
+func dropCoordination(next, old *coordinationv1.Lease) {
 	if old == nil || old.Spec.Strategy == nil && old.Spec.PreferredHolder == nil {
-		new.Spec.Strategy, new.Spec.PreferredHolder = nil, nil
+		next.Spec.Strategy, next.Spec.PreferredHolder = nil, nil
 	}
 }
 

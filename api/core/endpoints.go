@@ -80,17 +80,17 @@ func joinHostPort(ip string, port int32) string {
 	return ip + ":" + strconv.Itoa(int(port))
 }
 
-// validateEndpoints judges new; what old already held, even in an old form, may stay.
-func validateEndpoints(new, old *corev1.Endpoints) field.ErrorList {
+// validateEndpoints judges next; what old already held, even in an old form, may stay.
+func validateEndpoints(next, old *corev1.Endpoints) field.ErrorList {
 	var ps kind.Problems
-	if text, ok := new.Annotations[corev1.EndpointsLastChangeTriggerTime]; ok {
+	if text, ok := next.Annotations[corev1.EndpointsLastChangeTriggerTime]; ok {
 		if _, err := time.Parse(time.RFC3339Nano, text); err != nil {
 			ps.Invalid(field.NewPath("metadata", "annotations").Key(corev1.EndpointsLastChangeTriggerTime), "", text, "must be a time in RFC 3339 form")
 		}
 	}
 	var before []string
 	if old != nil {
-		if apiequality.Semantic.DeepEqual(new.Subsets, old.Subsets) {
+		if apiequality.Semantic.DeepEqual(next.Subsets, old.Subsets) {
 			return ps.List
 		}
 		for _, s := range old.Subsets {
@@ -99,8 +99,8 @@ func validateEndpoints(new, old *corev1.Endpoints) field.ErrorList {
 			}
 		}
 	}
-	for n := range new.Subsets {
-		s, path := &new.Subsets[n], field.NewPath("subsets").Index(n)
+	for n := range next.Subsets {
+		s, path := &next.Subsets[n], field.NewPath("subsets").Index(n)
 		if len(s.Addresses) == 0 && len(s.NotReadyAddresses) == 0 {
 			ps.Required(path, "", "must have `addresses` or `notReadyAddresses`")
 		}
@@ -147,9 +147,9 @@ func validateEndpointPort(p *corev1.EndpointPort, named bool, path *field.Path) 
 	return ps.List
 }
 
-func warnEndpoints(new, _ *corev1.Endpoints) []string {
+func warnEndpoints(next, _ *corev1.Endpoints) []string {
 	var out []string
-	for n, s := range new.Subsets {
+	for n, s := range next.Subsets {
 		path := field.NewPath("subsets").Index(n)
 		for m, a := range s.Addresses {
 			if !plainIP(a.IP) {

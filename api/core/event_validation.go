@@ -118,30 +118,30 @@ func validateSeries(e *corev1.Event) field.ErrorList {
 }
 
 // ValidateNewEventUpdate is what events.k8s.io asks of a change: only the series and metadata may change.
-func ValidateNewEventUpdate(new, old *corev1.Event) field.ErrorList {
+func ValidateNewEventUpdate(next, old *corev1.Event) field.ErrorList {
 	var ps kind.Problems
-	ps.Add(validateOldEvent(new, "reportingController"))
-	if !apiequality.Semantic.DeepEqual(new.Series, old.Series) {
-		ps.Add(validateSeries(new))
+	ps.Add(validateOldEvent(next, "reportingController"))
+	if !apiequality.Semantic.DeepEqual(next.Series, old.Series) {
+		ps.Add(validateSeries(next))
 	}
 	keep := func(child string, a, b any) {
 		ps.Add(apivalidation.ValidateImmutableField(a, b, field.NewPath(child)))
 	}
-	keep("involvedObject", new.InvolvedObject, old.InvolvedObject)
-	keep("reason", new.Reason, old.Reason)
-	keep("message", new.Message, old.Message)
-	keep("source", new.Source, old.Source)
-	keep("firstTimestamp", new.FirstTimestamp, old.FirstTimestamp)
-	keep("lastTimestamp", new.LastTimestamp, old.LastTimestamp)
-	keep("count", new.Count, old.Count)
-	keep("type", new.Type, old.Type)
+	keep("involvedObject", next.InvolvedObject, old.InvolvedObject)
+	keep("reason", next.Reason, old.Reason)
+	keep("message", next.Message, old.Message)
+	keep("source", next.Source, old.Source)
+	keep("firstTimestamp", next.FirstTimestamp, old.FirstTimestamp)
+	keep("lastTimestamp", next.LastTimestamp, old.LastTimestamp)
+	keep("count", next.Count, old.Count)
+	keep("type", next.Type, old.Type)
 	// Clients that encode nanoseconds must be able to write what they read.
-	if !new.EventTime.Truncate(time.Microsecond).Equal(old.EventTime.Truncate(time.Microsecond)) {
-		keep("eventTime", new.EventTime, old.EventTime)
+	if !next.EventTime.Truncate(time.Microsecond).Equal(old.EventTime.Truncate(time.Microsecond)) {
+		keep("eventTime", next.EventTime, old.EventTime)
 	}
-	keep("action", new.Action, old.Action)
-	keep("related", new.Related, old.Related)
-	keep("reportingController", new.ReportingController, old.ReportingController)
-	keep("reportingInstance", new.ReportingInstance, old.ReportingInstance)
+	keep("action", next.Action, old.Action)
+	keep("related", next.Related, old.Related)
+	keep("reportingController", next.ReportingController, old.ReportingController)
+	keep("reportingInstance", next.ReportingInstance, old.ReportingInstance)
 	return ps.List
 }

@@ -34,14 +34,14 @@ var Namespace = kind.Define(kind.Resource{
 		kind.Text("Status", "The status of the namespace", func(n *corev1.Namespace) string { return string(n.Status.Phase) }),
 	}),
 	Status: &kind.Part[corev1.Namespace]{
-		Prepare:        func(new, _ *corev1.Namespace) { nameNamespaceLabel(new) },
+		Prepare:        func(next, _ *corev1.Namespace) { nameNamespaceLabel(next) },
 		ValidateUpdate: validateNamespaceStatus,
 	},
 	Parts: []kind.Part[corev1.Namespace]{{
 		Name: "finalize", Verbs: []kind.Verb{kind.Update},
-		Prepare: func(new, old *corev1.Namespace) { new.Status = old.Status; nameNamespaceLabel(new) },
-		ValidateUpdate: func(new, _ *corev1.Namespace) field.ErrorList {
-			return validateFinalizers(new.Spec.Finalizers, field.NewPath("spec", "finalizers").Index)
+		Prepare: func(next, old *corev1.Namespace) { next.Status = old.Status; nameNamespaceLabel(next) },
+		ValidateUpdate: func(next, _ *corev1.Namespace) field.ErrorList {
+			return validateFinalizers(next.Spec.Finalizers, field.NewPath("spec", "finalizers").Index)
 		},
 	}},
 })
@@ -65,30 +65,30 @@ func nameNamespaceLabel(n *corev1.Namespace) {
 	n.Labels = labels
 }
 
-func prepareNamespace(new, old *corev1.Namespace) {
+func prepareNamespace(next, old *corev1.Namespace) {
 	if old != nil {
-		new.Spec.Finalizers = old.Spec.Finalizers
+		next.Spec.Finalizers = old.Spec.Finalizers
 	} else {
-		new.Status.Phase = corev1.NamespaceActive
-		if !slices.Contains(new.Spec.Finalizers, corev1.FinalizerKubernetes) {
-			new.Spec.Finalizers = append(new.Spec.Finalizers, corev1.FinalizerKubernetes)
+		next.Status.Phase = corev1.NamespaceActive
+		if !slices.Contains(next.Spec.Finalizers, corev1.FinalizerKubernetes) {
+			next.Spec.Finalizers = append(next.Spec.Finalizers, corev1.FinalizerKubernetes)
 		}
 	}
-	nameNamespaceLabel(new)
+	nameNamespaceLabel(next)
 }
 
-func validateNamespaceStatus(new, _ *corev1.Namespace) field.ErrorList {
+func validateNamespaceStatus(next, _ *corev1.Namespace) field.ErrorList {
 	var ps kind.Problems
 	path := field.NewPath("status", "phase")
-	if new.DeletionTimestamp.IsZero() {
-		if new.Status.Phase != corev1.NamespaceActive {
-			ps.Invalid(path, "", new.Status.Phase, "may only be 'Active' while there is no deletionTimestamp")
+	if next.DeletionTimestamp.IsZero() {
+		if next.Status.Phase != corev1.NamespaceActive {
+			ps.Invalid(path, "", next.Status.Phase, "may only be 'Active' while there is no deletionTimestamp")
 			return ps.List
 		}
 		return nil
 	}
-	if new.Status.Phase != corev1.NamespaceTerminating {
-		ps.Invalid(path, "", new.Status.Phase, "may only be 'Terminating' once there is a deletionTimestamp")
+	if next.Status.Phase != corev1.NamespaceTerminating {
+		ps.Invalid(path, "", next.Status.Phase, "may only be 'Terminating' once there is a deletionTimestamp")
 		return ps.List
 	}
 	return nil

@@ -41,7 +41,7 @@ var Node = kind.Define(kind.Resource{
 	},
 	Columns: nodeColumns,
 	Status: &kind.Part[corev1.Node]{
-		Prepare:        func(new, old *corev1.Node) { new.Spec = old.Spec },
+		Prepare:        func(next, old *corev1.Node) { next.Spec = old.Spec },
 		ValidateUpdate: validateNodeUpdate,
 	},
 })
@@ -61,21 +61,21 @@ func defaultNode(n *corev1.Node) {
 }
 
 // prepareNode leaves a new node its status: an agent registers with one.
-func prepareNode(new, old *corev1.Node) {
+func prepareNode(next, old *corev1.Node) {
 	if old != nil {
-		new.Status = old.Status
+		next.Status = old.Status
 	}
 	if old == nil || old.Spec.ConfigSource == nil {
-		new.Spec.ConfigSource = nil
+		next.Spec.ConfigSource = nil
 	}
 }
 
-func warnNode(new, old *corev1.Node) []string {
+func warnNode(next, old *corev1.Node) []string {
 	var out []string
-	if new.Spec.ConfigSource != nil {
+	if next.Spec.ConfigSource != nil {
 		out = append(out, "spec.configSource: the feature is removed")
 	}
-	if new.Spec.DoNotUseExternalID != "" {
+	if next.Spec.DoNotUseExternalID != "" {
 		out = append(out, "spec.externalID: this field is deprecated, and is unused by Kubernetes")
 	}
 	return out

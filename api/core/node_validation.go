@@ -136,25 +136,25 @@ func validatePreferAvoidPods(n *corev1.Node) field.ErrorList {
 	return ps.List
 }
 
-func validateNodeUpdate(new, old *corev1.Node) field.ErrorList {
+func validateNodeUpdate(next, old *corev1.Node) field.ErrorList {
 	var ps kind.Problems
-	ps.Add(validateNodeAnnotations(new))
-	ps.Add(validateNodeTaints(new.Spec.Taints, field.NewPath("metadata", "taints")))
-	seen := make(map[corev1.NodeAddress]bool, len(new.Status.Addresses))
-	for n, a := range new.Status.Addresses {
+	ps.Add(validateNodeAnnotations(next))
+	ps.Add(validateNodeTaints(next.Spec.Taints, field.NewPath("metadata", "taints")))
+	seen := make(map[corev1.NodeAddress]bool, len(next.Status.Addresses))
+	for n, a := range next.Status.Addresses {
 		if seen[a] {
 			ps.Duplicate(field.NewPath("status", "addresses").Index(n), "", a)
 		}
 		seen[a] = true
 	}
-	ps.Add(validateNodeResources(new))
-	if len(old.Spec.PodCIDRs) > 0 && !slices.Equal(new.Spec.PodCIDRs, old.Spec.PodCIDRs) {
+	ps.Add(validateNodeResources(next))
+	if len(old.Spec.PodCIDRs) > 0 && !slices.Equal(next.Spec.PodCIDRs, old.Spec.PodCIDRs) {
 		ps.Forbidden(field.NewPath("spec", "podCIDRs"), "", "may not change once they are set")
 	}
-	if old.Spec.ProviderID != "" && old.Spec.ProviderID != new.Spec.ProviderID {
+	if old.Spec.ProviderID != "" && old.Spec.ProviderID != next.Spec.ProviderID {
 		ps.Forbidden(field.NewPath("spec", "providerID"), "", "may not change once it is set")
 	}
-	if new.Spec.DoNotUseExternalID != old.Spec.DoNotUseExternalID {
+	if next.Spec.DoNotUseExternalID != old.Spec.DoNotUseExternalID {
 		ps.Forbidden(field.NewPath("spec", "externalID"), "", "may not be changed")
 	}
 	return ps.List

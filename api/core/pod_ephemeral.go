@@ -8,36 +8,36 @@ import (
 )
 
 // prepareEphemeralContainers keeps everything but the ephemeral containers.
-func prepareEphemeralContainers(new, old *corev1.Pod) {
-	containers := new.Spec.EphemeralContainers
-	new.Spec, new.Status = old.Spec, old.Status
-	keepObjectMeta(new, old)
-	new.Spec.EphemeralContainers = containers
+func prepareEphemeralContainers(next, old *corev1.Pod) {
+	containers := next.Spec.EphemeralContainers
+	next.Spec, next.Status = old.Spec, old.Status
+	keepObjectMeta(next, old)
+	next.Spec.EphemeralContainers = containers
 	for i := range containers {
 		podspec.DropDisabledOfContainer((*corev1.Container)(&containers[i].EphemeralContainerCommon))
 	}
 }
 
 // keepObjectMeta takes back metadata that subresources of the spec may not change.
-func keepObjectMeta(new, old *corev1.Pod) {
-	new.DeletionTimestamp, new.DeletionGracePeriodSeconds = old.DeletionTimestamp, old.DeletionGracePeriodSeconds
-	new.Generation = old.Generation
-	new.SelfLink = old.SelfLink
-	new.Labels, new.Annotations = old.Labels, old.Annotations
-	new.OwnerReferences, new.Finalizers = old.OwnerReferences, old.Finalizers
+func keepObjectMeta(next, old *corev1.Pod) {
+	next.DeletionTimestamp, next.DeletionGracePeriodSeconds = old.DeletionTimestamp, old.DeletionGracePeriodSeconds
+	next.Generation = old.Generation
+	next.SelfLink = old.SelfLink
+	next.Labels, next.Annotations = old.Labels, old.Annotations
+	next.OwnerReferences, next.Finalizers = old.OwnerReferences, old.Finalizers
 }
 
 // validateEphemeralContainersUpdate: ephemeral containers are added, never changed or removed.
-func validateEphemeralContainersUpdate(new, old *corev1.Pod) field.ErrorList {
+func validateEphemeralContainersUpdate(next, old *corev1.Pod) field.ErrorList {
 	var ps problems
 	if _, static := old.Annotations[corev1.MirrorPodAnnotationKey]; static {
 		ps.Forbidden(field.NewPath(""), "", "static pods cannot have ephemeral containers")
 		return ps.List
 	}
-	ps.changedPod(new, old)
-	present := make(map[string]*corev1.EphemeralContainer, len(new.Spec.EphemeralContainers))
-	for i := range new.Spec.EphemeralContainers {
-		present[new.Spec.EphemeralContainers[i].Name] = &new.Spec.EphemeralContainers[i]
+	ps.changedPod(next, old)
+	present := make(map[string]*corev1.EphemeralContainer, len(next.Spec.EphemeralContainers))
+	for i := range next.Spec.EphemeralContainers {
+		present[next.Spec.EphemeralContainers[i].Name] = &next.Spec.EphemeralContainers[i]
 	}
 	for i := range old.Spec.EphemeralContainers {
 		before := &old.Spec.EphemeralContainers[i]

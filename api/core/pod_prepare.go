@@ -85,9 +85,9 @@ func validatePodCreate(p, _ *corev1.Pod) field.ErrorList {
 }
 
 // podWarnings are given on creation. Updates of pods come from programs, which read no warnings.
-func podWarnings(new, old *corev1.Pod) []string {
+func podWarnings(next, old *corev1.Pod) []string {
 	if old != nil {
 		return nil
 	}
-	return podspec.PodWarnings(new)
+	return podspec.PodWarnings(next)
 }

@@ -10,36 +10,36 @@ import (
 
 // preparePodResize keeps everything but resources and resize policies. Containers that were added, removed, renamed
 // or moved are left for validation to refuse.
-func preparePodResize(new, old *corev1.Pod) {
-	containers, ok := resized(new.Spec.Containers, old.Spec.Containers)
-	inits, initsOK := resized(new.Spec.InitContainers, old.Spec.InitContainers)
+func preparePodResize(next, old *corev1.Pod) {
+	containers, ok := resized(next.Spec.Containers, old.Spec.Containers)
+	inits, initsOK := resized(next.Spec.InitContainers, old.Spec.InitContainers)
 	if !ok || !initsOK {
-		new.Status = old.Status
+		next.Status = old.Status
 		return
 	}
-	whole := new.Spec.Resources
-	new.Spec, new.Status = old.Spec, old.Status
-	keepObjectMeta(new, old)
-	new.Spec.Containers, new.Spec.InitContainers, new.Spec.Resources = containers, inits, whole
+	whole := next.Spec.Resources
+	next.Spec, next.Status = old.Spec, old.Status
+	keepObjectMeta(next, old)
+	next.Spec.Containers, next.Spec.InitContainers, next.Spec.Resources = containers, inits, whole
 }
 
-// resized is old with the resources of new; false if these are not the same containers.
-func resized(new, old []corev1.Container) ([]corev1.Container, bool) {
-	if len(new) != len(old) {
+// resized is old with the resources of next; false if these are not the same containers.
+func resized(next, old []corev1.Container) ([]corev1.Container, bool) {
+	if len(next) != len(old) {
 		return nil, false
 	}
 	merged := append([]corev1.Container(nil), old...)
-	for i := range new {
-		if new[i].Name != old[i].Name {
+	for i := range next {
+		if next[i].Name != old[i].Name {
 			return nil, false
 		}
-		merged[i].Resources = new[i].Resources
-		merged[i].ResizePolicy = new[i].ResizePolicy
+		merged[i].Resources = next[i].Resources
+		merged[i].ResizePolicy = next[i].ResizePolicy
 	}
 	return merged, true
 }
 
-func validatePodResize(new, old *corev1.Pod) field.ErrorList {
+func validatePodResize(next, old *corev1.Pod) field.ErrorList {
 	var ps problems
 	if _, static := old.Annotations[corev1.MirrorPodAnnotationKey]; static {
 		ps.Forbidden(field.NewPath(""), "", "static pods cannot be resized")
@@ -49,23 +49,23 @@ func validatePodResize(new, old *corev1.Pod) field.ErrorList {
 		ps.Forbidden(field.NewPath(""), "", "pods on Windows cannot be resized")
 		return ps.List
 	}
-	ps.changedPod(new, old)
-	if !ps.sameContainers(new.Spec.Containers, old.Spec.Containers, "containers") || !ps.sameContainers(new.Spec.InitContainers, old.Spec.InitContainers, "initContainers") {
+	ps.changedPod(next, old)
+	if !ps.sameContainers(next.Spec.Containers, old.Spec.Containers, "containers") || !ps.sameContainers(next.Spec.InitContainers, old.Spec.InitContainers, "initContainers") {
 		return ps.List
 	}
-	if qosOf(old) != QOS(new) {
-		ps.Invalid(specPath, "", QOS(new), "a resize may not change the pod's QoS class")
+	if qosOf(old) != QOS(next) {
+		ps.Invalid(specPath, "", QOS(next), "a resize may not change the pod's QoS class")
 	}
 	if !nodeResizes(old) {
 		ps.Forbidden(specPath, "", "the pod's node does not support resizing")
 	}
-	ps.nothingRemoved(new.Spec.Resources, old.Spec.Resources, specPath.Child("resources"))
-	ps.resizedContainers(new.Spec.InitContainers, old.Spec.InitContainers, "initContainers")
-	ps.resizedContainers(new.Spec.Containers, old.Spec.Containers, "containers")
+	ps.nothingRemoved(next.Spec.Resources, old.Spec.Resources, specPath.Child("resources"))
+	ps.resizedContainers(next.Spec.InitContainers, old.Spec.InitContainers, "initContainers")
+	ps.resizedContainers(next.Spec.Containers, old.Spec.Containers, "containers")
 	if len(ps.List) > 0 {
 		return ps.List
 	}
-	rest := kind.Copy(new).Spec
+	rest := kind.Copy(next).Spec
 	rest.Containers, rest.InitContainers = old.Spec.Containers, old.Spec.InitContainers
 	computeFrom(&rest.Resources, old.Spec.Resources)
 	if !equality.Semantic.DeepEqual(&rest, &old.Spec) {
@@ -92,10 +92,10 @@ func nodeResizes(p *corev1.Pod) bool {
 	return true
 }
 
-func (ps *problems) resizedContainers(new, old []corev1.Container, list string) {
+func (ps *problems) resizedContainers(next, old []corev1.Container, list string) {
 	for i := range old {
-		ps.nothingRemoved(&new[i].Resources, &old[i].Resources, specPath.Child(list).Index(i).Child("resources"))
-		rest := *new[i].DeepCopy()
+		ps.nothingRemoved(&next[i].Resources, &old[i].Resources, specPath.Child(list).Index(i).Child("resources"))
+		rest := *next[i].DeepCopy()
 		resources := &rest.Resources
 		computeFrom(&resources, &old[i].Resources)
 		if !equality.Semantic.DeepEqual(&rest, &old[i]) {
@@ -104,13 +104,13 @@ func (ps *problems) resizedContainers(new, old []corev1.Container, list string) 
 	}
 }
 
-func (ps *problems) nothingRemoved(new, old *corev1.ResourceRequirements, at *field.Path) {
+func (ps *problems) nothingRemoved(next, old *corev1.ResourceRequirements, at *field.Path) {
 	if old == nil {
 		return
 	}
 	var now corev1.ResourceRequirements
-	if new != nil {
-		now = *new
+	if next != nil {
+		now = *next
 	}
 	if lacks(now.Requests, old.Requests) {
 		ps.Forbidden(at, "requests", "requests may not be removed")
@@ -120,9 +120,9 @@ func (ps *problems) nothingRemoved(new, old *corev1.ResourceRequirements, at *fi
 	}
 }
 
-func lacks(new, old corev1.ResourceList) bool {
+func lacks(next, old corev1.ResourceList) bool {
 	for name := range old {
-		if _, ok := new[name]; !ok {
+		if _, ok := next[name]; !ok {
 			return true
 		}
 	}

@@ -13,22 +13,22 @@ import (
 )
 
 // preparePodStatus keeps what nodes must not touch.
-func preparePodStatus(new, old *corev1.Pod) {
-	new.DeletionTimestamp, new.DeletionGracePeriodSeconds = old.DeletionTimestamp, old.DeletionGracePeriodSeconds
-	new.Generation = old.Generation
-	new.OwnerReferences = old.OwnerReferences
-	if new.Status.QOSClass == "" {
-		new.Status.QOSClass = old.Status.QOSClass
+func preparePodStatus(next, old *corev1.Pod) {
+	next.DeletionTimestamp, next.DeletionGracePeriodSeconds = old.DeletionTimestamp, old.DeletionGracePeriodSeconds
+	next.Generation = old.Generation
+	next.OwnerReferences = old.OwnerReferences
+	if next.Status.QOSClass == "" {
+		next.Status.QOSClass = old.Status.QOSClass
 	}
-	if new.Status.ObservedGeneration == 0 {
-		new.Status.ObservedGeneration = old.Status.ObservedGeneration
+	if next.Status.ObservedGeneration == 0 {
+		next.Status.ObservedGeneration = old.Status.ObservedGeneration
 	}
-	keepConditionGenerations(new.Status.Conditions, old.Status.Conditions)
+	keepConditionGenerations(next.Status.Conditions, old.Status.Conditions)
 }
 
 // keepConditionGenerations fills in the observed generations that an older node leaves out. There may be several
 // conditions of a type; they are taken in order.
-func keepConditionGenerations(new, old []corev1.PodCondition) {
+func keepConditionGenerations(next, old []corev1.PodCondition) {
 	var before map[corev1.PodConditionType][]int64
 	for i := range old {
 		if old[i].ObservedGeneration != 0 && before == nil {
@@ -41,52 +41,52 @@ func keepConditionGenerations(new, old []corev1.PodCondition) {
 	for i := range old {
 		before[old[i].Type] = append(before[old[i].Type], old[i].ObservedGeneration)
 	}
-	for i := range new {
-		list := before[new[i].Type]
+	for i := range next {
+		list := before[next[i].Type]
 		if len(list) == 0 {
 			continue
 		}
-		if new[i].ObservedGeneration == 0 {
-			new[i].ObservedGeneration = list[0]
+		if next[i].ObservedGeneration == 0 {
+			next[i].ObservedGeneration = list[0]
 		}
-		before[new[i].Type] = list[1:]
+		before[next[i].Type] = list[1:]
 	}
 }
 
-func validatePodStatus(new, old *corev1.Pod) field.ErrorList {
+func validatePodStatus(next, old *corev1.Pod) field.ErrorList {
 	var ps problems
-	ps.Add(podspec.ValidateAnnotationChanges(&new.ObjectMeta, &old.ObjectMeta, annotationsPath))
-	ps.Add(podspec.ValidateAnnotations(new.Annotations, &new.Spec, annotationsPath))
-	for i := range new.Status.Conditions {
-		switch t := new.Status.Conditions[i].Type; t {
+	ps.Add(podspec.ValidateAnnotationChanges(&next.ObjectMeta, &old.ObjectMeta, annotationsPath))
+	ps.Add(podspec.ValidateAnnotations(next.Annotations, &next.Spec, annotationsPath))
+	for i := range next.Status.Conditions {
+		switch t := next.Status.Conditions[i].Type; t {
 		case corev1.PodScheduled, corev1.PodReady, corev1.PodInitialized, corev1.ContainersReady, corev1.PodReadyToStartContainers:
 		default: // the paths are upstream's
 			ps.Messages(metadataPath.Child("conditions").Index(i), "Type", string(t), kind.QualifiedName(string(t)))
 		}
 	}
-	if name := new.Status.NominatedNodeName; name != "" && name != old.Status.NominatedNodeName {
+	if name := next.Status.NominatedNodeName; name != "" && name != old.Status.NominatedNodeName {
 		ps.Subdomain(statusPath, "nominatedNodeName", name)
 	}
-	if new.Status.QOSClass != old.Status.QOSClass {
+	if next.Status.QOSClass != old.Status.QOSClass {
 		// The node has set the pod up by it.
-		ps.Invalid(statusPath, "qosClass", new.Status.QOSClass, "field is immutable")
+		ps.Invalid(statusPath, "qosClass", next.Status.QOSClass, "field is immutable")
 	}
-	ps.stateTransitions(new, old)
-	ps.claimStatuses(new)
-	if len(new.Status.PodIPs) > 0 {
-		ps.addresses(podIPsOf(new), "podIPs")
+	ps.stateTransitions(next, old)
+	ps.claimStatuses(next)
+	if len(next.Status.PodIPs) > 0 {
+		ps.addresses(podIPsOf(next), "podIPs")
 	}
-	if hostIPs := new.Status.HostIPs; len(hostIPs) > 0 {
-		if new.Status.HostIP != hostIPs[0].IP {
+	if hostIPs := next.Status.HostIPs; len(hostIPs) > 0 {
+		if next.Status.HostIP != hostIPs[0].IP {
 			ps.Invalid(statusPath.Child("hostIPs").Index(0), "ip", hostIPs[0].IP, "must equal hostIP")
 		}
-		ps.addresses(hostIPsOf(new), "hostIPs")
+		ps.addresses(hostIPsOf(next), "hostIPs")
 	}
-	ps.containerUsers(new)
-	ps.allocatedStatus(new.Status.ContainerStatuses, new.Spec.Containers, "containerStatuses")
-	ps.allocatedStatus(new.Status.InitContainerStatuses, new.Spec.InitContainers, "initContainerStatuses")
-	for i := range new.Status.EphemeralContainerStatuses {
-		if len(new.Status.EphemeralContainerStatuses[i].AllocatedResourcesStatus) > 0 {
+	ps.containerUsers(next)
+	ps.allocatedStatus(next.Status.ContainerStatuses, next.Spec.Containers, "containerStatuses")
+	ps.allocatedStatus(next.Status.InitContainerStatuses, next.Spec.InitContainers, "initContainerStatuses")
+	for i := range next.Status.EphemeralContainerStatuses {
+		if len(next.Status.EphemeralContainerStatuses[i].AllocatedResourcesStatus) > 0 {
 			ps.Forbidden(statusPath.Child("ephemeralContainerStatuses").Index(i), "allocatedResourcesStatus", "may not be set for ephemeral containers")
 		}
 	}
@@ -134,13 +134,13 @@ func (ps *problems) addresses(ips []string, child string) {
 }
 
 // stateTransitions: what has ended and is not to be restarted stays ended.
-func (ps *problems) stateTransitions(new, old *corev1.Pod) {
-	ps.staysTerminated(new.Status.ContainerStatuses, old.Status.ContainerStatuses, old.Spec.Containers, old.Spec.RestartPolicy, "containerStatuses")
-	ps.staysTerminated(new.Status.InitContainerStatuses, old.Status.InitContainerStatuses, old.Spec.InitContainers, old.Spec.RestartPolicy, "initContainerStatuses")
-	ps.staysTerminated(new.Status.EphemeralContainerStatuses, old.Status.EphemeralContainerStatuses, nil, corev1.RestartPolicyNever, "ephemeralContainerStatuses")
+func (ps *problems) stateTransitions(next, old *corev1.Pod) {
+	ps.staysTerminated(next.Status.ContainerStatuses, old.Status.ContainerStatuses, old.Spec.Containers, old.Spec.RestartPolicy, "containerStatuses")
+	ps.staysTerminated(next.Status.InitContainerStatuses, old.Status.InitContainerStatuses, old.Spec.InitContainers, old.Spec.RestartPolicy, "initContainerStatuses")
+	ps.staysTerminated(next.Status.EphemeralContainerStatuses, old.Status.EphemeralContainerStatuses, nil, corev1.RestartPolicyNever, "ephemeralContainerStatuses")
 }
 
-func (ps *problems) staysTerminated(new, old []corev1.ContainerStatus, containers []corev1.Container, policy corev1.RestartPolicy, child string) {
+func (ps *problems) staysTerminated(next, old []corev1.ContainerStatus, containers []corev1.Container, policy corev1.RestartPolicy, child string) {
 	if policy == corev1.RestartPolicyAlways {
 		return
 	}
@@ -149,8 +149,8 @@ func (ps *problems) staysTerminated(new, old []corev1.ContainerStatus, container
 		if ended == nil || ended.ExitCode != 0 && policy == corev1.RestartPolicyOnFailure || restartsItself(containers, old[i].Name) {
 			continue
 		}
-		for j := range new {
-			if new[j].Name == old[i].Name && new[j].State.Terminated == nil {
+		for j := range next {
+			if next[j].Name == old[i].Name && next[j].State.Terminated == nil {
 				ps.Forbidden(statusPath.Child(child).Index(i), "state", "may not leave the terminated state")
 			}
 		}
@@ -271,12 +271,12 @@ func asksFor(containers []corev1.Container, name string, resource corev1.Resourc
 	return true
 }
 
-func podStatusWarnings(new, _ *corev1.Pod) (warnings []string) {
-	for i := range new.Status.PodIPs {
-		warnings = append(warnings, validation.GetWarningsForIP(statusPath.Child("podIPs").Index(i).Child("ip"), new.Status.PodIPs[i].IP)...)
+func podStatusWarnings(next, _ *corev1.Pod) (warnings []string) {
+	for i := range next.Status.PodIPs {
+		warnings = append(warnings, validation.GetWarningsForIP(statusPath.Child("podIPs").Index(i).Child("ip"), next.Status.PodIPs[i].IP)...)
 	}
-	for i := range new.Status.HostIPs {
-		warnings = append(warnings, validation.GetWarningsForIP(statusPath.Child("hostIPs").Index(i).Child("ip"), new.Status.HostIPs[i].IP)...)
+	for i := range next.Status.HostIPs {
+		warnings = append(warnings, validation.GetWarningsForIP(statusPath.Child("hostIPs").Index(i).Child("ip"), next.Status.HostIPs[i].IP)...)
 	}
 	return warnings
 }

@@ -17,75 +17,75 @@ const podChangeDetail = "only these may be changed: spec.containers[*].image, sp
 	"spec.tolerations (additions), spec.terminationGracePeriodSeconds (to 1 if it was negative)"
 
 // validatePodUpdate judges a change by a user. A running pod cannot become another one: nearly all of its spec is fixed.
-func validatePodUpdate(new, old *corev1.Pod) field.ErrorList {
+func validatePodUpdate(next, old *corev1.Pod) field.ErrorList {
 	var ps problems
-	ps.Add(podspec.ValidateAnnotationChanges(&new.ObjectMeta, &old.ObjectMeta, annotationsPath))
-	if kind.Same(&new.Spec, &old.Spec) {
-		ps.Add(podspec.ValidateAnnotations(new.Annotations, &new.Spec, annotationsPath))
+	ps.Add(podspec.ValidateAnnotationChanges(&next.ObjectMeta, &old.ObjectMeta, annotationsPath))
+	if kind.Same(&next.Spec, &old.Spec) {
+		ps.Add(podspec.ValidateAnnotations(next.Annotations, &next.Spec, annotationsPath))
 		return ps.List
 	}
-	ps.changedPod(new, old)
-	if !ps.sameContainers(new.Spec.Containers, old.Spec.Containers, "containers") || !ps.sameContainers(new.Spec.InitContainers, old.Spec.InitContainers, "initContainers") {
+	ps.changedPod(next, old)
+	if !ps.sameContainers(next.Spec.Containers, old.Spec.Containers, "containers") || !ps.sameContainers(next.Spec.InitContainers, old.Spec.InitContainers, "initContainers") {
 		return ps.List
 	}
-	if !ps.deadlineChange(new.Spec.ActiveDeadlineSeconds, old.Spec.ActiveDeadlineSeconds) {
+	if !ps.deadlineChange(next.Spec.ActiveDeadlineSeconds, old.Spec.ActiveDeadlineSeconds) {
 		return ps.List
 	}
-	ps.tolerationsAdded(new.Spec.Tolerations, old.Spec.Tolerations)
-	ps.gatesRemoved(new.Spec.SchedulingGates, old.Spec.SchedulingGates)
-	ps.onlyMutable(new, old)
+	ps.tolerationsAdded(next.Spec.Tolerations, old.Spec.Tolerations)
+	ps.gatesRemoved(next.Spec.SchedulingGates, old.Spec.SchedulingGates)
+	ps.onlyMutable(next, old)
 	return ps.List
 }
 
 // changedPod judges the new pod as a whole, with what was accepted of the old one.
-func (ps *problems) changedPod(new, old *corev1.Pod) {
+func (ps *problems) changedPod(next, old *corev1.Pod) {
 	// The old spec is looked at only if need be: nearly every pod is valid by the rules of today.
-	list := podspec.ValidatePod(new, podspec.Allowances{})
+	list := podspec.ValidatePod(next, podspec.Allowances{})
 	if len(list) > 0 {
 		if allow := podspec.AllowancesOf(&old.Spec); allow != (podspec.Allowances{}) {
-			list = podspec.ValidatePod(new, allow)
+			list = podspec.ValidatePod(next, allow)
 		}
 	}
 	ps.Add(list)
 }
 
 // sameContainers also tells whether to go on: what comes after compares the lists by position.
-func (ps *problems) sameContainers(new, old []corev1.Container, list string) bool {
-	if len(new) != len(old) {
+func (ps *problems) sameContainers(next, old []corev1.Container, list string) bool {
+	if len(next) != len(old) {
 		ps.Forbidden(specPath, list, "containers may not be added or removed")
 		return false
 	}
-	for i := range new {
+	for i := range next {
 		at := specPath.Child(list).Index(i)
-		ps.Needs(at, "image", new[i].Image)
-		if strings.TrimSpace(new[i].Image) != new[i].Image {
-			ps.Invalid(at, "image", new[i].Image, "must not begin or end with white space")
+		ps.Needs(at, "image", next[i].Image)
+		if strings.TrimSpace(next[i].Image) != next[i].Image {
+			ps.Invalid(at, "image", next[i].Image, "must not begin or end with white space")
 		}
 	}
 	return true
 }
 
 // deadlineChange: a deadline may be set, and then only come nearer.
-func (ps *problems) deadlineChange(new, old *int64) bool {
+func (ps *problems) deadlineChange(next, old *int64) bool {
 	const name = "activeDeadlineSeconds"
 	switch {
-	case new == nil && old != nil:
+	case next == nil && old != nil:
 		ps.Invalid(specPath, name, nil, "may not be removed")
-	case new == nil:
-	case *new < 0 || *new > math.MaxInt32:
-		ps.Invalid(specPath, name, *new, "must be between 0 and 2147483647")
+	case next == nil:
+	case *next < 0 || *next > math.MaxInt32:
+		ps.Invalid(specPath, name, *next, "must be between 0 and 2147483647")
 		return false
-	case old != nil && *old < *new:
-		ps.Invalid(specPath, name, *new, "must be less than or equal to the previous value")
+	case old != nil && *old < *next:
+		ps.Invalid(specPath, name, *next, "must be less than or equal to the previous value")
 		return false
 	}
 	return true
 }
 
 // tolerationsAdded: of present tolerations only the time may change. To take one away could have the pod evicted.
-func (ps *problems) tolerationsAdded(new, old []corev1.Toleration) {
-	present := make(map[corev1.Toleration]bool, len(new))
-	for _, t := range new {
+func (ps *problems) tolerationsAdded(next, old []corev1.Toleration) {
+	present := make(map[corev1.Toleration]bool, len(next))
+	for _, t := range next {
 		t.TolerationSeconds = nil
 		present[t] = true
 	}
@@ -96,15 +96,15 @@ func (ps *problems) tolerationsAdded(new, old []corev1.Toleration) {
 			return
 		}
 	}
-	ps.Add(podspec.ValidateTolerations(new, specPath.Child("tolerations")))
+	ps.Add(podspec.ValidateTolerations(next, specPath.Child("tolerations")))
 }
 
-func (ps *problems) gatesRemoved(new, old []corev1.PodSchedulingGate) {
+func (ps *problems) gatesRemoved(next, old []corev1.PodSchedulingGate) {
 	var known kind.NameSet
 	for _, gate := range old {
 		known.Add(gate.Name)
 	}
-	for i, gate := range new {
+	for i, gate := range next {
 		if !known.Has(gate.Name) {
 			ps.Forbidden(specPath.Child("schedulingGates").Index(i), "name", fmt.Sprintf("gates may only be removed, but %q is new", gate.Name))
 		}
@@ -112,8 +112,8 @@ func (ps *problems) gatesRemoved(new, old []corev1.PodSchedulingGate) {
 }
 
 // onlyMutable sets back in a copy whatever may change; what differs then may not.
-func (ps *problems) onlyMutable(new, old *corev1.Pod) {
-	rest := kind.Copy(new).Spec
+func (ps *problems) onlyMutable(next, old *corev1.Pod) {
+	rest := kind.Copy(next).Spec
 	for i := range rest.Containers {
 		rest.Containers[i].Image = old.Spec.Containers[i].Image
 	}
@@ -160,14 +160,14 @@ func (ps *problems) gatedChanges(rest, old *corev1.PodSpec) {
 	}
 }
 
-func (ps *problems) nodeAffinityNarrowed(new, old *corev1.NodeAffinity) {
+func (ps *problems) nodeAffinityNarrowed(next, old *corev1.NodeAffinity) {
 	if old == nil || old.RequiredDuringSchedulingIgnoredDuringExecution == nil {
 		return
 	}
 	before := old.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
 	var after []corev1.NodeSelectorTerm
-	if new != nil && new.RequiredDuringSchedulingIgnoredDuringExecution != nil {
-		after = new.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
+	if next != nil && next.RequiredDuringSchedulingIgnoredDuringExecution != nil {
+		after = next.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
 	}
 	at := specPath.Child("affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms")
 	// Terms are alternatives: one more lets in other nodes, and one fewer may leave none.
@@ -184,14 +184,14 @@ func (ps *problems) nodeAffinityNarrowed(new, old *corev1.NodeAffinity) {
 
 // termNarrowed: requirements of one node selector term must all hold, so more of them select fewer nodes. But one without any
 // selects none, so requirements would let it select more.
-func termNarrowed(new, old *corev1.NodeSelectorTerm) bool {
+func termNarrowed(next, old *corev1.NodeSelectorTerm) bool {
 	if len(old.MatchExpressions)+len(old.MatchFields) == 0 {
-		return len(new.MatchExpressions)+len(new.MatchFields) == 0
+		return len(next.MatchExpressions)+len(next.MatchFields) == 0
 	}
-	return extended(new.MatchExpressions, old.MatchExpressions) && extended(new.MatchFields, old.MatchFields)
+	return extended(next.MatchExpressions, old.MatchExpressions) && extended(next.MatchFields, old.MatchFields)
 }
 
 // extended: what was there stays, in its order, and new ones come after it.
-func extended(new, old []corev1.NodeSelectorRequirement) bool {
-	return len(new) >= len(old) && equality.Semantic.DeepEqual(new[:len(old)], old) || len(old) == 0
+func extended(next, old []corev1.NodeSelectorRequirement) bool {
+	return len(next) >= len(old) && equality.Semantic.DeepEqual(next[:len(old)], old) || len(old) == 0
 }

@@ -17,20 +17,20 @@ var PodTemplate = kind.Define(kind.Resource{
 	List: kind.ListOf[corev1.PodTemplateList], HasGeneration: true, DeleteReturnsObject: true,
 }, kind.Rules[corev1.PodTemplate]{
 	Default: func(t *corev1.PodTemplate) { podspec.DefaultTemplate(&t.Template) },
-	Prepare: func(new, _ *corev1.PodTemplate) { podspec.DropDisabledOfTemplate(&new.Template) },
-	Validate: func(new, old *corev1.PodTemplate) field.ErrorList {
+	Prepare: func(next, _ *corev1.PodTemplate) { podspec.DropDisabledOfTemplate(&next.Template) },
+	Validate: func(next, old *corev1.PodTemplate) field.ErrorList {
 		if old != nil {
-			return podspec.ValidateTemplateUpdate(&new.Template, &old.Template, templatePath)
+			return podspec.ValidateTemplateUpdate(&next.Template, &old.Template, templatePath)
 		}
-		return podspec.ValidateTemplate(&new.Template, templatePath)
+		return podspec.ValidateTemplate(&next.Template, templatePath)
 	},
-	Warnings: func(new, old *corev1.PodTemplate) []string {
-		if old != nil && kind.Same(&new.Template, &old.Template) {
+	Warnings: func(next, old *corev1.PodTemplate) []string {
+		if old != nil && kind.Same(&next.Template, &old.Template) {
 			return nil
 		}
-		return podspec.TemplateWarnings(&new.Template, templatePath)
+		return podspec.TemplateWarnings(&next.Template, templatePath)
 	},
-	SpecChanged: func(new, old *corev1.PodTemplate) bool { return !kind.Same(&new.Template, &old.Template) },
+	SpecChanged: func(next, old *corev1.PodTemplate) bool { return !kind.Same(&next.Template, &old.Template) },
 	Columns: append(append([]kind.Column[corev1.PodTemplate]{kind.NameColumn[corev1.PodTemplate]()},
 		podspec.Columns(func(t *corev1.PodTemplate) *corev1.PodTemplateSpec { return &t.Template })...),
 		kind.Text("Pod Labels", "The labels for the pod template.", func(t *corev1.PodTemplate) string {

@@ -27,9 +27,9 @@ var ResourceQuota = kind.Define(kind.Resource{
 		kind.Text("Limit", "Limits control the maximum amount of cpu/memory that a container may use independent of contention on the node.", func(q *corev1.ResourceQuota) string { return quotaCell(q, true) }),
 	}),
 	Status: &kind.Part[corev1.ResourceQuota]{
-		ValidateUpdate: func(new, _ *corev1.ResourceQuota) field.ErrorList {
+		ValidateUpdate: func(next, _ *corev1.ResourceQuota) field.ErrorList {
 			path := field.NewPath("status")
-			return append(validateQuotaList(new.Status.Hard, path.Child("hard")), validateQuotaList(new.Status.Used, path.Child("used"))...)
+			return append(validateQuotaList(next.Status.Hard, path.Child("hard")), validateQuotaList(next.Status.Used, path.Child("used"))...)
 		},
 	},
 })

@@ -26,14 +26,14 @@ var Service = kind.Define(kind.Resource{
 }, kind.Rules[corev1.Service]{
 	Default: defaultService,
 	Halves:  kind.SpecAndStatus[corev1.Service](),
-	Prepare: func(new, old *corev1.Service) {
+	Prepare: func(next, old *corev1.Service) {
 		if old == nil {
-			NormalizeClusterIPs(new, nil)
+			NormalizeClusterIPs(next, nil)
 			return
 		}
-		KeepAllocated(new, old)
-		NormalizeClusterIPs(new, old)
-		dropServiceTypeFields(new, old)
+		KeepAllocated(next, old)
+		NormalizeClusterIPs(next, old)
+		dropServiceTypeFields(next, old)
 	},
 	Validate:       validateService,
 	ValidateUpdate: validateServiceUpdate,

@@ -135,30 +135,30 @@ func validateReachableIP(text string, path *field.Path) field.ErrorList {
 	return nil
 }
 
-func validateServiceUpdate(new, old *corev1.Service) field.ErrorList {
+func validateServiceUpdate(next, old *corev1.Service) field.ErrorList {
 	var ps kind.Problems
-	ps.Add(validateClusterIPChange(new, old))
-	ps.Add(validateFamilyChange(new, old))
+	ps.Add(validateClusterIPChange(next, old))
+	ps.Add(validateFamilyChange(next, old))
 	path := field.NewPath("spec")
-	if new.Spec.Type == corev1.ServiceTypeLoadBalancer && old.Spec.Type == corev1.ServiceTypeLoadBalancer &&
-		!same(new.Spec.LoadBalancerClass, old.Spec.LoadBalancerClass) {
-		ps.Invalid(path, "loadBalancerClass", new.Spec.LoadBalancerClass, "may not change once set")
+	if next.Spec.Type == corev1.ServiceTypeLoadBalancer && old.Spec.Type == corev1.ServiceTypeLoadBalancer &&
+		!same(next.Spec.LoadBalancerClass, old.Spec.LoadBalancerClass) {
+		ps.Invalid(path, "loadBalancerClass", next.Spec.LoadBalancerClass, "may not change once set")
 	}
-	if NeedsHealthCheckPort(new) && NeedsHealthCheckPort(old) && new.Spec.HealthCheckNodePort != old.Spec.HealthCheckNodePort {
+	if NeedsHealthCheckPort(next) && NeedsHealthCheckPort(old) && next.Spec.HealthCheckNodePort != old.Spec.HealthCheckNodePort {
 		ps.Forbidden(path, "healthCheckNodePort", "field is immutable")
 	}
-	ps.Add(validateService(new, old))
+	ps.Add(validateService(next, old))
 	return ps.List
 }
 
 // validateClusterIPChange lets a second address come and, with policy SingleStack, go; the first stays.
-func validateClusterIPChange(new, old *corev1.Service) field.ErrorList {
-	if !NeedsClusterIP(new) || !NeedsClusterIP(old) || IsHeadless(new) && IsHeadless(old) {
+func validateClusterIPChange(next, old *corev1.Service) field.ErrorList {
+	if !NeedsClusterIP(next) || !NeedsClusterIP(old) || IsHeadless(next) && IsHeadless(old) {
 		return nil
 	}
 	var ps kind.Problems
 	path := field.NewPath("spec", "clusterIPs")
-	now, before := new.Spec.ClusterIPs, old.Spec.ClusterIPs
+	now, before := next.Spec.ClusterIPs, old.Spec.ClusterIPs
 	if len(before) > 0 && len(now) == 0 {
 		ps.Invalid(path.Index(0), "", now, "the primary address may not be unset")
 		return ps.List
@@ -168,20 +168,20 @@ func validateClusterIPChange(new, old *corev1.Service) field.ErrorList {
 			ps.Invalid(path.Index(n), "", now, "may not change once set")
 		}
 	}
-	if len(now) == 1 && len(before) == 2 && !isSingleStack(new) {
-		ps.Invalid(field.NewPath("spec", "ipFamilyPolicy"), "", new.Spec.IPFamilyPolicy, "must be 'SingleStack' to release the secondary cluster address")
+	if len(now) == 1 && len(before) == 2 && !isSingleStack(next) {
+		ps.Invalid(field.NewPath("spec", "ipFamilyPolicy"), "", next.Spec.IPFamilyPolicy, "must be 'SingleStack' to release the secondary cluster address")
 	}
 	return ps.List
 }
 
 // validateFamilyChange: families go with the addresses, and change as they do.
-func validateFamilyChange(new, old *corev1.Service) field.ErrorList {
-	if !NeedsClusterIP(new) || !NeedsClusterIP(old) || IsHeadless(new) || IsHeadless(old) {
+func validateFamilyChange(next, old *corev1.Service) field.ErrorList {
+	if !NeedsClusterIP(next) || !NeedsClusterIP(old) || IsHeadless(next) || IsHeadless(old) {
 		return nil
 	}
 	var ps kind.Problems
 	path := field.NewPath("spec", "ipFamilies").Index(0)
-	now, before := new.Spec.IPFamilies, old.Spec.IPFamilies
+	now, before := next.Spec.IPFamilies, old.Spec.IPFamilies
 	if len(before) > 0 && len(now) == 0 {
 		ps.Invalid(path, "", now, "the primary family may not be unset")
 		return ps.List
@@ -189,8 +189,8 @@ func validateFamilyChange(new, old *corev1.Service) field.ErrorList {
 	if n := min(len(now), len(before)); !slices.Equal(now[:n], before[:n]) {
 		ps.Invalid(path, "", now, "may not change once set")
 	}
-	if len(now) == 1 && len(before) == 2 && !isSingleStack(new) {
-		ps.Invalid(field.NewPath("spec", "ipFamilyPolicy"), "", new.Spec.IPFamilyPolicy, "must be 'SingleStack' to release the secondary IP family")
+	if len(now) == 1 && len(before) == 2 && !isSingleStack(next) {
+		ps.Invalid(field.NewPath("spec", "ipFamilyPolicy"), "", next.Spec.IPFamilyPolicy, "must be 'SingleStack' to release the secondary IP family")
 	}
 	return ps.List
 }
@@ -200,43 +200,43 @@ func isSingleStack(s *corev1.Service) bool {
 }
 
 // warnService tells about fields that do less, or something else, than their names promise.
-func warnService(new, old *corev1.Service) []string {
+func warnService(next, old *corev1.Service) []string {
 	var out []string
-	if _, ok := new.Annotations[corev1.DeprecatedAnnotationTopologyAwareHints]; ok {
+	if _, ok := next.Annotations[corev1.DeprecatedAnnotationTopologyAwareHints]; ok {
 		out = append(out, "metadata.annotations["+corev1.DeprecatedAnnotationTopologyAwareHints+"]: please use "+corev1.AnnotationTopologyMode+" instead")
 	}
-	if d := new.Spec.TrafficDistribution; d != nil && *d == corev1.ServiceTrafficDistributionPreferClose {
+	if d := next.Spec.TrafficDistribution; d != nil && *d == corev1.ServiceTrafficDistributionPreferClose {
 		out = append(out, "spec.trafficDistribution: deprecated in v1.36+; use \"PreferSameZone\" instead of \"PreferClose\"")
 	}
-	if len(new.Spec.ExternalIPs) > 0 && (old == nil || len(old.Spec.ExternalIPs) == 0) {
+	if len(next.Spec.ExternalIPs) > 0 && (old == nil || len(old.Spec.ExternalIPs) == 0) {
 		out = append(out, "spec.externalIPs: deprecated in v1.36+; use a LoadBalancer service, or an Ingress or Gateway")
 	}
 	path := field.NewPath("spec")
-	if IsHeadless(new) {
-		if new.Spec.LoadBalancerIP != "" {
+	if IsHeadless(next) {
+		if next.Spec.LoadBalancerIP != "" {
 			out = append(out, "spec.loadBalancerIP is ignored when spec.clusterIP is \"None\"")
 		}
-		if len(new.Spec.ExternalIPs) > 0 {
+		if len(next.Spec.ExternalIPs) > 0 {
 			out = append(out, "spec.externalIPs is ignored when spec.clusterIP is \"None\"")
 		}
-		if new.Spec.SessionAffinity != corev1.ServiceAffinityNone {
+		if next.Spec.SessionAffinity != corev1.ServiceAffinityNone {
 			out = append(out, "spec.SessionAffinity is ignored for headless services")
 		}
 	}
-	for n, ip := range new.Spec.ClusterIPs {
+	for n, ip := range next.Spec.ClusterIPs {
 		if ip != corev1.ClusterIPNone && !plainIP(ip) {
 			out = append(out, validation.GetWarningsForIP(path.Child("clusterIPs").Index(n), ip)...)
 		}
 	}
-	for n, ip := range new.Spec.ExternalIPs {
+	for n, ip := range next.Spec.ExternalIPs {
 		if !plainIP(ip) {
 			out = append(out, validation.GetWarningsForIP(path.Child("externalIPs").Index(n), ip)...)
 		}
 	}
-	if ip := new.Spec.LoadBalancerIP; ip != "" && !plainIP(ip) {
+	if ip := next.Spec.LoadBalancerIP; ip != "" && !plainIP(ip) {
 		out = append(out, validation.GetWarningsForIP(path.Child("loadBalancerIP"), ip)...)
 	}
-	for n, block := range new.Spec.LoadBalancerSourceRanges {
+	for n, block := range next.Spec.LoadBalancerSourceRanges {
 		out = append(out, validation.GetWarningsForCIDR(path.Child("loadBalancerSourceRanges").Index(n), block)...)
 	}
 	return out

@@ -78,52 +78,52 @@ func NormalizeClusterIPs(s, old *corev1.Service) {
 
 // KeepAllocated gives an update what the server had allocated and the client has left out, so that a manifest without
 // addresses can be written again.
-func KeepAllocated(new, old *corev1.Service) {
-	if NeedsClusterIP(old) && NeedsClusterIP(new) {
-		if new.Spec.ClusterIP == "" {
-			new.Spec.ClusterIP = old.Spec.ClusterIP
+func KeepAllocated(next, old *corev1.Service) {
+	if NeedsClusterIP(old) && NeedsClusterIP(next) {
+		if next.Spec.ClusterIP == "" {
+			next.Spec.ClusterIP = old.Spec.ClusterIP
 		}
-		if len(new.Spec.ClusterIPs) == 0 && len(old.Spec.ClusterIPs) > 0 {
-			new.Spec.ClusterIPs = slices.Clone(old.Spec.ClusterIPs)
+		if len(next.Spec.ClusterIPs) == 0 && len(old.Spec.ClusterIPs) > 0 {
+			next.Spec.ClusterIPs = slices.Clone(old.Spec.ClusterIPs)
 		}
-		keepFamilies(new, old)
+		keepFamilies(next, old)
 	}
-	if HasNodePorts(old) && HasNodePorts(new) {
-		keepNodePorts(new, old)
+	if HasNodePorts(old) && HasNodePorts(next) {
+		keepNodePorts(next, old)
 	}
-	if NeedsHealthCheckPort(old) && NeedsHealthCheckPort(new) && new.Spec.HealthCheckNodePort == 0 {
-		new.Spec.HealthCheckNodePort = old.Spec.HealthCheckNodePort
+	if NeedsHealthCheckPort(old) && NeedsHealthCheckPort(next) && next.Spec.HealthCheckNodePort == 0 {
+		next.Spec.HealthCheckNodePort = old.Spec.HealthCheckNodePort
 	}
 }
 
 // keepFamilies fills in the policy, and the families of the addresses, that an update leaves out.
-func keepFamilies(new, old *corev1.Service) {
-	if new.Spec.IPFamilyPolicy == nil && old.Spec.IPFamilyPolicy != nil {
+func keepFamilies(next, old *corev1.Service) {
+	if next.Spec.IPFamilyPolicy == nil && old.Spec.IPFamilyPolicy != nil {
 		policy := *old.Spec.IPFamilyPolicy
-		new.Spec.IPFamilyPolicy = &policy
+		next.Spec.IPFamilyPolicy = &policy
 	}
-	for n := len(new.Spec.IPFamilies); n < len(new.Spec.ClusterIPs); n++ {
-		if ip := new.Spec.ClusterIPs[n]; isIP(ip) {
-			new.Spec.IPFamilies = append(new.Spec.IPFamilies, FamilyOf(ip))
+	for n := len(next.Spec.IPFamilies); n < len(next.Spec.ClusterIPs); n++ {
+		if ip := next.Spec.ClusterIPs[n]; isIP(ip) {
+			next.Spec.IPFamilies = append(next.Spec.IPFamilies, FamilyOf(ip))
 		}
 	}
 }
 
 // keepNodePorts gives each port without a node port that of the old port with the same name, unless the new service
 // uses it for another.
-func keepNodePorts(new, old *corev1.Service) {
+func keepNodePorts(next, old *corev1.Service) {
 	before := make(map[string]int32, len(old.Spec.Ports))
 	for _, p := range old.Spec.Ports {
 		before[p.Name] = p.NodePort
 	}
-	used := make(map[int32]bool, len(new.Spec.Ports))
-	for _, p := range new.Spec.Ports {
+	used := make(map[int32]bool, len(next.Spec.Ports))
+	for _, p := range next.Spec.Ports {
 		if p.NodePort != 0 {
 			used[p.NodePort] = true
 		}
 	}
-	for n := range new.Spec.Ports {
-		if p := &new.Spec.Ports[n]; p.NodePort == 0 && !used[before[p.Name]] {
+	for n := range next.Spec.Ports {
+		if p := &next.Spec.Ports[n]; p.NodePort == 0 && !used[before[p.Name]] {
 			p.NodePort = before[p.Name]
 		}
 	}
@@ -131,48 +131,48 @@ func keepNodePorts(new, old *corev1.Service) {
 
 // dropServiceTypeFields clears what the server had filled in for the old type and the new type has no use for, where the
 // client left it unchanged; what the client changed is left for validation to refuse.
-func dropServiceTypeFields(new, old *corev1.Service) {
-	if NeedsClusterIP(old) && !NeedsClusterIP(new) {
-		if sameClusterIPs(old, new) {
-			new.Spec.ClusterIP, new.Spec.ClusterIPs = "", nil
+func dropServiceTypeFields(next, old *corev1.Service) {
+	if NeedsClusterIP(old) && !NeedsClusterIP(next) {
+		if sameClusterIPs(old, next) {
+			next.Spec.ClusterIP, next.Spec.ClusterIPs = "", nil
 		}
-		if slices.Equal(old.Spec.IPFamilies, new.Spec.IPFamilies) {
-			new.Spec.IPFamilies = nil
+		if slices.Equal(old.Spec.IPFamilies, next.Spec.IPFamilies) {
+			next.Spec.IPFamilies = nil
 		}
-		if same(old.Spec.IPFamilyPolicy, new.Spec.IPFamilyPolicy) {
-			new.Spec.IPFamilyPolicy = nil
+		if same(old.Spec.IPFamilyPolicy, next.Spec.IPFamilyPolicy) {
+			next.Spec.IPFamilyPolicy = nil
 		}
-		if same(old.Spec.InternalTrafficPolicy, new.Spec.InternalTrafficPolicy) {
-			new.Spec.InternalTrafficPolicy = nil
-		}
-	}
-	if HasNodePorts(old) && !HasNodePorts(new) && noNewNodePorts(new, old) {
-		for n := range new.Spec.Ports {
-			new.Spec.Ports[n].NodePort = 0
+		if same(old.Spec.InternalTrafficPolicy, next.Spec.InternalTrafficPolicy) {
+			next.Spec.InternalTrafficPolicy = nil
 		}
 	}
-	if NeedsHealthCheckPort(old) && !NeedsHealthCheckPort(new) && old.Spec.HealthCheckNodePort == new.Spec.HealthCheckNodePort {
-		new.Spec.HealthCheckNodePort = 0
-	}
-	if old.Spec.Type == corev1.ServiceTypeLoadBalancer && new.Spec.Type != corev1.ServiceTypeLoadBalancer {
-		if same(old.Spec.AllocateLoadBalancerNodePorts, new.Spec.AllocateLoadBalancerNodePorts) {
-			new.Spec.AllocateLoadBalancerNodePorts = nil
-		}
-		if same(old.Spec.LoadBalancerClass, new.Spec.LoadBalancerClass) {
-			new.Spec.LoadBalancerClass = nil
+	if HasNodePorts(old) && !HasNodePorts(next) && noNewNodePorts(next, old) {
+		for n := range next.Spec.Ports {
+			next.Spec.Ports[n].NodePort = 0
 		}
 	}
-	if externallyAccessible(old) && !externallyAccessible(new) && old.Spec.ExternalTrafficPolicy == new.Spec.ExternalTrafficPolicy {
-		new.Spec.ExternalTrafficPolicy = ""
+	if NeedsHealthCheckPort(old) && !NeedsHealthCheckPort(next) && old.Spec.HealthCheckNodePort == next.Spec.HealthCheckNodePort {
+		next.Spec.HealthCheckNodePort = 0
 	}
-	if new.Spec.Type != corev1.ServiceTypeLoadBalancer {
-		new.Status.LoadBalancer = corev1.LoadBalancerStatus{}
+	if old.Spec.Type == corev1.ServiceTypeLoadBalancer && next.Spec.Type != corev1.ServiceTypeLoadBalancer {
+		if same(old.Spec.AllocateLoadBalancerNodePorts, next.Spec.AllocateLoadBalancerNodePorts) {
+			next.Spec.AllocateLoadBalancerNodePorts = nil
+		}
+		if same(old.Spec.LoadBalancerClass, next.Spec.LoadBalancerClass) {
+			next.Spec.LoadBalancerClass = nil
+		}
+	}
+	if externallyAccessible(old) && !externallyAccessible(next) && old.Spec.ExternalTrafficPolicy == next.Spec.ExternalTrafficPolicy {
+		next.Spec.ExternalTrafficPolicy = ""
+	}
+	if next.Spec.Type != corev1.ServiceTypeLoadBalancer {
+		next.Status.LoadBalancer = corev1.LoadBalancerStatus{}
 	}
 }
 
-// noNewNodePorts tells whether every node port of new is one of old's.
-func noNewNodePorts(new, old *corev1.Service) bool {
-	for _, p := range new.Spec.Ports {
+// noNewNodePorts tells whether every node port of next is one of old's.
+func noNewNodePorts(next, old *corev1.Service) bool {
+	for _, p := range next.Spec.Ports {
 		if p.NodePort != 0 && !slices.ContainsFunc(old.Spec.Ports, func(o corev1.ServicePort) bool { return o.NodePort == p.NodePort }) {
 			return false
 		}

@@ -289,11 +289,11 @@ func validateTraffic(s *corev1.Service, path *field.Path) field.ErrorList {
 	return ps.List
 }
 
-func validateServiceStatus(new, old *corev1.Service) field.ErrorList {
+func validateServiceStatus(next, old *corev1.Service) field.ErrorList {
 	var ps kind.Problems
 	path := field.NewPath("status", "loadBalancer", "ingress")
-	balancer := &new.Status.LoadBalancer
-	if len(balancer.Ingress) > 0 && new.Spec.Type != corev1.ServiceTypeLoadBalancer {
+	balancer := &next.Status.LoadBalancer
+	if len(balancer.Ingress) > 0 && next.Spec.Type != corev1.ServiceTypeLoadBalancer {
 		ps.Forbidden(path, "", "may only be used when `spec.type` is 'LoadBalancer'")
 		return ps.List
 	}

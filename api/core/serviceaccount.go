@@ -31,8 +31,8 @@ func keepSecretNames(s, _ *corev1.ServiceAccount) {
 	}
 }
 
-func warnServiceAccount(new, old *corev1.ServiceAccount) []string {
-	if _, present := new.Annotations[enforceMountableSecrets]; !present {
+func warnServiceAccount(next, old *corev1.ServiceAccount) []string {
+	if _, present := next.Annotations[enforceMountableSecrets]; !present {
 		return nil
 	}
 	if old != nil {

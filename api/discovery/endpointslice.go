@@ -54,9 +54,9 @@ func dropTopology(s, old *discoveryv1.EndpointSlice) {
 }
 
 // sliceChanged: the generation counts changes of everything but metadata, and of labels.
-func sliceChanged(new, old *discoveryv1.EndpointSlice) bool {
-	a, b := *new, *old
-	a.ObjectMeta, b.ObjectMeta = metav1.ObjectMeta{Labels: new.Labels}, metav1.ObjectMeta{Labels: old.Labels}
+func sliceChanged(next, old *discoveryv1.EndpointSlice) bool {
+	a, b := *next, *old
+	a.ObjectMeta, b.ObjectMeta = metav1.ObjectMeta{Labels: next.Labels}, metav1.ObjectMeta{Labels: old.Labels}
 	return !apiequality.Semantic.DeepEqual(&a, &b)
 }
 

@@ -37,8 +37,8 @@ var Event = kind.Define(kind.Resource{
 	},
 }, kind.Rules[eventsv1.Event]{
 	Validate: func(e, _ *eventsv1.Event) field.ErrorList { return core.ValidateNewEvent(ToCore(e)) },
-	ValidateUpdate: func(new, old *eventsv1.Event) field.ErrorList {
-		return core.ValidateNewEventUpdate(ToCore(new), ToCore(old))
+	ValidateUpdate: func(next, old *eventsv1.Event) field.ErrorList {
+		return core.ValidateNewEventUpdate(ToCore(next), ToCore(old))
 	},
 	Fields:  fields(),
 	Columns: columns(),

@@ -83,7 +83,7 @@ func eraseRules[E any, P object[E]](k *Kind, r *Rules[E]) {
 	if changed == nil {
 		changed = specChanges[E](h.keepStatus != nil)
 	}
-	k.SpecChanged = func(new, old Object) bool { return changed != nil && changed(of[E, P](new), of[E, P](old)) }
+	k.SpecChanged = func(next, old Object) bool { return changed != nil && changed(of[E, P](next), of[E, P](old)) }
 	k.Grace = func(Object, *metav1.DeleteOptions) Grace { return Grace{} }
 	if f := r.Grace; f != nil {
 		k.Grace = func(o Object, d *metav1.DeleteOptions) Grace { return f(of[E, P](o), d) }
@@ -140,7 +140,7 @@ func eraseShape[E any, P object[E]](k *Kind, r *Rules[E]) {
 }
 
 // erasePart has keep run before the part's own Prepare.
-func erasePart[E any, P object[E]](p *Part[E], keep func(new, old *E)) AnyPart {
+func erasePart[E any, P object[E]](p *Part[E], keep func(next, old *E)) AnyPart {
 	part := AnyPart{Name: p.Name, Verbs: p.Verbs, Prepare: two[E, P](keep, p.Prepare),
 		ValidateUpdate: judge[E, P](p.ValidateUpdate), Warnings: withOld[E, P](p.Warnings)}
 	if part.Verbs == nil {
@@ -153,7 +153,7 @@ func erasePart[E any, P object[E]](p *Part[E], keep func(new, old *E)) AnyPart {
 var standardFinalizers = []string{"kubernetes", metav1.FinalizerOrphanDependents, metav1.FinalizerDeleteDependents}
 
 // judgeNew adds to a kind's own rules that a new object's finalizers carry the domain of who acts on them.
-func judgeNew[E any, P object[E]](f func(new, old *E) field.ErrorList, freeFinalizers bool) func(Object) field.ErrorList {
+func judgeNew[E any, P object[E]](f func(next, old *E) field.ErrorList, freeFinalizers bool) func(Object) field.ErrorList {
 	return func(o Object) field.ErrorList {
 		var ps Problems
 		if f != nil {
@@ -180,9 +180,9 @@ func one[E any, P object[E]](f func(*E)) func(Object) {
 }
 
 // two runs first, then second; either may be nil.
-func two[E any, P object[E]](first, second func(new, old *E)) func(new, old Object) {
-	return func(new, old Object) {
-		after, before := of[E, P](new), of[E, P](old)
+func two[E any, P object[E]](first, second func(next, old *E)) func(next, old Object) {
+	return func(next, old Object) {
+		after, before := of[E, P](next), of[E, P](old)
 		if first != nil {
 			first(after, before)
 		}
@@ -192,22 +192,22 @@ func two[E any, P object[E]](first, second func(new, old *E)) func(new, old Obje
 	}
 }
 
-func judge[E any, P object[E]](f func(new, old *E) field.ErrorList) func(new, old Object) field.ErrorList {
+func judge[E any, P object[E]](f func(next, old *E) field.ErrorList) func(next, old Object) field.ErrorList {
 	if f == nil {
-		return func(new, old Object) field.ErrorList { return nil }
+		return func(next, old Object) field.ErrorList { return nil }
 	}
-	return func(new, old Object) field.ErrorList { return f(of[E, P](new), of[E, P](old)) }
+	return func(next, old Object) field.ErrorList { return f(of[E, P](next), of[E, P](old)) }
 }
 
 // withOld passes a nil old object on as nil.
-func withOld[E any, P object[E]](f func(new, old *E) []string) func(new, old Object) []string {
+func withOld[E any, P object[E]](f func(next, old *E) []string) func(next, old Object) []string {
 	if f == nil {
-		return func(new, old Object) []string { return nil }
+		return func(next, old Object) []string { return nil }
 	}
-	return func(new, old Object) []string {
+	return func(next, old Object) []string {
 		if old == nil {
-			return f(of[E, P](new), nil)
+			return f(of[E, P](next), nil)
 		}
-		return f(of[E, P](new), of[E, P](old))
+		return f(of[E, P](next), of[E, P](old))
 	}
 }

@@ -35,11 +35,11 @@ type Kind struct {
 	// Defaults tells whether Default does anything.
 	Defaults       bool
 	PrepareCreate  func(Object)
-	PrepareUpdate  func(new, old Object)
+	PrepareUpdate  func(next, old Object)
 	Validate       func(Object) field.ErrorList
-	ValidateUpdate func(new, old Object) field.ErrorList
-	Warnings       func(new, old Object) []string
-	SpecChanged    func(new, old Object) bool
+	ValidateUpdate func(next, old Object) field.ErrorList
+	Warnings       func(next, old Object) []string
+	SpecChanged    func(next, old Object) bool
 	Grace          func(Object, *metav1.DeleteOptions) Grace
 	Finalized      func(Object) bool
 	Deleting       func(Object)
@@ -70,9 +70,9 @@ type AnyColumn struct {
 type AnyPart struct {
 	Name           string
 	Verbs          []Verb
-	Prepare        func(new, old Object)
-	ValidateUpdate func(new, old Object) field.ErrorList
-	Warnings       func(new, old Object) []string
+	Prepare        func(next, old Object)
+	ValidateUpdate func(next, old Object) field.ErrorList
+	Warnings       func(next, old Object) []string
 }
 
 // AnyScale is a Scale without its Go type.

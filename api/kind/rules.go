@@ -15,15 +15,15 @@ type Rules[E any] struct {
 	Halves Halves[E]
 	// Prepare takes back what a writer of the main resource may not set, beyond Halves, and sets what the server sets: in the
 	// new object, in place. old is nil on create and never changed.
-	Prepare func(new, old *E)
+	Prepare func(next, old *E)
 	// Validate judges a new object (old is nil) or a changed one beyond its metadata, which the registry validates.
-	Validate func(new, old *E) field.ErrorList
+	Validate func(next, old *E) field.ErrorList
 	// ValidateUpdate judges a changed object in Validate's place, where that is another matter.
-	ValidateUpdate func(new, old *E) field.ErrorList
+	ValidateUpdate func(next, old *E) field.ErrorList
 	// Warnings are texts for Warning headers; old is nil on create.
-	Warnings func(new, old *E) []string
+	Warnings func(next, old *E) []string
 	// SpecChanged tells whether generation grows. nil means with the field Spec, and never if there is none.
-	SpecChanged func(new, old *E) bool
+	SpecChanged func(next, old *E) bool
 
 	// Grace decides graceful deletion; nil means immediate.
 	Grace func(*E, *metav1.DeleteOptions) Grace
@@ -70,11 +70,11 @@ type Part[E any] struct {
 	Name string
 	// Verbs; nil means get, patch, update.
 	Verbs []Verb
-	// Prepare takes over into new everything of old that this subresource may not change, for status beyond the spec of Halves.
-	Prepare func(new, old *E)
+	// Prepare takes over into next everything of old that this subresource may not change, for status beyond the spec of Halves.
+	Prepare func(next, old *E)
 	// ValidateUpdate judges the change beyond metadata.
-	ValidateUpdate func(new, old *E) field.ErrorList
-	Warnings       func(new, old *E) []string
+	ValidateUpdate func(next, old *E) field.ErrorList
+	Warnings       func(next, old *E) []string
 }
 
 // Scale is the scale subresource: replicas, status replicas and selector.

@@ -18,8 +18,8 @@ var IPAddress = kind.Define(kind.Resource{
 	List: kind.ListOf[networkingv1.IPAddressList], ValidName: validIPName,
 }, kind.Rules[networkingv1.IPAddress]{
 	Validate: validateIPAddress,
-	ValidateUpdate: func(new, old *networkingv1.IPAddress) field.ErrorList {
-		return apivalidation.ValidateImmutableField(new.Spec.ParentRef, old.Spec.ParentRef, field.NewPath("spec", "parentRef"))
+	ValidateUpdate: func(next, old *networkingv1.IPAddress) field.ErrorList {
+		return apivalidation.ValidateImmutableField(next.Spec.ParentRef, old.Spec.ParentRef, field.NewPath("spec", "parentRef"))
 	},
 	Columns: []kind.Column[networkingv1.IPAddress]{
 		kind.NameColumn[networkingv1.IPAddress](),

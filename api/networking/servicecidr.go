@@ -48,10 +48,10 @@ func validateBlocks(blocks []string) field.ErrorList {
 }
 
 // validateServiceCIDRUpdate allows one change: a block of the other family may be added.
-func validateServiceCIDRUpdate(new, old *networkingv1.ServiceCIDR) field.ErrorList {
+func validateServiceCIDRUpdate(next, old *networkingv1.ServiceCIDR) field.ErrorList {
 	var ps kind.Problems
 	at := field.NewPath("spec", "cidrs")
-	now, before := new.Spec.CIDRs, old.Spec.CIDRs
+	now, before := next.Spec.CIDRs, old.Spec.CIDRs
 	if len(now) < len(before) {
 		ps.Invalid(at, "", now, "a block may not be removed")
 		return ps.List

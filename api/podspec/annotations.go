@@ -234,15 +234,15 @@ func sameAppArmor(p *corev1.AppArmorProfile, c *corev1.PodSecurityContext) bool 
 }
 
 // ValidateAnnotationChanges judges changed annotations of a pod: what a node has already acted on cannot be changed.
-func ValidateAnnotationChanges(new, old *metav1.ObjectMeta, at *field.Path) field.ErrorList {
+func ValidateAnnotationChanges(next, old *metav1.ObjectMeta, at *field.Path) field.ErrorList {
 	var ps problems
 	fixed := func(key string) bool { return key == mirrorAnnotation || strings.HasPrefix(key, appArmorAnnotation) }
 	for key, before := range old.Annotations {
-		if after, ok := new.Annotations[key]; fixed(key) && (!ok || after != before) {
+		if after, ok := next.Annotations[key]; fixed(key) && (!ok || after != before) {
 			ps.Forbidden(at.Key(key), "", "may not be changed or removed")
 		}
 	}
-	for key := range new.Annotations {
+	for key := range next.Annotations {
 		if _, ok := old.Annotations[key]; fixed(key) && !ok {
 			ps.Forbidden(at.Key(key), "", "may not be added to an existing pod")
 		}

@@ -45,12 +45,12 @@ func ValidateTemplate(t *corev1.PodTemplateSpec, at *field.Path) field.ErrorList
 }
 
 // ValidateTemplateUpdate judges a changed template: what was accepted of the old one stays accepted.
-func ValidateTemplateUpdate(new, old *corev1.PodTemplateSpec, at *field.Path) field.ErrorList {
-	list := validateTemplate(new, at, Allowances{})
+func ValidateTemplateUpdate(next, old *corev1.PodTemplateSpec, at *field.Path) field.ErrorList {
+	list := validateTemplate(next, at, Allowances{})
 	if len(list) == 0 || old == nil {
 		return list
 	}
-	return validateTemplate(new, at, AllowancesOf(&old.Spec))
+	return validateTemplate(next, at, AllowancesOf(&old.Spec))
 }
 
 func validateTemplate(t *corev1.PodTemplateSpec, at *field.Path, allow Allowances) field.ErrorList {

@@ -87,11 +87,11 @@ func isSystemClass(p *schedulingv1.PriorityClass) bool {
 	})
 }
 
-func validatePriorityClassUpdate(new, old *schedulingv1.PriorityClass) field.ErrorList {
+func validatePriorityClassUpdate(next, old *schedulingv1.PriorityClass) field.ErrorList {
 	var ps kind.Problems
-	if new.Value != old.Value {
+	if next.Value != old.Value {
 		ps.Forbidden(nil, "value", "may not be changed in an update")
 	}
-	ps.Add(apivalidation.ValidateImmutableField(new.PreemptionPolicy, old.PreemptionPolicy, field.NewPath("preemptionPolicy")))
+	ps.Add(apivalidation.ValidateImmutableField(next.PreemptionPolicy, old.PreemptionPolicy, field.NewPath("preemptionPolicy")))
 	return ps.List
 }

@@ -163,12 +163,12 @@ func validateTopologyRequirement(r corev1.TopologySelectorLabelRequirement, at *
 	return values, ps.List
 }
 
-func validateStorageClassUpdate(new, old *storagev1.StorageClass) field.ErrorList {
+func validateStorageClassUpdate(next, old *storagev1.StorageClass) field.ErrorList {
 	var ps kind.Problems
-	ps.Add(apivalidation.ValidateImmutableField(new.Parameters, old.Parameters, field.NewPath("parameters")))
-	ps.Add(apivalidation.ValidateImmutableField(new.Provisioner, old.Provisioner, field.NewPath("provisioner")))
-	ps.Add(apivalidation.ValidateImmutableField(new.ReclaimPolicy, old.ReclaimPolicy, field.NewPath("reclaimPolicy")))
-	ps.Add(apivalidation.ValidateImmutableField(new.VolumeBindingMode, old.VolumeBindingMode, field.NewPath("volumeBindingMode")))
+	ps.Add(apivalidation.ValidateImmutableField(next.Parameters, old.Parameters, field.NewPath("parameters")))
+	ps.Add(apivalidation.ValidateImmutableField(next.Provisioner, old.Provisioner, field.NewPath("provisioner")))
+	ps.Add(apivalidation.ValidateImmutableField(next.ReclaimPolicy, old.ReclaimPolicy, field.NewPath("reclaimPolicy")))
+	ps.Add(apivalidation.ValidateImmutableField(next.VolumeBindingMode, old.VolumeBindingMode, field.NewPath("volumeBindingMode")))
 	return ps.List
 }
 

@@ -64,28 +64,28 @@ func (c *controller) nodeChanged(d client.Delta, enqueue func(reconcile.Key)) {
 }
 
 // moved tells that a node is in another zone than before, even if it had gone in between.
-func (h *hints) moved(old, new *corev1.Node) bool {
-	if old != nil && new != nil {
-		return zone(old) != zone(new)
+func (h *hints) moved(old, next *corev1.Node) bool {
+	if old != nil && next != nil {
+		return zone(old) != zone(next)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if new == nil {
+	if next == nil {
 		if len(h.left) >= leftMax {
 			clear(h.left)
 		}
 		h.left[old.Name] = zone(old)
 		return false
 	}
-	before, back := h.left[new.Name]
-	delete(h.left, new.Name)
-	return back && before != zone(new)
+	before, back := h.left[next.Name]
+	delete(h.left, next.Name)
+	return back && before != zone(next)
 }
 
 func zone(n *corev1.Node) string { return n.Labels[corev1.LabelTopologyZone] }
 
 // sameCapacity: a node adds to its zone if it is ready and no control plane, and adds its CPUs.
-func sameCapacity(old, new *corev1.Node) bool {
+func sameCapacity(old, next *corev1.Node) bool {
 	adds := func(n *corev1.Node) (yes bool) {
 		if n == nil {
 			return false
@@ -97,8 +97,8 @@ func sameCapacity(old, new *corev1.Node) bool {
 		}
 		return nodestate.Ready(n) == corev1.ConditionTrue
 	}
-	was, is := adds(old), adds(new)
-	return was == is && (!is || old.Status.Allocatable.Cpu().Equal(*new.Status.Allocatable.Cpu()))
+	was, is := adds(old), adds(next)
+	return was == is && (!is || old.Status.Allocatable.Cpu().Equal(*next.Status.Allocatable.Cpu()))
 }
 
 // Nodes with these labels get no share of endpoints.

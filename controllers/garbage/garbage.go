@@ -148,9 +148,9 @@ func (c *controller) calls(o metav1.Object, ref metav1.OwnerReference) bool {
 }
 
 // unblocks tells that a change lets an owner go that had to wait for the object.
-func unblocks(old, new metav1.Object) bool {
+func unblocks(old, next metav1.Object) bool {
 	still := map[types.UID]bool{}
-	for _, ref := range new.GetOwnerReferences() {
+	for _, ref := range next.GetOwnerReferences() {
 		still[ref.UID] = still[ref.UID] || blocks(ref)
 	}
 	return slices.ContainsFunc(old.GetOwnerReferences(), func(ref metav1.OwnerReference) bool { return blocks(ref) && !still[ref.UID] })

@@ -77,13 +77,13 @@ func (c *controller) nodeChanged(d client.Delta, enqueue func(reconcile.Key)) {
 	enqueue(reconcile.KeyOf(d.New))
 }
 
-func concerns(old, new *corev1.Node) bool {
-	if old.Spec.Unschedulable != new.Spec.Unschedulable || !equality.Semantic.DeepEqual(old.Spec.Taints, new.Spec.Taints) ||
-		len(old.Status.Conditions) != len(new.Status.Conditions) || !equality.Semantic.DeepEqual(old.Labels, new.Labels) {
+func concerns(old, next *corev1.Node) bool {
+	if old.Spec.Unschedulable != next.Spec.Unschedulable || !equality.Semantic.DeepEqual(old.Spec.Taints, next.Spec.Taints) ||
+		len(old.Status.Conditions) != len(next.Status.Conditions) || !equality.Semantic.DeepEqual(old.Labels, next.Labels) {
 		return true
 	}
-	for i := range new.Status.Conditions {
-		if a, b := &old.Status.Conditions[i], &new.Status.Conditions[i]; a.Type != b.Type || a.Status != b.Status {
+	for i := range next.Status.Conditions {
+		if a, b := &old.Status.Conditions[i], &next.Status.Conditions[i]; a.Type != b.Type || a.Status != b.Status {
 			return true
 		}
 	}

@@ -95,15 +95,15 @@ func (c *controller) podChanged(d client.Delta, enqueue func(reconcile.Key)) {
 func isSet(ref *metav1.OwnerReference) bool { return ownership.Names(ref, gvk) }
 
 // concerns tells whether a pod's change can change anything about its ReplicaSet.
-func concerns(old, new *corev1.Pod) bool {
-	if old.UID != new.UID || old.Status.Phase != new.Status.Phase || (old.DeletionTimestamp == nil) != (new.DeletionTimestamp == nil) {
+func concerns(old, next *corev1.Pod) bool {
+	if old.UID != next.UID || old.Status.Phase != next.Status.Phase || (old.DeletionTimestamp == nil) != (next.DeletionTimestamp == nil) {
 		return true
 	}
-	ready, readyBefore := podstate.Ready(new), podstate.Ready(old)
+	ready, readyBefore := podstate.Ready(next), podstate.Ready(old)
 	if (ready == nil) != (readyBefore == nil) || ready != nil && !ready.LastTransitionTime.Equal(&readyBefore.LastTransitionTime) {
 		return true
 	}
-	return !equality.Semantic.DeepEqual(old.Labels, new.Labels) || !equality.Semantic.DeepEqual(old.OwnerReferences, new.OwnerReferences)
+	return !equality.Semantic.DeepEqual(old.Labels, next.Labels) || !equality.Semantic.DeepEqual(old.OwnerReferences, next.OwnerReferences)
 }
 
 func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {

@@ -27,16 +27,16 @@ var (
 )
 
 // takeAddresses gives a service its addresses, one for each of its families.
-func (t *taking) takeAddresses(new *corev1.Service) error {
-	if !core.NeedsClusterIP(new) || core.IsHeadless(new) {
+func (t *taking) takeAddresses(next *corev1.Service) error {
+	if !core.NeedsClusterIP(next) || core.IsHeadless(next) {
 		return nil
 	}
-	spec := &new.Spec
+	spec := &next.Spec
 	for n, family := range spec.IPFamilies {
 		if n == len(spec.ClusterIPs) {
 			spec.ClusterIPs = append(spec.ClusterIPs, "")
 		}
-		if err := t.takeAddress(new, n, family); err != nil {
+		if err := t.takeAddress(next, n, family); err != nil {
 			return err
 		}
 	}
@@ -45,18 +45,18 @@ func (t *taking) takeAddresses(new *corev1.Service) error {
 }
 
 // takeAddress takes the address that the user chose, or chooses one.
-func (t *taking) takeAddress(new *corev1.Service, n int, family corev1.IPFamily) error {
-	spec, path := &new.Spec, field.NewPath("spec", "clusterIPs")
-	if new.Name == "" {
-		return refuse(new, field.Invalid(path, spec.ClusterIPs, "failed to allocate an IP: the service has no name"))
+func (t *taking) takeAddress(next *corev1.Service, n int, family corev1.IPFamily) error {
+	spec, path := &next.Spec, field.NewPath("spec", "clusterIPs")
+	if next.Name == "" {
+		return refuse(next, field.Invalid(path, spec.ClusterIPs, "failed to allocate an IP: the service has no name"))
 	}
 	if want := spec.ClusterIPs[n]; want != "" {
-		if err := t.takeChosen(new, want); err != nil {
-			return refuse(new, field.Invalid(path, spec.ClusterIPs, fmt.Sprintf("failed to allocate IP %s: %v", want, err)))
+		if err := t.takeChosen(next, want); err != nil {
+			return refuse(next, field.Invalid(path, spec.ClusterIPs, fmt.Sprintf("failed to allocate IP %s: %v", want, err)))
 		}
 		return nil
 	}
-	a, err := t.choose(new, family)
+	a, err := t.choose(next, family)
 	if err != nil {
 		return apierrors.NewInternalError(fmt.Errorf("failed to allocate a service IP: %w", err))
 	}
@@ -64,7 +64,7 @@ func (t *taking) takeAddress(new *corev1.Service, n int, family corev1.IPFamily)
 	return nil
 }
 
-func (t *taking) takeChosen(new *corev1.Service, want string) error {
+func (t *taking) takeChosen(next *corev1.Service, want string) error {
 	ip := utilnet.ParseIPSloppy(want)
 	a, ok := netip.AddrFromSlice(ip)
 	if !ok {
@@ -74,7 +74,7 @@ func (t *taking) takeChosen(new *corev1.Service, want string) error {
 	blocks := t.s.readyBlocks(familyOf(a))
 	for _, b := range blocks {
 		if b.contains(a) {
-			return t.reserve(new, a)
+			return t.reserve(next, a)
 		}
 	}
 	valid := ""
@@ -85,22 +85,22 @@ func (t *taking) takeChosen(new *corev1.Service, want string) error {
 }
 
 // choose finds a free address. The mirror may lag behind: only a fresh view tells that all are taken.
-func (t *taking) choose(new *corev1.Service, family corev1.IPFamily) (netip.Addr, error) {
-	a, err := t.chooseAny(new, family)
+func (t *taking) choose(next *corev1.Service, family corev1.IPFamily) (netip.Addr, error) {
+	a, err := t.chooseAny(next, family)
 	if !errors.Is(err, errExhausted) {
 		return a, err
 	}
 	if _, err := t.s.registry.Fresh(t.ctx); err != nil {
 		return netip.Addr{}, err
 	}
-	return t.chooseAny(new, family)
+	return t.chooseAny(next, family)
 }
 
 // chooseAny tries the addresses of each block from a random one on, first those above the reserved part.
-func (t *taking) chooseAny(new *corev1.Service, family corev1.IPFamily) (netip.Addr, error) {
+func (t *taking) chooseAny(next *corev1.Service, family corev1.IPFamily) (netip.Addr, error) {
 	for _, b := range t.s.readyBlocks(family) {
 		for _, part := range [][2]uint64{{b.reserved, b.size}, {0, b.reserved}} {
-			a, err := t.chooseIn(new, b, part[0], part[1])
+			a, err := t.chooseIn(next, b, part[0], part[1])
 			if !errors.Is(err, errExhausted) {
 				return a, err
 			}
@@ -109,7 +109,7 @@ func (t *taking) chooseAny(new *corev1.Service, family corev1.IPFamily) (netip.A
 	return netip.Addr{}, errExhausted
 }
 
-func (t *taking) chooseIn(new *corev1.Service, b block, from, to uint64) (netip.Addr, error) {
+func (t *taking) chooseIn(next *corev1.Service, b block, from, to uint64) (netip.Addr, error) {
 	if from >= to {
 		return netip.Addr{}, errExhausted
 	}
@@ -120,7 +120,7 @@ func (t *taking) chooseIn(new *corev1.Service, b block, from, to uint64) (netip.
 		if t.s.addresses.Peek("", a.String()) != nil {
 			continue
 		}
-		if err := t.reserve(new, a); !errors.Is(err, errTaken) {
+		if err := t.reserve(next, a); !errors.Is(err, errTaken) {
 			return a, err
 		}
 	}
@@ -128,7 +128,7 @@ func (t *taking) chooseIn(new *corev1.Service, b block, from, to uint64) (netip.
 }
 
 // reserve creates the IPAddress object, which is what makes the address the service's own.
-func (t *taking) reserve(new *corev1.Service, a netip.Addr) error {
+func (t *taking) reserve(next *corev1.Service, a netip.Addr) error {
 	if t.dryRun {
 		_, err := t.s.addresses.Get(t.ctx, "", a.String(), "")
 		if apierrors.IsNotFound(err) {
@@ -136,7 +136,7 @@ func (t *taking) reserve(new *corev1.Service, a netip.Addr) error {
 		}
 		return errors.Join(err, errTaken)
 	}
-	_, err := t.s.addresses.Create(t.ctx, ipAddress(new, a), registry.CreateOptions{})
+	_, err := t.s.addresses.Create(t.ctx, ipAddress(next, a), registry.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
 		return errTaken
 	}
@@ -197,27 +197,27 @@ func (s *Services) deleteAddress(ctx context.Context, a *networkingv1.IPAddress)
 }
 
 // changeAddresses follows a change of type, or the coming and going of the second family.
-func (t *taking) changeAddresses(new, old *corev1.Service) error {
-	if keepsDualPreference(new, old) {
+func (t *taking) changeAddresses(next, old *corev1.Service) error {
+	if keepsDualPreference(next, old) {
 		return nil
 	}
-	had, has := core.NeedsClusterIP(old), core.NeedsClusterIP(new)
+	had, has := core.NeedsClusterIP(old), core.NeedsClusterIP(next)
 	switch {
 	case !had && has:
-		return t.takeAddresses(new)
+		return t.takeAddresses(next)
 	case !had || core.IsHeadless(old):
 		return nil
 	case !has:
 		t.freed.addresses = append(t.freed.addresses, old.Spec.ClusterIPs...)
 		return nil
 	}
-	families, before := len(new.Spec.IPFamilies), len(old.Spec.IPFamilies)
+	families, before := len(next.Spec.IPFamilies), len(old.Spec.IPFamilies)
 	switch {
 	case before == 1 && families == 2:
-		if len(new.Spec.ClusterIPs) < 2 {
-			new.Spec.ClusterIPs = append(new.Spec.ClusterIPs, "")
+		if len(next.Spec.ClusterIPs) < 2 {
+			next.Spec.ClusterIPs = append(next.Spec.ClusterIPs, "")
 		}
-		return t.takeAddress(new, 1, new.Spec.IPFamilies[1])
+		return t.takeAddress(next, 1, next.Spec.IPFamilies[1])
 	case before == 2 && families == 1 && len(old.Spec.ClusterIPs) == 2:
 		t.freed.addresses = append(t.freed.addresses, old.Spec.ClusterIPs[1])
 	}

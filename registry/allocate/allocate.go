@@ -110,11 +110,11 @@ func (s *Services) Attach(r *registry.Registry) error {
 }
 
 // Reserve implements registry.Reserver.
-func (s *Services) Reserve(ctx context.Context, new, old kind.Object, dryRun bool) (func(bool), error) {
+func (s *Services) Reserve(ctx context.Context, next, old kind.Object, dryRun bool) (func(bool), error) {
 	t := &taking{s: s, ctx: ctx, dryRun: dryRun}
 	var now, before *corev1.Service
-	if new != nil {
-		now = new.(*corev1.Service)
+	if next != nil {
+		now = next.(*corev1.Service)
 	}
 	if old != nil {
 		before = old.(*corev1.Service)
@@ -149,29 +149,29 @@ type taking struct {
 	owner *corev1.Service
 }
 
-func (t *taking) create(new *corev1.Service) error {
-	t.owner = new
-	if err := t.s.fillFamilies(new, nil); err != nil {
+func (t *taking) create(next *corev1.Service) error {
+	t.owner = next
+	if err := t.s.fillFamilies(next, nil); err != nil {
 		return err
 	}
-	if err := t.takeAddresses(new); err != nil {
+	if err := t.takeAddresses(next); err != nil {
 		return err
 	}
-	return t.takePorts(new, nil)
+	return t.takePorts(next, nil)
 }
 
-func (t *taking) update(new, old *corev1.Service) error {
-	t.owner = new
-	if sameReservations(new, old) {
+func (t *taking) update(next, old *corev1.Service) error {
+	t.owner = next
+	if sameReservations(next, old) {
 		return nil
 	}
-	if err := t.s.fillFamilies(new, old); err != nil {
+	if err := t.s.fillFamilies(next, old); err != nil {
 		return err
 	}
-	if err := t.changeAddresses(new, old); err != nil {
+	if err := t.changeAddresses(next, old); err != nil {
 		return err
 	}
-	return t.takePorts(new, old)
+	return t.takePorts(next, old)
 }
 
 func (t *taking) releaseAll(old *corev1.Service) {

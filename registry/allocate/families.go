@@ -40,66 +40,66 @@ func policyOf(s *corev1.Service) corev1.IPFamilyPolicy {
 }
 
 // sameReservations tells whether an update leaves alone everything that this package gives.
-func sameReservations(new, old *corev1.Service) bool {
-	return apiequality.Semantic.DeepEqual(&new.Spec, &old.Spec)
+func sameReservations(next, old *corev1.Service) bool {
+	return apiequality.Semantic.DeepEqual(&next.Spec, &old.Spec)
 }
 
 // keepsDualPreference: a service that prefers two families and did not change its addresses is left as it is, so that a
 // cluster's change to or from dual stack does not change it behind its user's back.
-func keepsDualPreference(new, old *corev1.Service) bool {
-	return old != nil && policyOf(new) == corev1.IPFamilyPolicyPreferDualStack && policyOf(old) == corev1.IPFamilyPolicyPreferDualStack &&
-		new.Spec.ClusterIP == old.Spec.ClusterIP && slices.Equal(new.Spec.ClusterIPs, old.Spec.ClusterIPs) &&
-		slices.Equal(new.Spec.IPFamilies, old.Spec.IPFamilies)
+func keepsDualPreference(next, old *corev1.Service) bool {
+	return old != nil && policyOf(next) == corev1.IPFamilyPolicyPreferDualStack && policyOf(old) == corev1.IPFamilyPolicyPreferDualStack &&
+		next.Spec.ClusterIP == old.Spec.ClusterIP && slices.Equal(next.Spec.ClusterIPs, old.Spec.ClusterIPs) &&
+		slices.Equal(next.Spec.IPFamilies, old.Spec.IPFamilies)
 }
 
 // fillFamilies decides ipFamilyPolicy and ipFamilies where the user left them open, and refuses what this cluster cannot
 // give.
-func (s *Services) fillFamilies(new, old *corev1.Service) error {
-	if !core.NeedsClusterIP(new) || keepsDualPreference(new, old) {
+func (s *Services) fillFamilies(next, old *corev1.Service) error {
+	if !core.NeedsClusterIP(next) || keepsDualPreference(next, old) {
 		return nil
 	}
-	if new.Spec.IPFamilyPolicy == nil {
-		p := defaultPolicy(new, old)
-		new.Spec.IPFamilyPolicy = &p
+	if next.Spec.IPFamilyPolicy == nil {
+		p := defaultPolicy(next, old)
+		next.Spec.IPFamilyPolicy = &p
 	}
-	if errs := core.ValidateServiceAddresses(new, old); len(errs) > 0 {
-		return refuse(new, errs...)
+	if errs := core.ValidateServiceAddresses(next, old); len(errs) > 0 {
+		return refuse(next, errs...)
 	}
 	var errs field.ErrorList
 	if old != nil {
-		errs = shrinkFamilies(new, old)
+		errs = shrinkFamilies(next, old)
 	}
-	errs = append(errs, s.inferFamilies(new)...)
+	errs = append(errs, s.inferFamilies(next)...)
 	if len(errs) > 0 {
-		return refuse(new, errs...)
+		return refuse(next, errs...)
 	}
-	if core.IsHeadless(new) && len(new.Spec.Selector) == 0 {
+	if core.IsHeadless(next) && len(next.Spec.Selector) == 0 {
 		// Whoever writes such a service's endpoints by hand may use families that the cluster's services lack.
-		if len(new.Spec.IPFamilies) == 0 {
-			new.Spec.IPFamilies = []corev1.IPFamily{s.defaultFamily()}
+		if len(next.Spec.IPFamilies) == 0 {
+			next.Spec.IPFamilies = []corev1.IPFamily{s.defaultFamily()}
 		}
-		if len(new.Spec.IPFamilies) == 1 && policyOf(new) != corev1.IPFamilyPolicySingleStack {
-			new.Spec.IPFamilies = append(new.Spec.IPFamilies, otherFamily(new.Spec.IPFamilies[0]))
+		if len(next.Spec.IPFamilies) == 1 && policyOf(next) != corev1.IPFamilyPolicySingleStack {
+			next.Spec.IPFamilies = append(next.Spec.IPFamilies, otherFamily(next.Spec.IPFamilies[0]))
 		}
 		return nil
 	}
-	if errs := s.unconfigured(new); len(errs) > 0 {
-		return refuse(new, errs...)
+	if errs := s.unconfigured(next); len(errs) > 0 {
+		return refuse(next, errs...)
 	}
-	if len(new.Spec.IPFamilies) == 0 {
-		new.Spec.IPFamilies = []corev1.IPFamily{s.defaultFamily()}
+	if len(next.Spec.IPFamilies) == 0 {
+		next.Spec.IPFamilies = []corev1.IPFamily{s.defaultFamily()}
 	}
-	if len(s.cidrs) == 2 && len(new.Spec.IPFamilies) == 1 && policyOf(new) != corev1.IPFamilyPolicySingleStack {
-		new.Spec.IPFamilies = append(new.Spec.IPFamilies, otherFamily(new.Spec.IPFamilies[0]))
+	if len(s.cidrs) == 2 && len(next.Spec.IPFamilies) == 1 && policyOf(next) != corev1.IPFamilyPolicySingleStack {
+		next.Spec.IPFamilies = append(next.Spec.IPFamilies, otherFamily(next.Spec.IPFamilies[0]))
 	}
 	return nil
 }
 
-func defaultPolicy(new, old *corev1.Service) corev1.IPFamilyPolicy {
+func defaultPolicy(next, old *corev1.Service) corev1.IPFamilyPolicy {
 	switch {
 	case old != nil && old.Spec.IPFamilyPolicy != nil:
 		return *old.Spec.IPFamilyPolicy
-	case new.Spec.ClusterIP == corev1.ClusterIPNone && len(new.Spec.Selector) == 0:
+	case next.Spec.ClusterIP == corev1.ClusterIPNone && len(next.Spec.Selector) == 0:
 		return corev1.IPFamilyPolicyRequireDualStack
 	}
 	return corev1.IPFamilyPolicySingleStack
@@ -107,9 +107,9 @@ func defaultPolicy(new, old *corev1.Service) corev1.IPFamilyPolicy {
 
 // shrinkFamilies drops the second address and family when the policy became SingleStack, and refuses their loss under
 // another policy.
-func shrinkFamilies(new, old *corev1.Service) field.ErrorList {
-	spec := &new.Spec
-	if policyOf(new) == corev1.IPFamilyPolicySingleStack {
+func shrinkFamilies(next, old *corev1.Service) field.ErrorList {
+	spec := &next.Spec
+	if policyOf(next) == corev1.IPFamilyPolicySingleStack {
 		if len(spec.ClusterIPs) > 1 && slices.Equal(spec.ClusterIPs, old.Spec.ClusterIPs) {
 			spec.ClusterIPs = spec.ClusterIPs[:1]
 		}
@@ -121,25 +121,25 @@ func shrinkFamilies(new, old *corev1.Service) field.ErrorList {
 	var errs field.ErrorList
 	path := field.NewPath("spec", "ipFamilyPolicy")
 	if n := len(spec.ClusterIPs); n > 0 && n < len(old.Spec.ClusterIPs) {
-		errs = append(errs, field.Invalid(path, policyOf(new), "must be 'SingleStack' to release the secondary cluster address"))
+		errs = append(errs, field.Invalid(path, policyOf(next), "must be 'SingleStack' to release the secondary cluster address"))
 	}
 	if n := len(spec.IPFamilies); n > 0 && n < len(old.Spec.IPFamilies) {
-		errs = append(errs, field.Invalid(path, policyOf(new), "must be 'SingleStack' to release the secondary IP family"))
+		errs = append(errs, field.Invalid(path, policyOf(next), "must be 'SingleStack' to release the secondary IP family"))
 	}
 	return errs
 }
 
 // inferFamilies names the families of the addresses that the user chose.
-func (s *Services) inferFamilies(new *corev1.Service) field.ErrorList {
+func (s *Services) inferFamilies(next *corev1.Service) field.ErrorList {
 	var errs field.ErrorList
-	spec := &new.Spec
-	if policyOf(new) == corev1.IPFamilyPolicySingleStack {
+	spec := &next.Spec
+	if policyOf(next) == corev1.IPFamilyPolicySingleStack {
 		path := field.NewPath("spec", "ipFamilyPolicy")
 		if len(spec.ClusterIPs) == 2 {
-			errs = append(errs, field.Invalid(path, policyOf(new), "must be 'RequireDualStack' or 'PreferDualStack' for two cluster addresses"))
+			errs = append(errs, field.Invalid(path, policyOf(next), "must be 'RequireDualStack' or 'PreferDualStack' for two cluster addresses"))
 		}
 		if len(spec.IPFamilies) == 2 {
-			errs = append(errs, field.Invalid(path, policyOf(new), "must be 'RequireDualStack' or 'PreferDualStack' for two IP families"))
+			errs = append(errs, field.Invalid(path, policyOf(next), "must be 'RequireDualStack' or 'PreferDualStack' for two IP families"))
 		}
 	}
 	for n, ip := range spec.ClusterIPs {
@@ -159,13 +159,13 @@ func (s *Services) inferFamilies(new *corev1.Service) field.ErrorList {
 	return errs
 }
 
-func (s *Services) unconfigured(new *corev1.Service) field.ErrorList {
+func (s *Services) unconfigured(next *corev1.Service) field.ErrorList {
 	var errs field.ErrorList
 	path := field.NewPath("spec")
-	if policyOf(new) == corev1.IPFamilyPolicyRequireDualStack && len(s.cidrs) < 2 {
-		errs = append(errs, field.Invalid(path.Child("ipFamilyPolicy"), policyOf(new), "this cluster is not configured for dual-stack services"))
+	if policyOf(next) == corev1.IPFamilyPolicyRequireDualStack && len(s.cidrs) < 2 {
+		errs = append(errs, field.Invalid(path.Child("ipFamilyPolicy"), policyOf(next), "this cluster is not configured for dual-stack services"))
 	}
-	for n, f := range new.Spec.IPFamilies {
+	for n, f := range next.Spec.IPFamilies {
 		if !s.configured(f) {
 			errs = append(errs, field.Invalid(path.Child("ipFamilies").Index(n), f, "not configured on this cluster"))
 		}

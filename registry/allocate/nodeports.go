@@ -24,24 +24,24 @@ func nodePorts(s *corev1.Service) []int {
 
 // takePorts gives a service its node ports and health check port, in one change of the bitmap, and notes those that an
 // update leaves. old is nil on create.
-func (t *taking) takePorts(new, old *corev1.Service) error {
+func (t *taking) takePorts(next, old *corev1.Service) error {
 	var before []int
 	if old != nil && core.HasNodePorts(old) {
 		before = nodePorts(old)
 	}
 	var taken, ports []int
-	health := new.Spec.HealthCheckNodePort
-	needs := core.HasNodePorts(new) || needsHealthPort(new, old)
+	health := next.Spec.HealthCheckNodePort
+	needs := core.HasNodePorts(next) || needsHealthPort(next, old)
 	if needs {
 		err := t.s.ports.change(t.ctx, t.dryRun, func(b *bitmap) error {
 			var err error
-			g := grant{bitmap: b, service: new, updated: old != nil, before: before, given: map[int32]int32{}}
-			if core.HasNodePorts(new) {
+			g := grant{bitmap: b, service: next, updated: old != nil, before: before, given: map[int32]int32{}}
+			if core.HasNodePorts(next) {
 				if err = g.nodePorts(); err != nil {
 					return err
 				}
 			}
-			if needsHealthPort(new, old) {
+			if needsHealthPort(next, old) {
 				if err = g.healthPort(); err != nil {
 					return err
 				}
@@ -54,15 +54,15 @@ func (t *taking) takePorts(new, old *corev1.Service) error {
 		}
 	}
 	t.taken.ports = append(t.taken.ports, taken...)
-	if core.HasNodePorts(new) {
+	if core.HasNodePorts(next) {
 		for n, p := range ports {
-			new.Spec.Ports[n].NodePort = int32(p)
+			next.Spec.Ports[n].NodePort = int32(p)
 		}
 	}
-	if needsHealthPort(new, old) {
-		new.Spec.HealthCheckNodePort = health
+	if needsHealthPort(next, old) {
+		next.Spec.HealthCheckNodePort = health
 	}
-	t.freePorts(new, old, before)
+	t.freePorts(next, old, before)
 	return nil
 }
 
@@ -75,24 +75,24 @@ func statusError(err error) error {
 }
 
 // needsHealthPort tells whether this write is the one that begins to need a health check port.
-func needsHealthPort(new, old *corev1.Service) bool {
-	return core.NeedsHealthCheckPort(new) && (old == nil || !core.NeedsHealthCheckPort(old))
+func needsHealthPort(next, old *corev1.Service) bool {
+	return core.NeedsHealthCheckPort(next) && (old == nil || !core.NeedsHealthCheckPort(old))
 }
 
-func (t *taking) freePorts(new, old *corev1.Service, before []int) {
+func (t *taking) freePorts(next, old *corev1.Service, before []int) {
 	if old == nil {
 		return
 	}
 	var now []int
-	if core.HasNodePorts(new) {
-		now = nodePorts(new)
+	if core.HasNodePorts(next) {
+		now = nodePorts(next)
 	}
 	for _, p := range before {
 		if !slices.Contains(now, p) {
 			t.freed.ports = append(t.freed.ports, p)
 		}
 	}
-	if core.NeedsHealthCheckPort(old) && !core.NeedsHealthCheckPort(new) && old.Spec.HealthCheckNodePort != 0 {
+	if core.NeedsHealthCheckPort(old) && !core.NeedsHealthCheckPort(next) && old.Spec.HealthCheckNodePort != 0 {
 		t.freed.ports = append(t.freed.ports, int(old.Spec.HealthCheckNodePort))
 	}
 }

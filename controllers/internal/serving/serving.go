@@ -119,8 +119,8 @@ func PodChanged(services client.Live[*corev1.Service]) func(client.Delta, func(r
 	}
 }
 
-func concerns(old, new *corev1.Pod) bool {
-	return old.UID != new.UID || (podstate.Ready(old) == nil) != (podstate.Ready(new) == nil) || old.Status.PodIP != new.Status.PodIP ||
-		(old.DeletionTimestamp == nil) != (new.DeletionTimestamp == nil) || old.Spec.NodeName != new.Spec.NodeName ||
-		!slices.Equal(old.Status.PodIPs, new.Status.PodIPs) || !equality.Semantic.DeepEqual(old.Labels, new.Labels)
+func concerns(old, next *corev1.Pod) bool {
+	return old.UID != next.UID || (podstate.Ready(old) == nil) != (podstate.Ready(next) == nil) || old.Status.PodIP != next.Status.PodIP ||
+		(old.DeletionTimestamp == nil) != (next.DeletionTimestamp == nil) || old.Spec.NodeName != next.Spec.NodeName ||
+		!slices.Equal(old.Status.PodIPs, next.Status.PodIPs) || !equality.Semantic.DeepEqual(old.Labels, next.Labels)
 }
