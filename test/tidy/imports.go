@@ -4,9 +4,9 @@ package tidy
 // module is the path that all packages of this repository begin with.
 const module = "github.com/wheelhouse-k8s/wheelhouse/"
 
-// room says what some folders' packages may import beside the standard library. A folder may stand in several rooms, and has
-// what they allow together; what is nowhere is not allowed. Tests may import what they need.
-type room struct {
+// rule says what some folders' packages may import beside the standard library. A folder may stand in several rules, and has what they
+// allow together; what none allows is not allowed. Tests may import what they need.
+type rule struct {
 	// Folders from the root, separated by spaces; "controllers/*" are all folders right below, and "." is the root.
 	Folders string
 	// Own are folders of this repository.
@@ -22,7 +22,7 @@ var groups = map[string][]string{
 	"types": {"k8s.io/api", "k8s.io/apimachinery"},
 }
 
-// never is not imported, whatever a room says: k8s.io/kubernetes is not meant as a library and breaks go install.
+// never is not imported, whatever a rule says: k8s.io/kubernetes is not meant as a library and breaks go install.
 const never = "k8s.io/kubernetes"
 
 // apart are folders whose subfolders do not import each other, but for what stands in internal for all of them.
@@ -31,8 +31,8 @@ var apart = map[string]string{
 	"master":      "rooms know nothing of each other: what one needs of another, master hands it as a function",
 }
 
-// rooms is the import policy, in the order of the map in ARCHITECTURE.md.
-var rooms = []room{
+// policy is what may be imported, in the order of the map in ARCHITECTURE.md.
+var policy = []rule{
 	{".", "master", "k8s.io/client-go", ""},
 	{"cmd/wheelhouse",
 		"apiserver/health admin datafolder durable encryption master master/backups master/certificates master/keys master/members " +

@@ -75,8 +75,8 @@ func importsOf(files []*file, modules []string) map[string]imported {
 	return all
 }
 
-// holds tells whether a folder stands in a room.
-func (r room) holds(dir string) bool {
+// holds tells whether a folder stands in a rule.
+func (r rule) holds(dir string) bool {
 	return slices.ContainsFunc(strings.Fields(r.Folders), func(pattern string) bool {
 		matches, err := path.Match(pattern, dir)
 		return err == nil && matches
@@ -91,12 +91,12 @@ func members(word string) []string {
 	return []string{word}
 }
 
-// check compares what is imported with what rooms allow, and says what to write.
-func check(all map[string]imported, rooms []room) (problems []string) {
+// check compares what is imported with what rules allow, and says what to write.
+func check(all map[string]imported, rules []rule) (problems []string) {
 	for _, dir := range slices.Sorted(maps.Keys(all)) {
 		allowed := imported{map[string]string{}, map[string]string{}}
 		known := false
-		for _, r := range rooms {
+		for _, r := range rules {
 			if !r.holds(dir) {
 				continue
 			}
@@ -112,38 +112,38 @@ func check(all map[string]imported, rooms []room) (problems []string) {
 		}
 		own, others := all[dir].own, all[dir].others
 		if !known {
-			problems = append(problems, fmt.Sprintf("%s is in no room: add {%q, %q, %q, \"\"} to test/tidy/imports.go if it should import that",
+			problems = append(problems, fmt.Sprintf("%s is in no rule: add {%q, %q, %q, \"\"} to test/tidy/imports.go if it should import that",
 				dir, dir, strings.Join(slices.Sorted(maps.Keys(own)), " "), strings.Join(slices.Sorted(maps.Keys(others)), " ")))
 			continue
 		}
 		problems = append(problems, beyond(own, allowed.own)...)
 		problems = append(problems, beyond(others, allowed.others)...)
 	}
-	return append(problems, idle(all, rooms)...)
+	return append(problems, idle(all, rules)...)
 }
 
 func beyond(imports, allowed map[string]string) (problems []string) {
 	for _, name := range slices.Sorted(maps.Keys(imports)) {
 		if _, ok := allowed[name]; !ok {
-			problems = append(problems, fmt.Sprintf("%s imports %s, which its room does not allow: do without, or add it in test/tidy/imports.go", imports[name], name))
+			problems = append(problems, fmt.Sprintf("%s imports %s, which no rule for it allows: do without, or add it in test/tidy/imports.go", imports[name], name))
 		}
 	}
 	return problems
 }
 
-// idle finds what rooms allow and nobody in them imports, so that the list stays true.
-func idle(all map[string]imported, rooms []room) (problems []string) {
-	for _, r := range rooms {
+// idle finds what rules allow and nobody in their folders imports, so that the list stays true.
+func idle(all map[string]imported, rules []rule) (problems []string) {
+	for _, r := range rules {
 		var inside []imported
 		for _, pattern := range strings.Fields(r.Folders) {
 			found := false
 			for dir, i := range all {
-				if (room{Folders: pattern}).holds(dir) {
+				if (rule{Folders: pattern}).holds(dir) {
 					inside, found = append(inside, i), true
 				}
 			}
 			if !found {
-				problems = append(problems, fmt.Sprintf("rooms name %s, where no package is", pattern))
+				problems = append(problems, fmt.Sprintf("the rules name %s, where no package is", pattern))
 			}
 		}
 		used := func(name string, of func(imported) map[string]string) bool {
@@ -151,12 +151,12 @@ func idle(all map[string]imported, rooms []room) (problems []string) {
 		}
 		for _, word := range strings.Fields(r.Own) {
 			if !used(word, func(i imported) map[string]string { return i.own }) {
-				problems = append(problems, fmt.Sprintf("the room of %s allows %s, which nobody there imports: strike it", r.Folders, word))
+				problems = append(problems, fmt.Sprintf("the rule for %s allows %s, which nobody there imports: strike it", r.Folders, word))
 			}
 		}
 		for _, word := range strings.Fields(r.Others) {
 			if !slices.ContainsFunc(members(word), func(m string) bool { return used(m, func(i imported) map[string]string { return i.others }) }) {
-				problems = append(problems, fmt.Sprintf("the room of %s allows %s, which nobody there imports: strike it", r.Folders, word))
+				problems = append(problems, fmt.Sprintf("the rule for %s allows %s, which nobody there imports: strike it", r.Folders, word))
 			}
 		}
 	}
@@ -165,7 +165,7 @@ func idle(all map[string]imported, rooms []room) (problems []string) {
 
 func TestImports(t *testing.T) {
 	_, files := load(t)
-	for _, problem := range check(importsOf(files, modules(t)), rooms) {
+	for _, problem := range check(importsOf(files, modules(t)), policy) {
 		t.Error(problem)
 	}
 	for _, f := range files {
@@ -181,7 +181,7 @@ func TestImports(t *testing.T) {
 	}
 }
 
-// TestCheck: the check finds what is not allowed, a folder without a room, and what is allowed for nothing.
+// TestCheck: the check finds what is not allowed, a folder without a rule, and what is allowed for nothing.
 func TestCheck(t *testing.T) {
 	files := func(names ...string) map[string]string {
 		m := map[string]string{}
@@ -195,20 +195,20 @@ func TestCheck(t *testing.T) {
 		"store/disk": {files("store", "api"), files("k8s.io/api", "example.org/b")},
 		"cellar":     {files("store"), files("example.org/a")},
 	}
-	rooms := []room{
+	rules := []rule{
 		{"store", "", "", ""},
 		{"store/*", "store durable", "types example.org/a", ""},
 		{"attic", "", "", ""},
 	}
 	want := []string{
-		`cellar is in no room: add {"cellar", "store", "example.org/a", ""} to test/tidy/imports.go if it should import that`,
-		"x.go imports api, which its room does not allow: do without, or add it in test/tidy/imports.go",
-		"x.go imports example.org/b, which its room does not allow: do without, or add it in test/tidy/imports.go",
-		"the room of store/* allows durable, which nobody there imports: strike it",
-		"the room of store/* allows example.org/a, which nobody there imports: strike it",
-		"rooms name attic, where no package is",
+		`cellar is in no rule: add {"cellar", "store", "example.org/a", ""} to test/tidy/imports.go if it should import that`,
+		"x.go imports api, which no rule for it allows: do without, or add it in test/tidy/imports.go",
+		"x.go imports example.org/b, which no rule for it allows: do without, or add it in test/tidy/imports.go",
+		"the rule for store/* allows durable, which nobody there imports: strike it",
+		"the rule for store/* allows example.org/a, which nobody there imports: strike it",
+		"the rules name attic, where no package is",
 	}
-	if got := check(all, rooms); !slices.Equal(got, want) {
+	if got := check(all, rules); !slices.Equal(got, want) {
 		t.Errorf("have\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	if got := moduleOf("k8s.io/api/core/v1", []string{"k8s.io/apimachinery", "k8s.io/api"}); got != "k8s.io/api" {
