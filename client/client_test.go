@@ -19,7 +19,6 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/wheelhouse-k8s/wheelhouse"
-	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/master"
 )
@@ -96,7 +95,7 @@ func connect(t *testing.T, m *wheelhouse.Master, d *door) client.Transport {
 	t.Helper()
 	cfg := rest.CopyConfig(m.RESTConfig())
 	cfg.Wrap(func(rt http.RoundTripper) http.RoundTripper { d.next = rt; return d })
-	transport, err := client.HTTP(t.Context(), cfg, api.Kinds())
+	transport, err := client.HTTP(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

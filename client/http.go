@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -19,25 +18,33 @@ import (
 
 const (
 	protobuf = "application/vnd.kubernetes.protobuf"
-	json     = "application/json"
+	jsonType = "application/json"
 )
 
 // remote is the Transport to an API server over HTTP: any conformant one, with one identity, protobuf and no rate limit.
 type remote struct {
-	ctx     context.Context
-	clients map[schema.GroupVersion]*rest.RESTClient
+	ctx        context.Context
+	cfg        *rest.Config
+	connection *http.Client
 
-	mu      sync.Mutex
-	mirrors map[*kind.Kind]*mirror // guarded by mu
+	mu      sync.Mutex                     // guards what follows
+	clients map[clientKey]*rest.RESTClient // made when they are needed: kinds may come at any time
+	mirrors map[*kind.Kind]*mirror
 }
 
-// HTTP is a transport to the API server of cfg for the kinds. A kind's view begins with its first use and is kept
-// current by one watch until ctx ends.
-func HTTP(ctx context.Context, cfg *rest.Config, kinds []*kind.Kind) (Transport, error) {
+// clientKey says for which kinds a client serves: those of a group and version or, of trees, one alone.
+type clientKey struct {
+	version schema.GroupVersion
+	tree    *kind.Kind
+}
+
+// HTTP is a transport to the API server of cfg. A kind's view begins with its first use and is kept current by one watch until
+// ctx ends.
+func HTTP(ctx context.Context, cfg *rest.Config) (Transport, error) {
 	cfg = rest.CopyConfig(cfg)
 	cfg.QPS, cfg.Burst, cfg.RateLimiter = -1, 0, nil
 	cfg.ContentType = protobuf
-	cfg.AcceptContentTypes = protobuf + "," + json
+	cfg.AcceptContentTypes = protobuf + "," + jsonType
 	cfg.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
 	if cfg.UserAgent == "" {
 		cfg.UserAgent = rest.DefaultKubernetesUserAgent()
@@ -46,27 +53,32 @@ func HTTP(ctx context.Context, cfg *rest.Config, kinds []*kind.Kind) (Transport,
 	if err != nil {
 		return nil, fmt.Errorf("cannot connect to %s: %w", cfg.Host, err)
 	}
-	t := &remote{ctx: ctx, clients: map[schema.GroupVersion]*rest.RESTClient{}, mirrors: map[*kind.Kind]*mirror{}}
-	for _, k := range kinds {
-		gv := k.GVK.GroupVersion()
-		if t.clients[gv] != nil {
-			continue
-		}
-		if t.clients[gv], err = restClient(cfg, connection, gv); err != nil {
-			return nil, fmt.Errorf("cannot reach %s of %s: %w", gv, cfg.Host, err)
-		}
-	}
-	return t, nil
+	return &remote{ctx: ctx, cfg: cfg, connection: connection, clients: map[clientKey]*rest.RESTClient{}, mirrors: map[*kind.Kind]*mirror{}}, nil
 }
 
-func restClient(cfg *rest.Config, connection *http.Client, gv schema.GroupVersion) (*rest.RESTClient, error) {
-	cfg = rest.CopyConfig(cfg)
-	cfg.GroupVersion = &gv
-	cfg.APIPath = "/apis"
-	if gv.Group == "" {
+// client is called with mu held.
+func (t *remote) client(k *kind.Kind) (*rest.RESTClient, error) {
+	key := clientKey{version: k.GVK.GroupVersion()}
+	if k.Form == kind.Tree {
+		key.tree = k
+	}
+	if c := t.clients[key]; c != nil {
+		return c, nil
+	}
+	cfg := rest.CopyConfig(t.cfg)
+	cfg.GroupVersion, cfg.APIPath = &key.version, "/apis"
+	if key.version.Group == "" {
 		cfg.APIPath = "/api"
 	}
-	return rest.RESTClientForConfigAndClient(cfg, connection)
+	if key.tree != nil {
+		cfg.ContentType, cfg.AcceptContentTypes, cfg.NegotiatedSerializer = jsonType, jsonType, trees{k}
+	}
+	c, err := rest.RESTClientForConfigAndClient(cfg, t.connection)
+	if err != nil {
+		return nil, fmt.Errorf("cannot reach %s of %s: %w", key.version, cfg.Host, err)
+	}
+	t.clients[key] = c
+	return c, nil
 }
 
 func (t *remote) Do(ctx context.Context, r Request) (runtime.Object, error) {
@@ -92,9 +104,11 @@ var methods = map[kind.Verb]string{
 }
 
 func (t *remote) request(r Request) (*rest.Request, error) {
-	c := t.clients[r.Kind.GVK.GroupVersion()]
-	if c == nil {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("this client was not made for %s", r.Kind.GVK))
+	t.mu.Lock()
+	c, err := t.client(r.Kind)
+	t.mu.Unlock()
+	if err != nil {
+		return nil, err
 	}
 	q := c.Verb(methods[r.Verb]).NamespaceIfScoped(r.Namespace, r.Kind.Namespaced && r.Namespace != "").Resource(r.Kind.Plural)
 	if r.Verb == kind.Patch {
@@ -140,7 +154,9 @@ func (t *remote) View(k *kind.Kind) View {
 	if m == nil {
 		m = newMirror(k)
 		t.mirrors[k] = m
-		if c := t.clients[k.GVK.GroupVersion()]; c != nil {
+		if c, err := t.client(k); err != nil {
+			m.fail(err)
+		} else {
 			go (&reflector{mirror: m, client: c}).run(t.ctx) // as long as the transport, not as long as who asked first
 		}
 	}

@@ -66,7 +66,7 @@ func TestLookAnswers(t *testing.T) {
 				w.Write([]byte(c.body))
 			}))
 			defer server.Close()
-			transport, err := client.HTTP(t.Context(), &rest.Config{Host: server.URL}, api.Kinds())
+			transport, err := client.HTTP(t.Context(), &rest.Config{Host: server.URL})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -145,7 +145,7 @@ func TestLookRemotely(t *testing.T) {
 	expect(client.Absent, maps.Look(t.Context(), "default", "b", first.UID))
 	expect(client.Absent, maps.Look(t.Context(), "elsewhere", "a", first.UID))
 	nobody := rest.AnonymousClientConfig(m.RESTConfig())
-	transport, err := client.HTTP(t.Context(), nobody, api.Kinds())
+	transport, err := client.HTTP(t.Context(), nobody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func TestLookEmptyRemotely(t *testing.T) {
 			t.Errorf("%q is empty: %v, %v", namespace, empty, err)
 		}
 	}
-	nobody, err := client.HTTP(t.Context(), rest.AnonymousClientConfig(m.RESTConfig()), api.Kinds())
+	nobody, err := client.HTTP(t.Context(), rest.AnonymousClientConfig(m.RESTConfig()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,6 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/wheelhouse-k8s/wheelhouse"
-	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/ownership"
@@ -46,7 +45,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer running.Stop()
-	if cluster, err = client.HTTP(ctx, running.RESTConfig(), api.Kinds()); err != nil {
+	if cluster, err = client.HTTP(ctx, running.RESTConfig()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

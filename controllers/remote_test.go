@@ -25,7 +25,7 @@ func TestControllersRunRemotely(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { m.Stop() })
-	transport, err := client.HTTP(t.Context(), m.RESTConfig(), api.Kinds())
+	transport, err := client.HTTP(t.Context(), m.RESTConfig())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,7 @@ func (r *restarted) start(components ...master.Component) (stop func()) {
 	r.Helper()
 	m := must[*wheelhouse.Master](r.T)(wheelhouse.Start(r.Context(), wheelhouse.Options{DataDir: r.folder, Components: components}))
 	ctx, cancel := context.WithCancel(r.Context())
-	r.transport = must[client.Transport](r.T)(client.HTTP(ctx, m.RESTConfig(), api.Kinds()))
+	r.transport = must[client.Transport](r.T)(client.HTTP(ctx, m.RESTConfig()))
 	return func() {
 		cancel()
 		must[struct{}](r.T)(struct{}{}, m.Stop())

@@ -18,7 +18,6 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/wheelhouse-k8s/wheelhouse"
-	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/election"
 	"github.com/wheelhouse-k8s/wheelhouse/master"
@@ -80,7 +79,7 @@ func start(t *testing.T) (*wheelhouse.Master, client.Transport) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { m.Stop() })
-	transport, err := client.HTTP(t.Context(), m.RESTConfig(), api.Kinds())
+	transport, err := client.HTTP(t.Context(), m.RESTConfig())
 	if err != nil {
 		t.Fatal(err)
 	}
