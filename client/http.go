@@ -21,6 +21,9 @@ const (
 	jsonType = "application/json"
 )
 
+// optionsVersion is that in which the options of lists and watches are written, whatever is listed.
+var optionsVersion = schema.GroupVersion{Version: "v1"}
+
 // remote is the Transport to an API server over HTTP: any conformant one, with one identity, protobuf and no rate limit.
 type remote struct {
 	ctx        context.Context
@@ -127,12 +130,12 @@ func (t *remote) request(r Request) (*rest.Request, error) {
 	case kind.Patch:
 		q = q.Body(r.Patch)
 	case kind.List:
-		q = q.VersionedParams(&metav1.ListOptions{Limit: r.Limit}, scheme.ParameterCodec)
+		q = q.SpecificallyVersionedParams(&metav1.ListOptions{Limit: r.Limit}, scheme.ParameterCodec, optionsVersion)
 	case kind.Delete:
 		q = q.Body(&r.Delete)
 	case kind.DeleteCollection:
 		list := metav1.ListOptions{LabelSelector: r.LabelSelector, FieldSelector: r.FieldSelector}
-		q = q.VersionedParams(&list, scheme.ParameterCodec).Body(&r.Delete)
+		q = q.SpecificallyVersionedParams(&list, scheme.ParameterCodec, optionsVersion).Body(&r.Delete)
 	}
 	return q, nil
 }

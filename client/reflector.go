@@ -134,7 +134,7 @@ func (r *reflector) follow(ctx context.Context) error {
 		options.SendInitialEvents = &streaming
 		options.ResourceVersionMatch = metav1.ResourceVersionMatchNotOlderThan
 	}
-	w, err := r.client.Get().Resource(r.mirror.info.Plural).VersionedParams(&options, scheme.ParameterCodec).Watch(ctx)
+	w, err := r.client.Get().Resource(r.mirror.info.Plural).SpecificallyVersionedParams(&options, scheme.ParameterCodec, optionsVersion).Watch(ctx)
 	if streaming && (apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)) {
 		r.noStream = true
 		return nil
@@ -212,7 +212,7 @@ func (r *reflector) list(ctx context.Context) error {
 	found := objects{}
 	options := metav1.ListOptions{Limit: listPage}
 	for {
-		result, err := r.client.Get().Resource(r.mirror.info.Plural).VersionedParams(&options, scheme.ParameterCodec).Do(ctx).Get()
+		result, err := r.client.Get().Resource(r.mirror.info.Plural).SpecificallyVersionedParams(&options, scheme.ParameterCodec, optionsVersion).Do(ctx).Get()
 		if err != nil {
 			return err
 		}

@@ -46,10 +46,16 @@ func until(t *testing.T, what string, is func() bool) {
 // TestKindsAtRunTime puts a kind into service in a running master. Its objects are found by discovery, collected with their owner,
 // owners themselves, and go with their namespace; then the kind goes.
 func TestKindsAtRunTime(t *testing.T) {
+	for form, widget := range map[string]*kind.Kind{"generated": widgetKind(), "tree": treeKind()} {
+		t.Run(form, func(t *testing.T) { kindAtRunTime(t, widget) })
+	}
+}
+
+func kindAtRunTime(t *testing.T, widget *kind.Kind) {
 	ctx := t.Context()
 	m, stop := startMaster(t, memory.New(), nil)
 	defer stop()
-	widget, clients := widgetKind(), kubernetes.NewForConfigOrDie(m.RESTConfig())
+	clients := kubernetes.NewForConfigOrDie(m.RESTConfig())
 	widgets := func(verb, path, body string) (string, error) { return widgetsOf(ctx, clients, verb, path, body) }
 	if err := m.server.api.Install(ctx, widget); err != nil {
 		t.Fatal(err)
