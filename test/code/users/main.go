@@ -21,7 +21,7 @@ func main() {
 
 	// The second implementation of a transport. It keeps the client wing honest: controllers and scheduler run against any API server
 	// over HTTP, and tests hold them to that.
-	_, _ = client.HTTP(context.Background(), m.RESTConfig(), api.Kinds())
+	_, _ = client.HTTP(context.Background(), m.RESTConfig())
 
 	// Kinds that wait for who carries them out; tests hold them to the same rules as the others.
 	_ = api.Unserved()
