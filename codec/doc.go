@@ -7,21 +7,20 @@
 //
 //   - wire: protobuf that is read and written without decoding it, and the envelope in which Kubernetes keeps it;
 //   - objectjson: objects as JSON;
-//   - canonical: objects as they are after having been encoded and decoded.
+//   - canonical: objects as they are after having been encoded and decoded;
+//   - stored: values of the store, and what can be read of them without decoding.
 //
 // They compile a plan for each Go type from its description in api/shape, as api/bounds and patch do.
 //
-// # Where another form of objects would plug in
+// # Two forms of objects
 //
-// All objects are values of generated types with an encoding in protobuf. Objects whose type is known only when the server runs
-// (those of custom resources) would be a second form: members in maps, stored as JSON. What differs between forms is asked here:
+// Most objects are values of generated types: structs with an encoding in protobuf, in which they are stored. Those of custom resources
+// have members that nobody knew when the program was made: they are trees (api/custom), and JSON wherever they are not in memory. A
+// kind says which form its objects have (kind.Form). Where it makes a difference:
 //
-//   - registry, form.go and scan.go: how a stored value is read, judged and written, and what is read of it without decoding (its
-//     name, uid, labels, owners and indexed fields). A value that begins with '{' is JSON there already.
-//   - canonical.Settle and objectjson.Append: they find the plan by the object's Go type. A type that is a tree of maps has one
-//     plan for all kinds, written by hand, beside those of the API's own scalars (special, in either package).
-//   - Decode, which reads into a Message, and Item, which brings its encodings along: a form without protobuf has none to offer, and
-//     the answer is ErrNotAcceptable.
-//   - patch, plan.go: a plan from a schema alone, whose walk takes the members of maps for the fields of structs.
-//   - bounds.JSON takes nil for what has no type.
+//   - stored has an implementation for each;
+//   - objectjson, canonical and bounds know custom.Object as one more type with a plan, written by hand where the tree begins;
+//   - patch deduces the managed fields of trees, and has no strategic merge for them;
+//   - the answer to who wants protobuf of a tree is that there is none (SupportedBy, NegotiateFor), but for its metadata;
+//   - in a list each tree says what it is, as upstream's do.
 package codec
