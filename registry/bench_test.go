@@ -50,7 +50,7 @@ func fillPods(b *testing.B, r *Resource, n int) {
 }
 
 func BenchmarkCreate(b *testing.B) {
-	r := start(b, Options{}).resource(b, "pods")
+	r := generated.start(b, Options{}).resource(b, "pods")
 	pods := make([]*corev1.Pod, b.N)
 	for n := range pods {
 		pods[n] = commonPod(fmt.Sprintf("web-7c5ddbdf54-%07d", n))
@@ -66,7 +66,7 @@ func BenchmarkCreate(b *testing.B) {
 
 // BenchmarkStoreCreate is what the store alone takes for the same bytes.
 func BenchmarkStoreCreate(b *testing.B) {
-	s := start(b, Options{})
+	s := generated.start(b, Options{})
 	i := must(s.resource(b, "pods").Create(bg, commonPod("x"), CreateOptions{}))(b)
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {
@@ -75,7 +75,7 @@ func BenchmarkStoreCreate(b *testing.B) {
 }
 
 func BenchmarkGet(b *testing.B) {
-	r := start(b, Options{}).resource(b, "pods")
+	r := generated.start(b, Options{}).resource(b, "pods")
 	fillPods(b, r, 10000)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -84,7 +84,7 @@ func BenchmarkGet(b *testing.B) {
 }
 
 func BenchmarkListProto(b *testing.B) {
-	r := start(b, Options{}).resource(b, "pods")
+	r := generated.start(b, Options{}).resource(b, "pods")
 	fillPods(b, r, 10000)
 	b.ReportAllocs()
 	buf := make([]byte, 0, 64<<10)
@@ -99,7 +99,7 @@ func BenchmarkListProto(b *testing.B) {
 }
 
 func BenchmarkListLabels(b *testing.B) {
-	r := start(b, Options{}).resource(b, "pods")
+	r := generated.start(b, Options{}).resource(b, "pods")
 	fillPods(b, r, 10000)
 	selector := must(labels.Parse("app=web"))(b)
 	b.ReportAllocs()
@@ -111,7 +111,7 @@ func BenchmarkListLabels(b *testing.B) {
 }
 
 func BenchmarkJSON(b *testing.B) {
-	r := start(b, Options{}).resource(b, "pods")
+	r := generated.start(b, Options{}).resource(b, "pods")
 	i := must(r.Create(bg, commonPod("x"), CreateOptions{}))(b).at(7)
 	i.Object()
 	b.ReportAllocs()
@@ -121,7 +121,7 @@ func BenchmarkJSON(b *testing.B) {
 }
 
 func BenchmarkAppendJSON(b *testing.B) {
-	r := start(b, Options{}).resource(b, "pods")
+	r := generated.start(b, Options{}).resource(b, "pods")
 	i := must(r.Create(bg, commonPod("x"), CreateOptions{}))(b).at(7)
 	var buf []byte
 	b.ReportAllocs()
@@ -132,7 +132,7 @@ func BenchmarkAppendJSON(b *testing.B) {
 
 // BenchmarkEncodingJSON is what encoding/json takes for the same.
 func BenchmarkEncodingJSON(b *testing.B) {
-	r := start(b, Options{}).resource(b, "pods")
+	r := generated.start(b, Options{}).resource(b, "pods")
 	o := must(r.Create(bg, commonPod("x"), CreateOptions{}))(b).Object()
 	b.ReportAllocs()
 	for b.Loop() {
@@ -141,7 +141,7 @@ func BenchmarkEncodingJSON(b *testing.B) {
 }
 
 func BenchmarkDecode(b *testing.B) {
-	r := start(b, Options{}).resource(b, "pods")
+	r := generated.start(b, Options{}).resource(b, "pods")
 	i := must(r.Create(bg, commonPod("x"), CreateOptions{}))(b)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -150,7 +150,7 @@ func BenchmarkDecode(b *testing.B) {
 }
 
 func BenchmarkDispatch500(b *testing.B) {
-	r := start(b, Options{}).resource(b, "pods")
+	r := generated.start(b, Options{}).resource(b, "pods")
 	i := must(r.Create(bg, commonPod("x"), CreateOptions{}))(b)
 	for range 500 {
 		w := must(r.Watch(bg, WatchOptions{ResourceVersion: fmt.Sprint(i.Revision())}))(b)
@@ -175,11 +175,11 @@ func BenchmarkDispatch500(b *testing.B) {
 func BenchmarkMemory(b *testing.B) {
 	for b.Loop() {
 		var before, loaded, decoded runtime.MemStats
-		full := start(b, Options{})
+		full := generated.start(b, Options{})
 		fillPods(b, full.resource(b, "pods"), 20000)
 		runtime.GC()
 		runtime.ReadMemStats(&before)
-		second := start(b, Options{Store: full.store})
+		second := generated.start(b, Options{Store: full.store})
 		runtime.GC()
 		runtime.ReadMemStats(&loaded)
 		r := second.resource(b, "pods")

@@ -17,9 +17,10 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
-func TestDelete(t *testing.T) {
-	b := start(t, Options{})
-	maps, pods, services := b.resource(t, "configmaps"), b.resource(t, "pods"), b.resource(t, "services")
+func TestDelete(t *testing.T) { forEachForm(t, testDelete) }
+
+func testDelete(t *testing.T, f testForm) {
+	b := f.start(t, Options{})
 	seconds := func(n int64) DeleteOptions {
 		return DeleteOptions{DeleteOptions: metav1.DeleteOptions{GracePeriodSeconds: &n}}
 	}
@@ -49,43 +50,36 @@ func TestDelete(t *testing.T) {
 	orphan, foreground := policy(metav1.DeletePropagationOrphan), policy(metav1.DeletePropagationForeground)
 	yes := true
 	for _, c := range []struct {
-		name string
-		o    kind.Object
-		do   []DeleteOptions
-		want []string
+		name, resource string
+		o              kind.Object
+		do             []DeleteOptions
+		want           []string
 	}{
-		{"at once", configMap("a", "x", nil), []DeleteOptions{{}, {}}, []string{"removed=true", "404 NotFound"}},
-		{"finalizer", finalized(configMap("a", "x", nil), "f/x"), []DeleteOptions{{}, {}},
+		{"at once", "configmaps", f.configMap("a", "x", nil), []DeleteOptions{{}, {}}, []string{"removed=true", "404 NotFound"}},
+		{"finalizer", "configmaps", finalized(f.configMap("a", "x", nil), "f/x"), []DeleteOptions{{}, {}},
 			[]string{"removed=false at=+0 grace=0 f/x", "removed=false at=+0 grace=0 f/x"}},
-		{"orphan", configMap("a", "x", nil), []DeleteOptions{orphan, {}}, []string{"removed=false at=+0 grace=0 orphan", "removed=false at=+0 grace=0 orphan"}},
-		{"orphan in the old way", configMap("a", "x", nil), []DeleteOptions{{DeleteOptions: metav1.DeleteOptions{OrphanDependents: &yes}}}, []string{"removed=false at=+0 grace=0 orphan"}},
-		{"foreground", finalized(configMap("a", "x", nil), "f/x"), []DeleteOptions{foreground, policy(metav1.DeletePropagationBackground)},
+		{"orphan", "configmaps", f.configMap("a", "x", nil), []DeleteOptions{orphan, {}}, []string{"removed=false at=+0 grace=0 orphan", "removed=false at=+0 grace=0 orphan"}},
+		{"orphan in the old way", "configmaps", f.configMap("a", "x", nil), []DeleteOptions{{DeleteOptions: metav1.DeleteOptions{OrphanDependents: &yes}}}, []string{"removed=false at=+0 grace=0 orphan"}},
+		{"foreground", "configmaps", finalized(f.configMap("a", "x", nil), "f/x"), []DeleteOptions{foreground, policy(metav1.DeletePropagationBackground)},
 			[]string{"removed=false at=+0 grace=0 f/x,foregroundDeletion", "removed=false at=+0 grace=0 f/x"}},
-		{"both ways", configMap("a", "x", nil), []DeleteOptions{{DeleteOptions: metav1.DeleteOptions{OrphanDependents: &yes, PropagationPolicy: orphan.PropagationPolicy}}},
+		{"both ways", "configmaps", f.configMap("a", "x", nil), []DeleteOptions{{DeleteOptions: metav1.DeleteOptions{OrphanDependents: &yes, PropagationPolicy: orphan.PropagationPolicy}}},
 			[]string{"422 Invalid propagationPolicy"}},
-		{"pod without a node", pod("a", "x", ""), []DeleteOptions{{}}, []string{"removed=true at=+0 grace=0 generation=2"}},
-		{"pod on a node", pod("a", "x", "n"), []DeleteOptions{{}, {}, seconds(40), seconds(10), seconds(0)},
+		{"pod without a node", "pods", f.pod("a", "x", ""), []DeleteOptions{{}}, []string{"removed=true at=+0 grace=0 generation=2"}},
+		{"pod on a node", "pods", f.pod("a", "x", "n"), []DeleteOptions{{}, {}, seconds(40), seconds(10), seconds(0)},
 			[]string{"removed=false at=+30 grace=30 generation=2", "removed=false at=+30 grace=30 generation=2", "removed=false at=+30 grace=30 generation=2",
 				"removed=false at=+10 grace=10 generation=2", "removed=true at=+0 grace=0 generation=2"}},
-		{"negative grace", pod("a", "x", "n"), []DeleteOptions{seconds(-5)}, []string{"removed=false at=+1 grace=1 generation=2"}},
-		{"pod with a finalizer", finalized(pod("a", "x", "n"), "f/x"), []DeleteOptions{seconds(0), seconds(0)},
+		{"negative grace", "pods", f.pod("a", "x", "n"), []DeleteOptions{seconds(-5)}, []string{"removed=false at=+1 grace=1 generation=2"}},
+		{"pod with a finalizer", "pods", finalized(f.pod("a", "x", "n"), "f/x"), []DeleteOptions{seconds(0), seconds(0)},
 			[]string{"removed=false at=+0 grace=0 f/x generation=2", "removed=false at=+0 grace=0 f/x generation=2"}},
-		{"missing", nil, []DeleteOptions{{}}, []string{"404 NotFound"}},
-		{"another uid", configMap("a", "x", nil), []DeleteOptions{{DeleteOptions: metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: uid("u")}}}}, []string{"409 Conflict"}},
-		{"dry run", configMap("a", "x", nil), []DeleteOptions{{DryRun: true}, {}}, []string{"removed=true", "removed=true"}},
-		{"dry run with grace", pod("a", "x", "n"), []DeleteOptions{{DryRun: true}, seconds(0)}, []string{"removed=false at=+30 grace=30 generation=2", "removed=true at=+0 grace=0 generation=2"}},
-		{"service", &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "x"}}, []DeleteOptions{foreground}, []string{"removed=false at=+0 grace=0 foregroundDeletion"}},
+		{"missing", "configmaps", nil, []DeleteOptions{{}}, []string{"404 NotFound"}},
+		{"another uid", "configmaps", f.configMap("a", "x", nil), []DeleteOptions{{DeleteOptions: metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: uid("u")}}}}, []string{"409 Conflict"}},
+		{"dry run", "configmaps", f.configMap("a", "x", nil), []DeleteOptions{{DryRun: true}, {}}, []string{"removed=true", "removed=true"}},
+		{"dry run with grace", "pods", f.pod("a", "x", "n"), []DeleteOptions{{DryRun: true}, seconds(0)}, []string{"removed=false at=+30 grace=30 generation=2", "removed=true at=+0 grace=0 generation=2"}},
+		{"service", "services", f.service("a", "x"), []DeleteOptions{foreground}, []string{"removed=false at=+0 grace=0 foregroundDeletion"}},
 	} {
-		r := maps
-		switch o := c.o.(type) {
-		case *corev1.Pod:
-			r = pods
-			must(r.Create(bg, o, CreateOptions{}))(t)
-		case *corev1.Service:
-			r = services
-			must(r.Create(bg, o, CreateOptions{}))(t)
-		case *corev1.ConfigMap:
-			must(r.Create(bg, o, CreateOptions{}))(t)
+		r := b.resource(t, c.resource)
+		if c.o != nil {
+			must(r.Create(bg, c.o, CreateOptions{}))(t)
 		}
 		for n, o := range c.do {
 			if got := state(r.Delete(bg, "a", "x", o)); got != c.want[n] {
@@ -118,21 +112,23 @@ func free(t *testing.T, r *Resource, namespace, name string) {
 	}
 }
 
-func TestLastFinalizerRemoves(t *testing.T) {
-	b := start(t, Options{})
+func TestLastFinalizerRemoves(t *testing.T) { forEachForm(t, testLastFinalizerRemoves) }
+
+func testLastFinalizerRemoves(t *testing.T, f testForm) {
+	b := f.start(t, Options{})
 	maps, pods := b.resource(t, "configmaps"), b.resource(t, "pods")
-	must(maps.Create(bg, finalized(configMap("a", "x", nil), "f/x", "f/y"), CreateOptions{}))(t)
+	must(maps.Create(bg, finalized(f.configMap("a", "x", nil), "f/x", "f/y"), CreateOptions{}))(t)
 	if _, removed, err := maps.Delete(bg, "a", "x", DeleteOptions{}); removed || err != nil {
 		t.Fatal(removed, err)
 	}
 	without := func(names ...string) Change {
-		return to(func(c *corev1.ConfigMap) {
-			c.Finalizers = slices.DeleteFunc(slices.Clone(c.Finalizers), func(f string) bool { return slices.Contains(names, f) })
+		return to(func(c kind.Object) {
+			c.SetFinalizers(slices.DeleteFunc(slices.Clone(c.GetFinalizers()), func(f string) bool { return slices.Contains(names, f) }))
 		})
 	}
-	_, _, err := maps.Update(bg, "a", "x", to(func(c *corev1.ConfigMap) { c.Finalizers = append(slices.Clone(c.Finalizers), "f/z") }), UpdateOptions{})
+	_, _, err := maps.Update(bg, "a", "x", to(func(c kind.Object) { c.SetFinalizers(append(slices.Clone(c.GetFinalizers()), "f/z")) }), UpdateOptions{})
 	expect(t, err, "422 Invalid metadata.finalizers")
-	if _, err := maps.Create(bg, configMap("a", "x", nil), CreateOptions{}); answer(err) != "409 AlreadyExists" || !strings.HasPrefix(err.Error(), "object is being deleted: ") {
+	if _, err := maps.Create(bg, f.configMap("a", "x", nil), CreateOptions{}); answer(err) != "409 AlreadyExists" || !strings.HasPrefix(err.Error(), "object is being deleted: ") {
 		t.Error(err)
 	}
 	if _, _, err := maps.Update(bg, "a", "x", without("f/x"), UpdateOptions{}); err != nil {
@@ -153,30 +149,32 @@ func TestLastFinalizerRemoves(t *testing.T) {
 	}
 
 	// A pod in its grace is not removed by losing its finalizer.
-	must(pods.Create(bg, finalized(pod("a", "p", "n"), "f/x"), CreateOptions{}))(t)
+	must(pods.Create(bg, finalized(f.pod("a", "p", "n"), "f/x"), CreateOptions{}))(t)
 	if _, _, err := pods.Delete(bg, "a", "p", DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := pods.Update(bg, "a", "p", to(func(p *corev1.Pod) { p.Finalizers = nil }), UpdateOptions{}); err != nil {
+	if _, _, err := pods.Update(bg, "a", "p", to(func(p kind.Object) { p.SetFinalizers(nil) }), UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	must(pods.Get(bg, "a", "p", ""))(t)
 }
 
-func TestNamespaceWaitsForItsContent(t *testing.T) {
-	b := start(t, Options{})
+func TestNamespaceWaitsForItsContent(t *testing.T) { forEachForm(t, testNamespaceWaitsForItsContent) }
+
+func testNamespaceWaitsForItsContent(t *testing.T, f testForm) {
+	b := f.start(t, Options{})
 	namespaces := b.resource(t, "namespaces")
-	must(namespaces.Create(bg, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "n", Namespace: "ignored"}}, CreateOptions{}))(t)
+	must(namespaces.Create(bg, f.make(&corev1.Namespace{}, "ignored", "n"), CreateOptions{}))(t)
 	for range 2 {
 		i, removed, err := namespaces.Delete(bg, "", "n", DeleteOptions{})
 		if err != nil || removed {
 			t.Fatal(removed, err)
 		}
-		if n := i.Object().(*corev1.Namespace); n.Status.Phase != corev1.NamespaceTerminating || n.DeletionTimestamp == nil || n.DeletionGracePeriodSeconds != nil {
+		if n := i.Object(); get(n, "status.phase") != "Terminating" || n.GetDeletionTimestamp() == nil || n.GetDeletionGracePeriodSeconds() != nil {
 			t.Errorf("%+v", n)
 		}
 	}
-	_, _, err := namespaces.Update(bg, "", "n", to(func(n *corev1.Namespace) { n.Spec.Finalizers = nil }), UpdateOptions{Part: "finalize"})
+	_, _, err := namespaces.Update(bg, "", "n", to(func(n kind.Object) { setSpecFinalizers(n, "") }), UpdateOptions{Part: "finalize"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,11 +182,13 @@ func TestNamespaceWaitsForItsContent(t *testing.T) {
 	expect(t, err, "404 NotFound")
 }
 
-func TestDeleteCollection(t *testing.T) {
-	b := start(t, Options{})
+func TestDeleteCollection(t *testing.T) { forEachForm(t, testDeleteCollection) }
+
+func testDeleteCollection(t *testing.T, f testForm) {
+	b := f.start(t, Options{})
 	maps := b.resource(t, "configmaps")
 	for n := range 100 {
-		must(maps.Create(bg, configMap([]string{"a", "b"}[n%2], fmt.Sprintf("x%02d", n), map[string]string{"third": fmt.Sprint(n % 3)}), CreateOptions{}))(t)
+		must(maps.Create(bg, f.configMap([]string{"a", "b"}[n%2], fmt.Sprintf("x%02d", n), map[string]string{"third": fmt.Sprint(n % 3)}), CreateOptions{}))(t)
 	}
 	selector, err := labels.Parse("third=1")
 	if err != nil {

@@ -55,7 +55,8 @@ func exactly(info *kind.Kind) canonical.Options {
 // changes), and nothing may be written there.
 func (f *form) settle(o kind.Object) {
 	options := exactly(f.info)
-	options.Again = !options.ReplaceInvalid // what is no text must not keep the rest from becoming exact
+	// What is no text must not keep the rest from becoming exact. JSON has none, but numbers that others write in their own ways.
+	options.Again = !options.ReplaceInvalid && f.info.Form != kind.Tree
 	_ = canonical.Settle(o, options)
 }
 

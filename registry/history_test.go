@@ -12,17 +12,19 @@ import (
 
 // After a restart all watches come back at once from revisions that only the store remembers. They must reach the present
 // though nobody writes, and though there are many of them.
-func TestManyWatchesOfHistory(t *testing.T) {
+func TestManyWatchesOfHistory(t *testing.T) { forEachForm(t, testManyWatchesOfHistory) }
+
+func testManyWatchesOfHistory(t *testing.T, f testForm) {
 	s, err := etcd.Open(t.Context(), etcd.Options{Dir: filepath.Join(t.TempDir(), "etcd")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	maps := start(t, Options{Store: s}).resource(t, "configmaps")
+	maps := f.start(t, Options{Store: s}).resource(t, "configmaps")
 	for n := range 20 {
-		must(maps.Create(bg, configMap("a", fmt.Sprint("m", n), nil), CreateOptions{}))(t)
+		must(maps.Create(bg, f.configMap("a", fmt.Sprint("m", n), nil), CreateOptions{}))(t)
 	}
-	restarted := start(t, Options{Store: s}).resource(t, "configmaps")
+	restarted := f.start(t, Options{Store: s}).resource(t, "configmaps")
 	ctx, cancel := context.WithTimeout(bg, 20*time.Second)
 	defer cancel()
 	var all []*Watcher

@@ -13,20 +13,22 @@ import (
 
 // A continue token is good for a while, whether or not its own objects change, and however often it is used; then the client gets
 // another one, with which it goes on at the present.
-func TestTokensAge(t *testing.T) {
+func TestTokensAge(t *testing.T) { forEachForm(t, testTokensAge) }
+
+func testTokensAge(t *testing.T, f testForm) {
 	for _, quiet := range []bool{true, false} {
 		t.Run(fmt.Sprintf("quiet=%v", quiet), func(t *testing.T) {
-			b := start(t, Options{})
+			b := f.start(t, Options{})
 			maps, pods := b.resource(t, "configmaps"), b.resource(t, "pods")
 			for n := range 6 {
-				must(maps.Create(bg, configMap("a", fmt.Sprintf("x%d", n), nil), CreateOptions{}))(t)
+				must(maps.Create(bg, f.configMap("a", fmt.Sprintf("x%d", n), nil), CreateOptions{}))(t)
 			}
 			first := must(maps.List(bg, ListOptions{Limit: 2}))(t)
 			if !quiet {
-				must(maps.Create(bg, configMap("a", "x1a", nil), CreateOptions{}))(t)
+				must(maps.Create(bg, f.configMap("a", "x1a", nil), CreateOptions{}))(t)
 			}
 			for step := range 30 { // five minutes in which others write and the token is used
-				must(pods.Create(bg, pod("a", fmt.Sprint("p", step), "n"), CreateOptions{}))(t)
+				must(pods.Create(bg, f.pod("a", fmt.Sprint("p", step), "n"), CreateOptions{}))(t)
 				b.settle(t)
 				page := must(maps.List(bg, ListOptions{Limit: 2, Continue: first.Continue}))(t)
 				if names(page.Items) != "a/x2 a/x3" || page.Revision != first.Revision || *page.Remaining != 2 {
@@ -35,7 +37,7 @@ func TestTokensAge(t *testing.T) {
 				b.clock.add(10 * time.Second)
 			}
 			b.clock.add(10 * time.Second)
-			must(pods.Create(bg, pod("a", "last", "n"), CreateOptions{}))(t)
+			must(pods.Create(bg, f.pod("a", "last", "n"), CreateOptions{}))(t)
 			b.settle(t)
 			_, err := maps.List(bg, ListOptions{Limit: 2, Continue: first.Continue})
 			expect(t, err, "410 Expired")
@@ -58,11 +60,13 @@ func TestTokensAge(t *testing.T) {
 }
 
 // A cluster in which nothing happens lets no token age: there is nothing that it would hold.
-func TestTokensOfTheIdleStayGood(t *testing.T) {
-	b := start(t, Options{})
+func TestTokensOfTheIdleStayGood(t *testing.T) { forEachForm(t, testTokensOfTheIdleStayGood) }
+
+func testTokensOfTheIdleStayGood(t *testing.T, f testForm) {
+	b := f.start(t, Options{})
 	maps := b.resource(t, "configmaps")
 	for n := range 3 {
-		must(maps.Create(bg, configMap("a", fmt.Sprintf("x%d", n), nil), CreateOptions{}))(t)
+		must(maps.Create(bg, f.configMap("a", fmt.Sprintf("x%d", n), nil), CreateOptions{}))(t)
 	}
 	b.settle(t)
 	first := must(maps.List(bg, ListOptions{Limit: 2}))(t)
@@ -71,16 +75,18 @@ func TestTokensOfTheIdleStayGood(t *testing.T) {
 }
 
 // What only kept snapshots hold is bounded; their tokens go on with the store's history.
-func TestKeptSnapshotsAreBounded(t *testing.T) {
-	b := start(t, Options{})
+func TestKeptSnapshotsAreBounded(t *testing.T) { forEachForm(t, testKeptSnapshotsAreBounded) }
+
+func testKeptSnapshotsAreBounded(t *testing.T, f testForm) {
+	b := f.start(t, Options{})
 	maps := b.resource(t, "configmaps")
 	for n := range 3 {
-		must(maps.Create(bg, configMap("a", fmt.Sprintf("x%d", n), nil), CreateOptions{}))(t)
+		must(maps.Create(bg, f.configMap("a", fmt.Sprintf("x%d", n), nil), CreateOptions{}))(t)
 	}
 	first := must(maps.List(bg, ListOptions{Limit: 1}))(t)
 	const each = 4 << 20
 	for n := range supersededMax/each + 2 {
-		_, _, err := maps.Update(bg, "a", "x2", put(configMap("a", "x2", map[string]string{"n": fmt.Sprint(n), "text": strings.Repeat("x", each)})), UpdateOptions{Trusted: true})
+		_, _, err := maps.Update(bg, "a", "x2", put(f.configMap("a", "x2", map[string]string{"n": fmt.Sprint(n), "text": strings.Repeat("x", each)})), UpdateOptions{Trusted: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,11 +112,13 @@ func TestKeptSnapshotsAreBounded(t *testing.T) {
 }
 
 // What is left of one namespace is told apart from what is left of all, though lists of both pause at the same object.
-func TestWhatIsLeftIsOfTheList(t *testing.T) {
-	b := start(t, Options{})
+func TestWhatIsLeftIsOfTheList(t *testing.T) { forEachForm(t, testWhatIsLeftIsOfTheList) }
+
+func testWhatIsLeftIsOfTheList(t *testing.T, f testForm) {
+	b := f.start(t, Options{})
 	maps := b.resource(t, "configmaps")
 	for n := range 12 {
-		must(maps.Create(bg, configMap([]string{"a", "b"}[n/6], fmt.Sprintf("x%02d", n), nil), CreateOptions{}))(t)
+		must(maps.Create(bg, f.configMap([]string{"a", "b"}[n/6], fmt.Sprintf("x%02d", n), nil), CreateOptions{}))(t)
 	}
 	b.settle(t)
 	for _, namespaces := range [][]string{{"", "a"}, {"a", ""}} {
@@ -131,10 +139,12 @@ func TestWhatIsLeftIsOfTheList(t *testing.T) {
 }
 
 // A token that nobody made is refused though a name selector leaves it nothing to do.
-func TestTokenBesideAName(t *testing.T) {
-	b := start(t, Options{})
+func TestTokenBesideAName(t *testing.T) { forEachForm(t, testTokenBesideAName) }
+
+func testTokenBesideAName(t *testing.T, f testForm) {
+	b := f.start(t, Options{})
 	maps := b.resource(t, "configmaps")
-	must(maps.Create(bg, configMap("a", "x", nil), CreateOptions{}))(t)
+	must(maps.Create(bg, f.configMap("a", "x", nil), CreateOptions{}))(t)
 	b.settle(t)
 	_, err := maps.List(bg, ListOptions{Namespace: "a", Field: fields.OneTermEqualSelector("metadata.name", "x"), Continue: "abc"})
 	expect(t, err, "400 BadRequest")
@@ -145,8 +155,10 @@ func TestTokenBesideAName(t *testing.T) {
 	}
 }
 
-func TestWatchRevisions(t *testing.T) {
-	maps := start(t, Options{}).resource(t, "configmaps")
+func TestWatchRevisions(t *testing.T) { forEachForm(t, testWatchRevisions) }
+
+func testWatchRevisions(t *testing.T, f testForm) {
+	maps := f.start(t, Options{}).resource(t, "configmaps")
 	for revision, want := range map[string]string{"-1": "400 BadRequest", "-x": "400 BadRequest", "abc": "500"} {
 		_, err := maps.Watch(bg, WatchOptions{ResourceVersion: revision})
 		expect(t, err, want)

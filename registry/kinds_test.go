@@ -9,36 +9,22 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 	"github.com/wheelhouse-k8s/wheelhouse/store/memory"
 )
 
-// widgets are a kind that comes and goes; in its second form it has an index.
-func widgets(indexed bool) *kind.Kind {
-	var rules kind.Rules[corev1.ConfigMap]
-	if indexed {
-		rules.Fields = []kind.Field[corev1.ConfigMap]{{Name: "data.color", Indexed: true, Value: func(c *corev1.ConfigMap) string { return c.Data["color"] }}}
-	}
-	return kind.Define(kind.Resource{
-		GroupVersion: schema.GroupVersion{Group: "example.com", Version: "v1"}, Kind: "Widget", Plural: "widgets", Namespaced: true,
-		List: kind.ListOf[corev1.ConfigMapList],
-	}, rules)
-}
-
 var widgetGR = schema.GroupResource{Group: "example.com", Resource: "widgets"}
 
 // pair is a registry whose kinds change, and another one on the same store that has always had widgets.
-func pair(t *testing.T) (changing, whole *bench) {
+func (f testForm) pair(t *testing.T) (changing, whole *bench) {
 	t.Helper()
 	s := memory.New()
 	t.Cleanup(func() { s.Close() })
-	return start(t, Options{Store: slowly{s}}), start(t, Options{Store: s, Kinds: append(testKinds(), widgets(false))})
+	return f.start(t, Options{Store: slowly{s}}), f.start(t, Options{Store: s, Kinds: append(f.kinds(), f.widgets(false))})
 }
 
 // slowly is a store in which things change while one kind's objects are read.
@@ -52,10 +38,6 @@ func (s slowly) List(ctx context.Context, prefix string, o store.ListOptions) (s
 	return page, err
 }
 
-func widget(name string) *corev1.ConfigMap {
-	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: name}, Data: map[string]string{"color": "red"}}
-}
-
 func of(t testing.TB, b *bench) *Resource {
 	t.Helper()
 	r, ok := b.Resource(widgetGR)
@@ -67,17 +49,19 @@ func of(t testing.TB, b *bench) *Resource {
 
 // TestKindsComeAndGo: what is stored of a kind is there as soon as the kind is served; a change of the kind and its end reach
 // everybody who reads it.
-func TestKindsComeAndGo(t *testing.T) {
+func TestKindsComeAndGo(t *testing.T) { forEachForm(t, testKindsComeAndGo) }
+
+func testKindsComeAndGo(t *testing.T, f testForm) {
 	ctx := context.Background()
-	changing, whole := pair(t)
+	changing, whole := f.pair(t)
 	for n := range 50 {
-		must(of(t, whole).Create(ctx, widget(fmt.Sprint("w", n)), CreateOptions{}))(t)
+		must(of(t, whole).Create(ctx, f.widget(fmt.Sprint("w", n)), CreateOptions{}))(t)
 	}
 	changing.settle(t)
 	if n := changing.Stats().UnknownKeys; n != 50 {
 		t.Errorf("%d unknown keys before, want 50", n)
 	}
-	if err := changing.Add(ctx, widgets(false)); err != nil {
+	if err := changing.Add(ctx, f.widgets(false)); err != nil {
 		t.Fatal(err)
 	}
 	first := of(t, changing)
@@ -88,7 +72,7 @@ func TestKindsComeAndGo(t *testing.T) {
 	subscribed := make(chan struct{})
 	go func() { first.Subscribe(ctx, func([]Delta) {}); close(subscribed) }()
 
-	if err := changing.Add(ctx, widgets(true)); err != nil {
+	if err := changing.Add(ctx, f.widgets(true)); err != nil {
 		t.Fatal(err)
 	}
 	<-subscribed
@@ -106,7 +90,7 @@ func TestKindsComeAndGo(t *testing.T) {
 	if red != 50 || len(second.table.fields) != 1 {
 		t.Errorf("%d objects are found by the new index", red)
 	}
-	must(of(t, whole).Create(ctx, widget("later"), CreateOptions{}))(t)
+	must(of(t, whole).Create(ctx, f.widget("later"), CreateOptions{}))(t)
 	changing.settle(t)
 	if first.table.revision() != revision || second.table.revision() == revision {
 		t.Error("what was replaced claims to know what came later")
@@ -123,7 +107,7 @@ func TestKindsComeAndGo(t *testing.T) {
 	}
 	for what, err := range map[string]error{
 		"get": second1(second.Get(ctx, "a", "w1", "0")), "list": second1(second.List(ctx, ListOptions{})), "watch": second1(second.Watch(ctx, WatchOptions{})),
-		"create": second1(second.Create(ctx, widget("late"), CreateOptions{})), "whole": second.Whole(""),
+		"create": second1(second.Create(ctx, f.widget("late"), CreateOptions{})), "whole": second.Whole(""),
 	} {
 		if !apierrors.IsNotFound(err) {
 			t.Errorf("%s of a kind that is gone: %v", what, err)
@@ -132,19 +116,21 @@ func TestKindsComeAndGo(t *testing.T) {
 }
 
 // TestPastOfWhatWasLoaded: a list at a revision before the load shows what was deleted since, though nothing that is left is newer.
-func TestPastOfWhatWasLoaded(t *testing.T) {
+func TestPastOfWhatWasLoaded(t *testing.T) { forEachForm(t, testPastOfWhatWasLoaded) }
+
+func testPastOfWhatWasLoaded(t *testing.T, f testForm) {
 	ctx := t.Context()
-	changing, whole := pair(t)
-	must(of(t, whole).Create(ctx, widget("goes"), CreateOptions{}))(t)
-	stays := must(of(t, whole).Create(ctx, widget("stays"), CreateOptions{}))(t)
+	changing, whole := f.pair(t)
+	must(of(t, whole).Create(ctx, f.widget("goes"), CreateOptions{}))(t)
+	stays := must(of(t, whole).Create(ctx, f.widget("stays"), CreateOptions{}))(t)
 	if _, _, err := of(t, whole).Delete(ctx, "a", "goes", DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	changing.settle(t)
-	if err := changing.Add(ctx, widgets(false)); err != nil {
+	if err := changing.Add(ctx, f.widgets(false)); err != nil {
 		t.Fatal(err)
 	}
-	again := start(t, Options{Store: changing.store, Kinds: append(testKinds(), widgets(false))}) // as after a restart
+	again := f.start(t, Options{Store: changing.store, Kinds: append(f.kinds(), f.widgets(false))}) // as after a restart
 	for what, b := range map[string]*bench{"added": changing, "restarted": again} {
 		list := must(of(t, b).List(ctx, ListOptions{ResourceVersion: fmt.Sprint(stays.Revision()), ResourceVersionMatch: metav1.ResourceVersionMatchExact}))(t)
 		if len(list.Items) != 2 {
@@ -154,10 +140,12 @@ func TestPastOfWhatWasLoaded(t *testing.T) {
 }
 
 // TestKindsKeepTheirPlace: no kind takes the place of another resource, in the store or by its name.
-func TestKindsKeepTheirPlace(t *testing.T) {
-	b := start(t, Options{})
+func TestKindsKeepTheirPlace(t *testing.T) { forEachForm(t, testKindsKeepTheirPlace) }
+
+func testKindsKeepTheirPlace(t *testing.T, f testForm) {
+	b := f.start(t, Options{})
 	for _, path := range []string{"pods", "elsewhere"} {
-		foreign := *widgets(false)
+		foreign := *f.widgets(false)
 		foreign.StoragePrefix = Root + path + "/"
 		if path == "elsewhere" {
 			pods, _ := b.Resource(schema.GroupResource{Resource: "pods"})
@@ -174,10 +162,12 @@ func TestKindsKeepTheirPlace(t *testing.T) {
 }
 
 // TestNothingIsAddedAfterTheEnd: who adds a kind when the registry has ended is told so.
-func TestNothingIsAddedAfterTheEnd(t *testing.T) {
+func TestNothingIsAddedAfterTheEnd(t *testing.T) { forEachForm(t, testNothingIsAddedAfterTheEnd) }
+
+func testNothingIsAddedAfterTheEnd(t *testing.T, f testForm) {
 	s := memory.New()
 	defer s.Close()
-	r, err := New(Options{Store: s, Kinds: testKinds()})
+	r, err := New(Options{Store: s, Kinds: f.kinds()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,15 +176,17 @@ func TestNothingIsAddedAfterTheEnd(t *testing.T) {
 	if err := r.Run(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Add(t.Context(), widgets(false)); !errors.Is(err, errOver) {
+	if err := r.Add(t.Context(), f.widgets(false)); !errors.Is(err, errOver) {
 		t.Errorf("added: %v", err)
 	}
 }
 
 // TestEndedShowsNothing: whoever asks for the objects of a kind that has gone gets none, and no proof that there are none.
-func TestEndedShowsNothing(t *testing.T) {
-	b := start(t, Options{})
-	r := b.Ended(widgets(false))
+func TestEndedShowsNothing(t *testing.T) { forEachForm(t, testEndedShowsNothing) }
+
+func testEndedShowsNothing(t *testing.T, f testForm) {
+	b := f.start(t, Options{})
+	r := b.Ended(f.widgets(false))
 	seen := false
 	r.Subscribe(t.Context(), func(d []Delta) { seen = len(d) == 0 })
 	if !seen || r.Len() != 0 || r.Whole("") == nil || r.Legible("a", "x") == nil {
@@ -216,12 +208,14 @@ func drained(ctx context.Context, w *Watcher) error {
 // TestKindsChangeUnderLoad adds, changes and removes a kind again and again, with reloads of the mirror in between, while others
 // write, list and watch its objects. Whoever lists sees what the store holds at the list's revision, and list and watch together
 // miss nothing.
-func TestKindsChangeUnderLoad(t *testing.T) {
-	changing, whole := pair(t)
+func TestKindsChangeUnderLoad(t *testing.T) { forEachForm(t, testKindsChangeUnderLoad) }
+
+func testKindsChangeUnderLoad(t *testing.T, f testForm) {
+	changing, whole := f.pair(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	var busy sync.WaitGroup
 	for n := range 3 {
-		busy.Go(func() { write(ctx, of(t, whole), rand.New(rand.NewPCG(uint64(n), 8)), n) })
+		busy.Go(func() { write(ctx, f, of(t, whole), rand.New(rand.NewPCG(uint64(n), 8)), n) })
 		busy.Go(func() { follow(ctx, t, changing, whole) })
 	}
 	random := rand.New(rand.NewPCG(1, 8))
@@ -234,7 +228,7 @@ func TestKindsChangeUnderLoad(t *testing.T) {
 		case 1:
 			changing.reload()
 		default:
-			if err := changing.Add(ctx, widgets(random.IntN(2) == 0)); err != nil {
+			if err := changing.Add(ctx, f.widgets(random.IntN(2) == 0)); err != nil {
 				t.Fatal(err)
 			}
 			compare(ctx, t, changing, whole)
@@ -248,11 +242,11 @@ func TestKindsChangeUnderLoad(t *testing.T) {
 }
 
 // write creates and removes objects until ctx ends.
-func write(ctx context.Context, r *Resource, random *rand.Rand, writer int) {
+func write(ctx context.Context, f testForm, r *Resource, random *rand.Rand, writer int) {
 	for ctx.Err() == nil {
 		name := fmt.Sprintf("w%d-%d", writer, random.IntN(40))
 		if random.IntN(2) == 0 {
-			_, _ = r.Create(ctx, widget(name), CreateOptions{}) // it may exist
+			_, _ = r.Create(ctx, f.widget(name), CreateOptions{}) // it may exist
 		} else {
 			_, _, _ = r.Delete(ctx, "a", name, DeleteOptions{}) // it may not
 		}

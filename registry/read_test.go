@@ -13,12 +13,12 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 	"github.com/wheelhouse-k8s/wheelhouse/store/memory"
 )
@@ -47,12 +47,14 @@ func labelSelector(t *testing.T, s string) labels.Selector {
 	return must(labels.Parse(s))(t)
 }
 
-func TestListSelects(t *testing.T) {
-	b := start(t, Options{})
+func TestListSelects(t *testing.T) { forEachForm(t, testListSelects) }
+
+func testListSelects(t *testing.T, f testForm) {
+	b := f.start(t, Options{})
 	pods := b.resource(t, "pods")
 	for n, ns := range []string{"a", "a", "a", "b", "b", "ab"} {
-		p := pod(ns, fmt.Sprintf("p%d", n), fmt.Sprintf("n%d", n%2))
-		p.Labels = map[string]string{"n": fmt.Sprint(n), "app": "x"}
+		p := f.pod(ns, fmt.Sprintf("p%d", n), fmt.Sprintf("n%d", n%2))
+		p.SetLabels(map[string]string{"n": fmt.Sprint(n), "app": "x"})
 		must(pods.Create(bg, p, CreateOptions{}))(t)
 	}
 	for _, c := range []struct{ namespace, label, field, want string }{
@@ -93,11 +95,13 @@ func TestListSelects(t *testing.T) {
 	}
 }
 
-func TestListOptions(t *testing.T) {
-	b := start(t, Options{})
+func TestListOptions(t *testing.T) { forEachForm(t, testListOptions) }
+
+func testListOptions(t *testing.T, f testForm) {
+	b := f.start(t, Options{})
 	maps := b.resource(t, "configmaps")
 	for n := range 5 {
-		must(maps.Create(bg, configMap("a", fmt.Sprintf("x%d", n), nil), CreateOptions{}))(t)
+		must(maps.Create(bg, f.configMap("a", fmt.Sprintf("x%d", n), nil), CreateOptions{}))(t)
 	}
 	b.settle(t)
 	now := fmt.Sprint(b.Applied())
@@ -147,12 +151,14 @@ func TestListOptions(t *testing.T) {
 }
 
 // All pages of a list show the moment of the first, whether the mirror remembers it or the store.
-func TestPages(t *testing.T) {
+func TestPages(t *testing.T) { forEachForm(t, testPages) }
+
+func testPages(t *testing.T, f testForm) {
 	for _, forget := range []bool{false, true} {
-		b := start(t, Options{})
+		b := f.start(t, Options{})
 		pods := b.resource(t, "pods")
 		for n := range 10 {
-			must(pods.Create(bg, pod([]string{"a", "b"}[n/5], fmt.Sprintf("p%d", n), ""), CreateOptions{}))(t)
+			must(pods.Create(bg, f.pod([]string{"a", "b"}[n/5], fmt.Sprintf("p%d", n), ""), CreateOptions{}))(t)
 		}
 		for _, c := range []struct {
 			namespace, field, want string
@@ -185,9 +191,9 @@ func TestPages(t *testing.T) {
 					break
 				}
 				// The table changes between the pages.
-				must(pods.Create(bg, pod("a", fmt.Sprintf("p0x%d", b.Applied()), ""), CreateOptions{}))(t)
+				must(pods.Create(bg, f.pod("a", fmt.Sprintf("p0x%d", b.Applied()), ""), CreateOptions{}))(t)
 				free(t, pods, "b", "p9")
-				must(pods.Create(bg, pod("b", "p9", ""), CreateOptions{}))(t)
+				must(pods.Create(bg, f.pod("b", "p9", ""), CreateOptions{}))(t)
 				b.settle(t)
 				if forget {
 					pods.table.mu.Lock()
@@ -208,15 +214,17 @@ func TestPages(t *testing.T) {
 	}
 }
 
-func TestExpiredPages(t *testing.T) {
-	b := start(t, Options{})
+func TestExpiredPages(t *testing.T) { forEachForm(t, testExpiredPages) }
+
+func testExpiredPages(t *testing.T, f testForm) {
+	b := f.start(t, Options{})
 	maps := b.resource(t, "configmaps")
 	for n := range 5 {
-		must(maps.Create(bg, configMap("a", fmt.Sprintf("x%d", n), nil), CreateOptions{}))(t)
+		must(maps.Create(bg, f.configMap("a", fmt.Sprintf("x%d", n), nil), CreateOptions{}))(t)
 	}
 	first := must(maps.List(bg, ListOptions{Limit: 2}))(t)
-	must(maps.Create(bg, configMap("a", "x1a", nil), CreateOptions{}))(t)
-	must(maps.Create(bg, configMap("a", "x3a", nil), CreateOptions{}))(t)
+	must(maps.Create(bg, f.configMap("a", "x1a", nil), CreateOptions{}))(t)
+	must(maps.Create(bg, f.configMap("a", "x3a", nil), CreateOptions{}))(t)
 	b.settle(t)
 	maps.table.mu.Lock()
 	maps.table.kept = nil
@@ -238,10 +246,12 @@ func TestExpiredPages(t *testing.T) {
 	expect(t, err, "410 Expired")
 }
 
-func TestGetForms(t *testing.T) {
-	b := start(t, Options{})
+func TestGetForms(t *testing.T) { forEachForm(t, testGetForms) }
+
+func testGetForms(t *testing.T, f testForm) {
+	b := f.start(t, Options{})
 	maps := b.resource(t, "configmaps")
-	i := must(maps.Create(bg, configMap("a", "x", nil), CreateOptions{}))(t)
+	i := must(maps.Create(bg, f.configMap("a", "x", nil), CreateOptions{}))(t)
 	b.settle(t)
 	for version, want := range map[string]string{"": "ok", "0": "ok", "1": "ok", i.Object().GetResourceVersion(): "ok", "x": "500", "-1": "500"} {
 		_, err := maps.Get(bg, "a", "x", version)
@@ -263,14 +273,15 @@ func TestGetForms(t *testing.T) {
 		_, err := maps.Get(bg, "a", "later", fmt.Sprint(i.Revision()+1))
 		done <- err
 	}()
-	must(maps.Create(bg, configMap("a", "later", nil), CreateOptions{}))(t)
+	must(maps.Create(bg, f.configMap("a", "later", nil), CreateOptions{}))(t)
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
 }
 
 func TestTooLargeRevision(t *testing.T) {
-	b := start(t, Options{})
+	f := generated // it is the registry's alone
+	b := f.start(t, Options{})
 	maps := b.resource(t, "configmaps")
 	err := error(tooLarge(100, b.Applied()))
 	if !apierrors.IsTimeout(err) || !apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge) {
@@ -289,9 +300,10 @@ func TestTooLargeRevision(t *testing.T) {
 
 // Consistent reads that wait at the same moment share one question to the store.
 func TestFreshIsShared(t *testing.T) {
+	f := generated // it is the registry's alone
 	slow := &slowRevision{Store: memory.New(), gate: make(chan struct{})}
 	t.Cleanup(func() { slow.Close() })
-	b := start(t, Options{Store: slow})
+	b := f.start(t, Options{Store: slow})
 	var wait sync.WaitGroup
 	read := func() {
 		defer wait.Done()
@@ -331,8 +343,10 @@ func (s *slowRevision) Revision(ctx context.Context) (int64, error) {
 }
 
 // A key outside the mirror moves the store's revision too: a consistent read must not wait for ever.
-func TestFreshPastForeignKeys(t *testing.T) {
-	b := start(t, Options{Log: slog.New(slog.DiscardHandler)})
+func TestFreshPastForeignKeys(t *testing.T) { forEachForm(t, testFreshPastForeignKeys) }
+
+func testFreshPastForeignKeys(t *testing.T, f testForm) {
+	b := f.start(t, Options{Log: slog.New(slog.DiscardHandler)})
 	for _, key := range []string{"/elsewhere/x", "/registry/unknown/x", "/registry/pods/noname", "compact_rev_key"} {
 		revision := must(b.store.Create(bg, key, []byte("x"), 0))(t)
 		if got := must(b.Fresh(bg))(t); got < revision || b.Applied() < revision {
@@ -351,13 +365,15 @@ func TestFreshPastForeignKeys(t *testing.T) {
 	}
 }
 
-func TestViews(t *testing.T) {
-	b := start(t, Options{})
+func TestViews(t *testing.T) { forEachForm(t, testViews) }
+
+func testViews(t *testing.T, f testForm) {
+	b := f.start(t, Options{})
 	pods := b.resource(t, "pods")
-	owned := pod("a", "owned", "n1")
-	owned.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: "o", UID: "u1"}, {APIVersion: "v1", Kind: "Pod", Name: "o", UID: "u2"}}
+	owned := f.pod("a", "owned", "n1")
+	owned.SetOwnerReferences([]metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: "o", UID: "u1"}, {APIVersion: "v1", Kind: "Pod", Name: "o", UID: "u2"}})
 	must(pods.Create(bg, owned, CreateOptions{}))(t)
-	must(pods.Create(bg, pod("a", "other", "n2"), CreateOptions{}))(t)
+	must(pods.Create(bg, f.pod("a", "other", "n2"), CreateOptions{}))(t)
 	b.settle(t)
 	collect := func(f func(func(*Item) bool)) string { return names(slices.Collect(f)) }
 	show := func() string {
@@ -367,8 +383,9 @@ func TestViews(t *testing.T) {
 	if got := show(); got != "a/owned, a/owned, a/owned, a/other, a/other a/owned, a/other a/owned" {
 		t.Error(got)
 	}
-	_, _, err := pods.Update(bg, "a", "owned", to(func(p *corev1.Pod) {
-		p.OwnerReferences, p.Spec.NodeName = p.OwnerReferences[1:], "n2"
+	_, _, err := pods.Update(bg, "a", "owned", to(func(p kind.Object) {
+		p.SetOwnerReferences(p.GetOwnerReferences()[1:])
+		set(p, "spec.nodeName", "n2")
 	}), UpdateOptions{})
 	if err != nil {
 		t.Fatal(err)

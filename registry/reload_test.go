@@ -7,8 +7,7 @@ import (
 	"sync"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
-
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 	"github.com/wheelhouse-k8s/wheelhouse/store/memory"
 )
@@ -60,14 +59,16 @@ func (w *flakyWatch) Err() error {
 }
 
 // After history was lost the mirror loads everything anew: watchers and subscribers see what happened meanwhile.
-func TestReload(t *testing.T) {
+func TestReload(t *testing.T) { forEachForm(t, testReload) }
+
+func testReload(t *testing.T, f testForm) {
 	inner := memory.New()
 	s := &flaky{Store: inner}
 	t.Cleanup(func() { s.Close() })
-	b := start(t, Options{Store: s, Log: slog.New(slog.DiscardHandler)})
+	b := f.start(t, Options{Store: s, Log: slog.New(slog.DiscardHandler)})
 	maps := b.resource(t, "configmaps")
 	for _, name := range []string{"kept", "changed", "gone", "reborn"} {
-		must(maps.Create(bg, configMap("a", name, nil), CreateOptions{}))(t)
+		must(maps.Create(bg, f.configMap("a", name, nil), CreateOptions{}))(t)
 	}
 	b.settle(t)
 	before := b.Applied()
@@ -76,17 +77,17 @@ func TestReload(t *testing.T) {
 	defer w.Stop()
 
 	// Another process changes the store while this one's watch is broken and history is compacted.
-	other := start(t, Options{Store: inner})
+	other := f.start(t, Options{Store: inner})
 	theirs := other.resource(t, "configmaps")
 	maps.table.mu.RLock() // holds the mirror's goroutine back
-	_, _, err := theirs.Update(bg, "a", "changed", to(func(c *corev1.ConfigMap) { c.Data = map[string]string{"k": "v"} }), UpdateOptions{})
+	_, _, err := theirs.Update(bg, "a", "changed", to(func(c kind.Object) { setData(c, map[string]string{"k": "v"}) }), UpdateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	free(t, theirs, "a", "gone")
 	free(t, theirs, "a", "reborn")
-	must(theirs.Create(bg, configMap("a", "reborn", nil), CreateOptions{}))(t)
-	must(theirs.Create(bg, configMap("a", "new", nil), CreateOptions{}))(t)
+	must(theirs.Create(bg, f.configMap("a", "reborn", nil), CreateOptions{}))(t)
+	must(theirs.Create(bg, f.configMap("a", "new", nil), CreateOptions{}))(t)
 	other.settle(t)
 	s.breakWatches(store.ErrCompacted)
 	maps.table.mu.RUnlock()

@@ -9,12 +9,10 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 	"github.com/wheelhouse-k8s/wheelhouse/store/memory"
@@ -96,13 +94,14 @@ func (v *vault) Watch(ctx context.Context, prefix string, o store.WatchOptions) 
 // locked is a registry on a vault.
 type locked struct {
 	t       *testing.T
+	form    testForm
 	vault   *vault
 	reg     *Registry
 	secrets *Resource
 }
 
-func newLocked(t *testing.T) *locked {
-	l := &locked{t: t, vault: &vault{Store: memory.New()}}
+func newLocked(t *testing.T, f testForm) *locked {
+	l := &locked{t: t, form: f, vault: &vault{Store: memory.New()}}
 	l.use("a")
 	return l
 }
@@ -112,7 +111,7 @@ func (l *locked) use(keys string) { l.vault.keys.Store(&keys) }
 // start runs a new registry.
 func (l *locked) start() {
 	l.t.Helper()
-	reg, err := New(Options{Store: l.vault, Kinds: api.Kinds()})
+	reg, err := New(Options{Store: l.vault, Kinds: l.form.kinds()})
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -127,9 +126,7 @@ func (l *locked) start() {
 
 func (l *locked) create(namespace, name string) *Item {
 	l.t.Helper()
-	i, err := l.secrets.Create(l.t.Context(), &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Type: corev1.SecretTypeOpaque,
-	}, CreateOptions{})
+	i, err := l.secrets.Create(l.t.Context(), l.form.secret(namespace, name), CreateOptions{})
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -186,8 +183,10 @@ func wantNamed(t *testing.T, what string, err error, key string) {
 
 // TestSealedAtTheStart: values that cannot be decrypted when the mirror loads fail what has to show them, and nothing else; when
 // they can be, everything works without a restart.
-func TestSealedAtTheStart(t *testing.T) {
-	l := newLocked(t)
+func TestSealedAtTheStart(t *testing.T) { forEachForm(t, testSealedAtTheStart) }
+
+func testSealedAtTheStart(t *testing.T, f testForm) {
+	l := newLocked(t, f)
 	l.start()
 	l.create("one", "a")
 	l.create("one", "b")
@@ -218,7 +217,7 @@ func TestSealedAtTheStart(t *testing.T) {
 	if list, err := pods.List(t.Context(), ListOptions{}); err != nil || len(list.Items) != 0 {
 		t.Errorf("pods: %v", err)
 	}
-	_, err = l.secrets.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "one", Name: "a"}}, CreateOptions{})
+	_, err = l.secrets.Create(t.Context(), f.secret("one", "a"), CreateOptions{})
 	if !apierrors.IsAlreadyExists(err) {
 		t.Errorf("create: %v", err)
 	}
@@ -244,8 +243,10 @@ func eventuallyTrue(t *testing.T, what string, holds func() bool) {
 
 // TestSealedMeanwhile: a change that cannot be decrypted is no deletion. Watches end with the reason, loops of the process keep
 // the last state, and a watch that goes on afterwards misses nothing.
-func TestSealedMeanwhile(t *testing.T) {
-	l := newLocked(t)
+func TestSealedMeanwhile(t *testing.T) { forEachForm(t, testSealedMeanwhile) }
+
+func testSealedMeanwhile(t *testing.T, f testForm) {
+	l := newLocked(t, f)
 	l.start()
 	before := l.create("one", "a")
 	var deltas atomic.Int64
@@ -308,8 +309,10 @@ func TestSealedMeanwhile(t *testing.T) {
 }
 
 // TestSealedThenReadable: the next readable change, or the deletion, of a sealed object ends it.
-func TestSealedThenReadable(t *testing.T) {
-	l := newLocked(t)
+func TestSealedThenReadable(t *testing.T) { forEachForm(t, testSealedThenReadable) }
+
+func testSealedThenReadable(t *testing.T, f testForm) {
+	l := newLocked(t, f)
 	l.start()
 	l.create("one", "a")
 	l.put("one", "a", "x")
@@ -333,8 +336,10 @@ func TestSealedThenReadable(t *testing.T) {
 }
 
 // TestHistoryUnderFormerKey: history that can no longer be decrypted makes its readers begin anew.
-func TestHistoryUnderFormerKey(t *testing.T) {
-	l := newLocked(t)
+func TestHistoryUnderFormerKey(t *testing.T) { forEachForm(t, testHistoryUnderFormerKey) }
+
+func testHistoryUnderFormerKey(t *testing.T, f testForm) {
+	l := newLocked(t, f)
 	l.start()
 	i := l.create("one", "a")
 	l.put("one", "a", "a")
@@ -361,8 +366,10 @@ func TestHistoryUnderFormerKey(t *testing.T) {
 }
 
 // TestStaleIsWritten: an update that changes nothing writes if the stored form is a former one, and only then.
-func TestStaleIsWritten(t *testing.T) {
-	l := newLocked(t)
+func TestStaleIsWritten(t *testing.T) { forEachForm(t, testStaleIsWritten) }
+
+func testStaleIsWritten(t *testing.T, f testForm) {
+	l := newLocked(t, f)
 	l.start()
 	before := l.create("one", "a")
 	nothing := func() *Item {
@@ -391,8 +398,10 @@ func TestStaleIsWritten(t *testing.T) {
 }
 
 // TestDeleteUnreadable: what cannot be read can be deleted by those who say so; what can be read, not so.
-func TestDeleteUnreadable(t *testing.T) {
-	l := newLocked(t)
+func TestDeleteUnreadable(t *testing.T) { forEachForm(t, testDeleteUnreadable) }
+
+func testDeleteUnreadable(t *testing.T, f testForm) {
+	l := newLocked(t, f)
 	l.start()
 	l.create("one", "a")
 	l.create("one", "b")

@@ -20,7 +20,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/custom"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/codec/canonical"
 	"github.com/wheelhouse-k8s/wheelhouse/codec/wire"
 )
 
@@ -50,7 +52,7 @@ func events() *kind.Kind {
 }
 
 func TestStoredFormIsUpstreams(t *testing.T) {
-	infos := append(testKinds(), clusterRoles(), events())
+	infos := append(generated.kinds(), clusterRoles(), events())
 	for _, info := range infos {
 		t.Run(info.GVK.Kind, func(t *testing.T) {
 			group := info.GVK.Group
@@ -89,7 +91,7 @@ func TestStoredFormIsUpstreams(t *testing.T) {
 }
 
 func TestProtoCarriesResourceVersion(t *testing.T) {
-	for _, info := range append(testKinds(), clusterRoles(), events()) {
+	for _, info := range append(generated.kinds(), clusterRoles(), events()) {
 		for _, revision := range []int64{1, 9, 10, 123456789012} {
 			group := info.GVK.Group
 			if group == "" {
@@ -124,8 +126,8 @@ func TestProtoCarriesResourceVersion(t *testing.T) {
 }
 
 func TestEnvelopeRefuses(t *testing.T) {
-	s := newForm(testKinds()[0], testKinds()[0])
-	whole, err := s.write("k", configMap("a", "b", nil))
+	s := newForm(generated.kinds()[0], generated.kinds()[0])
+	whole, err := s.write("k", generated.configMap("a", "b", nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,19 +157,21 @@ func TestEnvelopeRefuses(t *testing.T) {
 }
 
 // What is read from the bytes must be what the decoded object says.
-func TestScanAgreesWithDecoding(t *testing.T) {
-	info := testKinds()[1]
+func TestScanAgreesWithDecoding(t *testing.T) { forEachForm(t, testScanAgreesWithDecoding) }
+
+func testScanAgreesWithDecoding(t *testing.T, f testForm) {
+	info := f.kinds()[1]
 	s := newForm(info, info)
-	for _, p := range []*corev1.Pod{
-		pod("a", "bare", ""),
-		{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "full", UID: "u1", Labels: map[string]string{"app": "x", "empty": "", "z": "ü"},
-			OwnerReferences: []metav1.OwnerReference{{UID: "o1", Name: "n"}, {UID: "o2", Kind: "k"}}}, Spec: corev1.PodSpec{NodeName: "n1"}},
-	} {
-		i, err := s.write(info.Key(p.Namespace, p.Name), p)
+	full := f.pod("a", "full", "n1")
+	m := meta(full)
+	m.UID, m.Labels = "u1", map[string]string{"app": "x", "empty": "", "z": "ü", "quoted": "\"}{"}
+	m.OwnerReferences = []metav1.OwnerReference{{UID: "o1", Name: "n"}, {UID: "o2", Kind: "k"}}
+	for _, o := range []kind.Object{f.pod("a", "bare", ""), full} {
+		written, err := s.write(info.Key(o.GetNamespace(), o.GetName()), o)
 		if err != nil {
 			t.Fatal(err)
 		}
-		i.settle(3)
+		i, p := must(s.examine(written.key, written.value.Bytes, 3))(t), meta(o)
 		if got := uidOf(i); got != string(p.UID) {
 			t.Errorf("uid %q", got)
 		}
@@ -178,22 +182,25 @@ func TestScanAgreesWithDecoding(t *testing.T) {
 		if got := owners(i); !slices.Equal(got, uids) {
 			t.Errorf("owners %v", got)
 		}
-		for _, key := range []string{"app", "empty", "z", "none"} {
+		for _, key := range []string{"app", "empty", "z", "quoted", "none"} {
 			want, exists := p.Labels[key]
 			got, ok := i.labels().Lookup(key)
 			if got != want || ok != exists || i.labels().Has(key) != exists || i.labels().Get(key) != want {
 				t.Errorf("label %s: %q %v", key, got, ok)
 			}
 		}
-		x := newFieldIndexes(s)[0]
-		if x.read == nil {
-			t.Error("spec.nodeName is not read from the bytes")
-		}
-		if got := x.value(i); got != p.Spec.NodeName {
-			t.Errorf("node %q", got)
-		}
 		if i.Name() != p.Name || i.Namespace() != p.Namespace {
 			t.Errorf("%s/%s", i.Namespace(), i.Name())
+		}
+		if i.object.Load() != nil {
+			t.Error("it was decoded for that")
+		}
+		x := newFieldIndexes(s)[0]
+		if got := x.value(i); got != get(o, "spec.nodeName") {
+			t.Errorf("node %q", got)
+		}
+		if f == generated && (x.read == nil || i.object.Load() != nil) {
+			t.Error("spec.nodeName is not read from the bytes")
 		}
 	}
 	computed := kind.Define(kind.Resource{}, kind.Rules[corev1.Pod]{Fields: []kind.Field[corev1.Pod]{
@@ -206,18 +213,21 @@ func TestScanAgreesWithDecoding(t *testing.T) {
 
 // A writer's object stands for the stored one, so its JSON must be that of the decoded bytes.
 func TestCanonicalIsWhatDecodes(t *testing.T) {
-	for _, o := range []kind.Object{
-		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "r", Labels: map[string]string{}}, Rules: []rbacv1.PolicyRule{}},
-		&rbacv1.ClusterRole{Rules: []rbacv1.PolicyRule{{Verbs: []string{}, APIGroups: []string{}}}},
-		&corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{}, Tolerations: []corev1.Toleration{}}},
+	generatedPod, treePod := generated.kinds()[1], trees.kinds()[1]
+	for o, info := range map[kind.Object]*kind.Kind{
+		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "r", Labels: map[string]string{}}, Rules: []rbacv1.PolicyRule{}}: clusterRoles(),
+		&rbacv1.ClusterRole{Rules: []rbacv1.PolicyRule{{Verbs: []string{}, APIGroups: []string{}}}}:                              clusterRoles(),
+		&corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{}, Tolerations: []corev1.Toleration{}}}:                  generatedPod,
 		&corev1.Pod{Spec: corev1.PodSpec{Volumes: []corev1.Volume{{VolumeSource: corev1.VolumeSource{
-			Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{}}}}}}},
+			Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{}}}}}}}: generatedPod,
+		&custom.Object{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{}, CreationTimestamp: metav1.Now()}, Members: map[string]any{
+			"kind": "x", "none": map[string]any(nil), "list": []any{}, "n": []any{1, 2.0, 1e30, 0.5, nil}, "<": "\xff\u2028"}}: treePod,
+		&custom.Object{Members: map[string]any{"metadata": 1}}: treePod,
 	} {
-		info := clusterRoles()
-		if _, ok := o.(*corev1.Pod); ok {
-			info = testKinds()[1]
-		}
 		s := newForm(info, info)
+		if err := canonical.Settle(o, canonical.Options{ReplaceInvalid: true}); err != nil {
+			t.Fatal(err)
+		}
 		i, err := s.write(info.Key("a", "b"), o)
 		if err != nil {
 			t.Fatal(err)
@@ -227,19 +237,21 @@ func TestCanonicalIsWhatDecodes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		decoded, err := i.at(4).JSON()
-		if err != nil {
-			t.Fatal(err)
+		decoded := i.at(4)
+		if text := must(decoded.JSON())(t); string(mine) != string(text) {
+			t.Errorf("written as %s\ndecoded as %s", mine, text)
 		}
-		if string(mine) != string(decoded) {
-			t.Errorf("written as %s\ndecoded as %s", mine, decoded)
+		if !reflect.DeepEqual(i.Object(), decoded.Object()) {
+			t.Errorf("written as %#v\ndecoded as %#v", i.Object(), decoded.Object())
 		}
 	}
 }
 
-func TestJSONIsAListElement(t *testing.T) {
-	info := testKinds()[1]
-	i, err := newForm(info, info).write(info.Key("a", "b"), pod("a", "b", "<n>"))
+func TestJSONIsAListElement(t *testing.T) { forEachForm(t, testJSONIsAListElement) }
+
+func testJSONIsAListElement(t *testing.T, f testForm) {
+	info := f.kinds()[1]
+	i, err := newForm(info, info).write(info.Key("a", "b"), f.pod("a", "b", "<n>"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,6 +276,16 @@ func TestJSONIsAListElement(t *testing.T) {
 		t.Error("the JSON of an item without a recent event is kept")
 	}
 	i.hot.Store(true)
+	if !f.keeps() {
+		if _, err := i.AppendJSON(nil); err != nil || i.json.Load() != nil {
+			t.Error("what is shown as it is stored is kept once more")
+		}
+		i.cool(true)
+		if i.object.Load() != nil {
+			t.Error("a tree is kept decoded")
+		}
+		return
+	}
 	second, _ := i.JSON()
 	third, _ := i.JSON()
 	appended, err := i.AppendJSON([]byte("x"))
@@ -313,41 +335,80 @@ func TestGenerateName(t *testing.T) {
 	}
 }
 
-// What another API server stored may hold what this one would have settled. Its object in the mirror is settled once, when it is
-// decoded: a later update of its status shares its spec, and must not write there.
-func TestStatusUpdateLeavesTheMirrorsSpecAlone(t *testing.T) {
-	b := start(t, Options{})
+// What another API server stored may hold what this one would have settled. Its object is settled once, when it is decoded: a later update
+// of its status shares its spec, and must not write there.
+func TestStatusUpdateLeavesTheSpecAlone(t *testing.T) {
+	forEachForm(t, testStatusUpdateLeavesTheSpecAlone)
+}
+
+func testStatusUpdateLeavesTheSpecAlone(t *testing.T, f testForm) {
+	b := f.start(t, Options{})
 	pods := b.resource(t, "pods")
-	p := pod("a", "x", "n")
-	zero := metav1.Time{}
-	p.Spec.Containers = []corev1.Container{{LivenessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Port: intstr.IntOrString{IntVal: 5, StrVal: "odd"}}}}}}
-	p.DeletionTimestamp = &zero
-	value, err := pods.table.Encode(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	revision := must(b.store.Create(bg, pods.key("a", "x"), value.Bytes, 0))(t)
+	value, settled := f.unsettledPod(t)
+	revision := must(b.store.Create(bg, pods.key("a", "x"), value, 0))(t)
 	if err := b.WaitFor(bg, revision); err != nil {
 		t.Fatal(err)
 	}
-	old := pods.Peek("a", "x").Object().(*corev1.Pod)
-	if old.Spec.Containers[0].LivenessProbe.HTTPGet.Port.StrVal != "" || old.DeletionTimestamp != nil {
-		t.Errorf("not settled: %v", old)
+	var before, old kind.Object
+	change := func(_ context.Context, present kind.Object) (kind.Object, error) {
+		if !settled(present) || present.GetDeletionTimestamp() != nil {
+			t.Errorf("not settled: %v", present)
+		}
+		before, old = kind.Copy(present), present
+		changed := kind.Copy(present)
+		set(changed, "status.phase", "Running")
+		return changed, nil
 	}
-	before := kind.Copy(old)
-	if _, _, err := pods.Update(bg, "a", "x", to(func(p *corev1.Pod) { p.Status.Phase = corev1.PodRunning }), UpdateOptions{Part: "status"}); err != nil {
-		t.Fatal(err)
+	i, _, err := pods.Update(bg, "a", "x", change, UpdateOptions{Part: "status"})
+	if err != nil || !settled(i.Object()) || get(i.Object(), "status.phase") != "Running" {
+		t.Errorf("updated to %v, %v", i, err)
 	}
 	if !reflect.DeepEqual(before, old) {
-		t.Error("the mirror's object was written to")
+		t.Error("the present object was written to")
+	}
+}
+
+// unsettledPod is a pod a/x as others have stored it, and what tells whether it has been settled.
+func (f testForm) unsettledPod(t *testing.T) (value []byte, settled func(kind.Object) bool) {
+	if f == trees {
+		value := `{"kind":"Pod","apiVersion":"v1","spec":{"nodeName":"n","port":5.0,"port":80e0},"metadata":{"name":"x","namespace":"a","deletionTimestamp":null,"labels":{}}}`
+		return []byte(value), func(o kind.Object) bool {
+			spec := o.(*custom.Object).Members["spec"].(map[string]any)
+			return spec["port"] == int64(80) && o.GetLabels() == nil
+		}
+	}
+	p := f.pod("a", "x", "n").(*corev1.Pod)
+	port := intstr.IntOrString{IntVal: 5, StrVal: "odd"}
+	p.Spec.Containers = []corev1.Container{{LivenessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Port: port}}}}}
+	p.DeletionTimestamp = &metav1.Time{}
+	written := must(newForm(f.kinds()[1], f.kinds()[1]).Encode(p))(t)
+	return written.Bytes, func(o kind.Object) bool {
+		return o.(*corev1.Pod).Spec.Containers[0].LivenessProbe.HTTPGet.Port.StrVal == ""
+	}
+}
+
+// In JSON a text that is none is read as one that is, and stays so.
+func TestStoredTextsOfTreesThatAreNone(t *testing.T) {
+	b := trees.start(t, Options{})
+	pods := b.resource(t, "pods")
+	value := `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"x","namespace":"a","labels":{"a":"` + "\xff" + `"}},"spec":{"hostname":"` + "\xff" + `"}}`
+	must(b.store.Create(bg, pods.key("a", "x"), []byte(value), 0))(t)
+	for n, label := range []string{"1", "2"} {
+		if n > 0 {
+			must(second2(pods.Update(bg, "a", "x", to(func(o kind.Object) { meta(o).Labels["b"] = label }), UpdateOptions{Trusted: true})))(t)
+		}
+		o := shown(t, must(pods.Get(bg, "a", "x", ""))(t))
+		if o.GetLabels()["a"] != "\ufffd" || get(o, "spec.hostname") != "\ufffd" {
+			t.Errorf("shown as %v", o)
+		}
 	}
 }
 
 // What others have stored with a text that is none is exact in all else, however it is read, and stays so when it is changed.
 func TestStoredTextsThatAreNone(t *testing.T) {
-	b := start(t, Options{})
+	b := generated.start(t, Options{})
 	pods := b.resource(t, "pods")
-	o := pod("a", "odd", "n")
+	o := generated.pod("a", "odd", "n").(*corev1.Pod)
 	started := metav1.NewTime(time.Unix(1700000000, 5))
 	o.Labels, o.Annotations, o.Status.StartTime = map[string]string{"a": "\xff"}, map[string]string{}, &started
 	value, err := pods.table.Encode(o)

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -68,14 +67,16 @@ func straysOf(b *bench, namespace string, owner types.UID) string {
 
 // TestStrays: what is stored of a kind that is not served is known by namespace and by owner, whether the kind was removed, has not come
 // yet, or was there before a restart; it is forgotten when it is deleted, and when the kind is there.
-func TestStrays(t *testing.T) {
+func TestStrays(t *testing.T) { forEachForm(t, testStrays) }
+
+func testStrays(t *testing.T, f testForm) {
 	ctx := t.Context()
-	changing, whole := pair(t)
-	owned := func(namespace, name string, uids ...types.UID) *corev1.ConfigMap {
-		w := widget(name)
-		w.Namespace = namespace
+	changing, whole := f.pair(t)
+	owned := func(namespace, name string, uids ...types.UID) kind.Object {
+		w := f.widget(name)
+		w.SetNamespace(namespace)
 		for _, uid := range uids {
-			w.OwnerReferences = append(w.OwnerReferences, metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "o", UID: uid})
+			w.SetOwnerReferences(append(w.GetOwnerReferences(), metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "o", UID: uid}))
 		}
 		return w
 	}
@@ -102,7 +103,7 @@ func TestStrays(t *testing.T) {
 	must(whole.store.Create(ctx, Own+"terms/a", []byte("noise"), 0))(t)
 	const before = "j noise x y z|x y|j noise z||noise x z|x|noise z|j noise z"
 	expect("before", changing, before)
-	if err := changing.Add(ctx, widgets(false)); err != nil {
+	if err := changing.Add(ctx, f.widgets(false)); err != nil {
 		t.Fatal(err)
 	}
 	expect("served", changing, "j||j|||||j")
@@ -111,17 +112,17 @@ func TestStrays(t *testing.T) {
 	if err := changing.Remove(ctx, widgetGR); err != nil {
 		t.Fatal(err)
 	}
-	for kind, want := range map[*kind.Kind]bool{widgets(false): false, testKinds()[1]: true} {
+	for kind, want := range map[*kind.Kind]bool{f.widgets(false): false, f.kinds()[1]: true} {
 		if empty, err := changing.Empty(ctx, kind); err != nil || empty != want {
 			t.Errorf("no %s are stored: %v, %v", kind.Plural, empty, err)
 		}
 	}
 	const removed = "j noise w x y z|x y|j noise z|w|noise x z|x|noise z|j noise z"
 	expect("removed", changing, removed)
-	expect("restarted", start(t, Options{Store: changing.store}), removed)
+	expect("restarted", f.start(t, Options{Store: changing.store}), removed)
 	changing.reload()
-	must(second2(all.Update(ctx, "a", "x", to(func(c *corev1.ConfigMap) { c.OwnerReferences = nil }), UpdateOptions{})))(t)
-	must(second2(all.Update(ctx, "a", "y", to(func(c *corev1.ConfigMap) { c.OwnerReferences = owned("", "", "v").OwnerReferences }), UpdateOptions{})))(t)
+	must(second2(all.Update(ctx, "a", "x", to(func(c kind.Object) { c.SetOwnerReferences(nil) }), UpdateOptions{})))(t)
+	must(second2(all.Update(ctx, "a", "y", to(func(c kind.Object) { c.SetOwnerReferences(owned("", "", "v").GetOwnerReferences()) }), UpdateOptions{})))(t)
 	_, _, err := all.Delete(ctx, "c", "w", DeleteOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -135,10 +136,12 @@ func TestStrays(t *testing.T) {
 func second2[T, U any](v T, _ U, err error) (T, error) { return v, err }
 
 // TestStraysBeforeTheLoad: nobody knows what is stored before everything has been read.
-func TestStraysBeforeTheLoad(t *testing.T) {
+func TestStraysBeforeTheLoad(t *testing.T) { forEachForm(t, testStraysBeforeTheLoad) }
+
+func testStraysBeforeTheLoad(t *testing.T, f testForm) {
 	s := memory.New()
 	defer s.Close()
-	r, err := New(Options{Store: s, Kinds: testKinds()})
+	r, err := New(Options{Store: s, Kinds: f.kinds()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,16 +152,18 @@ func TestStraysBeforeTheLoad(t *testing.T) {
 
 // TestNoObjectIsUnseen: a kind comes and goes all the time, and at each moment its object is one of a kind that is among the kinds, or a
 // stray. Who asks for strays last, and finds the kinds unchanged, has seen everything.
-func TestNoObjectIsUnseen(t *testing.T) {
-	changing, whole := pair(t)
-	must(of(t, whole).Create(t.Context(), widget("x"), CreateOptions{}))(t)
+func TestNoObjectIsUnseen(t *testing.T) { forEachForm(t, testNoObjectIsUnseen) }
+
+func testNoObjectIsUnseen(t *testing.T, f testForm) {
+	changing, whole := f.pair(t)
+	must(of(t, whole).Create(t.Context(), f.widget("x"), CreateOptions{}))(t)
 	changing.settle(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() {
 		for ctx.Err() == nil {
 			kinds, changed := changing.Kinds()
-			served := len(kinds) > len(testKinds())
+			served := len(kinds) > len(f.kinds())
 			strays := changing.Strays("a", "") != nil
 			if _, now := changing.Kinds(); now == changed && !served && !strays {
 				done <- errors.New("the object is nowhere")
@@ -168,7 +173,7 @@ func TestNoObjectIsUnseen(t *testing.T) {
 		done <- nil
 	}()
 	for range 100 {
-		if err := errors.Join(changing.Add(ctx, widgets(false)), changing.Remove(ctx, widgetGR)); err != nil {
+		if err := errors.Join(changing.Add(ctx, f.widgets(false)), changing.Remove(ctx, widgetGR)); err != nil {
 			t.Fatal(err)
 		}
 	}

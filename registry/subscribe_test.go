@@ -4,13 +4,15 @@ import (
 	"context"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
-func TestSubscribe(t *testing.T) {
-	b := start(t, Options{})
+func TestSubscribe(t *testing.T) { forEachForm(t, testSubscribe) }
+
+func testSubscribe(t *testing.T, f testForm) {
+	b := f.start(t, Options{})
 	maps := b.resource(t, "configmaps")
-	must(maps.Create(bg, configMap("a", "x", nil), CreateOptions{}))(t)
+	must(maps.Create(bg, f.configMap("a", "x", nil), CreateOptions{}))(t)
 	b.settle(t)
 	ctx, cancel := context.WithCancel(bg)
 	type seen struct {
@@ -44,7 +46,7 @@ func TestSubscribe(t *testing.T) {
 		}
 	}
 	next("+x")
-	if _, _, err := maps.Update(bg, "a", "x", to(func(c *corev1.ConfigMap) { c.Labels = map[string]string{"a": "b"} }), UpdateOptions{}); err != nil {
+	if _, _, err := maps.Update(bg, "a", "x", to(func(c kind.Object) { c.SetLabels(map[string]string{"a": "b"}) }), UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	next("=x")
@@ -59,8 +61,10 @@ func TestSubscribe(t *testing.T) {
 }
 
 // A subscriber hears once that there is nothing, so that it knows that it knows everything.
-func TestSubscribeToNothing(t *testing.T) {
-	b := start(t, Options{})
+func TestSubscribeToNothing(t *testing.T) { forEachForm(t, testSubscribeToNothing) }
+
+func testSubscribeToNothing(t *testing.T, f testForm) {
+	b := f.start(t, Options{})
 	ctx, cancel := context.WithCancel(bg)
 	done := make(chan struct{})
 	told := make(chan int, 10)

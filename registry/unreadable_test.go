@@ -7,18 +7,17 @@ import (
 	"sync"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/codec/stored"
 )
 
 // corruptions are what a disk, a hand or a newer program may leave under the key of ConfigMap a/x.
-func corruptions(t *testing.T) map[string][]byte {
-	info := api.Of[*corev1.ConfigMap]()
+func (f testForm) corruptions(t *testing.T) map[string]string {
+	info := f.kinds()[0]
 	s := newForm(info, info)
 	encoded := func(o kind.Object) string {
 		i, err := s.write("/registry/configmaps/a/x", o)
@@ -27,29 +26,44 @@ func corruptions(t *testing.T) map[string][]byte {
 		}
 		return string(i.value.Bytes)
 	}
-	good := encoded(plainMap("a", "x"))
-	return map[string][]byte{
-		"empty":                      {},
-		"noise":                      []byte("noise"),
-		"a prefix and noise":         []byte("k8s\x00garbage"),
-		"truncated":                  []byte(good[:len(good)-12]),
-		"a broken body":              []byte(strings.Replace(good, "\n\x01k\x12\x01v", "\n\x01k\x12\x7fv", 1)),
-		"another kind":               []byte(strings.Replace(good, "ConfigMap", "Configmop", 1)),
-		"an unknown version":         []byte(strings.Replace(good, "\x02v1", "\x02v9", 1)),
-		"another object":             []byte(encoded(plainMap("a", "y"))),
-		"another namespace":          []byte(encoded(plainMap("b", "x"))),
-		"nameless":                   []byte(encoded(plainMap("", ""))),
-		"JSON noise":                 []byte("{"),
-		"JSON of another kind":       []byte(`{"apiVersion":"v1","kind":"Secret","metadata":{"namespace":"a","name":"x"}}`),
-		"JSON of another type":       []byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"namespace":"a","name":"x"},"data":7}`),
-		"JSON of another object":     []byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"namespace":"a","name":"y"}}`),
-		"JSON without a name":        []byte(`{"apiVersion":"v1","kind":"ConfigMap"}`),
-		"JSON of an unknown version": []byte(`{"apiVersion":"v9","kind":"ConfigMap","metadata":{"namespace":"a","name":"x"}}`),
+	good := encoded(f.plainMap("a", "x"))
+	damage := map[string]string{
+		"empty":                      "",
+		"noise":                      "noise",
+		"a prefix and noise":         "k8s\x00garbage",
+		"truncated":                  good[:len(good)-12],
+		"another object":             encoded(f.plainMap("a", "y")),
+		"another namespace":          encoded(f.plainMap("b", "x")),
+		"nameless":                   encoded(f.plainMap("", "")),
+		"JSON noise":                 "{",
+		"JSON of another kind":       `{"apiVersion":"v1","kind":"Secret","metadata":{"namespace":"a","name":"x"}}`,
+		"JSON of another object":     `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"namespace":"a","name":"y"}}`,
+		"JSON without a name":        `{"apiVersion":"v1","kind":"ConfigMap"}`,
+		"JSON of an unknown version": `{"apiVersion":"v9","kind":"ConfigMap","metadata":{"namespace":"a","name":"x"}}`,
 	}
+	change := func(what, from, to string) { damage[what] = strings.Replace(good, from, to, 1) }
+	if f == trees {
+		change("a broken body", `"k":"v"`, `"k":v`)
+		change("another kind", `"ConfigMap"`, `"Configmop"`)
+		change("an unknown version", `"v1"`, `"v9"`)
+		change("a name of numbers", `"name":"x"`, `"name":7`)
+		change("a second name", `"name":"x"`, `"name":"x","name":"y"`)
+		change("labels of numbers", `"uid":"u"`, `"uid":"u","labels":{"a":1}`)
+		damage["protobuf"] = string(must(stored.Of(generated.kinds()[0], generated.kinds()[0]).Encode(generated.plainMap("a", "x")))(t).Bytes)
+	} else {
+		change("a broken body", "\n\x01k\x12\x01v", "\n\x01k\x12\x7fv")
+		change("another kind", "ConfigMap", "Configmop")
+		change("an unknown version", "\x02v1", "\x02v9")
+		damage["JSON of another type"] = `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"namespace":"a","name":"x"},"data":7}`
+	}
+	return damage
 }
 
-func plainMap(namespace, name string) *corev1.ConfigMap {
-	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, UID: "u"}, Data: map[string]string{"k": "v"}}
+func (f testForm) plainMap(namespace, name string) kind.Object {
+	o := f.configMap(namespace, name, nil)
+	o.SetUID("u")
+	setData(o, map[string]string{"k": "v"})
+	return o
 }
 
 // putRaw stores bytes under a key past the registry, and waits until the mirror has seen them.
@@ -73,20 +87,22 @@ func (l *locked) putRaw(key string, value []byte) {
 const damaged = "/registry/configmaps/a/x"
 
 // TestUnreadable: whatever form the damage has, at a start and while the mirror runs, the object is neither shown nor absent.
-func TestUnreadable(t *testing.T) {
-	for name, value := range corruptions(t) {
+func TestUnreadable(t *testing.T) { forEachForm(t, testUnreadable) }
+
+func testUnreadable(t *testing.T, f testForm) {
+	for name, value := range f.corruptions(t) {
 		for _, live := range []bool{false, true} {
-			t.Run(name+map[bool]string{false: " at the start", true: " meanwhile"}[live], func(t *testing.T) { testUnreadable(t, value, live) })
+			t.Run(name+map[bool]string{false: " at the start", true: " meanwhile"}[live], func(t *testing.T) { testDamage(t, f, []byte(value), live) })
 		}
 	}
 }
 
-func testUnreadable(t *testing.T, value []byte, live bool) {
-	l := newLocked(t)
+func testDamage(t *testing.T, f testForm, value []byte, live bool) {
+	l := newLocked(t, f)
 	l.start()
 	maps, _ := l.reg.Resource(schema.GroupResource{Resource: "configmaps"})
-	for _, o := range []*corev1.ConfigMap{plainMap("a", "x"), plainMap("a", "z"), plainMap("b", "z")} {
-		o.UID = ""
+	for _, o := range []kind.Object{f.plainMap("a", "x"), f.plainMap("a", "z"), f.plainMap("b", "z")} {
+		o.SetUID("")
 		must(maps.Create(t.Context(), o, CreateOptions{}))(t)
 	}
 	now := must(l.reg.Fresh(t.Context()))(t)
@@ -146,7 +162,7 @@ func judgeUnreadable(t *testing.T, l *locked, maps *Resource) {
 		t.Errorf("another namespace: %v", err)
 	}
 	for _, dry := range []bool{true, false} {
-		if _, err := maps.Create(ctx, plainMap("a", "x"), CreateOptions{DryRun: dry}); !apierrors.IsAlreadyExists(err) || !strings.Contains(err.Error(), "cannot be read") {
+		if _, err := maps.Create(ctx, l.form.plainMap("a", "x"), CreateOptions{DryRun: dry}); !apierrors.IsAlreadyExists(err) || !strings.Contains(err.Error(), "cannot be read") {
 			t.Errorf("create (dry run: %v): %v", dry, err)
 		}
 	}
@@ -209,11 +225,13 @@ func watchLoops(t *testing.T, r *Resource) *loops {
 }
 
 // TestUnreadableThenReadable: the next value that can be read is a change of the last one that could, for those who go on from there.
-func TestUnreadableThenReadable(t *testing.T) {
-	l := newLocked(t)
+func TestUnreadableThenReadable(t *testing.T) { forEachForm(t, testUnreadableThenReadable) }
+
+func testUnreadableThenReadable(t *testing.T, f testForm) {
+	l := newLocked(t, f)
 	l.start()
 	maps, _ := l.reg.Resource(schema.GroupResource{Resource: "configmaps"})
-	first := must(maps.Create(t.Context(), plainMap("a", "x"), CreateOptions{}))(t)
+	first := must(maps.Create(t.Context(), f.plainMap("a", "x"), CreateOptions{}))(t)
 	must(l.reg.Fresh(t.Context()))(t)
 	value := first.value.Bytes
 	l.putRaw(damaged, []byte("noise"))
@@ -231,11 +249,13 @@ func TestUnreadableThenReadable(t *testing.T) {
 
 // TestUnreadablePast: history that holds a value which cannot be read tells no deletion: its readers begin anew, or are told the key
 // while the present cannot be read either.
-func TestUnreadablePast(t *testing.T) {
-	l := newLocked(t)
+func TestUnreadablePast(t *testing.T) { forEachForm(t, testUnreadablePast) }
+
+func testUnreadablePast(t *testing.T, f testForm) {
+	l := newLocked(t, f)
 	l.start()
 	maps, _ := l.reg.Resource(schema.GroupResource{Resource: "configmaps"})
-	first := must(maps.Create(t.Context(), plainMap("a", "x"), CreateOptions{}))(t)
+	first := must(maps.Create(t.Context(), f.plainMap("a", "x"), CreateOptions{}))(t)
 	must(l.reg.Fresh(t.Context()))(t)
 	rv := first.Object().GetResourceVersion()
 	l.putRaw(damaged, []byte("noise"))

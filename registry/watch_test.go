@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/custom"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 	"github.com/wheelhouse-k8s/wheelhouse/store/memory"
@@ -73,7 +74,9 @@ func (w *Watcher) catchingUp() bool {
 	return w.catching && w.err == nil
 }
 
-func TestWatchForms(t *testing.T) {
+func TestWatchForms(t *testing.T) { forEachForm(t, testWatchForms) }
+
+func testWatchForms(t *testing.T, f testForm) {
 	yes, no := true, false
 	least := metav1.ResourceVersionMatchNotOlderThan
 	at := []string{"2", "3", "4", "5"} // resourceVersion after each creation
@@ -100,10 +103,10 @@ func TestWatchForms(t *testing.T) {
 		{"empty namespace", WatchOptions{Namespace: "b", AllowBookmarks: true}, "END"},
 		{"one name", WatchOptions{Namespace: "a", Field: fieldSelector(t, "metadata.name=x2"), AllowBookmarks: true}, "A:x2 END"},
 	} {
-		b := start(t, Options{})
+		b := f.start(t, Options{})
 		maps := b.resource(t, "configmaps")
 		for n := range 4 {
-			i := must(maps.Create(bg, configMap("a", fmt.Sprintf("x%d", n), nil), CreateOptions{}))(t)
+			i := must(maps.Create(bg, f.configMap("a", fmt.Sprintf("x%d", n), nil), CreateOptions{}))(t)
 			if v := i.Object().GetResourceVersion(); v != at[n] {
 				t.Fatalf("object %d is at %s", n, v)
 			}
@@ -119,7 +122,7 @@ func TestWatchForms(t *testing.T) {
 		}
 		quiet(t, b, w)
 		if c.o.Namespace == "" {
-			must(maps.Create(bg, configMap("a", "z", nil), CreateOptions{}))(t)
+			must(maps.Create(bg, f.configMap("a", "z", nil), CreateOptions{}))(t)
 			free(t, maps, "a", "z")
 			if got := read(t, w, 2); got != "A:z D:z" {
 				t.Errorf("%s, then: %s", c.name, got)
@@ -136,14 +139,16 @@ func TestWatchForms(t *testing.T) {
 }
 
 // A future revision is not an error: what happens up to it is not told.
-func TestWatchFromTheFuture(t *testing.T) {
-	b := start(t, Options{})
+func TestWatchFromTheFuture(t *testing.T) { forEachForm(t, testWatchFromTheFuture) }
+
+func testWatchFromTheFuture(t *testing.T, f testForm) {
+	b := f.start(t, Options{})
 	maps := b.resource(t, "configmaps")
-	i := must(maps.Create(bg, configMap("a", "x", nil), CreateOptions{}))(t)
+	i := must(maps.Create(bg, f.configMap("a", "x", nil), CreateOptions{}))(t)
 	w := must(maps.Watch(bg, WatchOptions{ResourceVersion: fmt.Sprint(i.Revision() + 2)}))(t)
 	defer w.Stop()
 	for n := range 4 {
-		must(maps.Create(bg, configMap("a", fmt.Sprintf("y%d", n), nil), CreateOptions{}))(t)
+		must(maps.Create(bg, f.configMap("a", fmt.Sprintf("y%d", n), nil), CreateOptions{}))(t)
 	}
 	if got := read(t, w, 2); got != "A:y2 A:y3" {
 		t.Error(got)
@@ -151,8 +156,10 @@ func TestWatchFromTheFuture(t *testing.T) {
 }
 
 // Objects that enter or leave a selector are added or deleted, wherever the watcher is entered.
-func TestTransitions(t *testing.T) {
-	b := start(t, Options{})
+func TestTransitions(t *testing.T) { forEachForm(t, testTransitions) }
+
+func testTransitions(t *testing.T, f testForm) {
+	b := f.start(t, Options{})
 	pods := b.resource(t, "pods")
 	type step struct{ ns, name, node, app string }
 	steps := []step{
@@ -189,11 +196,12 @@ func TestTransitions(t *testing.T) {
 			}
 			continue
 		}
-		change := func(p *corev1.Pod) {
-			p.Spec.NodeName, p.Labels = s.node, map[string]string{"app": s.app}
+		change := func(p kind.Object) {
+			set(p, "spec.nodeName", s.node)
+			p.SetLabels(map[string]string{"app": s.app})
 		}
 		if _, _, err := pods.Update(bg, s.ns, s.name, to(change), UpdateOptions{}); answer(err) == "404 NotFound" {
-			p := pod(s.ns, s.name, "")
+			p := f.pod(s.ns, s.name, "")
 			change(p)
 			must(pods.Create(bg, p, CreateOptions{}))(t)
 		} else if err != nil {
@@ -226,13 +234,15 @@ func TestTransitions(t *testing.T) {
 }
 
 // A deleted object is shown as it was last, at the revision of its deletion.
-func TestDeletedCarriesLastState(t *testing.T) {
-	b := start(t, Options{})
+func TestDeletedCarriesLastState(t *testing.T) { forEachForm(t, testDeletedCarriesLastState) }
+
+func testDeletedCarriesLastState(t *testing.T, f testForm) {
+	b := f.start(t, Options{})
 	maps := b.resource(t, "configmaps")
-	first := must(maps.Create(bg, configMap("a", "x", map[string]string{"app": "x"}), CreateOptions{}))(t)
+	first := must(maps.Create(bg, f.configMap("a", "x", map[string]string{"app": "x"}), CreateOptions{}))(t)
 	w := must(maps.Watch(bg, WatchOptions{ResourceVersion: first.Object().GetResourceVersion(), Label: labelSelector(t, "app=x")}))(t)
 	defer w.Stop()
-	i, _, err := maps.Update(bg, "a", "x", to(func(c *corev1.ConfigMap) { c.Labels = nil }), UpdateOptions{})
+	i, _, err := maps.Update(bg, "a", "x", to(func(c kind.Object) { c.SetLabels(nil) }), UpdateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,16 +250,17 @@ func TestDeletedCarriesLastState(t *testing.T) {
 	if e := events[0]; e.Type != watch.Deleted || e.Revision != i.Revision() || e.Item.Object().GetLabels()["app"] != "x" {
 		t.Errorf("%+v %v", e, e.Item.Object())
 	}
-	var fromBytes corev1.ConfigMap
-	if err := fromBytes.Unmarshal(events[0].Item.Proto()); err != nil || fromBytes.ResourceVersion != i.Object().GetResourceVersion() {
-		t.Errorf("%v %+v", err, fromBytes)
+	if sent := shown(t, events[0].Item); sent.GetLabels()["app"] != "x" || sent.GetResourceVersion() != i.Object().GetResourceVersion() {
+		t.Errorf("%+v", sent)
 	}
 }
 
-func TestSlowWatcher(t *testing.T) {
-	b := start(t, Options{})
+func TestSlowWatcher(t *testing.T) { forEachForm(t, testSlowWatcher) }
+
+func testSlowWatcher(t *testing.T, f testForm) {
+	b := f.start(t, Options{})
 	maps := b.resource(t, "configmaps")
-	must(maps.Create(bg, configMap("a", "x", nil), CreateOptions{}))(t)
+	must(maps.Create(bg, f.configMap("a", "x", nil), CreateOptions{}))(t)
 	b.settle(t)
 	w := must(maps.Watch(bg, WatchOptions{ResourceVersion: fmt.Sprint(b.Applied())}))(t)
 	c := &change{old: maps.Peek("a", "x"), new: maps.Peek("a", "x"), revision: b.Applied() + 1}
@@ -266,12 +277,14 @@ func TestSlowWatcher(t *testing.T) {
 	w.Stop()
 }
 
-func TestExpiredWatch(t *testing.T) {
-	b := start(t, Options{})
+func TestExpiredWatch(t *testing.T) { forEachForm(t, testExpiredWatch) }
+
+func testExpiredWatch(t *testing.T, f testForm) {
+	b := f.start(t, Options{})
 	maps := b.resource(t, "configmaps")
-	first := must(maps.Create(bg, configMap("a", "x", nil), CreateOptions{}))(t)
+	first := must(maps.Create(bg, f.configMap("a", "x", nil), CreateOptions{}))(t)
 	for n := range 3 {
-		must(maps.Create(bg, configMap("a", fmt.Sprintf("y%d", n), nil), CreateOptions{}))(t)
+		must(maps.Create(bg, f.configMap("a", fmt.Sprintf("y%d", n), nil), CreateOptions{}))(t)
 	}
 	b.settle(t)
 	maps.table.mu.Lock()
@@ -287,14 +300,16 @@ func TestExpiredWatch(t *testing.T) {
 }
 
 // The window forgets by number; what it has forgotten comes from the store.
-func TestWindow(t *testing.T) {
-	b := start(t, Options{})
+func TestWindow(t *testing.T) { forEachForm(t, testWindow) }
+
+func testWindow(t *testing.T, f testForm) {
+	b := f.start(t, Options{})
 	maps := b.resource(t, "configmaps")
-	i := must(maps.Create(bg, configMap("a", "x", nil), CreateOptions{}))(t)
+	i := must(maps.Create(bg, f.configMap("a", "x", nil), CreateOptions{}))(t)
 	begin := i.Object().GetResourceVersion()
 	for n := range windowMin * 3 {
 		b.clock.add(windowAge / 10)
-		_, _, err := maps.Update(bg, "a", "x", to(func(c *corev1.ConfigMap) { c.Data = map[string]string{"n": fmt.Sprint(n)} }), UpdateOptions{})
+		_, _, err := maps.Update(bg, "a", "x", to(func(c kind.Object) { setData(c, map[string]string{"n": fmt.Sprint(n)}) }), UpdateOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -310,7 +325,7 @@ func TestWindow(t *testing.T) {
 	defer w.Stop()
 	for n := 0; n < windowMin*3; {
 		for _, e := range must(w.Next(bg))(t) {
-			if got := e.Item.Object().(*corev1.ConfigMap).Data["n"]; got != fmt.Sprint(n) || e.Type != watch.Modified {
+			if got := dataOf(e.Item.Object())["n"]; got != fmt.Sprint(n) || e.Type != watch.Modified {
 				t.Fatalf("event %d is %s %s", n, e.Type, got)
 			}
 			n++
@@ -319,12 +334,14 @@ func TestWindow(t *testing.T) {
 	quiet(t, b, w)
 }
 
-func TestManyInitialEvents(t *testing.T) {
-	b := start(t, Options{})
+func TestManyInitialEvents(t *testing.T) { forEachForm(t, testManyInitialEvents) }
+
+func testManyInitialEvents(t *testing.T, f testForm) {
+	b := f.start(t, Options{})
 	maps := b.resource(t, "configmaps")
 	const n = initialChunk*2 + 7
 	for k := range n {
-		must(maps.Create(bg, configMap("a", fmt.Sprintf("x%04d", k), nil), CreateOptions{}))(t)
+		must(maps.Create(bg, f.configMap("a", fmt.Sprintf("x%04d", k), nil), CreateOptions{}))(t)
 	}
 	b.settle(t)
 	w := must(maps.Watch(bg, WatchOptions{AllowBookmarks: true}))(t)
@@ -332,7 +349,7 @@ func TestManyInitialEvents(t *testing.T) {
 	if _, ok := w.Bookmark(); ok {
 		t.Error("a bookmark before the initial events")
 	}
-	must(maps.Create(bg, configMap("a", "later", nil), CreateOptions{}))(t)
+	must(maps.Create(bg, f.configMap("a", "later", nil), CreateOptions{}))(t)
 	got := strings.Fields(read(t, w, n+2))
 	if len(got) != n+2 || got[n] != "END" || got[n+1] != "A:later" || got[n-1] != fmt.Sprintf("A:x%04d", n-1) {
 		t.Errorf("%d events, last %v", len(got), got[len(got)-3:])
@@ -340,10 +357,12 @@ func TestManyInitialEvents(t *testing.T) {
 }
 
 // Whatever a watcher sees, put together, is at each revision what a list at that revision shows.
-func TestWatchersAgreeWithLists(t *testing.T) {
+func TestWatchersAgreeWithLists(t *testing.T) { forEachForm(t, testWatchersAgreeWithLists) }
+
+func testWatchersAgreeWithLists(t *testing.T, f testForm) {
 	s := &flaky{Store: memory.New()}
 	t.Cleanup(func() { s.Close() })
-	b := start(t, Options{Store: s, Log: slog.New(slog.DiscardHandler)})
+	b := f.start(t, Options{Store: s, Log: slog.New(slog.DiscardHandler)})
 	pods := b.resource(t, "pods")
 	random := rand.New(rand.NewPCG(1, 2))
 	var stop sync.WaitGroup
@@ -351,7 +370,7 @@ func TestWatchersAgreeWithLists(t *testing.T) {
 		source := rand.New(rand.NewPCG(3, uint64(w)))
 		stop.Go(func() {
 			for range 150 {
-				scribble(t, pods, source)
+				scribble(t, f, pods, source)
 			}
 		})
 	}
@@ -445,14 +464,14 @@ func (w *Watcher) drained() bool {
 	return len(w.queue) == 0 && !w.catching && w.initial == nil
 }
 
-func scribble(t *testing.T, pods *Resource, random *rand.Rand) {
+func scribble(t *testing.T, f testForm, pods *Resource, random *rand.Rand) {
 	ns, name := []string{"a", "b"}[random.IntN(2)], fmt.Sprintf("p%d", random.IntN(4))
 	node, app := []string{"", "n1", "n2"}[random.IntN(3)], []string{"x", "y"}[random.IntN(2)]
-	change := func(p *corev1.Pod) { p.Spec.NodeName, p.Labels = node, map[string]string{"app": app} }
+	change := func(p kind.Object) { set(p, "spec.nodeName", node); p.SetLabels(map[string]string{"app": app}) }
 	var err error
 	switch random.IntN(4) {
 	case 0:
-		p := pod(ns, name, "")
+		p := f.pod(ns, name, "")
 		change(p)
 		_, err = pods.Create(bg, p, CreateOptions{})
 	case 1:
@@ -466,56 +485,40 @@ func scribble(t *testing.T, pods *Resource, random *rand.Rand) {
 	}
 }
 
-func TestConvertedKind(t *testing.T) {
-	// The second form calls the data of a ConfigMap a Secret's.
-	stored := testKinds()[0]
-	second := kind.Define(kind.Resource{
-		GroupVersion: schema.GroupVersion{Group: "other", Version: "v1"}, Kind: "Setting", Plural: "settings", Namespaced: true,
-		Via: &kind.Conversion{
-			Stored: stored.GR(), StoredVersion: "v1",
-			ToStored: func(o kind.Object) (kind.Object, error) {
-				s := o.(*corev1.Secret)
-				return &corev1.ConfigMap{ObjectMeta: *s.ObjectMeta.DeepCopy(), BinaryData: s.Data}, nil
-			},
-			FromStored: func(o kind.Object) (kind.Object, error) {
-				c := o.(*corev1.ConfigMap)
-				return &corev1.Secret{ObjectMeta: *c.ObjectMeta.DeepCopy(), Data: c.BinaryData}, nil
-			},
-		},
-	}, kind.Rules[corev1.Secret]{
-		Fields: []kind.Field[corev1.Secret]{{Name: "data.k", Value: func(s *corev1.Secret) string { return string(s.Data["k"]) }}},
-	})
-	b := start(t, Options{Kinds: []*kind.Kind{second, stored}})
+func TestConvertedKind(t *testing.T) { forEachForm(t, testConvertedKind) }
+
+func testConvertedKind(t *testing.T, f testForm) {
+	// The second shape has another name for what the first calls data.k.
+	stored, second := f.kinds()[0], f.settings()
+	b := f.start(t, Options{Kinds: []*kind.Kind{second, stored}})
 	maps := b.resource(t, "configmaps")
 	settings, ok := b.ResourceFor(second)
 	if !ok {
 		t.Fatal("no resource")
 	}
-	w := must(settings.Watch(bg, WatchOptions{AllowBookmarks: true, Field: fieldSelector(t, "data.k=v")}))(t)
+	w := must(settings.Watch(bg, WatchOptions{AllowBookmarks: true, Field: fieldSelector(t, "data.value=v")}))(t)
 	defer w.Stop()
-	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "x"}, Data: map[string][]byte{"k": []byte("v")}}
-	created := must(settings.Create(bg, s, CreateOptions{}))(t)
-	if o, ok := created.Object().(*corev1.Secret); !ok || o.UID == "" || string(o.Data["k"]) != "v" || o.ResourceVersion != fmt.Sprint(created.Revision()) {
-		t.Errorf("created %#v", created.Object())
+	created := must(settings.Create(bg, withData(f.secret("a", "x"), "value", "v"), CreateOptions{}))(t)
+	if o := created.Object(); o.GetUID() == "" || dataOf(o)["value"] != "v" || o.GetResourceVersion() != fmt.Sprint(created.Revision()) {
+		t.Errorf("created %#v", o)
 	}
-	if o := must(maps.Get(bg, "a", "x", ""))(t).Object().(*corev1.ConfigMap); string(o.BinaryData["k"]) != "v" {
+	if o := must(maps.Get(bg, "a", "x", ""))(t).Object(); dataOf(o)["k"] != "v" {
 		t.Errorf("stored %#v", o)
 	}
-	if _, _, err := settings.Update(bg, "a", "x", to(func(s *corev1.Secret) { s.Data = map[string][]byte{"k": []byte("w")} }), UpdateOptions{}); err != nil {
+	if _, _, err := settings.Update(bg, "a", "x", to(func(s kind.Object) { withData(s, "value", "w") }), UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if got := read(t, w, 3); got != "END A:x D:x" {
 		t.Error(got)
 	}
-	list := must(settings.List(bg, ListOptions{Field: fieldSelector(t, "data.k=w")}))(t)
+	list := must(settings.List(bg, ListOptions{Field: fieldSelector(t, "data.value=w")}))(t)
 	if len(list.Items) != 1 {
 		t.Fatalf("%d listed", len(list.Items))
 	}
-	var decoded corev1.Secret
-	if err := decoded.Unmarshal(list.Items[0].Proto()); err != nil || string(decoded.Data["k"]) != "w" || decoded.ResourceVersion == "" {
-		t.Errorf("%v %#v", err, decoded)
+	if o := shown(t, list.Items[0]); dataOf(o)["value"] != "w" || o.GetResourceVersion() == "" {
+		t.Errorf("shown %#v", o)
 	}
-	if i, removed, err := settings.Delete(bg, "a", "x", DeleteOptions{}); err != nil || !removed || string(i.Object().(*corev1.Secret).Data["k"]) != "w" {
+	if i, removed, err := settings.Delete(bg, "a", "x", DeleteOptions{}); err != nil || !removed || dataOf(i.Object())["value"] != "w" {
 		t.Errorf("%v %v", removed, err)
 	}
 	if _, err := New(Options{Kinds: []*kind.Kind{second}, Store: b.store}); err == nil {
@@ -524,4 +527,28 @@ func TestConvertedKind(t *testing.T) {
 	if _, err := New(Options{Kinds: []*kind.Kind{stored, stored}, Store: b.store}); err == nil {
 		t.Error("two kinds below one prefix are accepted")
 	}
+}
+
+// settings are a second shape of config maps.
+func (f testForm) settings() *kind.Kind {
+	convert := func(to func(namespace, name string) kind.Object, key, from string) func(kind.Object) (kind.Object, error) {
+		return func(o kind.Object) (kind.Object, error) {
+			other := to(o.GetNamespace(), o.GetName())
+			meta(o).DeepCopyInto(meta(other))
+			return withData(other, key, dataOf(o)[from]), nil
+		}
+	}
+	configMap := func(namespace, name string) kind.Object { return f.configMap(namespace, name, nil) }
+	via := &kind.Conversion{Stored: schema.GroupResource{Resource: "configmaps"}, StoredVersion: "v1",
+		ToStored: convert(configMap, "k", "value"), FromStored: convert(f.secret, "value", "k")}
+	if f == trees {
+		return settings[custom.Object](via)
+	}
+	return settings[corev1.Secret](via)
+}
+
+func settings[E any, P objectOf[E]](via *kind.Conversion) *kind.Kind {
+	return kind.Define[E, P](kind.Resource{
+		GroupVersion: schema.GroupVersion{Group: "other", Version: "v1"}, Kind: "Setting", Plural: "settings", Namespaced: true, Via: via,
+	}, kind.Rules[E]{Fields: []kind.Field[E]{{Name: "data.value", Value: func(o *E) string { return dataOf(P(o))["value"] }}}})
 }

@@ -19,7 +19,7 @@ func settleMembers(w *walk, p unsafe.Pointer) {
 	at := (*map[string]any)(p)
 	m := *at
 	if w.again && len(m) > 0 {
-		return // trees are made by decoding, and what is made of them in the process is exact
+		return // what the process makes of an exact tree is exact
 	}
 	var owned bool
 	for name := range m {
