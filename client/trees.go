@@ -13,7 +13,6 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/custom"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
-	"github.com/wheelhouse-k8s/wheelhouse/codec/objectjson"
 )
 
 // trees are how the objects of one kind that are trees are read and written: no scheme knows their type.
@@ -47,7 +46,7 @@ func (t trees) Encode(o runtime.Object, w io.Writer) error {
 		told.SetGroupVersionKind(t.kind.GVK)
 		o = &told
 	}
-	text, err := objectjson.Marshal(o)
+	text, err := json.Marshal(o)
 	if err != nil {
 		return err
 	}

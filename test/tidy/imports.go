@@ -121,7 +121,7 @@ var policy = []rule{
 	{"reconcile", "api api/kind client crew", "types k8s.io/client-go k8s.io/component-base", ""},
 	{"reconcile/reconciletest", "api/kind", "types", ""},
 	{"crew", "", "", ""},
-	{"client", "api api/kind", "types k8s.io/client-go k8s.io/utils", "clients reach objects through a transport"},
+	{"client", "api api/custom api/kind", "types k8s.io/client-go k8s.io/utils", "clients reach objects through a transport"},
 	{"client/clienttest", "api/kind client", "types", ""},
 	{"simulate", "", "types k8s.io/client-go", "nodes speak the public API"},
 
