@@ -53,7 +53,7 @@ const SharedPKI = "pki/"
 
 // entries are those of a data folder that masters write.
 var entries = map[string]bool{"etcd": true, "pki": true, "lock": true, "backups": true, "lost+found": true,
-	IdentityFile: true, StoreFile: true, FirstStartFile: true, NewClusterFile: true, RecoveringFile: true, RecoveredFile: true,
+	IdentityFile: true, StoreFile: true, FirstStartFile: true, NewClusterFile: true, RecoveringFile: true, RecoveredFile: true, RestoringFile: true,
 	ExternalFile: true, PeerPortFile: true, EncryptionFile: true, OperatorEncryptionFile: true, KubeconfigFile: true,
 	membership.MarkName: true, membership.KeyName: true, admin.SocketName: true}
 

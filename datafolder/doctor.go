@@ -84,7 +84,7 @@ func Diagnose(dir, pkiDir string, now time.Time) (*Diagnosis, error) {
 	d.whose(dir)
 	d.authority(pkiDir, dir, now)
 	d.secrets(dir)
-	d.member(dir)
+	d.member(dir, pkiDir)
 	return d, nil
 }
 
@@ -117,7 +117,7 @@ func (d *Diagnosis) whose(dir string) {
 	if text, err := os.ReadFile(filepath.Join(dir, IdentityFile)); err == nil {
 		d.Identity = strings.TrimSpace(string(text))
 	} else if errors.Is(err, fs.ErrNotExist) {
-		d.remark("no master has started on this folder yet: there is no file %s", IdentityFile)
+		d.remark("there is no file %s: no master has started on this folder yet, or the next start makes the file again from the store", IdentityFile)
 	} else {
 		d.problem("%v", err)
 	}
@@ -144,6 +144,9 @@ func (d *Diagnosis) whose(dir string) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, RestoringFile)); err == nil {
 		d.problem("a restore into it was cut off: run wheelhouse backup restore again")
+	}
+	if _, err := os.Stat(filepath.Join(dir, RecoveringFile)); err == nil {
+		d.problem("a recovery from a lost quorum was cut off: the next start goes on with it, and makes this the only master")
 	}
 	if _, err := os.Stat(filepath.Join(dir, RecoveredFile)); err == nil {
 		d.remark("it was made the only master by --recover-quorum, and has not been started without since")
@@ -199,7 +202,7 @@ func (d *Diagnosis) secrets(dir string) {
 	case err != nil:
 		d.problem("%v: restore it from a backup; without it the secrets in the store are lost", err)
 	default:
-		prints := managed.Prints()
+		prints := managed.KeyPrints()
 		for name := range prints {
 			d.Keys = append(d.Keys, name+" "+prints[name])
 		}
@@ -210,13 +213,17 @@ func (d *Diagnosis) secrets(dir string) {
 	}
 }
 
-func (d *Diagnosis) member(dir string) {
+func (d *Diagnosis) member(dir, pkiDir string) {
+	missing := ""
+	if folder, err := Read(dir, pkiDir); err == nil { // else what is wrong is told already, or below
+		missing = folder.Missing()
+	}
 	x, err := etcd.Examine(filepath.Join(dir, "etcd"))
 	if x == nil || !x.Member {
 		switch {
 		case err != nil:
 			d.problem("%v", err)
-		case d.External == "" && d.Identity != "":
+		case d.External == "" && (d.Identity != "" || missing != ""):
 			d.problem("its etcd/ is missing or empty, and it has been a master: mount its disk, restore a backup, or let it join anew")
 		}
 		return
@@ -235,9 +242,8 @@ func (d *Diagnosis) member(dir string) {
 	if !x.Ledger {
 		d.remark("values could be checked for their form only: there is no ledger of what was written yet")
 	}
-	if kept, err := ReadKept(dir); err == nil && kept != nil && kept.Member != "" && (kept.Member != d.Member.ID || kept.Cluster != d.Member.Cluster) {
-		d.problem("the member in etcd/ is %s of cluster %s, and this master's is %s of %s: etcd/ belongs to another master; put its own back, or restore a backup",
-			d.Member.ID, d.Member.Cluster, kept.Member, kept.Cluster)
+	if missing != "" {
+		d.problem("%s: put its own back, or restore a backup", missing)
 	}
 	if text, err := os.ReadFile(filepath.Join(dir, "etcd", etcd.RemovedName)); err == nil {
 		d.problem("it was removed from its cluster: %s", strings.TrimSpace(string(text)))

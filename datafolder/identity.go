@@ -23,10 +23,10 @@ func Identify(dataDir string) (string, error) {
 	}
 	file := filepath.Join(dataDir, IdentityFile)
 	data, err := os.ReadFile(file)
-	switch {
-	case err == nil && len(data) > 0:
-		return strings.TrimSpace(string(data)), nil
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
+	if name := strings.TrimSpace(string(data)); name != "" {
+		return name, nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("the data folder cannot be read: %w", err)
 	}
 	identity := host + "_" + string(uuid.NewUUID())

@@ -33,9 +33,12 @@ func ReadKept(dir string) (*Kept, error) {
 		return nil, fmt.Errorf("the data folder cannot be read: %w", err)
 	}
 	k := &Kept{}
-	if err := json.Unmarshal(data, k); err != nil || k.ID == "" {
+	if err = json.Unmarshal(data, k); err == nil && k.ID == "" {
+		err = errors.New("it names no store")
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%s cannot be read: %w: it says to which store the data beside it belong; restore it from a copy of the folder, or move it away if you are sure that they belong to this master",
-			filepath.Join(dir, StoreFile), errors.Join(err, errors.New("it names no store")))
+			filepath.Join(dir, StoreFile), err)
 	}
 	return k, nil
 }

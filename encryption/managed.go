@@ -198,3 +198,10 @@ func (m *Managed) Prints() map[string]string {
 	}
 	return prints
 }
+
+// KeyPrints are the fingerprints without that of writing plain text, which has no key.
+func (m *Managed) KeyPrints() map[string]string {
+	prints := m.Prints()
+	delete(prints, identityName)
+	return prints
+}

@@ -69,6 +69,8 @@ func (e *Enrolment) askFirst(ctx context.Context) error {
 		why = errors.New("it holds the data of another authority")
 	case why == nil && a.dead != nil:
 		why = a.dead
+	case why == nil && e.recovering: // those whom it would forget are there
+		why = errors.New("a recovery from a lost quorum was cut off in it, and the masters that it gives up answer")
 	}
 	if why == nil {
 		c.Log("--join is left aside: this is a master of that cluster already")
@@ -201,7 +203,7 @@ func (e *Enrolment) replaceFolder() (err error) {
 	if err != nil {
 		return err
 	}
-	e.asking, e.joining = nil, &joining{mark: mark}
+	e.asking, e.joining, e.recovering = nil, &joining{mark: mark}, false
 	for _, name := range staleEntries {
 		if err := datafolder.MoveAside(c.DataDir, name, aside); err != nil {
 			return err

@@ -88,3 +88,28 @@ func TestCheck(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestTakeFiles: what a master sends goes to where shared files lie and nowhere else, and keys are for their owner alone.
+func TestTakeFiles(t *testing.T) {
+	for name, mode := range map[string]os.FileMode{
+		"pki/ca.crt": 0o644, "pki/sa.pub": 0o644, "pki/ca.key": 0o600, "pki/etcd/ca.key": 0o600, datafolder.EncryptionFile: 0o600,
+		"identity": 0, datafolder.StoreFile: 0, "pki/": 0, "pki/../identity": 0, "pki//etc/x": 0, "../x": 0, "/etc/x": 0, "": 0, "PKI/ca.crt": 0,
+	} {
+		dir := t.TempDir()
+		o := Options{DataDir: filepath.Join(dir, "data"), PKIDir: filepath.Join(dir, "authority")}
+		err := (&Enrolment{Options: o}).takeFiles(map[string][]byte{name: []byte("x")})
+		path := filepath.Join(o.DataDir, name)
+		if rest, ok := strings.CutPrefix(name, "pki/"); ok {
+			path = filepath.Join(o.PKIDir, rest)
+		}
+		if mode == 0 {
+			if left, _ := os.ReadDir(dir); err == nil || !strings.Contains(err.Error(), "a file that is not known") || len(left) > 0 {
+				t.Errorf("%q: %v, and left %v", name, err, left)
+			}
+			continue
+		}
+		if info, found := os.Stat(path); err != nil || found != nil || info.Mode() != mode {
+			t.Errorf("%q: %v, %v, %v", name, err, info, found)
+		}
+	}
+}

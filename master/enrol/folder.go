@@ -36,7 +36,7 @@ func (e *Enrolment) examine() error {
 		if err := e.beginAnew(why); err != nil {
 			return err
 		}
-		f.Name, f.Self = "", nil
+		f.Name, f.Self, f.Kept = "", nil, nil // they are aside
 	}
 	if f.Kept != nil && f.Kept.Successor != nil && len(c.Join) == 0 && !c.takesBack(f.Kept.Successor) {
 		return datafolder.GivenUp(c.DataDir, c.RecoverQuorum, f.Kept)

@@ -33,10 +33,8 @@ func (e *Enrolment) prepareRecovery() error {
 	if c.DataDir == "" {
 		return nil
 	}
-	if _, err := os.Lstat(filepath.Join(c.DataDir, datafolder.RecoveringFile)); err == nil {
-		c.Log("a recovery from a lost quorum was cut off: going on with it")
-		e.recovering = true
-		return nil
+	if begun, err := e.goesOn(); begun || err != nil {
+		return err
 	}
 	if !c.RecoverQuorum {
 		return datafolder.RemoveFile(c.DataDir, datafolder.RecoveredFile)
@@ -67,6 +65,9 @@ func (e *Enrolment) prepareRecovery() error {
 		c.Log("--recover-quorum is left aside: this is the only master, and needs nobody else")
 		return nil
 	}
+	if back {
+		others = append(others, "the masters of store "+kept.Successor.ID)
+	}
 	if !c.ForgetOthers {
 		return fmt.Errorf("--recover-quorum would make this the only master, with the data in %s, and forget %s. "+
 			"They must be stopped now and never be started again with their data: empty their data folders, and let them join anew. "+
@@ -80,6 +81,21 @@ func (e *Enrolment) prepareRecovery() error {
 	}
 	e.recovering = true
 	return nil
+}
+
+// goesOn tells whether a recovery was cut off, which this start then goes on with.
+func (e *Enrolment) goesOn() (bool, error) {
+	note := filepath.Join(e.DataDir, datafolder.RecoveringFile)
+	if _, err := os.Lstat(note); err != nil {
+		return false, nil
+	}
+	if !datafolder.HoldsMember(e.DataDir) {
+		return false, fmt.Errorf("a recovery from a lost quorum was cut off in the data folder %s, and its store is missing: see that its disk is mounted; "+
+			"if it is lost, remove the file %s", e.DataDir, note)
+	}
+	e.Log("a recovery from a lost quorum was cut off: going on with it")
+	e.recovering = true
+	return true, nil
 }
 
 // answerWait is how long another master's store may take to accept a connection.

@@ -5,8 +5,8 @@ var writes = []string{
 	"os.WriteFile", "os.Create", "os.CreateTemp", "os.OpenFile", "os.Rename", "os.Link", "os.Symlink", "os.Truncate", "unix.Rename", "unix.Renameat", "unix.Renameat2",
 }
 
-// notProduct are folders whose programs are none that a master runs.
-var notProduct = []string{"bench", "test", "tools", "apiserver/openapi/generate", "patch/typeschema/generate"}
+// notProduct are folders with programs and tests, none of which a master runs.
+var notProduct = []string{"bench", "test", "tools", "apiserver/openapi/generate", "patch/typeschema/generate", "datafolder/foldertest"}
 
 // direct are the places that write without durable: file, call, and why that may be.
 var direct = map[[2]string]string{
