@@ -14,7 +14,10 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -248,5 +251,108 @@ func TestNodeRestrictionCertificates(t *testing.T) {
 	} {
 		a := attributesOf(c.obj, metav1.GroupVersionResource{Resource: c.resource})
 		expect(t, name, w.chain.Admit(t.Context(), a, nil), c.want)
+	}
+}
+
+// TestNodeRestrictionClaims: of a claim a node tells how large its volume is by now, and nothing else.
+func TestNodeRestrictionClaims(t *testing.T) {
+	w := newWorld(t, nil)
+	claim := func(edit func(c *corev1.PersistentVolumeClaim)) *corev1.PersistentVolumeClaim {
+		c := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "c", ResourceVersion: "1"}, Spec: corev1.PersistentVolumeClaimSpec{VolumeName: "v"}}
+		if edit != nil {
+			edit(c)
+		}
+		return c
+	}
+	size := corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
+	const other = "not allowed to update fields other than status.quantity and status.conditions"
+	for name, c := range map[string]struct {
+		edit        func(c *corev1.PersistentVolumeClaim)
+		subresource string
+		operation   admission.Operation
+		want        string
+	}{
+		"capacity":  {func(c *corev1.PersistentVolumeClaim) { c.Status.Capacity = size }, "status", admission.Update, ""},
+		"allocated": {func(c *corev1.PersistentVolumeClaim) { c.Status.AllocatedResources = size }, "status", admission.Update, ""},
+		"conditions": {func(c *corev1.PersistentVolumeClaim) {
+			c.Status.Conditions = make([]corev1.PersistentVolumeClaimCondition, 1)
+		}, "status", admission.Update, ""},
+		"revision":    {func(c *corev1.PersistentVolumeClaim) { c.ResourceVersion = "2" }, "status", admission.Update, ""},
+		"phase":       {func(c *corev1.PersistentVolumeClaim) { c.Status.Phase = corev1.ClaimBound }, "status", admission.Update, other},
+		"volume":      {func(c *corev1.PersistentVolumeClaim) { c.Spec.VolumeName = "w" }, "status", admission.Update, other},
+		"labels":      {func(c *corev1.PersistentVolumeClaim) { c.Labels = map[string]string{"a": "b"} }, "status", admission.Update, other},
+		"owners":      {func(c *corev1.PersistentVolumeClaim) { c.OwnerReferences = make([]metav1.OwnerReference, 1) }, "status", admission.Update, other},
+		"the claim":   {nil, "", admission.Update, "may only update PVC status"},
+		"a new claim": {nil, "", admission.Create, "may only update PVC status"},
+		"a creation":  {nil, "status", admission.Create, `unexpected operation "CREATE"`},
+	} {
+		a := admission.NewAttributesRecord(claim(c.edit), claim(nil), corev1.SchemeGroupVersion.WithKind(""), "n", "c",
+			corev1.SchemeGroupVersion.WithResource("persistentvolumeclaims"), c.subresource, c.operation, nil, false, n1)
+		expect(t, name, w.chain.Admit(t.Context(), a, nil), c.want)
+	}
+}
+
+// TestNodeRestrictionSlices: a node tells of its own devices.
+func TestNodeRestrictionSlices(t *testing.T) {
+	w := newWorld(t, nil)
+	slice := func(node string) *resourcev1.ResourceSlice {
+		s := &resourcev1.ResourceSlice{ObjectMeta: metav1.ObjectMeta{Name: "s"}}
+		if node != "" {
+			s.Spec.NodeName = &node
+		}
+		return s
+	}
+	for name, c := range map[string]struct {
+		obj, old  *resourcev1.ResourceSlice
+		operation admission.Operation
+		want      string
+	}{
+		"own":          {slice("n1"), nil, admission.Create, ""},
+		"other":        {slice("n2"), nil, admission.Create, "can only create ResourceSlice with the same NodeName"},
+		"all nodes'":   {slice(""), nil, admission.Create, "can only create ResourceSlice with the same NodeName"},
+		"delete own":   {nil, slice("n1"), admission.Delete, ""},
+		"delete other": {nil, slice("n2"), admission.Delete, "can only modify ResourceSlice with the same NodeName"},
+		"delete all's": {nil, slice(""), admission.Delete, "can only modify ResourceSlice with the same NodeName"},
+		"update other": {slice("n1"), slice("n2"), admission.Update, "can only modify ResourceSlice with the same NodeName"},
+	} {
+		var obj, old runtime.Object
+		if c.obj != nil {
+			obj = c.obj
+		}
+		if c.old != nil {
+			old = c.old
+		}
+		a := admission.NewAttributesRecord(obj, old, resourcev1.SchemeGroupVersion.WithKind(""), "", "s",
+			resourcev1.SchemeGroupVersion.WithResource("resourceslices"), "", c.operation, nil, false, n1)
+		expect(t, name, w.chain.Admit(t.Context(), a, nil), c.want)
+	}
+}
+
+// TestSameClaimStatuses: which claim a pod got is not for the node to say.
+func TestSameClaimStatuses(t *testing.T) {
+	status := func(name, claim string) corev1.PodResourceClaimStatus {
+		s := corev1.PodResourceClaimStatus{Name: name}
+		if claim != "" {
+			s.ResourceClaimName = &claim
+		}
+		return s
+	}
+	list := func(of ...corev1.PodResourceClaimStatus) []corev1.PodResourceClaimStatus { return of }
+	for name, c := range map[string]struct {
+		a, b []corev1.PodResourceClaimStatus
+		want bool
+	}{
+		"none":          {nil, list(), true},
+		"same":          {list(status("r", "c"), status("s", "")), list(status("r", "c"), status("s", "")), true},
+		"another claim": {list(status("r", "c")), list(status("r", "d")), false},
+		"another name":  {list(status("r", "c")), list(status("s", "c")), false},
+		"no claim":      {list(status("r", "c")), list(status("r", "")), false},
+		"a claim":       {list(status("r", "")), list(status("r", "c")), false},
+		"one more":      {list(status("r", "c")), list(status("r", "c"), status("s", "")), false},
+		"another order": {list(status("r", "c"), status("s", "d")), list(status("s", "d"), status("r", "c")), false},
+	} {
+		if got := sameClaimStatuses(c.a, c.b); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -91,6 +92,26 @@ func TestNodeAuthorizer(t *testing.T) {
 		{"list podcertificaterequests.certificates.k8s.io", "can only list/watch podcertificaterequests with spec.nodeName field selector"},
 		{"list resourceslices.resource.k8s.io if spec.nodeName=n1", "yes"},
 		{"list resourceslices.resource.k8s.io", "can only list/watch/deletecollection resourceslices with nodeName field selector"},
+		{"deletecollection resourceslices.resource.k8s.io if spec.nodeName=n1", "yes"},
+		{"deletecollection resourceslices.resource.k8s.io if spec.nodeName=n2", "can only list/watch/deletecollection resourceslices with nodeName field selector"},
+		{"deletecollection resourceslices.resource.k8s.io if spec.nodeName!=n1", "can only list/watch/deletecollection resourceslices with nodeName field selector"},
+		{"create resourceslices.resource.k8s.io", "yes"},
+		{"delete resourceslices.resource.k8s.io s", "no relationship found between node 'n1' and this object"},
+		{"update resourceslices/status.resource.k8s.io s", "cannot authorize ResourceSlice subresources"},
+		{"use resourceslices.resource.k8s.io s", "only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, deletecollection"},
+		{"get podcertificaterequests.certificates.k8s.io in n r", "no relationship found between node 'n1' and this object"},
+		{"delete podcertificaterequests.certificates.k8s.io in n r", "nodes may only create, get, list and watch podcertificaterequests"},
+		{"update podcertificaterequests/status.certificates.k8s.io in n r", "nodes may not access the subresources of podcertificaterequests"},
+		{"get volumeattachments.storage.k8s.io a", "no relationship found between node 'n1' and this object"},
+		{"list volumeattachments.storage.k8s.io", "can only get individual resources of this type"},
+		{"get resourceclaims.resource.k8s.io in n c", "no relationship found between node 'n1' and this object"},
+		{"get persistentvolumeclaims/status in n claim", "can only get/update/patch this type"},
+		{"update persistentvolumeclaims/status in n other", "no relationship found between node 'n1' and this object"},
+		{"get csinodes/status.storage.k8s.io n1", "cannot authorize CSINode subresources"},
+		{"get secrets/status in n vol", "cannot read subresource"},
+		{"get nodes/proxy n1", ""},
+		{"list pods in n p1", "yes"},
+		{"list pods in n p2", "no relationship found between node 'n1' and this object"},
 		{"list deployments.apps", ""},
 		{"get /metrics", ""},
 	} {
@@ -140,20 +161,57 @@ func TestNodeLosesAccess(t *testing.T) {
 	}
 }
 
+// TestVolumeSecrets: what a kubelet needs to mount a volume, and nothing that only controllers need. A reference without a namespace is
+// to one of the claim's, and to none while no claim is bound.
 func TestVolumeSecrets(t *testing.T) {
-	v := &corev1.PersistentVolume{Spec: corev1.PersistentVolumeSpec{ClaimRef: &corev1.ObjectReference{Namespace: "n"}}}
-	v.Spec.CSI = &corev1.CSIPersistentVolumeSource{
-		NodeStageSecretRef: &corev1.SecretReference{Namespace: "a", Name: "b"}, NodePublishSecretRef: &corev1.SecretReference{Name: "c"},
+	ref := func(namespace, name string) *corev1.SecretReference {
+		return &corev1.SecretReference{Namespace: namespace, Name: name}
 	}
-	found := map[string]bool{}
-	for _, ref := range volumeSecrets(v) {
-		if ref != nil {
-			found[ref.Namespace+"/"+ref.Name] = true
+	other, empty := "other", ""
+	for _, c := range []struct {
+		name   string
+		source corev1.PersistentVolumeSource
+		want   string // as a volume without a claim gives them, then those that the claim adds
+	}{
+		{"azure", corev1.PersistentVolumeSource{AzureFile: &corev1.AzureFilePersistentVolumeSource{SecretName: "s"}}, "| claim/s"},
+		{"azure, empty", corev1.PersistentVolumeSource{AzureFile: &corev1.AzureFilePersistentVolumeSource{SecretName: "s", SecretNamespace: &empty}}, "| claim/s"},
+		{"azure elsewhere", corev1.PersistentVolumeSource{AzureFile: &corev1.AzureFilePersistentVolumeSource{SecretName: "s", SecretNamespace: &other}}, "other/s |"},
+		{"cephfs", corev1.PersistentVolumeSource{CephFS: &corev1.CephFSPersistentVolumeSource{SecretRef: ref("", "s")}}, "| claim/s"},
+		{"cephfs without", corev1.PersistentVolumeSource{CephFS: &corev1.CephFSPersistentVolumeSource{}}, "|"},
+		{"cinder", corev1.PersistentVolumeSource{Cinder: &corev1.CinderPersistentVolumeSource{SecretRef: ref("other", "s")}}, "other/s |"},
+		{"flex", corev1.PersistentVolumeSource{FlexVolume: &corev1.FlexPersistentVolumeSource{SecretRef: ref("", "s")}}, "| claim/s"},
+		{"rbd", corev1.PersistentVolumeSource{RBD: &corev1.RBDPersistentVolumeSource{SecretRef: ref("", "s")}}, "| claim/s"},
+		{"scaleio", corev1.PersistentVolumeSource{ScaleIO: &corev1.ScaleIOPersistentVolumeSource{SecretRef: ref("other", "s")}}, "other/s |"},
+		{"iscsi", corev1.PersistentVolumeSource{ISCSI: &corev1.ISCSIPersistentVolumeSource{SecretRef: ref("", "s")}}, "| claim/s"},
+		{"storageos", corev1.PersistentVolumeSource{StorageOS: &corev1.StorageOSPersistentVolumeSource{SecretRef: &corev1.ObjectReference{Namespace: "other", Name: "s"}}}, "other/s |"},
+		{"storageos without", corev1.PersistentVolumeSource{StorageOS: &corev1.StorageOSPersistentVolumeSource{}}, "|"},
+		{"csi", corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{
+			NodePublishSecretRef: ref("", "publish"), NodeStageSecretRef: ref("other", "stage"), NodeExpandSecretRef: ref("", "expand"),
+			ControllerPublishSecretRef: ref("", "attach"), ControllerExpandSecretRef: ref("other", "grow"),
+		}}, "other/stage | claim/expand claim/publish"},
+		{"csi without", corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{}}, "|"},
+		{"nfs", corev1.PersistentVolumeSource{NFS: &corev1.NFSVolumeSource{}}, "|"},
+	} {
+		v := &corev1.PersistentVolume{Spec: corev1.PersistentVolumeSpec{PersistentVolumeSource: c.source}}
+		free := secretsOf(v)
+		v.Spec.ClaimRef = &corev1.ObjectReference{Namespace: "claim"}
+		bound := slices.DeleteFunc(secretsOf(v), func(s string) bool { return slices.Contains(free, s) })
+		if got := strings.TrimSpace(strings.Join(free, " ") + " | " + strings.Join(bound, " ")); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}
-	if !found["a/b"] || !found["n/c"] {
-		t.Errorf("found %v", found)
+}
+
+// secretsOf are the secrets that a volume names in a namespace, sorted.
+func secretsOf(v *corev1.PersistentVolume) []string {
+	var found []string
+	for _, ref := range volumeSecrets(v) {
+		if ref != nil && ref.Namespace != "" {
+			found = append(found, ref.Namespace+"/"+ref.Name)
+		}
 	}
+	slices.Sort(found)
+	return found
 }
 
 func BenchmarkNodeSecret(b *testing.B) {
