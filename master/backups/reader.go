@@ -14,7 +14,6 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/api"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
-	"github.com/wheelhouse-k8s/wheelhouse/codec/stored"
 	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/encryption"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
@@ -132,14 +131,6 @@ func (r *reader) Read(key string, value []byte) (encrypted bool, err error) {
 
 // decodable decodes a value as upstream does: built-in kinds into their Go types, others as far as their form goes.
 func decodable(value []byte, k *kind.Kind) error {
-	if k != nil && k.Form == kind.Tree {
-		f := stored.Of(k, k)
-		v, err := f.Open(value)
-		if err != nil {
-			return err
-		}
-		return f.Decode(&v, k.New())
-	}
 	if bytes.HasPrefix(value, protobufValue) {
 		var u runtime.Unknown
 		if err := u.Unmarshal(value[len(protobufValue):]); err != nil {

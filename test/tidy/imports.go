@@ -58,7 +58,7 @@ var policy = []rule{
 	{"master/keys", "api/kind apiserver/health admin datafolder encryption membership store", "types", ""},
 	{"master/backups",
 		"api api/kind apiserver/health apiserver/metrics client admin datafolder durable election encryption membership pki registry " +
-			"registry/notes store store/backup store/etcd codec/stored",
+			"registry/notes store store/backup store/etcd",
 		"types k8s.io/client-go github.com/robfig/cron/v3 golang.org/x/sys", ""},
 	{"membership", "admin durable store store/etcd", "types k8s.io/client-go",
 		"who is a master is the store's business, not that of what is in it"},
