@@ -23,7 +23,7 @@ func (r *run) attempt(ctx context.Context, it *queuedPod) {
 	}
 	decision := r.decide(it, start)
 	if decision.Node == "" {
-		r.refuse(it, decision.Why)
+		r.refuse(it, decision.Why, decision.Why.HelpedBy())
 		if it.class == nil { // refused for what is its own: the class was not judged
 			r.next(it.pending.Key())
 		}
@@ -86,15 +86,49 @@ func (r *run) attemptGroup(ctx context.Context, it *queuedPod, start time.Time) 
 
 // refuseGroup parks a group of which one pod finds no node. Those that were assumed before it leave no trace, and are no news: else
 // the group would help itself to the next attempt.
+//
+// The group waits for the events of all. What helps the refused pod alone is known; but those before it may have taken what it needs,
+// and whatever has one of them choose another node helps, too: they were not refused, and what they chose by is any of the events.
+// Those after it have not been asked, and need not be before it finds a node.
 func (r *run) refuseGroup(members []*queuedPod, assumed int, why *placement.Explanation, start time.Time) {
+	helpedBy := why.HelpedBy()
+	if assumed > 0 && helpedBy != 0 {
+		helpedBy = placement.AnyEvent
+	}
 	for i, member := range members {
 		if i < assumed {
 			member.bind.unreserve(member.pod())
 			r.cluster.RemovePod(member.uid)
 			delete(r.assumed, member.uid)
 		}
-		r.refuse(member, why)
+		r.refuse(member, why, helpedBy)
 		r.observe(ResultUnschedulable, start)
+	}
+}
+
+// drop takes a pod out of the queue. One that was let go from its class, and will not be tried now, lets the next go in its place.
+func (r *run) drop(it *queuedPod) {
+	let := r.queue.let(it)
+	r.queue.drop(it)
+	if let {
+		r.next(it.pending.Key())
+	}
+	r.shrunk(it.group)
+}
+
+// shrunk lets what is left of a group go: there may be room for it where there was none for the whole.
+func (r *run) shrunk(group string) {
+	for it := range r.queue.groups[group] {
+		if it.where == parked {
+			r.queue.release(it, r.now())
+		}
+	}
+}
+
+// next lets the first pod of a class go, if there is one: its former first has not found out whether a node fits.
+func (r *run) next(key string) {
+	if c := r.queue.classes[key]; c != nil {
+		r.queue.release(c.pods.first(), r.now())
 	}
 }
 

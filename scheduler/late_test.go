@@ -41,6 +41,22 @@ var pods, nodes = api.Of[*corev1.Pod](), api.Of[*corev1.Node]()
 
 // schedule runs a scheduler until the test ends, or calls what it returns.
 func schedule(t *testing.T, s *stage) (end func()) {
+	scheduler := newScheduler(s)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- scheduler.Run(ctx) }()
+	end = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(end)
+	return end
+}
+
+// newScheduler makes a scheduler on a stage.
+func newScheduler(s *stage) *Scheduler {
 	s.Answer = func(_ context.Context, r client.Request) (runtime.Object, error) {
 		b, binds := r.Object.(*corev1.Binding)
 		s.mu.Lock()
@@ -58,21 +74,11 @@ func schedule(t *testing.T, s *stage) (end func()) {
 		}
 		return r.Object, nil
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
 	scheduler := New(s, Options{Metrics: s.metrics, StepsMax: s.stepsMax})
 	if s.plugins != nil {
 		scheduler.plugins = s.plugins
 	}
-	go func() { done <- scheduler.Run(ctx) }()
-	end = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(end)
-	return end
+	return scheduler
 }
 
 // quiet waits until nothing moves and lists what was written.

@@ -307,7 +307,7 @@ func (r *run) podWaits(pod *corev1.Pod) {
 		r.incoming("UnscheduledPodAdd", r.queue.add(pending, now))
 		return
 	}
-	before := it.pending
+	before, group, let := it.pending, it.group, r.queue.let(it)
 	it.pending = pending
 	if asksTheSame(before, pending) {
 		pending.Remember(before)
@@ -316,6 +316,12 @@ func (r *run) podWaits(pod *corev1.Pod) {
 	r.queue.leave(it)
 	it.at = now
 	r.queue.enter(it)
+	if let && pending.Key() != before.Key() {
+		r.next(before.Key())
+	}
+	if it.group != group {
+		r.shrunk(group)
+	}
 	r.incoming("UnscheduledPodUpdate", it)
 }
 
@@ -419,21 +425,5 @@ func (r *run) report() {
 	}
 	if r.metrics.Cache != nil {
 		r.metrics.Cache(sizes[4], sizes[5], sizes[6])
-	}
-}
-
-// drop takes a pod out of the queue. One that was let go from its class, and will not be tried now, lets the next go in its place.
-func (r *run) drop(it *queuedPod) {
-	let := it.where == active || it.where == waiting
-	r.queue.drop(it)
-	if let {
-		r.next(it.pending.Key())
-	}
-}
-
-// next lets the first pod of a class go, if there is one: its former first has not found out whether a node fits.
-func (r *run) next(key string) {
-	if c := r.queue.classes[key]; c != nil {
-		r.queue.release(c.pods.first(), r.now())
 	}
 }

@@ -91,10 +91,10 @@ func (r *run) outcomeShown(it *queuedPod) bool {
 	return !ok || now.UID != it.uid || now.Spec.NodeName != ""
 }
 
-// refuse parks a pod that no node can take, and says why.
-func (r *run) refuse(it *queuedPod, why *placement.Explanation) {
+// refuse parks a pod that no node can take until one of the events, and says why.
+func (r *run) refuse(it *queuedPod, why *placement.Explanation, helpedBy placement.Events) {
 	it.bind = binding{}
-	r.queue.park(it, why.HelpedBy(), r.now())
+	r.queue.park(it, helpedBy, r.now())
 	r.queue.track(it)
 	r.say(it, corev1.PodReasonUnschedulable, why.String())
 }

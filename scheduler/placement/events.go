@@ -12,7 +12,7 @@ import (
 // they refused.
 type Events uint16
 
-// The events. All but the last three are of nodes.
+// The events. Those before PodArrived are of nodes.
 const (
 	NodeAdded Events = 1 << iota
 	NodeRemoved
@@ -28,6 +28,9 @@ const (
 	PodDeparted
 	// NamespaceLabels: a namespace came, went, or has other labels.
 	NamespaceLabels
+
+	// AnyEvent is all of them.
+	AnyEvent = NamespaceLabels<<1 - 1
 )
 
 // nodeChanges are all ways in which an object of a node can differ from another.
