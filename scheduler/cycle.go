@@ -19,6 +19,7 @@ func (r *run) attempt(ctx context.Context, it *queuedPod) {
 	}
 	if r.full(it) {
 		r.queue.retry(it, start)
+		r.next(it.pending.Key())
 		return
 	}
 	decision := r.decide(it, start)

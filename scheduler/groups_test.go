@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -111,6 +112,30 @@ func TestChangedPodLetsTheNextGo(t *testing.T) {
 		r.tell(client.Delta{Old: first, New: changed})
 		if it := r.queue.byUID["second"]; it.where == parked {
 			t.Error("the next of its class was not let go")
+		}
+	})
+}
+
+// A pod that has to wait for others to end their steps lets the next of its class go, which may have no steps.
+func TestPodsInTheirStepsHoldUpNoClass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stage{Server: &clienttest.Server{}, stepsMax: 1, plugins: []plugin{{
+			name:     "Slow",
+			concerns: func(pod *corev1.Pod) bool { return strings.HasPrefix(pod.Name, "slow") },
+			permit:   func(ctx context.Context, _ *corev1.Pod, _ string) error { <-ctx.Done(); return ctx.Err() },
+		}}}
+		s.Put(nodes, makeNode("n", "3"))
+		slow := makePod("slow-second", "2", "")
+		slow.Spec.Priority = new(int32(1))
+		s.Put(pods, makePod("there", "2", "n"), slow)
+		schedule(t, s)
+		time.Sleep(time.Minute)
+		s.Put(pods, makePod("slow-first", "1", ""), makePod("plain", "2", ""))
+		time.Sleep(time.Minute)
+		s.Remove(pods, "ns", "there")
+		time.Sleep(time.Minute)
+		if got := s.bindings(); !slices.Equal(got, []string{"plain to n"}) {
+			t.Errorf("bound: %v", got)
 		}
 	})
 }

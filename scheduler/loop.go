@@ -258,13 +258,14 @@ func (r *run) depart(uid types.UID) {
 }
 
 func (r *run) podChanged(pod *corev1.Pod) {
+	own := r.assumed[pod.UID]
 	switch {
 	case pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed:
 		r.podGone(pod.UID)
 	case pod.Spec.NodeName != "":
 		r.podOnNode(pod)
-	case r.assumed[pod.UID] != nil:
-		r.assumed[pod.UID].pending = r.cluster.Pending(pod) // its binding is on its way; this is for if it fails
+	case own != nil && (pod.DeletionTimestamp == nil || own.bind.step == stepBind):
+		own.pending = r.cluster.Pending(pod) // its binding is on its way; this is for if it fails
 	case pod.Spec.SchedulerName != r.options.Name || pod.DeletionTimestamp != nil:
 		r.podGone(pod.UID)
 	default:
@@ -309,7 +310,7 @@ func (r *run) podWaits(pod *corev1.Pod) {
 	}
 	before, group, let := it.pending, it.group, r.queue.let(it)
 	it.pending = pending
-	if asksTheSame(before, pending) {
+	if asksTheSame(before, pending) && (r.queue.groupOf == nil || r.queue.groupOf(pod) == group) {
 		pending.Remember(before)
 		return
 	}

@@ -167,8 +167,12 @@ func (q *queue) add(p *placement.PendingPod, now time.Time) *queuedPod {
 	return it
 }
 
-// track counts a pod among those that have no node; untrack takes it out when it finds one or is gone.
+// track counts a pod among those that have no node, and of the group that it names now; untrack takes it out when it finds one or is gone.
 func (q *queue) track(it *queuedPod) {
+	if q.groupOf != nil {
+		q.untrack(it)
+		it.group = q.groupOf(it.pod())
+	}
 	q.byUID[it.uid] = it
 	if it.group != "" {
 		if q.groups[it.group] == nil {
@@ -208,10 +212,6 @@ func (q *queue) together(it *queuedPod) []*queuedPod {
 
 // enter puts a pod where it belongs at first.
 func (q *queue) enter(it *queuedPod) {
-	if q.groupOf != nil {
-		q.untrack(it)
-		it.group = q.groupOf(it.pod())
-	}
 	q.track(it)
 	it.priority = 0
 	if p := it.pod().Spec.Priority; p != nil {
