@@ -3,6 +3,8 @@ package reconcile
 import (
 	"context"
 	"sync"
+
+	"github.com/wheelhouse-k8s/wheelhouse/crew"
 )
 
 // InFlight is how many calls of one Batch run at once when all goes well.
@@ -10,7 +12,7 @@ const InFlight = 256
 
 // Batch calls f for 0 … n-1, many at once. It begins with one call and lets two more begin for each that succeeds, up to
 // InFlight, so that a batch that cannot succeed (a used-up quota) fails with one call and not with hundreds. After the
-// first error no further call begins. It returns how many calls succeeded, and the first error.
+// first error no further call begins. It returns how many calls succeeded, and the first error; a panic is one.
 func Batch(ctx context.Context, n int, f func(ctx context.Context, i int) error) (int, error) {
 	b := &batch{n: n, window: 1, f: f}
 	b.mu.Lock()
@@ -46,7 +48,7 @@ func (b *batch) begin(ctx context.Context) {
 // work makes the call i, and then, in the same goroutine, further ones.
 func (b *batch) work(ctx context.Context, i int) {
 	for {
-		err := b.f(ctx, i)
+		err := crew.Try(func() error { return b.f(ctx, i) })
 		b.mu.Lock()
 		if err == nil {
 			b.succeeded++

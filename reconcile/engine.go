@@ -263,12 +263,14 @@ func (e *engine) complainUnreadable(key Key, err error) {
 func (e *engine) awaitWrites(ctx context.Context, key Key) error {
 	e.mu.Lock()
 	revision, open := e.written[key], e.open[key]
-	delete(e.written, key)
 	e.mu.Unlock()
 	if revision != 0 {
 		if err := e.transport.WaitFor(ctx, revision); err != nil {
 			return err
 		}
+		e.mu.Lock()
+		delete(e.written, key)
+		e.mu.Unlock()
 	}
 	if len(open) == 0 {
 		return nil

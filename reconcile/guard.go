@@ -64,11 +64,18 @@ func (g *guard) Do(ctx context.Context, r client.Request) (runtime.Object, error
 	if !g.declared.writes(r) {
 		return nil, g.refuse(r)
 	}
-	answer, err := g.Transport.Do(ctx, r)
 	w, counted := ctx.Value(writesKey{}).(*writes)
 	if !counted {
-		return answer, err
+		return g.Transport.Do(ctx, r)
 	}
+	answered := false
+	defer func() {
+		if !answered { // it panicked, and who knows how far it had come
+			w.leaveOpen(r.Kind)
+		}
+	}()
+	answer, err := g.Transport.Do(ctx, r)
+	answered = true
 	if o, ok := answer.(kind.Object); ok && err == nil {
 		w.note(client.Revision(o))
 	} else if client.OutcomeUnknown(err) {
