@@ -146,7 +146,7 @@ func (c *call) uniqueOwners(o metav1.Object) {
 	var twice []string
 	for _, ref := range owners {
 		key := ref
-		key.Controller, key.BlockOwnerDeletion = nil, nil
+		key.Controller, key.BlockOwnerDeletion = nil, nil // they say how it owns, not who
 		if seen[key] {
 			twice = append(twice, string(ref.UID))
 			continue
@@ -190,7 +190,7 @@ func (c *call) attributes(a admitted, next, old runtime.Object) admission.Attrib
 	if o, ok := next.(metav1.Object); ok && name == "" {
 		name = o.GetName()
 	}
-	if c.rt.info.IsNamespace {
+	if c.rt.info.IsNamespace { // upstream takes a namespace for one of its own objects, and plugins rely on it
 		namespace = name
 	}
 	return admission.NewAttributesRecord(next, old, a.gvk, namespace, name, c.rt.gvr, c.Subresource, a.operation, a.options, a.dryRun, c.User)

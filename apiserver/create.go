@@ -46,6 +46,8 @@ func (x *exchange) readCreateOptions(o *metav1.CreateOptions) error {
 	return invalidOptions("CreateOptions", validation.ValidateCreateOptions(o))
 }
 
+// create is an object's way in, up to the registry. Whatever changes the object comes before whatever judges it. Who set which
+// field is noted before admission changes any, as upstream does.
 func (c *call) create(ctx context.Context) (*Response, error) {
 	obj, err := c.body()
 	if err != nil {
@@ -54,7 +56,7 @@ func (c *call) create(ctx context.Context) (*Response, error) {
 	if err := setNamespace(obj, c.Namespace); err != nil {
 		return nil, err
 	}
-	obj.SetDeletionTimestamp(nil)
+	obj.SetDeletionTimestamp(nil) // the manifest may be a copy of an object that was on its way out
 	obj.SetDeletionGracePeriodSeconds(nil)
 	if err := c.rt.resource.Enter(obj, nil); err != nil {
 		return nil, err
@@ -63,6 +65,7 @@ func (c *call) create(ctx context.Context) (*Response, error) {
 	if err := c.track(obj, nil, c.CreateOptions.FieldManager); err != nil {
 		return nil, err
 	}
+	// Large objects take their time up to here; nobody is asked about one whose request is over.
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -71,7 +74,7 @@ func (c *call) create(ctx context.Context) (*Response, error) {
 	if err := c.mutate(ctx, a, obj, nil); err != nil {
 		return nil, err
 	}
-	c.uniqueOwners(obj)
+	c.uniqueOwners(obj) // admission may have added some
 	o := registry.CreateOptions{DryRun: a.dryRun, Entered: true}
 	if c.validates(a) {
 		o.Admit = func(ctx context.Context, obj kind.Object) error { return c.validate(ctx, a, obj, nil) }

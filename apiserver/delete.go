@@ -63,6 +63,7 @@ func (c *call) deleteOptions() (registry.DeleteOptions, error) {
 	c.DeleteOptions.TypeMeta = typed("DeleteOptions")
 	a := c.admission(admission.Delete, &c.DeleteOptions, c.DeleteOptions.DryRun)
 	if c.validates(a) || c.s.mutates != nil && c.s.mutates.Handles(a.operation) {
+		// Asked at each attempt, of the object that would go then.
 		o.Admit = func(ctx context.Context, old kind.Object) error {
 			if err := c.mutate(ctx, a, nil, old); err != nil {
 				return err

@@ -99,6 +99,7 @@ func exactName(f fields.Selector) (string, bool) {
 func (c *call) checkListOptions() error {
 	l := &c.ListOptions
 	if l.Watch && l.SendInitialEvents == nil && l.ResourceVersionMatch == "" && (l.ResourceVersion == "" || l.ResourceVersion == "0") {
+		// Such a watch begins with what there is, as if it had asked for that.
 		yes := true
 		l.SendInitialEvents, l.ResourceVersionMatch = &yes, metav1.ResourceVersionMatchNotOlderThan
 	}

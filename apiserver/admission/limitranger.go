@@ -37,7 +37,7 @@ func (p *limitRanger) Admit(_ context.Context, a admission.Attributes, _ admissi
 	if !ok || !p.concerns(a) || a.GetSubresource() == "resize" {
 		return nil
 	}
-	for r := range p.of(a) {
+	for r := range p.of(a) { // each fills in what those before it have left open
 		applyDefaults(pod, r)
 	}
 	return nil
@@ -121,6 +121,7 @@ func applyDefaults(pod *corev1.Pod, r *corev1.LimitRange) {
 	}
 }
 
+// completeResources fills in what a container leaves out, and tells what that was in upstream's words.
 func completeResources(c podspec.Container, what string, requests, limits corev1.ResourceList) []string {
 	setLimits := addMissing(&c.Resources.Limits, limits)
 	setRequests := addMissing(&c.Resources.Requests, requests)
@@ -169,6 +170,8 @@ func podProblems(pod *corev1.Pod, r *corev1.LimitRange) []error {
 	return problems
 }
 
+// limitProblems holds what is asked for to the bounds: what has no limit could come to use more than the most, and what requests nothing
+// less than the least. Resources are gone over by name, so that the same pod is refused in the same words.
 func limitProblems(limit *corev1.LimitRangeItem, requests, limits corev1.ResourceList) []error {
 	var problems []error
 	each := func(bounds corev1.ResourceList, check func(name corev1.ResourceName, bound resource.Quantity, request, limit *resource.Quantity) string) {

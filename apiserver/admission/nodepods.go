@@ -85,6 +85,7 @@ func (p *nodeRestriction) mirrorOwner(q *nodeRequest, pod *corev1.Pod) error {
 	if owner.Controller == nil || !*owner.Controller {
 		return q.forbid("node %q can only create pods with a controller owner reference set to itself", q.node)
 	}
+	// It would let a node hold up its own removal.
 	if owner.BlockOwnerDeletion != nil && *owner.BlockOwnerDeletion {
 		return q.forbid("node %q must not set blockOwnerDeletion on an owner reference", q.node)
 	}
@@ -150,6 +151,7 @@ func podStatus(q *nodeRequest) error {
 	if old.Spec.NodeName != q.node {
 		return q.forbid("node %q can only update pod status for pods with spec.nodeName set to itself", q.node)
 	}
+	// Labels decide which Services lead to a pod, and claims what its node may read: a node must not give itself more of either.
 	if !sameLabels(old.Labels, pod.Labels) {
 		return q.forbid("node %q cannot update labels through pod status", q.node)
 	}

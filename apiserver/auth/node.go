@@ -193,7 +193,7 @@ func (n *nodeAuthorizer) node(node string, a authorizer.Attributes) (bool, strin
 	case "":
 		switch verb(a) {
 		case kind.Create, kind.Update, kind.Patch:
-			return true, ""
+			return true, "" // that it is the node itself, NodeRestriction checks, which sees the object
 		case kind.Get, kind.List, kind.Watch:
 			switch a.GetName() {
 			case node:
@@ -219,12 +219,12 @@ func (n *nodeAuthorizer) pod(node string, a authorizer.Attributes) (bool, string
 			if selects(a, "spec.nodeName", node) {
 				return true, ""
 			}
-			if a.GetName() != "" {
+			if a.GetName() != "" { // a watch of one object
 				return n.related(node, a)
 			}
 			return false, "can only list/watch pods with spec.nodeName field selector"
 		case kind.Create, kind.Delete:
-			return true, ""
+			return true, "" // which pods, NodeRestriction checks
 		}
 	case "status":
 		return verb(a) == kind.Update || verb(a) == kind.Patch, ""

@@ -80,6 +80,7 @@ func (r *Reviews) access(ctx context.Context, u user.Info, resource *authorizati
 	} else {
 		a.Verb, a.Path = other.Verb, other.Path
 	}
+	// An error does not mean no: it stands beside what the rest of the rules decided.
 	decision, reason, err := r.Authorizer.Authorize(ctx, a)
 	*status = authorizationv1.SubjectAccessReviewStatus{
 		Allowed: decision == authorizer.DecisionAllow, Denied: decision == authorizer.DecisionDeny, Reason: reason,

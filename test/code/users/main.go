@@ -5,8 +5,12 @@ package main
 import (
 	"context"
 
+	"k8s.io/apimachinery/pkg/runtime"
+
 	"github.com/wheelhouse-k8s/wheelhouse"
 	"github.com/wheelhouse-k8s/wheelhouse/api"
+	"github.com/wheelhouse-k8s/wheelhouse/api/custom"
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 )
 
@@ -25,4 +29,8 @@ func main() {
 
 	// Kinds that wait for who carries them out; tests hold them to the same rules as the others.
 	_ = api.Unserved()
+
+	// What kinds need whose objects are trees. A server keeps them, and no built-in kind is one.
+	_ = kind.TreeHalves()
+	_ = runtime.Object(&custom.List{}).DeepCopyObject()
 }
