@@ -63,6 +63,7 @@ var policy = []rule{
 	{"membership", "admin durable store store/etcd", "types k8s.io/client-go",
 		"who is a master is the store's business, not that of what is in it"},
 	{"datafolder", "admin durable encryption membership pki registry/notes store/etcd", "types", ""},
+	{"datafolder/foldertest", "datafolder encryption membership pki store/etcd test/scenario", "go.etcd.io/bbolt", ""},
 	{"admin", "", "types k8s.io/apiserver k8s.io/client-go golang.org/x/sys", "the door of commands knows no command"},
 
 	// The server wing. It does not use the client wing.
