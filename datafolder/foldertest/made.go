@@ -32,7 +32,7 @@ type file struct {
 
 var masters = struct {
 	sync.Mutex // guards made
-	made map[string]*Master
+	made       map[string]*Master
 }{made: map[string]*Master{}}
 
 // Of makes a master of a name, whose store holds one key, or gives the one that was made: it is dear to make.
