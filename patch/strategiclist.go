@@ -186,8 +186,8 @@ func mergeObjects(before, patch []any, rules mergeRules) ([]any, error) {
 	return merged, nil
 }
 
-// placed is an element of a merged list, with where it stands in the order of its part and in the document.
-type placed struct {
+// listed is an element of a merged list, with where it stands in the order of its part and in the document.
+type listed struct {
 	value     any
 	own, live int
 	inLive    bool
@@ -195,12 +195,12 @@ type placed struct {
 
 // isDeletion tells whether it is what asks to delete: an object that came with the patch may have such in its lists. They
 // go last.
-func (p placed) isDeletion() bool {
+func (p listed) isDeletion() bool {
 	directive, _ := directiveOf(p.value)
 	return directive == deleteDirective
 }
 
-func (p placed) rank() int {
+func (p listed) rank() int {
 	if p.isDeletion() {
 		return 1
 	}
@@ -216,7 +216,7 @@ func arrange(merged, patchOrder, liveOrder []any, key string) ([]any, error) {
 		}
 	}
 	inPatch, inLive := positions(patchOrder, key), positions(liveOrder, key)
-	var left, right []placed
+	var left, right []listed
 	for _, v := range merged {
 		k, err := keyOf(v, key)
 		if err != nil {
@@ -224,13 +224,13 @@ func arrange(merged, patchOrder, liveOrder []any, key string) ([]any, error) {
 		}
 		live, ok := inLive[k]
 		if n, patched := inPatch[k]; patched {
-			right = append(right, placed{v, n, live, ok})
+			right = append(right, listed{v, n, live, ok})
 		} else {
-			left = append(left, placed{v, live, live, ok})
+			left = append(left, listed{v, live, live, ok})
 		}
 	}
-	for _, list := range [][]placed{left, right} {
-		slices.SortStableFunc(list, func(a, b placed) int {
+	for _, list := range [][]listed{left, right} {
+		slices.SortStableFunc(list, func(a, b listed) int {
 			if a.isDeletion() || b.isDeletion() {
 				return cmp.Compare(a.rank(), b.rank())
 			}

@@ -49,20 +49,20 @@ func (r *Resource) create(ctx context.Context, obj kind.Object, o CreateOptions)
 		return nil, err
 	}
 	r.born(obj)
-	settle, err := r.prepareNew(ctx, obj, o)
+	finish, err := r.prepareNew(ctx, obj, o)
 	if err != nil {
 		return nil, err
 	}
 	i, err := r.writeNew(ctx, obj, o.DryRun)
-	settle(err == nil && !o.DryRun)
+	finish(err == nil && !o.DryRun)
 	if err != nil {
 		return nil, r.createError(err, obj)
 	}
 	return r.served(i), nil
 }
 
-// prepareNew makes a new object ready to be stored. settle must be called if there is no error.
-func (r *Resource) prepareNew(ctx context.Context, obj kind.Object, o CreateOptions) (settle func(bool), err error) {
+// prepareNew makes a new object ready to be stored. finish must be called if there is no error.
+func (r *Resource) prepareNew(ctx context.Context, obj kind.Object, o CreateOptions) (finish func(bool), err error) {
 	// Kinds that do not count generations keep what the client sent, which the check of metadata judges.
 	if r.info.HasGeneration {
 		obj.SetGeneration(1)
@@ -71,14 +71,14 @@ func (r *Resource) prepareNew(ctx context.Context, obj kind.Object, o CreateOpti
 	if r.info.HasGeneration {
 		obj.SetGeneration(1)
 	}
-	if settle, err = r.reserve(ctx, obj, nil, o.DryRun); err != nil {
+	if finish, err = r.reserve(ctx, obj, nil, o.DryRun); err != nil {
 		return nil, err
 	}
 	if err := r.judgeNew(ctx, obj, o); err != nil {
-		settle(false)
+		finish(false)
 		return nil, err
 	}
-	return settle, nil
+	return finish, nil
 }
 
 // judgeNew judges a new object as it is to be stored.
@@ -101,7 +101,7 @@ func (r *Resource) judgeNew(ctx context.Context, obj kind.Object, o CreateOption
 }
 
 // reserve asks the resource's Reserver, if there is one.
-func (r *Resource) reserve(ctx context.Context, next, old kind.Object, dryRun bool) (settle func(bool), err error) {
+func (r *Resource) reserve(ctx context.Context, next, old kind.Object, dryRun bool) (finish func(bool), err error) {
 	reserver := r.reg.reservers[r.gr()]
 	if reserver == nil {
 		return func(bool) {}, nil
@@ -119,13 +119,13 @@ func (r *Resource) writeNew(ctx context.Context, obj kind.Object, dryRun bool) (
 	}
 	if dryRun {
 		if v, err := strconv.ParseInt(version, 10, 64); err == nil {
-			i.settle(v)
+			i.setRevision(v)
 		}
 		return i, r.mustBeFree(ctx, key)
 	}
 	r.reg.outstanding.add(i)
 	revision, err := r.reg.store.Create(ctx, key, i.value.Bytes, r.table.ttl)
-	return r.reg.outstanding.settle(i, revision), asWriteError(err)
+	return r.reg.outstanding.resolve(i, revision), asWriteError(err)
 }
 
 // mustBeFree is what creation would answer.

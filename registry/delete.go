@@ -263,26 +263,26 @@ func (r *Resource) writeMarked(ctx context.Context, present *Item, certain bool,
 	case string(i.value.Bytes) == string(present.value.Bytes) && !present.stale:
 		return present, nil
 	case dryRun:
-		i.settle(present.revision)
+		i.setRevision(present.revision)
 		return i, nil
 	}
 	r.reg.outstanding.add(i)
 	revision, err := r.reg.store.Update(ctx, present.key, present.revision, i.value.Bytes, r.table.ttl)
-	return r.reg.outstanding.settle(i, revision), asWriteError(err)
+	return r.reg.outstanding.resolve(i, revision), asWriteError(err)
 }
 
 // deleteNow removes the object from the store. marked is its last state.
 func (r *Resource) deleteNow(ctx context.Context, present *Item, marked, old kind.Object, dryRun bool) (*Item, error) {
-	settle, err := r.reserve(ctx, nil, old, dryRun)
+	finish, err := r.reserve(ctx, nil, old, dryRun)
 	if err != nil {
 		return nil, err
 	}
 	if dryRun {
-		settle(false)
+		finish(false)
 		return r.final(present.key, marked, present.revision), nil
 	}
 	revision, err := r.reg.store.Delete(ctx, present.key, present.revision)
-	settle(err == nil)
+	finish(err == nil)
 	var lost *store.Conflict
 	if errors.As(err, &lost) && lost.Present == nil && marked.GetDeletionTimestamp() != nil {
 		// Another part that ends objects was faster: that is what was asked for.

@@ -21,7 +21,7 @@ func (r *Resource) Enter(o kind.Object, present *Item) error {
 		old = present.Object()
 	}
 	r.info.Default(o)
-	return r.settled(o, old)
+	return r.makeExact(o, old)
 }
 
 // enter of an object that has entered before only fills in what the server's own changes (admission) left open.
@@ -30,17 +30,17 @@ func (r *Resource) enter(o, old kind.Object, entered bool) error {
 	if entered {
 		return nil
 	}
-	return r.settled(o, old)
+	return r.makeExact(o, old)
 }
 
-// settled makes an object exact. Nothing that is exact is written to, so that it may share parts with one that is stored.
-func (r *Resource) settled(o, old kind.Object) error {
-	err := canonical.Settle(o, exactly(r.table.info))
+// makeExact makes an object exact. Nothing that is exact is written to, so that it may share parts with one that is stored.
+func (r *Resource) makeExact(o, old kind.Object) error {
+	err := canonical.MakeExact(o, exactly(r.table.info))
 	if err == nil {
 		return nil
 	}
-	if old != nil && canonical.Settle(kind.Copy(old), exactly(r.table.info)) != nil {
-		r.table.settleAgain(o) // all but what cannot be
+	if old != nil && canonical.MakeExact(kind.Copy(old), exactly(r.table.info)) != nil {
+		r.table.makeExactAgain(o) // all but what cannot be
 		return nil
 	}
 	return apierrors.NewBadRequest(fmt.Sprintf("%s %q cannot be encoded: %v", r.info.GVK.Kind, o.GetName(), err))
@@ -51,19 +51,19 @@ func exactly(info *kind.Kind) canonical.Options {
 	return canonical.Options{ReplaceInvalid: info.TTL > 0}
 }
 
-// settle makes an object exact that has been decoded: an update shares parts of the present object (the spec, when the status
+// makeExact makes an object exact that has been decoded: an update shares parts of the present object (the spec, when the status
 // changes), and nothing may be written there.
-func (f *form) settle(o kind.Object) {
+func (f *form) makeExact(o kind.Object) {
 	options := exactly(f.info)
 	// What is no text must not keep the rest from becoming exact. JSON has none, but numbers that others write in their own ways.
 	options.Again = !options.ReplaceInvalid && f.info.Form != kind.Tree
-	_ = canonical.Settle(o, options)
+	_ = canonical.MakeExact(o, options)
 }
 
-// settleAgain makes an object exact once more that is about to be stored: admission and the kind's preparations have changed it.
+// makeExactAgain makes an object exact once more that is about to be stored: admission and the kind's preparations have changed it.
 // It has passed the door, or has been stored with what the door would refuse.
-func (f *form) settleAgain(o kind.Object) {
+func (f *form) makeExactAgain(o kind.Object) {
 	again := exactly(f.info)
 	again.Again = true
-	_ = canonical.Settle(o, again)
+	_ = canonical.MakeExact(o, again)
 }

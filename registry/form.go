@@ -57,12 +57,12 @@ func (f *form) examine(key string, value []byte, revision int64) (*Item, error) 
 	return i, nil
 }
 
-// write makes an Item of an object that is about to be stored; its revision is set by settle.
+// write makes an Item of an object that is about to be stored; setRevision gives it its revision.
 func (f *form) write(key string, o kind.Object) (*Item, error) {
 	o.SetResourceVersion("")
 	o.SetSelfLink("")
 	o.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
-	f.settleAgain(o)
+	f.makeExactAgain(o)
 	value, err := f.Encode(o)
 	if err != nil {
 		return nil, err

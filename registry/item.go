@@ -45,8 +45,8 @@ func Compute(info *kind.Kind, o kind.Object) *Item {
 	return i
 }
 
-// settle gives the revision to an item made by write.
-func (i *Item) settle(revision int64) {
+// setRevision gives the revision to an item made by write.
+func (i *Item) setRevision(revision int64) {
 	i.revision = revision
 	if d := i.object.Load(); d != nil && d.object != nil {
 		d.object.SetResourceVersion(strconv.FormatInt(revision, 10))
@@ -94,7 +94,7 @@ func (i *Item) decode() *decoded {
 		return &decoded{err: fmt.Errorf("key %s at revision %d does not decode: %w", i.key, i.revision, err)}
 	}
 	i.form.info.Default(o)
-	i.form.settle(o) // others' writers (and JSON) leave more than ours; what is shared must need no change later
+	i.form.makeExact(o) // others' writers (and JSON) leave more than ours; what is shared must need no change later
 	o.SetResourceVersion(strconv.FormatInt(i.revision, 10))
 	return &decoded{object: o}
 }

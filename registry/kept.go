@@ -21,7 +21,7 @@ const (
 // the same keys, and have not the same left.
 type pageStart struct{ scope, key string }
 
-// keep holds a snapshot for further pages and remembers how many objects are left from a place on. Only a list that begins
+// keep holds a snapshot for further pages and remembers how many objects are left from a key on. Only a list that begins
 // prolongs it: one that goes on has a token that ages, and would have to begin anew one day.
 func (t *table) keep(s *snapshot, next pageStart, remaining int64, now time.Time, begins bool) {
 	t.mu.Lock()
@@ -45,7 +45,7 @@ func (t *table) keep(s *snapshot, next pageStart, remaining int64, now time.Time
 	s.until = now.Add(snapshotAge)
 }
 
-// left is the number of objects from a place on, if a former page counted them.
+// left is the number of objects from a key on, if a former page counted them.
 func (t *table) left(s *snapshot, at pageStart) (int64, bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()

@@ -13,7 +13,7 @@ const outstandingMax = 8192
 // first gives it to the item.
 type outstanding struct {
 	mu    sync.Mutex
-	byKey map[string][]*Item // guarded by mu, as is each item's revision until it is settled
+	byKey map[string][]*Item // guarded by mu, as is each item's revision until it is known
 	count int
 }
 
@@ -31,16 +31,16 @@ func (o *outstanding) add(i *Item) {
 	o.count++
 }
 
-// settle tells that the item was written at a revision; 0 means that it was not, or that nobody knows.
+// resolve tells that the item was written at a revision; 0 means that it was not, or that nobody knows.
 // The result is the item to go on with.
-func (o *outstanding) settle(i *Item, revision int64) *Item {
+func (o *outstanding) resolve(i *Item, revision int64) *Item {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
 	case revision == 0:
 		o.remove(i)
 	case i.revision == 0:
-		i.settle(revision)
+		i.setRevision(revision)
 	case i.revision != revision:
 		return i.at(revision) // another write of the same bytes has taken the item
 	}
@@ -58,7 +58,7 @@ func (o *outstanding) take(key string, value []byte, revision int64) *Item {
 		if (i.revision == 0 || i.revision == revision) && bytes.Equal(i.value.Bytes, value) {
 			o.remove(i)
 			if i.revision == 0 {
-				i.settle(revision)
+				i.setRevision(revision)
 			}
 			return i
 		}

@@ -32,11 +32,11 @@ type Options struct {
 
 // Reserver takes scarce values for an object that is about to be written.
 type Reserver interface {
-	// Reserve may change next (old is nil on create; next is nil on delete). settle is called exactly once, with
+	// Reserve may change next (old is nil on create; next is nil on delete). finish is called exactly once, with
 	// true if the write was stored and false if it was not. On a dry run nothing may be taken for good.
 	// It runs after the kind's PrepareCreate or PrepareUpdate and before its validation, which judges the object with
 	// what was taken. An error is a StatusError.
-	Reserve(ctx context.Context, next, old kind.Object, dryRun bool) (settle func(stored bool), err error)
+	Reserve(ctx context.Context, next, old kind.Object, dryRun bool) (finish func(stored bool), err error)
 }
 
 // Registry holds all resources.

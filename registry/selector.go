@@ -11,8 +11,8 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/codec/wire"
 )
 
-// fewTerms is up to how many requirements and values a selector is left as it is.
-const fewTerms = 16
+// fewRequirements is up to how many requirements and values a selector is left as it is.
+const fewRequirements = 16
 
 // labelMatcher and fieldMatcher are what is asked of a selector.
 type (
@@ -41,7 +41,7 @@ func matchLabels(s labels.Selector) labelMatcher {
 	for i := range requirements {
 		size += len(requirements[i].ValuesUnsorted())
 	}
-	if !selectable || size <= fewTerms {
+	if !selectable || size <= fewRequirements {
 		return s
 	}
 	demands := labelDemands{byKey: map[string]*demand{}}
@@ -168,7 +168,7 @@ func (d *demand) met(value string) bool {
 // matchFields is the matcher of a field selector.
 func matchFields(s fields.Selector) fieldMatcher {
 	requirements := s.Requirements()
-	if len(requirements) <= fewTerms {
+	if len(requirements) <= fewRequirements {
 		return s
 	}
 	demands := fieldDemands{}

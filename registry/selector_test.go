@@ -39,7 +39,7 @@ func TestLongSelectors(t *testing.T) {
 		}
 		var terms []string
 		kinds := []int{r.IntN(9), r.IntN(9), r.IntN(9)}
-		for range fewTerms/2 + r.IntN(fewTerms) {
+		for range fewRequirements/2 + r.IntN(fewRequirements) {
 			k := key()
 			switch kinds[r.IntN(len(kinds))] {
 			case 0, 1:
@@ -74,7 +74,7 @@ func TestLongSelectors(t *testing.T) {
 			matched++
 		}
 		terms = terms[:0]
-		for range fewTerms + 1 + r.IntN(3) {
+		for range fewRequirements + 1 + r.IntN(3) {
 			terms = append(terms, key()+[]string{"=", "!=", "!=", "!=", "!="}[r.IntN(5)]+value())
 		}
 		f, err := fields.ParseSelector(strings.Join(terms, ","))

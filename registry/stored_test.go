@@ -107,7 +107,7 @@ func TestProtoCarriesResourceVersion(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			i.settle(revision)
+			i.setRevision(revision)
 			proto := i.Proto()
 			if len(proto) != i.ProtoSize() {
 				t.Errorf("%s: %d bytes, announced %d", info.GVK.Kind, len(proto), i.ProtoSize())
@@ -225,14 +225,14 @@ func TestCanonicalIsWhatDecodes(t *testing.T) {
 		&custom.Object{Members: map[string]any{"metadata": 1}}: treePod,
 	} {
 		s := newForm(info, info)
-		if err := canonical.Settle(o, canonical.Options{ReplaceInvalid: true}); err != nil {
+		if err := canonical.MakeExact(o, canonical.Options{ReplaceInvalid: true}); err != nil {
 			t.Fatal(err)
 		}
 		i, err := s.write(info.Key("a", "b"), o)
 		if err != nil {
 			t.Fatal(err)
 		}
-		i.settle(4)
+		i.setRevision(4)
 		mine, err := i.JSON()
 		if err != nil {
 			t.Fatal(err)
@@ -255,7 +255,7 @@ func testJSONIsAListElement(t *testing.T, f testForm) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	i.settle(12)
+	i.setRevision(12)
 	first, err := i.JSON()
 	if err != nil {
 		t.Fatal(err)
@@ -335,7 +335,7 @@ func TestGenerateName(t *testing.T) {
 	}
 }
 
-// What another API server stored may hold what this one would have settled. Its object is settled once, when it is decoded: a later update
+// What another API server stored may hold what this one would have made exact. Its object is made so once, when it is decoded: a later update
 // of its status shares its spec, and must not write there.
 func TestStatusUpdateLeavesTheSpecAlone(t *testing.T) {
 	forEachForm(t, testStatusUpdateLeavesTheSpecAlone)
@@ -344,15 +344,15 @@ func TestStatusUpdateLeavesTheSpecAlone(t *testing.T) {
 func testStatusUpdateLeavesTheSpecAlone(t *testing.T, f testForm) {
 	b := f.start(t, Options{})
 	pods := b.resource(t, "pods")
-	value, settled := f.unsettledPod(t)
+	value, exact := f.inexactPod(t)
 	revision := must(b.store.Create(bg, pods.key("a", "x"), value, 0))(t)
 	if err := b.WaitFor(bg, revision); err != nil {
 		t.Fatal(err)
 	}
 	var before, old kind.Object
 	change := func(_ context.Context, present kind.Object) (kind.Object, error) {
-		if !settled(present) || present.GetDeletionTimestamp() != nil {
-			t.Errorf("not settled: %v", present)
+		if !exact(present) || present.GetDeletionTimestamp() != nil {
+			t.Errorf("not exact: %v", present)
 		}
 		before, old = kind.Copy(present), present
 		changed := kind.Copy(present)
@@ -360,7 +360,7 @@ func testStatusUpdateLeavesTheSpecAlone(t *testing.T, f testForm) {
 		return changed, nil
 	}
 	i, _, err := pods.Update(bg, "a", "x", change, UpdateOptions{Part: "status"})
-	if err != nil || !settled(i.Object()) || get(i.Object(), "status.phase") != "Running" {
+	if err != nil || !exact(i.Object()) || get(i.Object(), "status.phase") != "Running" {
 		t.Errorf("updated to %v, %v", i, err)
 	}
 	if !reflect.DeepEqual(before, old) {
@@ -368,8 +368,8 @@ func testStatusUpdateLeavesTheSpecAlone(t *testing.T, f testForm) {
 	}
 }
 
-// unsettledPod is a pod a/x as others have stored it, and what tells whether it has been settled.
-func (f testForm) unsettledPod(t *testing.T) (value []byte, settled func(kind.Object) bool) {
+// inexactPod is a pod a/x as others have stored it, and what tells whether it has been made exact.
+func (f testForm) inexactPod(t *testing.T) (value []byte, exact func(kind.Object) bool) {
 	if f == trees {
 		value := `{"kind":"Pod","apiVersion":"v1","spec":{"nodeName":"n","port":5.0,"port":80e0},"metadata":{"name":"x","namespace":"a","deletionTimestamp":null,"labels":{}}}`
 		return []byte(value), func(o kind.Object) bool {

@@ -202,7 +202,7 @@ func (u *updating) attempt(ctx context.Context, present *Item, certain bool) (i 
 		next = kind.Copy(old)
 	}
 	if u.o.Trusted { // it shares parts with the old object, where defaults must not be written
-		err = r.settled(next, old)
+		err = r.makeExact(next, old)
 	} else {
 		err = r.enter(next, old, u.o.Entered)
 	}
@@ -218,20 +218,20 @@ func (u *updating) attempt(ctx context.Context, present *Item, certain bool) (i 
 		}
 	}
 	ends := r.ends(next, old)
-	settle := func(bool) {}
+	finish := func(bool) {}
 	if u.part == nil && !ends {
-		if settle, err = r.reserve(ctx, next, old, u.o.DryRun); err != nil {
+		if finish, err = r.reserve(ctx, next, old, u.o.DryRun); err != nil {
 			return nil, false, err
 		}
 	}
 	if err := u.judge(ctx, next, old); err != nil {
-		settle(false)
+		finish(false)
 		return nil, false, err
 	}
 	if ends {
 		i, err = u.remove(ctx, present, next, old)
 	} else {
-		i, err = u.write(ctx, present, next, old, certain, settle)
+		i, err = u.write(ctx, present, next, old, certain, finish)
 	}
 	return i, false, err
 }
@@ -291,14 +291,14 @@ func (r *Resource) ends(next, old kind.Object) bool {
 // remove deletes the object that an update has released. The item is its last state.
 func (u *updating) remove(ctx context.Context, present *Item, next, old kind.Object) (*Item, error) {
 	r := u.r
-	settle, err := r.reserve(ctx, nil, old, u.o.DryRun)
+	finish, err := r.reserve(ctx, nil, old, u.o.DryRun)
 	if err != nil {
 		return nil, err
 	}
 	revision := present.revision
 	if !u.o.DryRun {
 		if revision, err = r.reg.store.Delete(ctx, present.key, present.revision); err != nil {
-			settle(false)
+			finish(false)
 			var lost *store.Conflict
 			if !errors.As(err, &lost) || lost.Present != nil {
 				return nil, asWriteError(err)
@@ -307,31 +307,31 @@ func (u *updating) remove(ctx context.Context, present *Item, next, old kind.Obj
 		}
 	}
 	if err == nil {
-		settle(!u.o.DryRun)
+		finish(!u.o.DryRun)
 	}
 	return r.final(present.key, next, revision), nil
 }
 
 // final is an item of an object that is not stored (any more).
 func (r *Resource) final(key string, o kind.Object, revision int64) *Item {
-	_ = canonical.Settle(o, canonical.Options{ReplaceInvalid: true}) // it is not stored any more: whatever it holds is shown
+	_ = canonical.MakeExact(o, canonical.Options{ReplaceInvalid: true}) // it is not stored any more: whatever it holds is shown
 	o.SetResourceVersion(strconv.FormatInt(revision, 10))
 	i := &Item{form: r.form, key: key, revision: revision}
 	i.object.Store(&decoded{object: o})
 	return i
 }
 
-// write stores the new object, if it differs from the present one. It settles what was reserved.
-func (u *updating) write(ctx context.Context, present *Item, next, old kind.Object, certain bool, settle func(bool)) (*Item, error) {
+// write stores the new object, if it differs from the present one. It finishes what was reserved.
+func (u *updating) write(ctx context.Context, present *Item, next, old kind.Object, certain bool, finish func(bool)) (*Item, error) {
 	r := u.r
 	i, err := u.encode(present, next, old)
 	if err != nil {
-		settle(false)
+		finish(false)
 		return nil, apierrors.NewInternalError(err)
 	}
 	same := bytes.Equal(i.value.Bytes, present.value.Bytes) && !present.stale
 	if same || u.o.DryRun {
-		settle(false)
+		finish(false)
 	}
 	switch {
 	case (same || u.o.DryRun) && !certain:
@@ -339,13 +339,13 @@ func (u *updating) write(ctx context.Context, present *Item, next, old kind.Obje
 	case same:
 		return present, nil
 	case u.o.DryRun:
-		i.settle(present.revision)
+		i.setRevision(present.revision)
 		return i, nil
 	}
 	r.reg.outstanding.add(i)
 	revision, err := r.reg.store.Update(ctx, present.key, present.revision, i.value.Bytes, r.table.ttl)
-	i = r.reg.outstanding.settle(i, revision)
-	settle(err == nil)
+	i = r.reg.outstanding.resolve(i, revision)
+	finish(err == nil)
 	if err != nil {
 		return nil, asWriteError(err)
 	}
@@ -403,11 +403,11 @@ func (u *updating) create(ctx context.Context) (*Item, error) {
 	if u.o.Admit != nil {
 		o.Admit = func(ctx context.Context, obj kind.Object) error { return u.o.Admit(ctx, obj, nil) }
 	}
-	settle, err := r.prepareNew(ctx, next, o)
+	finish, err := r.prepareNew(ctx, next, o)
 	if err != nil {
 		return nil, err
 	}
 	i, err := r.writeNew(ctx, next, u.o.DryRun)
-	settle(err == nil && !u.o.DryRun)
+	finish(err == nil && !u.o.DryRun)
 	return i, err
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/api/shape"
 )
 
-// Options of Settle.
+// Options of MakeExact.
 type Options struct {
 	// ReplaceInvalid replaces what is no UTF-8 in strings, as decoding JSON does, instead of refusing it.
 	ReplaceInvalid bool
@@ -29,8 +29,8 @@ type Options struct {
 	Again bool
 }
 
-// Settle makes the struct that o points to exact. The error names the field that no encoded form can hold.
-func Settle(o any, options Options) error {
+// MakeExact makes the struct that o points to exact. The error names the field that no encoded form can hold.
+func MakeExact(o any, options Options) error {
 	v := reflect.ValueOf(o)
 	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
 		return nil
@@ -46,7 +46,7 @@ func Settle(o any, options Options) error {
 	return fmt.Errorf("%s: %s", strings.TrimPrefix(strings.Join(w.path, ""), "."), w.problem)
 }
 
-// walk is one call of Settle, or the part of one that works on a map's value.
+// walk is one call of MakeExact, or the part of one that works on a map's value.
 type walk struct {
 	replace, again, changed bool
 	// problem is the first one; path leads to it, from the inside out.
@@ -120,7 +120,7 @@ func (pl *planner) structure(t *shape.Type) step {
 		pl.structs[t] = s
 		pl.fields(s, t, 0, "")
 	}
-	return s.settle
+	return s.makeExact
 }
 
 // fields collects the fields of t, those of structs within it as if they were its own.
@@ -156,7 +156,7 @@ func startsWithPointer(t *shape.Type) bool {
 	return false
 }
 
-func (s *structPlan) settle(w *walk, p unsafe.Pointer) {
+func (s *structPlan) makeExact(w *walk, p unsafe.Pointer) {
 	for n := range s.fields {
 		f := &s.fields[n]
 		at := unsafe.Add(p, f.offset)

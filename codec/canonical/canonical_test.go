@@ -32,7 +32,7 @@ func TestRefuses(t *testing.T) {
 		"data[\"a\\xff\"]: the key":                 &corev1.Secret{Data: map[string][]byte{"a\xff": nil}},
 		"number: NaN":                               &odd{math.NaN()},
 	} {
-		err := Settle(o, Options{})
+		err := MakeExact(o, Options{})
 		if err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%v, want %s…", err, want)
 		}
@@ -40,7 +40,7 @@ func TestRefuses(t *testing.T) {
 	type raw struct {
 		Data runtime.RawExtension `json:"data"`
 	}
-	if err := Settle(&raw{runtime.RawExtension{Raw: []byte("{")}}, Options{}); err == nil || err.Error() != "data: it is no JSON" {
+	if err := MakeExact(&raw{runtime.RawExtension{Raw: []byte("{")}}, Options{}); err == nil || err.Error() != "data: it is no JSON" {
 		t.Error(err)
 	}
 }
@@ -53,7 +53,7 @@ func TestAgainLeavesTextsAlone(t *testing.T) {
 		Spec: corev1.NodeSpec{ProviderID: "\xff", Taints: []corev1.Taint{{TimeAdded: &seen}}},
 		Status: corev1.NodeStatus{Capacity: corev1.ResourceList{"\xff": resource.MustParse("1000m")}, Config: &corev1.NodeConfigStatus{Error: "\xff"},
 			Images: []corev1.ContainerImage{{Names: []string{}}}}}
-	if err := Settle(o, Options{Again: true}); err != nil {
+	if err := MakeExact(o, Options{Again: true}); err != nil {
 		t.Fatal(err)
 	}
 	cpu := o.Status.Capacity["\xff"]
@@ -61,21 +61,21 @@ func TestAgainLeavesTextsAlone(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 	s := &corev1.Secret{Data: map[string][]byte{"a\xff": nil}}
-	if err := Settle(s, Options{Again: true}); err != nil || s.Data["a\xff"] == nil {
+	if err := MakeExact(s, Options{Again: true}); err != nil || s.Data["a\xff"] == nil {
 		t.Error(err, s.Data)
 	}
 }
 
 func TestReplaces(t *testing.T) {
 	e := &corev1.Event{Message: "a\xff", ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"k\xff": "v\xff"}}}
-	if err := Settle(e, Options{ReplaceInvalid: true}); err != nil {
+	if err := MakeExact(e, Options{ReplaceInvalid: true}); err != nil {
 		t.Fatal(err)
 	}
 	if e.Message != "a\ufffd" || e.Annotations["k\ufffd"] != "v\ufffd" || len(e.Annotations) != 1 {
 		t.Errorf("%q %q", e.Message, e.Annotations)
 	}
 	s := &corev1.Secret{Data: map[string][]byte{"a\xff": nil}}
-	if err := Settle(s, Options{ReplaceInvalid: true}); err != nil || s.Data["a\ufffd"] == nil || len(s.Data) != 1 {
+	if err := MakeExact(s, Options{ReplaceInvalid: true}); err != nil || s.Data["a\ufffd"] == nil || len(s.Data) != 1 {
 		t.Error(err, s.Data)
 	}
 }
@@ -86,7 +86,7 @@ func TestLeavesWhatIsExact(t *testing.T) {
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: now, DeletionTimestamp: &now, Labels: map[string]string{"a": "b"}},
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
 			"cpu": resource.MustParse("100m"), "memory": resource.MustParse("64Mi"), "x": resource.MustParse("100Pi"), "y": resource.MustParse("0")}}}}}}
-	if err := Settle(p, Options{}); err != nil {
+	if err := MakeExact(p, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	w := walk{}
@@ -100,7 +100,7 @@ func TestLeavesWhatIsExact(t *testing.T) {
 	// A caller's own time, which many of its objects may share, stays as it is.
 	shared := metav1.NewTime(time.Unix(1, 5))
 	p.DeletionTimestamp = &shared
-	if err := Settle(p, Options{}); err != nil || shared.Nanosecond() != 5 || p.DeletionTimestamp.Nanosecond() != 0 {
+	if err := MakeExact(p, Options{}); err != nil || shared.Nanosecond() != 5 || p.DeletionTimestamp.Nanosecond() != 0 {
 		t.Error(err, shared, p.DeletionTimestamp)
 	}
 }
@@ -171,7 +171,7 @@ func BenchmarkPod(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := Settle(p, Options{}); err != nil {
+		if err := MakeExact(p, Options{}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -13,9 +13,9 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/api/custom"
 )
 
-// settleMembers is for the members of objects that are trees. What of them must change is copied on the way: other objects may share the
+// exactMembers is for the members of objects that are trees. What of them must change is copied on the way: other objects may share the
 // rest.
-func settleMembers(w *walk, p unsafe.Pointer) {
+func exactMembers(w *walk, p unsafe.Pointer) {
 	at := (*map[string]any)(p)
 	m := *at
 	if w.again && len(m) > 0 {

@@ -43,7 +43,7 @@ func treeValue(random *rand.Rand, depth int) any {
 	return "leaf"
 }
 
-// TestTreesAreWhatTheyDecodeTo: a settled tree is what its JSON decodes to, and what was exact is shared.
+// TestTreesAreWhatTheyDecodeTo: an exact tree is what its JSON decodes to, and what was exact is shared.
 func TestTreesAreWhatTheyDecodeTo(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	for range 5000 {
@@ -54,7 +54,7 @@ func TestTreesAreWhatTheyDecodeTo(t *testing.T) {
 		o.Name = "x"
 		before := o.DeepCopyObject().(*custom.Object)
 		held := o.Members
-		if err := Settle(o, Options{}); err != nil {
+		if err := MakeExact(o, Options{}); err != nil {
 			t.Fatal(err)
 		}
 		if !reflect.DeepEqual(held, before.Members) {
@@ -69,11 +69,11 @@ func TestTreesAreWhatTheyDecodeTo(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !reflect.DeepEqual(o, &back) {
-			t.Fatalf("%#v\nis settled as %#v\nand decodes to %#v", before.Members, o.Members, back.Members)
+			t.Fatalf("%#v\nis made %#v\nand decodes to %#v", before.Members, o.Members, back.Members)
 		}
 		again := o.DeepCopyObject().(*custom.Object)
 		at := reflect.ValueOf(again.Members).Pointer()
-		if err := Settle(again, Options{}); err != nil || reflect.ValueOf(again.Members).Pointer() != at {
+		if err := MakeExact(again, Options{}); err != nil || reflect.ValueOf(again.Members).Pointer() != at {
 			t.Fatalf("what is exact is changed: %v", err)
 		}
 	}
@@ -83,12 +83,12 @@ func TestTreesThatCannotBe(t *testing.T) {
 	for name, v := range map[string]any{"NaN": math.NaN(), "infinity": math.Inf(1), "no text": "\xff", "a key": map[string]any{"\xff": 1},
 		"a struct": struct{}{}, "a typed map": map[string]string{"a": "b"}} {
 		o := &custom.Object{Members: map[string]any{"spec": map[string]any{"a": []any{v}}}}
-		if err := Settle(o, Options{}); err == nil {
+		if err := MakeExact(o, Options{}); err == nil {
 			t.Errorf("%s is taken", name)
 		}
 	}
 	o := &custom.Object{Members: map[string]any{"spec": []any{"a\xff", map[string]any{"\xff": "b"}}}}
-	if err := Settle(o, Options{ReplaceInvalid: true}); err != nil {
+	if err := MakeExact(o, Options{ReplaceInvalid: true}); err != nil {
 		t.Fatal(err)
 	}
 	if want := []any{"a\uFFFD", map[string]any{"\uFFFD": "b"}}; !reflect.DeepEqual(o.Members["spec"], any(want)) {

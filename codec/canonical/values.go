@@ -23,27 +23,27 @@ import (
 func special(t *shape.Type) (step, bool) {
 	switch t.Class {
 	case shape.Time:
-		return func(w *walk, p unsafe.Pointer) { settleTime(w, &(*metav1.Time)(p).Time, time.Second) }, true
+		return func(w *walk, p unsafe.Pointer) { exactTime(w, &(*metav1.Time)(p).Time, time.Second) }, true
 	case shape.MicroTime:
-		return func(w *walk, p unsafe.Pointer) { settleTime(w, &(*metav1.MicroTime)(p).Time, time.Microsecond) }, true
+		return func(w *walk, p unsafe.Pointer) { exactTime(w, &(*metav1.MicroTime)(p).Time, time.Microsecond) }, true
 	case shape.Duration:
 		return nil, true
 	case shape.Quantity:
-		return func(w *walk, p unsafe.Pointer) { settleQuantity(w, (*resource.Quantity)(p)) }, true
+		return func(w *walk, p unsafe.Pointer) { exactQuantity(w, (*resource.Quantity)(p)) }, true
 	case shape.IntOrString:
-		return func(w *walk, p unsafe.Pointer) { settleIntOrString(w, (*intstr.IntOrString)(p)) }, true
+		return func(w *walk, p unsafe.Pointer) { exactIntOrString(w, (*intstr.IntOrString)(p)) }, true
 	case shape.Raw:
-		return func(w *walk, p unsafe.Pointer) { settleRaw(w, (*runtime.RawExtension)(p)) }, true
+		return func(w *walk, p unsafe.Pointer) { exactRaw(w, (*runtime.RawExtension)(p)) }, true
 	}
 	switch t.Go {
 	case reflect.TypeFor[metav1.TypeMeta]():
 		return nil, true // it is for whoever encodes to fill in
 	case reflect.TypeFor[map[string]string]():
-		return func(w *walk, p unsafe.Pointer) { settleStrings(w, (*map[string]string)(p)) }, true
+		return func(w *walk, p unsafe.Pointer) { exactStrings(w, (*map[string]string)(p)) }, true
 	case reflect.TypeFor[map[string]any]():
-		return settleMembers, true
+		return exactMembers, true
 	case reflect.TypeFor[corev1.ResourceList]():
-		return func(w *walk, p unsafe.Pointer) { settleResources(w, (*corev1.ResourceList)(p)) }, true
+		return func(w *walk, p unsafe.Pointer) { exactResources(w, (*corev1.ResourceList)(p)) }, true
 	}
 	return nil, false
 }
@@ -57,7 +57,7 @@ func specialPointer(t *shape.Type) (step, bool) {
 			at := (**metav1.Time)(p)
 			if v := **at; v.IsZero() {
 				*at, w.changed = nil, true
-			} else if settleTime(w, &v.Time, time.Second) {
+			} else if exactTime(w, &v.Time, time.Second) {
 				*at = &v
 			}
 		}, true
@@ -66,12 +66,12 @@ func specialPointer(t *shape.Type) (step, bool) {
 			at := (**metav1.MicroTime)(p)
 			if v := **at; v.IsZero() {
 				*at, w.changed = nil, true
-			} else if settleTime(w, &v.Time, time.Microsecond) {
+			} else if exactTime(w, &v.Time, time.Microsecond) {
 				*at = &v
 			}
 		}, true
 	case shape.FieldSet:
-		return func(w *walk, p unsafe.Pointer) { settleFields(w, (**metav1.FieldsV1)(p)) }, true
+		return func(w *walk, p unsafe.Pointer) { exactFields(w, (**metav1.FieldsV1)(p)) }, true
 	}
 	return nil, false
 }
@@ -109,8 +109,8 @@ func omittedBytes(w *walk, p unsafe.Pointer) {
 // The times that can be written: the years 0 to 9999.
 const firstSecond, lastSecond = -62167219200, 253402300799
 
-// settleTime cuts a time to whole units and puts it into the local zone, as decoding does.
-func settleTime(w *walk, t *time.Time, unit time.Duration) (changed bool) {
+// exactTime cuts a time to whole units and puts it into the local zone, as decoding does.
+func exactTime(w *walk, t *time.Time, unit time.Duration) (changed bool) {
 	var exact time.Time
 	if !t.IsZero() {
 		seconds := t.Unix()
@@ -159,8 +159,8 @@ func (q *quantity) canonical() bool {
 	return false
 }
 
-// settleQuantity gives a quantity the form that parsing its text gives.
-func settleQuantity(w *walk, q *resource.Quantity) {
+// exactQuantity gives a quantity the form that parsing its text gives.
+func exactQuantity(w *walk, q *resource.Quantity) {
 	if (*quantity)(unsafe.Pointer(q)).canonical() {
 		return
 	}
@@ -177,8 +177,8 @@ func settleQuantity(w *walk, q *resource.Quantity) {
 	}
 }
 
-// settleIntOrString clears the half that does not count.
-func settleIntOrString(w *walk, v *intstr.IntOrString) {
+// exactIntOrString clears the half that does not count.
+func exactIntOrString(w *walk, v *intstr.IntOrString) {
 	switch v.Type {
 	case intstr.Int:
 		if v.StrVal != "" {
@@ -194,8 +194,8 @@ func settleIntOrString(w *walk, v *intstr.IntOrString) {
 	}
 }
 
-// settleRaw writes down an object that stands beside its encoded form; null is nothing.
-func settleRaw(w *walk, r *runtime.RawExtension) {
+// exactRaw writes down an object that stands beside its encoded form; null is nothing.
+func exactRaw(w *walk, r *runtime.RawExtension) {
 	if r.Object != nil {
 		if r.Raw == nil {
 			b, err := json.Marshal(r.Object)
@@ -217,7 +217,7 @@ func settleRaw(w *walk, r *runtime.RawExtension) {
 	}
 }
 
-func settleFields(w *walk, at **metav1.FieldsV1) {
+func exactFields(w *walk, at **metav1.FieldsV1) {
 	raw := (*at).GetRawBytes()
 	switch {
 	case len(raw) == 0 || string(raw) == "null":
@@ -228,7 +228,7 @@ func settleFields(w *walk, at **metav1.FieldsV1) {
 	}
 }
 
-func settleStrings(w *walk, at *map[string]string) {
+func exactStrings(w *walk, at *map[string]string) {
 	m := *at
 	if len(m) == 0 {
 		*at, w.changed = nil, true
@@ -251,7 +251,7 @@ func settleStrings(w *walk, at *map[string]string) {
 	}
 }
 
-func settleResources(w *walk, at *corev1.ResourceList) {
+func exactResources(w *walk, at *corev1.ResourceList) {
 	m := *at
 	if len(m) == 0 {
 		*at, w.changed = nil, true
@@ -259,7 +259,7 @@ func settleResources(w *walk, at *corev1.ResourceList) {
 	}
 	for k, q := range m {
 		var inner walk
-		settleQuantity(&inner, &q)
+		exactQuantity(&inner, &q)
 		if !w.again && !utf8.ValidString(string(k)) {
 			inner.fail("the key is no UTF-8")
 		}

@@ -27,8 +27,8 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
-// settleTimeout bounds giving back what a write that failed, or a removed service, no longer needs.
-const settleTimeout = 10 * time.Second
+// finishTimeout bounds giving back what a write that failed, or a removed service, no longer needs.
+const finishTimeout = 10 * time.Second
 
 // Options of New.
 type Options struct {
@@ -129,10 +129,10 @@ func (s *Services) Reserve(ctx context.Context, next, old kind.Object, dryRun bo
 		err = t.update(now, before)
 	}
 	if err != nil {
-		t.settle(false)
+		t.finish(false)
 		return nil, err
 	}
-	return t.settle, nil
+	return t.finish, nil
 }
 
 // taking is what one write of one service takes and frees.
@@ -185,8 +185,8 @@ func (t *taking) releaseAll(old *corev1.Service) {
 	}
 }
 
-// settle gives back what the outcome of the write leaves over. It goes on when the request has gone away.
-func (t *taking) settle(stored bool) {
+// finish gives back what the outcome of the write leaves over. It goes on when the request has gone away.
+func (t *taking) finish(stored bool) {
 	if t.dryRun {
 		return
 	}
@@ -197,7 +197,7 @@ func (t *taking) settle(stored bool) {
 	if len(give.addresses) == 0 && len(give.ports) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), settleTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), finishTimeout)
 	defer cancel()
 	var failed error
 	for _, a := range give.addresses {
