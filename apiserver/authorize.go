@@ -38,16 +38,18 @@ func (x *exchange) attributes() *attributes {
 }
 
 // attributesOf are what a request from within the process asks to do.
-func (s *Server) attributesOf(r *Request) *attributes {
+func attributesOf(r *Request) *attributes {
+	t := targetOf(r)
+	return t.attributes(r)
+}
+
+func (t *target) attributes(r *Request) *attributes {
 	a := &attributes{AttributesRecord: authorizer.AttributesRecord{
-		User: r.User, Verb: string(r.Verb), Namespace: r.Namespace, APIGroup: r.Kind.GVK.Group, APIVersion: r.Kind.GVK.Version,
-		Resource: r.Kind.Plural, Subresource: r.Subresource, Name: r.Name, ResourceRequest: true,
+		User: r.User, Verb: string(t.verb), Namespace: t.namespace, APIGroup: t.group, APIVersion: t.version,
+		Resource: t.resource, Subresource: t.subresource, Name: t.name, ResourceRequest: true,
 	}}
 	if r.Verb.Selects() {
 		a.field, a.label = r.ListOptions.FieldSelector, r.ListOptions.LabelSelector
-	}
-	if r.Kind.IsNamespace {
-		a.Namespace = r.Name
 	}
 	return a
 }

@@ -112,7 +112,7 @@ func (c *call) authorizeUnsafe(ctx context.Context) error {
 	if !force(&c.DeleteOptions) {
 		return nil
 	}
-	a := c.s.attributesOf(c.Request)
+	a := attributesOf(c.Request)
 	a.Verb = "unsafe-delete-ignore-read-errors"
 	return c.s.authorize(ctx, a)
 }

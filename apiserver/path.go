@@ -167,3 +167,22 @@ func (t *target) isLongRunning() bool {
 
 // readOnly tells in which of the two groups the request counts as being in flight.
 func (t *target) readOnly() bool { return t.verb.Reads() }
+
+// methods are what clients send for verbs.
+var methods = map[kind.Verb]string{
+	kind.Get: http.MethodGet, kind.List: http.MethodGet, kind.Watch: http.MethodGet, kind.Create: http.MethodPost, kind.Update: http.MethodPut,
+	kind.Patch: http.MethodPatch, kind.Delete: http.MethodDelete, kind.DeleteCollection: http.MethodDelete,
+}
+
+// targetOf is what the path of a request from within the process would speak of. The name of what is made stands in no path.
+func targetOf(r *Request) target {
+	t := target{verb: r.Verb, resourceRequest: true, group: r.Kind.GVK.Group, version: r.Kind.GVK.Version, resource: r.Kind.Plural,
+		namespace: r.Namespace, subresource: r.Subresource}
+	if t.byPath = r.Subresource != "" || !r.Verb.OfCollection(); t.byPath {
+		t.name = r.Name
+	}
+	if r.Kind.IsNamespace {
+		t.namespace = t.name
+	}
+	return t
+}

@@ -3,7 +3,6 @@ package apiserver
 import (
 	"context"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -130,8 +129,8 @@ type Server struct {
 	Options
 	routes *kind.Derived[*routes]
 	paths  pathTable
-	// installing is held while a kind comes or goes, so that registry and catalog agree.
-	installing sync.Mutex
+	// installing holds a token while a kind comes or goes.
+	installing chan struct{}
 	// handle is the pipeline of HTTP requests.
 	handle       handler
 	impersonator http.Handler
@@ -158,7 +157,7 @@ func New(o Options) *Server {
 	o.MaxReads, o.MaxWrites = orElse(o.MaxReads, defaultMaxReads), orElse(o.MaxWrites, defaultMaxWrites)
 	o.Timeout, o.MinWatch = orElse(o.Timeout, defaultTimeout), orElse(o.MinWatch, defaultMinWatch)
 	o.SlowBody = orElse(o.SlowBody, slowBody)
-	s := &Server{Options: o, limits: newLimits(o.MaxReads, o.MaxWrites)}
+	s := &Server{Options: o, limits: newLimits(o.MaxReads, o.MaxWrites), installing: make(chan struct{}, 1)}
 	s.limits.rejected, s.limits.slowBody, s.limits.wait = o.Rejected, o.SlowBody, o.Timeout/seatWaitDivisor
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.mutates, _ = o.Admission.(admission.MutationInterface)
@@ -201,42 +200,60 @@ func (s *Server) pipeline() []func(handler) handler {
 	}
 }
 
-// Do answers a request from within the process: authorization, admission and verb as over HTTP. The answer is shared
-// with all readers and must not be changed.
+// Do answers a request from within the process: authorization, admission and verb as over HTTP, in the same order, and with the same
+// refusals. The answer is shared with all readers and must not be changed.
 func (s *Server) Do(ctx context.Context, r *Request) (*Response, error) {
+	if r.Kind == nil {
+		return nil, notFoundPath()
+	}
+	t := targetOf(r)
+	if err := s.authorize(ctx, t.attributes(r)); err != nil {
+		return nil, err
+	}
 	rt := s.routes.Get().of(r.Kind)
 	if rt == nil {
 		return nil, notFoundPath()
 	}
-	if err := s.authorize(ctx, s.attributesOf(r)); err != nil {
+	row, err := rt.locate(&t, methods[r.Verb])
+	if err != nil {
 		return nil, err
 	}
-	c := &call{Request: r, s: s, rt: rt, warn: &warnings{}}
-	var err error
-	if c.row, err = rt.row(r); err != nil {
-		return nil, err
-	}
+	c := &call{Request: r, s: s, rt: rt, row: row, warn: &warnings{}}
 	return c.execute(ctx)
 }
 
 // Install begins to serve a kind, or serves it in another way, while requests go on. It returns when the kind is there for everybody.
 func (s *Server) Install(ctx context.Context, k *kind.Kind) error {
-	s.installing.Lock()
-	defer s.installing.Unlock()
 	again := *k // what is installed again is another kind to all who keep something of the former
-	if err := s.Registry.Add(ctx, &again); err != nil {
-		return err
-	}
-	s.Catalog.Put(&again)
-	return nil
+	return s.alone(ctx, func() error {
+		if err := s.Registry.Add(ctx, &again); err != nil {
+			return err
+		}
+		s.Catalog.Put(&again)
+		return nil
+	})
 }
 
-// Uninstall ends the service of a kind. What is stored of it stays.
+// Uninstall ends the service of a kind. What is stored of it stays, and holds its namespaces and owners: see registry.Strays.
 func (s *Server) Uninstall(ctx context.Context, k *kind.Kind) error {
-	s.installing.Lock()
-	defer s.installing.Unlock()
-	s.Catalog.Remove(k.GVR())
-	return s.Registry.Remove(ctx, k.GR())
+	return s.alone(ctx, func() error {
+		if err := s.Registry.Remove(ctx, k.GVR()); err != nil {
+			return err
+		}
+		s.Catalog.Remove(k.GVR())
+		return nil
+	})
+}
+
+// alone calls f while no other kind comes or goes, so that registry and catalog agree.
+func (s *Server) alone(ctx context.Context, f func() error) error {
+	select {
+	case s.installing <- struct{}{}:
+		defer func() { <-s.installing }()
+		return f()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // route is one resource with what is needed to serve it.
@@ -247,14 +264,6 @@ type route struct {
 	gvr      schema.GroupVersionResource
 	// table holds the rows by subresource; the resource's own have the empty name.
 	table map[string]*endpoints
-}
-
-// row is the one that a request speaks of.
-func (rt *route) row(r *Request) (*endpoint, error) {
-	if rows := rt.table[r.Subresource]; rows != nil {
-		return rows.find(r.Verb)
-	}
-	return nil, methodNotAllowed()
 }
 
 // routes are all resources, by what stands in the path. They never change: when the catalog has, others are made.
@@ -284,7 +293,7 @@ func (s *Server) makeRoutes(now *kind.Kinds, before *routes) *routes {
 }
 
 func (t *routes) of(k *kind.Kind) *route {
-	if k == nil || t == nil {
+	if t == nil {
 		return nil
 	}
 	return t.byPath[k.GVR()]

@@ -91,7 +91,7 @@ func (p *replacement) admit(ctx context.Context, next, old kind.Object) error {
 	if old != nil {
 		return p.validate(ctx, p.update, next, old)
 	}
-	a := p.s.attributesOf(p.Request)
+	a := attributesOf(p.Request)
 	a.Verb = string(kind.Create)
 	if err := p.s.authorize(ctx, a); err != nil {
 		return err

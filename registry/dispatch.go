@@ -61,7 +61,7 @@ func (s *watchers) enter(w *Watcher) {
 		s.all.members = append(s.all.members, w)
 	}
 	s.count++
-	if s.closed {
+	if s.closed || w.r.gone.Load() {
 		w.fail(endedWatch())
 	}
 }
@@ -139,11 +139,13 @@ func (s *watchers) expire(revision int64) {
 	s.end(func(w *Watcher) error { return expiredWatch(w.since, revision) })
 }
 
-// end ends all watches with an error.
+// end ends all watches for which there is an error.
 func (s *watchers) end(why func(*Watcher) error) {
 	end := func(b *bucket) {
 		for _, w := range b.members {
-			w.fail(why(w))
+			if err := why(w); err != nil {
+				w.fail(err)
+			}
 		}
 	}
 	end(&s.all)

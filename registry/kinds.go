@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -94,12 +95,30 @@ func (k *kinds) convert(r *Registry, info *kind.Kind) error {
 	if stored == nil {
 		return fmt.Errorf("kind %s is stored as %s, which is not among the kinds", info.GVK, info.Via.Stored)
 	}
+	before := k.byVersion[info.GVR()]
+	if before != nil && before.via == nil {
+		return fmt.Errorf("kind %s stores its own objects already", info.GVK)
+	}
 	res := &Resource{reg: r, table: stored.table, info: info, form: newForm(info, stored.info), via: info.Via}
-	if k.byResource[info.GR()] == nil {
+	if speaks := k.byResource[info.GR()]; speaks == nil || speaks == before {
 		k.byResource[info.GR()] = res
 	}
 	k.byVersion[info.GVR()] = res
 	return nil
+}
+
+// dropShape takes out one shape of what another kind stores. If it spoke for its resource, another version does so now.
+func (k *kinds) dropShape(res *Resource) {
+	delete(k.byVersion, res.info.GVR())
+	if k.byResource[res.info.GR()] != res {
+		return
+	}
+	delete(k.byResource, res.info.GR())
+	for _, other := range k.byVersion {
+		if speaks := k.byResource[res.info.GR()]; other.info.GR() == res.info.GR() && (speaks == nil || other.info.GVK.Version < speaks.info.GVK.Version) {
+			k.byResource[res.info.GR()] = other
+		}
+	}
 }
 
 // placeFor fails when a kind would take the place of a foreign one: below the prefix of another resource, or as a resource that is
@@ -161,11 +180,13 @@ type arrival struct {
 	backlog []store.Event
 	// stale: changes are missing from backlog.
 	stale bool
+	// over: nobody waits for it any more. Who added it sets it, and does not wait for the mirror's goroutine, which may wait for the store.
+	over atomic.Bool
 }
 
 func (a *arrival) note(e *store.Event) {
 	switch {
-	case a.stale || !strings.HasPrefix(e.Key, a.table.prefix):
+	case a.stale || a.over.Load() || !strings.HasPrefix(e.Key, a.table.prefix):
 	case len(a.backlog) == backlogMax:
 		a.stale, a.backlog = true, nil
 	default:
@@ -182,16 +203,22 @@ func (r *Registry) Add(ctx context.Context, info *kind.Kind) error {
 	if info.Via != nil {
 		return r.do(ctx, func() error {
 			all := r.kinds.Load().clone()
-			err := all.convert(r, info)
+			before := all.byVersion[info.GVR()]
+			if err := all.convert(r, info); err != nil {
+				return err
+			}
 			r.publish(all)
-			return err
+			if before != nil {
+				before.end()
+			}
+			return nil
 		})
 	}
 	if !info.Stored() {
 		return fmt.Errorf("no objects of kind %s are stored", info.GVK)
 	}
 	a := &arrival{table: r.newTable(info)}
-	defer r.giveUp(a)
+	defer a.over.Store(true)
 	for {
 		if err := r.do(ctx, func() error { return r.expect(a) }); err != nil {
 			return err
@@ -206,19 +233,23 @@ func (r *Registry) Add(ctx context.Context, info *kind.Kind) error {
 	}
 }
 
-// Remove ends the service of a kind. What is stored of it stays. Its watches end with 410, and requests that are at work with 404.
-func (r *Registry) Remove(ctx context.Context, gr schema.GroupResource) error {
+// Remove ends the service of a kind. What is stored of it stays. Its watches end with 410, and requests that are at work with 404. A kind
+// in whose objects another one is stored cannot go before that one.
+func (r *Registry) Remove(ctx context.Context, gvr schema.GroupVersionResource) error {
 	return r.do(ctx, func() error {
 		all := r.kinds.Load().clone()
-		res := all.byResource[gr]
+		res := all.byVersion[gvr]
 		switch {
 		case res == nil:
 			return nil
 		case res.via != nil:
-			delete(all.byResource, gr)
-			delete(all.byVersion, res.info.GVR())
+			all.dropShape(res)
 			r.publish(all)
+			res.end()
 			return nil
+		}
+		if shapes := all.shapesOf(res.table); len(shapes) > 0 {
+			return fmt.Errorf("kind %s cannot be removed: %s is stored as it", res.info.GVK, shapes[0].GVK)
 		}
 		all.drop(res.table)
 		r.abandon(res.table) // before it is seen that the kind has gone
@@ -254,6 +285,7 @@ var errOver = errors.New("the registry has ended")
 // expect gathers what changes below a table's prefix from now on.
 func (r *Registry) expect(a *arrival) error {
 	all := r.kinds.Load().clone()
+	all.withoutOver()
 	for _, other := range all.arriving {
 		if other != a && other.table.prefix == a.table.prefix {
 			return fmt.Errorf("kind %s is being added already", a.table.info.GVK)
@@ -270,17 +302,18 @@ func (r *Registry) expect(a *arrival) error {
 	return nil
 }
 
-// giveUp ends the gathering, if it goes on still.
-func (r *Registry) giveUp(a *arrival) {
-	if !slices.Contains(r.kinds.Load().arriving, a) {
-		return
-	}
-	_ = r.do(r.life, func() error { // an error means that the registry has ended
-		all := r.kinds.Load().clone()
-		all.arriving = slices.DeleteFunc(all.arriving, func(other *arrival) bool { return other == a })
+// withoutOver takes out what nobody waits for.
+func (k *kinds) withoutOver() {
+	k.arriving = slices.DeleteFunc(k.arriving, func(a *arrival) bool { return a.over.Load() })
+}
+
+// forget lets go of what was gathered for nobody. The caller is the mirror's goroutine.
+func (r *Registry) forget(now *kinds) {
+	if slices.ContainsFunc(now.arriving, func(a *arrival) bool { return a.over.Load() }) {
+		all := now.clone()
+		all.withoutOver()
 		r.publish(all)
-		return nil
-	})
+	}
 }
 
 // readBelow reads what the store held below a table's prefix at a revision.
@@ -303,12 +336,31 @@ func (r *Registry) readBelow(ctx context.Context, t *table, revision int64) (*co
 	}
 }
 
+// keepReadable adds the last readable states of what cannot be read to what a table will be filled with: those of the table that it
+// replaces, read anew, as long as the new kind can read them.
+func keepReadable(before, t *table, c *contents, at int64) {
+	if before == nil {
+		return
+	}
+	for key := range c.hidden {
+		last := before.get(key)
+		if last == nil || last.revision > at { // what came later is in the backlog
+			continue
+		}
+		if i, err := t.examine(key, last.value.Bytes, last.revision); err == nil {
+			c.items = append(c.items, i)
+		}
+	}
+	slices.SortFunc(c.items, func(a, b *Item) int { return strings.Compare(a.key, b.key) })
+}
+
 // takeOn fills a table with what was read and brings it up to date; from then on it is served.
 func (r *Registry) takeOn(a *arrival, c *contents) error {
 	if a.stale {
 		return errAnew
 	}
 	t, now := a.table, r.now()
+	keepReadable(r.kinds.Load().byPrefix[t.prefix], t, c, a.from)
 	r.hideAll(t, c.hidden)
 	t.fill(c.items, a.from)
 	for n := range a.backlog {

@@ -96,7 +96,7 @@ func testKindsComeAndGo(t *testing.T, f testForm) {
 		t.Error("what was replaced claims to know what came later")
 	}
 	w = must(second.Watch(ctx, WatchOptions{ResourceVersion: "0"}))(t)
-	if err := changing.Remove(ctx, widgetGR); err != nil {
+	if err := changing.Remove(ctx, f.widgets(false).GVR()); err != nil {
 		t.Fatal(err)
 	}
 	if err := drained(ctx, w); !apierrors.IsResourceExpired(err) {
@@ -222,7 +222,7 @@ func testKindsChangeUnderLoad(t *testing.T, f testForm) {
 	for range 60 {
 		switch random.IntN(5) {
 		case 0:
-			if err := changing.Remove(ctx, widgetGR); err != nil {
+			if err := changing.Remove(ctx, f.widgets(false).GVR()); err != nil {
 				t.Fatal(err)
 			}
 		case 1:

@@ -114,6 +114,9 @@ func (r *Registry) applyBatch(batch store.Batch) {
 	for _, t := range touched {
 		t.applyPending(now)
 	}
+	if len(kinds.arriving) > 0 {
+		r.forget(kinds)
+	}
 	if batch.Revision > applied {
 		r.advance(batch.Revision)
 		r.passed(batch.Revision, now)

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"sync/atomic"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -19,6 +20,22 @@ type Resource struct {
 	form *form
 	// via is set if another kind stores the objects.
 	via *kind.Conversion
+	// gone: the shape is served no more, though the objects are.
+	gone atomic.Bool
+}
+
+// end ends the watches of this shape of a table's objects.
+func (r *Resource) end() {
+	r.gone.Store(true)
+	t := r.table
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.watchers.end(func(w *Watcher) error {
+		if w.r != r {
+			return nil
+		}
+		return endedWatch()
+	})
 }
 
 // Info is the kind's definition.

@@ -109,7 +109,7 @@ func testStrays(t *testing.T, f testForm) {
 	expect("served", changing, "j||j|||||j")
 	must(all.Create(ctx, owned("c", "w"), CreateOptions{}))(t)
 	changing.settle(t)
-	if err := changing.Remove(ctx, widgetGR); err != nil {
+	if err := changing.Remove(ctx, f.widgets(false).GVR()); err != nil {
 		t.Fatal(err)
 	}
 	for kind, want := range map[*kind.Kind]bool{f.widgets(false): false, f.kinds()[1]: true} {
@@ -173,7 +173,7 @@ func testNoObjectIsUnseen(t *testing.T, f testForm) {
 		done <- nil
 	}()
 	for range 100 {
-		if err := errors.Join(changing.Add(ctx, f.widgets(false)), changing.Remove(ctx, widgetGR)); err != nil {
+		if err := errors.Join(changing.Add(ctx, f.widgets(false)), changing.Remove(ctx, f.widgets(false).GVR())); err != nil {
 			t.Fatal(err)
 		}
 	}
