@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/registry"
 	"github.com/wheelhouse-k8s/wheelhouse/store/memory"
 )
 
@@ -198,5 +200,45 @@ func TestKindThatLeftObjects(t *testing.T) {
 	}
 	if _, err := widgetsOf(ctx, clients, "GET", "stays/widgets/child", ""); !apierrors.IsNotFound(err) {
 		t.Errorf("the child: %v", err)
+	}
+}
+
+// TestViewsOfVersions: each version of what one kind stores has a view of its own.
+func TestViewsOfVersions(t *testing.T) {
+	s := memory.New()
+	defer s.Close()
+	secret := kind.Define(kind.Resource{
+		GroupVersion: schema.GroupVersion{Group: "example.com", Version: "v2"}, Kind: "Widget", Plural: "widgets", Namespaced: true,
+		List: kind.ListOf[corev1.SecretList],
+		Via: &kind.Conversion{
+			Stored: widgetKind().GR(), StoredVersion: "v1",
+			ToStored: func(o kind.Object) (kind.Object, error) {
+				return &corev1.ConfigMap{ObjectMeta: o.(*corev1.Secret).ObjectMeta}, nil
+			},
+			FromStored: func(o kind.Object) (kind.Object, error) {
+				return &corev1.Secret{ObjectMeta: o.(*corev1.ConfigMap).ObjectMeta}, nil
+			},
+		},
+	}, kind.Rules[corev1.Secret]{})
+	stored := widgetKind()
+	r, err := registry.New(registry.Options{Store: s, Kinds: []*kind.Kind{stored, secret}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = r.Run(t.Context()) }()
+	<-r.Ready()
+	widgets, _ := r.ResourceFor(stored)
+	if _, err := widgets.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "x"}}, registry.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Fresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	transport := &inProcess{registry: r}
+	for _, k := range []*kind.Kind{stored, secret} {
+		o, ok := transport.View(k).Get("a", "x")
+		if !ok || reflect.TypeOf(o) != reflect.TypeOf(k.New()) {
+			t.Errorf("the view of %s shows a %T", k.GVK, o)
+		}
 	}
 }
