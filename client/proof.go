@@ -81,7 +81,7 @@ func Look(ctx context.Context, t Transport, k *kind.Kind, namespace, name string
 	answer, err := t.Do(ctx, Request{Verb: kind.Get, Kind: k, Namespace: namespace, Name: name})
 	switch {
 	case err == nil:
-	case foundFree(err, k, name):
+	case FoundFree(err, k, name):
 		return Finding{Presence: Absent}
 	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
 		return unproven(Forbidden, err)
@@ -126,9 +126,9 @@ func describe(k *kind.Kind, namespace, name string) string {
 	return k.GR().String() + " " + namespace + "/" + name
 }
 
-// foundFree tells the one "not found" that is about the object from those that are about its kind, its path or a gateway: it
+// FoundFree tells the one "not found" that is about the object from those that are about its kind, its path or a gateway: it
 // names the object, and the server meant to say it.
-func foundFree(err error, k *kind.Kind, name string) bool {
+func FoundFree(err error, k *kind.Kind, name string) bool {
 	var status apierrors.APIStatus
 	if !apierrors.IsNotFound(err) || !errors.As(err, &status) {
 		return false

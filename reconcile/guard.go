@@ -86,6 +86,9 @@ func (g *guard) Do(ctx context.Context, r client.Request) (runtime.Object, error
 
 // refuse is an error that is known to be one: nothing was sent.
 func (g *guard) refuse(r client.Request) error {
+	if slices.ContainsFunc(g.declared.AllReads, func(v *Views) bool { return v.matching.Has(r.Kind) }) {
+		return fmt.Errorf("%s: %s of %s: %w", g.declared.Name, r.Verb, r.Kind.Plural, errShifted) // it was declared a moment ago
+	}
 	return apierrors.NewInternalError(fmt.Errorf("%s: %s of %s/%s: %w", g.declared.Name, r.Verb, r.Kind.Plural, r.Subresource, errUndeclared))
 }
 

@@ -153,6 +153,12 @@ func TestDeclarationFollowsTheKinds(t *testing.T) {
 		if after := say(); before != "true false true false false" || after != "false true false true false" {
 			t.Errorf("before %s, after %s", before, after)
 		}
+		g := &guard{Transport: f.Server, declared: d}
+		for _, v := range []kind.Verb{kind.Get, kind.Delete} { // who has just seen the kind may ask once more
+			if _, err := g.Do(t.Context(), client.Request{Verb: v, Kind: maps}); !Transient(err) {
+				t.Errorf("%s of a kind that has gone: %v", v, err)
+			}
+		}
 		f.stop()
 	})
 }

@@ -211,7 +211,7 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 		p.policy = metav1.DeletePropagationForeground
 	}
 	err := c.act(ctx, kinds, key, o, p)
-	if apierrors.IsNotFound(err) {
+	if client.FoundFree(err, key.Kind, key.Name) { // not if it is the kind that was not found
 		return reconcile.Result{}, nil
 	}
 	return reconcile.Result{}, err
@@ -349,7 +349,7 @@ func (c *controller) orphanDependents(ctx context.Context, kinds *reconcile.Mome
 	eachHeld(kinds, owner, func(k *kind.Kind, o kind.Object) { children = append(children, keyOf(k, o)) })
 	_, err := reconcile.Batch(ctx, len(children), func(ctx context.Context, i int) error {
 		err := c.patch(ctx, children[i], ownership.WithoutOwners(children[i].UID, owner.GetUID()))
-		if apierrors.IsNotFound(err) {
+		if client.FoundFree(err, children[i].Kind, children[i].Name) {
 			return nil
 		}
 		return err

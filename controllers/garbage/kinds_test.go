@@ -32,6 +32,8 @@ type collector struct {
 
 	mu     sync.Mutex
 	writes []string // guarded by mu
+	// unserved is a kind whose requests are refused because it is not there.
+	unserved *kind.Kind // guarded by mu
 	// policies with which objects were deleted.
 	policies map[string]metav1.DeletionPropagation // guarded by mu
 }
@@ -51,6 +53,9 @@ func collect(t *testing.T, kinds ...*kind.Kind) (c *collector, stop func()) {
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
+		if r.Kind == c.unserved {
+			return nil, &apierrors.StatusError{ErrStatus: metav1.Status{Code: 404, Reason: metav1.StatusReasonNotFound, Message: "the server could not find the requested resource"}}
+		}
 		c.writes = append(c.writes, string(r.Verb)+" "+r.Name)
 		if r.Verb == kind.Delete {
 			c.policies[r.Name] = *r.Delete.PropagationPolicy
@@ -86,6 +91,12 @@ func (c *collector) wrote(want ...string) {
 		c.Errorf("wrote %q, want %q", c.writes, want)
 	}
 	c.writes = nil
+}
+
+func (c *collector) setUnserved(k *kind.Kind) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unserved = k
 }
 
 func secret(name string, refs ...metav1.OwnerReference) kind.Object {
@@ -238,5 +249,21 @@ func TestDependentsThatWentUnseen(t *testing.T) {
 			c.wrote("patch owner")
 			stop()
 		}
+	})
+}
+
+// TestKindsThatAreNotServedYet: that the server does not find a kind does not mean that the object has gone.
+func TestKindsThatAreNotServedYet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		maps, secrets := api.Of[*corev1.ConfigMap](), api.Of[*corev1.Secret]()
+		c, stop := collect(t, maps, secrets)
+		c.setUnserved(secrets)
+		c.Put(secrets, secret("child", ref("ConfigMap", "owner", "uid of owner")), secret("lost", ref("ConfigMap", "gone", "g")))
+		c.Put(maps, going("owner", metav1.FinalizerOrphanDependents))
+		c.wrote()
+		c.setUnserved(nil)
+		time.Sleep(time.Minute)
+		c.wrote("delete lost", "patch child", "patch owner")
+		stop()
 	})
 }
