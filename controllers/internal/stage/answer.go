@@ -41,6 +41,9 @@ func (s *stage) do(_ context.Context, r client.Request) (runtime.Object, error) 
 		namespace = o.GetNamespace()
 	}
 	answer, err := s.carryOut(&r, namespace, name)
+	if e, ok := r.Object.(*corev1.Event); ok {
+		name = e.InvolvedObject.Name // its own has the time in it
+	}
 	s.told = append(s.told, strings.TrimSpace(fmt.Sprintf("%s %s %s %s", r.Verb, what, path.Join(namespace, name), s.detail(&r)))+failed(err))
 	return answer, err
 }
