@@ -46,8 +46,8 @@ func (k *kinds) clone() *kinds {
 		tables: slices.Clone(k.tables), arriving: slices.Clone(k.arriving)}
 }
 
-// settle ends the making of a value that follows another one; nil at first.
-func (k *kinds) settle(before *kinds) {
+// conclude ends the making of a value that follows another one; nil at first.
+func (k *kinds) conclude(before *kinds) {
 	if before != nil && slices.Equal(k.tables, before.tables) {
 		k.infos, k.changed = before.infos, before.changed
 		return
@@ -61,7 +61,7 @@ func (k *kinds) settle(before *kinds) {
 // publish makes the kinds those of the registry. The caller is the mirror's goroutine.
 func (r *Registry) publish(all *kinds) {
 	before := r.kinds.Load()
-	all.settle(before)
+	all.conclude(before)
 	r.kinds.Store(all)
 	if all.changed != before.changed {
 		close(before.changed)

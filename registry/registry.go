@@ -108,7 +108,7 @@ func New(o Options) (*Registry, error) {
 			}
 		}
 	}
-	all.settle(nil)
+	all.conclude(nil)
 	r.kinds.Store(all)
 	return r, nil
 }
