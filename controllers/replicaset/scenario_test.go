@@ -3,12 +3,12 @@ package replicaset
 import (
 	"testing"
 
-	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/stage"
+	"github.com/wheelhouse-k8s/wheelhouse/controllers/internal/stagetest"
 	"github.com/wheelhouse-k8s/wheelhouse/test/scenario"
 )
 
 var rewrite = scenario.Flag()
 
 func TestScenarios(t *testing.T) {
-	stage.Run(t, "testdata/*.txt", rewrite, stage.Controller{Name: "replicaset-controller", New: New, Options: func() []any { return []any{&Options{ConcurrentSyncs: 1}} }})
+	stagetest.Run(t, "testdata/*.txt", rewrite, stagetest.Controller{Name: "replicaset-controller", New: New, Options: func() []any { return []any{&Options{ConcurrentSyncs: 1}} }})
 }

@@ -116,7 +116,7 @@ var policy = []rule{
 	{"controllers/internal/nodestate controllers/internal/podstate", "", "types", ""},
 	{"controllers/internal/ownership", "api/kind client", "types", ""},
 	{"controllers/internal/serving", "client controllers/internal/podstate reconcile", "types", ""},
-	{"controllers/internal/stage", "api api/kind client client/clienttest reconcile test/scenario", "types sigs.k8s.io/yaml", ""},
+	{"controllers/internal/stagetest", "api api/kind client client/clienttest reconcile test/scenario", "types sigs.k8s.io/yaml", ""},
 	{"scheduler", "client crew scheduler/placement", "types", "each loop stands alone: it knows no controller"},
 	{"scheduler/placement", "", "types k8s.io/component-helpers k8s.io/klog/v2", "decisions have no client, clock or log; of klog only a type that a library asks for"},
 	{"election", "client crew", "types k8s.io/utils", "leadership is a Lease, reached like any object"},

@@ -1,6 +1,6 @@
-// Package stage is the world of one controller in a test that is text: a server that the text fills, keeps from answering, and shows late,
+// Package stagetest is the world of one controller in a test that is text: a server that the text fills, keeps from answering, and shows late,
 // and a clock that the text moves.
-package stage
+package stagetest
 
 import (
 	"context"
