@@ -4,13 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"runtime"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 )
 
 // commonPod is a pod of a Deployment, with managed fields and a service account's token: some 1.3 KB stored.
@@ -42,28 +40,6 @@ func commonPod(name string) *corev1.Pod {
 	}
 }
 
-func fillPods(b *testing.B, r *Resource, n int) {
-	b.Helper()
-	for k := range n {
-		must(r.Create(bg, commonPod(fmt.Sprintf("web-7c5ddbdf54-%05d", k)), CreateOptions{}))(b)
-	}
-}
-
-func BenchmarkCreate(b *testing.B) {
-	r := generated.start(b, Options{}).resource(b, "pods")
-	pods := make([]*corev1.Pod, b.N)
-	for n := range pods {
-		pods[n] = commonPod(fmt.Sprintf("web-7c5ddbdf54-%07d", n))
-	}
-	b.ReportAllocs()
-	for n := 0; b.Loop(); n++ {
-		if n == len(pods) {
-			pods = append(pods, commonPod(fmt.Sprintf("web-7c5ddbdf54-%07d", n)))
-		}
-		must(r.Create(bg, pods[n], CreateOptions{}))(b)
-	}
-}
-
 // BenchmarkStoreCreate is what the store alone takes for the same bytes.
 func BenchmarkStoreCreate(b *testing.B) {
 	s := generated.start(b, Options{})
@@ -76,7 +52,7 @@ func BenchmarkStoreCreate(b *testing.B) {
 
 func BenchmarkGet(b *testing.B) {
 	r := generated.start(b, Options{}).resource(b, "pods")
-	fillPods(b, r, 10000)
+	fillPods(b, generated, r, 10000)
 	b.ReportAllocs()
 	for b.Loop() {
 		must(r.Get(bg, "default", "web-7c5ddbdf54-05000", ""))(b)
@@ -85,7 +61,7 @@ func BenchmarkGet(b *testing.B) {
 
 func BenchmarkListProto(b *testing.B) {
 	r := generated.start(b, Options{}).resource(b, "pods")
-	fillPods(b, r, 10000)
+	fillPods(b, generated, r, 10000)
 	b.ReportAllocs()
 	buf := make([]byte, 0, 64<<10)
 	for b.Loop() {
@@ -95,18 +71,6 @@ func BenchmarkListProto(b *testing.B) {
 			io.Discard.Write(buf)
 		}
 		b.SetBytes(int64(len(list.Items) * len(buf)))
-	}
-}
-
-func BenchmarkListLabels(b *testing.B) {
-	r := generated.start(b, Options{}).resource(b, "pods")
-	fillPods(b, r, 10000)
-	selector := must(labels.Parse("app=web"))(b)
-	b.ReportAllocs()
-	for b.Loop() {
-		if list := must(r.List(bg, ListOptions{Label: selector}))(b); len(list.Items) != 10000 {
-			b.Fatal(len(list.Items))
-		}
 	}
 }
 
@@ -140,15 +104,6 @@ func BenchmarkEncodingJSON(b *testing.B) {
 	}
 }
 
-func BenchmarkDecode(b *testing.B) {
-	r := generated.start(b, Options{}).resource(b, "pods")
-	i := must(r.Create(bg, commonPod("x"), CreateOptions{}))(b)
-	b.ReportAllocs()
-	for b.Loop() {
-		i.at(7).Object()
-	}
-}
-
 func BenchmarkDispatch500(b *testing.B) {
 	r := generated.start(b, Options{}).resource(b, "pods")
 	i := must(r.Create(bg, commonPod("x"), CreateOptions{}))(b)
@@ -169,27 +124,5 @@ func BenchmarkDispatch500(b *testing.B) {
 		r.table.mu.Lock()
 		r.table.watchers.dispatch(r.table, c)
 		r.table.mu.Unlock()
-	}
-}
-
-func BenchmarkMemory(b *testing.B) {
-	for b.Loop() {
-		var before, loaded, decoded runtime.MemStats
-		full := generated.start(b, Options{})
-		fillPods(b, full.resource(b, "pods"), 20000)
-		runtime.GC()
-		runtime.ReadMemStats(&before)
-		second := generated.start(b, Options{Store: full.store})
-		runtime.GC()
-		runtime.ReadMemStats(&loaded)
-		r := second.resource(b, "pods")
-		for i := range r.All("") {
-			i.Object()
-		}
-		runtime.GC()
-		runtime.ReadMemStats(&decoded)
-		b.ReportMetric(float64(loaded.HeapAlloc-before.HeapAlloc)/20000, "B/pod")
-		b.ReportMetric(float64(decoded.HeapAlloc-loaded.HeapAlloc)/20000, "B/decoded")
-		b.ReportMetric(float64(r.table.bytes)/20000, "B/stored")
 	}
 }

@@ -114,7 +114,7 @@ func (s itemFields) Get(field string) string {
 	}
 	for n := range s.r.info.Fields {
 		if f := &s.r.info.Fields[n]; f.Name == field {
-			return f.Value(s.r.served(s.item).Object())
+			return s.r.served(s.item).field(f, n)
 		}
 	}
 	return ""

@@ -67,9 +67,21 @@ func (f *form) write(key string, o kind.Object) (*Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := &Item{form: f, key: key, value: value}
+	i := &Item{form: f, key: key, value: value, fields: f.fieldsOf(o)}
 	i.object.Store(&decoded{object: o})
 	return i, nil
+}
+
+// fieldsOf are the values of the kind's fields, to be held with the item of an object that is not kept; nil if the object itself can be asked.
+func (f *form) fieldsOf(o kind.Object) *[]string {
+	if len(f.info.Fields) == 0 || f.Keeps() {
+		return nil
+	}
+	values := make([]string, len(f.info.Fields))
+	for n := range values {
+		values[n] = f.info.Fields[n].Value(o)
+	}
+	return &values
 }
 
 func (f *form) split(key string) (namespace, name string) {

@@ -60,6 +60,8 @@ func (x index) find(value string) []*Item {
 type fieldIndex struct {
 	index
 	field kind.AnyField
+	// at is the field's place among the kind's.
+	at int
 	// read reads the value without decoding; nil if it must be asked of the decoded object.
 	read func(*stored.Value) string
 }
@@ -67,9 +69,9 @@ type fieldIndex struct {
 // newFieldIndexes makes an index for each field that asks for one.
 func newFieldIndexes(f *form) []fieldIndex {
 	var all []fieldIndex
-	for _, field := range f.info.Fields {
+	for n, field := range f.info.Fields {
 		if field.Indexed {
-			all = append(all, fieldIndex{index: newIndex(), field: field, read: f.Field(field)})
+			all = append(all, fieldIndex{index: newIndex(), field: field, at: n, read: f.Field(field)})
 		}
 	}
 	return all

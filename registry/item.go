@@ -23,6 +23,9 @@ type Item struct {
 
 	object atomic.Pointer[decoded]
 	json   atomic.Pointer[[]byte]
+	// fields are what field selectors ask for, in the order of the kind's Fields, if the form does not keep the decoded object. They are set
+	// before others see the item; without them the object is asked. (A pointer keeps the other forms' items small.)
+	fields *[]string
 	// hot is set while the item's event is recent enough for its JSON to be kept for other watchers.
 	hot atomic.Bool
 	// stale tells that the store keeps the value in a form that a write would replace. It is known only of items that were
@@ -55,7 +58,7 @@ func (i *Item) setRevision(revision int64) {
 
 // at is the same object at another revision (the last state, at the revision of its deletion).
 func (i *Item) at(revision int64) *Item {
-	return &Item{form: i.form, key: i.key, revision: revision, value: i.value}
+	return &Item{form: i.form, key: i.key, revision: revision, value: i.value, fields: i.fields}
 }
 
 // Object is the decoded object, resourceVersion set, TypeMeta empty. A stored value that does not decode gives an
@@ -167,6 +170,11 @@ func (i *Item) Size() int {
 func (i *Item) JSON() ([]byte, error) {
 	if b := i.json.Load(); b != nil {
 		return *b, nil
+	}
+	if i.value.Readable() {
+		if b, ok := i.form.AppendJSON(nil, &i.value, i.revision); ok {
+			return b, nil
+		}
 	}
 	o, err := i.Decode()
 	if err != nil {

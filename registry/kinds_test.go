@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 	"github.com/wheelhouse-k8s/wheelhouse/store/memory"
 )
@@ -194,6 +195,64 @@ func testEndedShowsNothing(t *testing.T, f testForm) {
 	}
 }
 
+// TestKindOfTheOtherForm: what is stored in the one form cannot be read in the other, unless that reads both. It is neither shown nor absent
+// then, and back when the kind is.
+func TestKindOfTheOtherForm(t *testing.T) { forEachForm(t, testKindOfTheOtherForm) }
+
+func testKindOfTheOtherForm(t *testing.T, f testForm) {
+	changing, whole := f.pair(t)
+	must(of(t, whole).Create(t.Context(), f.widget("x"), CreateOptions{}))(t)
+	for _, shape := range []testForm{f, trees, generated, trees, f} {
+		w := watching(t, changing)
+		if err := changing.Add(t.Context(), shape.widgets(true)); err != nil {
+			t.Fatal(err)
+		}
+		if w != nil {
+			if err := drained(t.Context(), w); !apierrors.IsResourceExpired(err) {
+				t.Errorf("the watch ended with %v", err)
+			}
+		}
+		r := of(t, changing)
+		if f == generated && shape == trees {
+			if _, err := r.Get(t.Context(), "a", "x", ""); !apierrors.IsInternalError(err) || r.Peek("a", "x") != nil || r.Whole("a") == nil {
+				t.Errorf("as %s it is read: %v", shape, err)
+			}
+			if _, err := r.Create(t.Context(), shape.widget("x"), CreateOptions{}); !apierrors.IsAlreadyExists(err) {
+				t.Errorf("as %s: %v", shape, err)
+			}
+			continue
+		}
+		i := must(r.Get(t.Context(), "a", "x", ""))(t)
+		if dataOf(i.Object())["color"] != "red" || dataOf(shown(t, i))["color"] != "red" || r.info.Form != kind.Form(shape) {
+			t.Errorf("as %s it is %v", shape, i.Object())
+		}
+		must(second2(r.Update(t.Context(), "a", "x", to(func(o kind.Object) { withData(o, "n", o.GetResourceVersion()) }), UpdateOptions{})))(t)
+		if i, _, err := r.Delete(t.Context(), "a", "x", DeleteOptions{DryRun: true}); err != nil || dataOf(i.Object())["n"] == "" {
+			t.Errorf("as %s: %v", shape, err)
+		}
+		if f == trees && shape == generated { // it is protobuf now; put the tree back
+			must(second2(of(t, whole).Delete(t.Context(), "a", "x", forced())))(t)
+			must(of(t, whole).Create(t.Context(), f.widget("x"), CreateOptions{}))(t)
+		}
+	}
+}
+
+// watching is a watch of widgets, if there is anything to watch.
+func watching(t *testing.T, b *bench) *Watcher {
+	t.Helper()
+	r, ok := b.Resource(widgetGR)
+	if !ok || r.Whole("") != nil {
+		return nil
+	}
+	return must(r.Watch(t.Context(), WatchOptions{ResourceVersion: "0"}))(t)
+}
+
+// forced is a deletion of what cannot be read.
+func forced() DeleteOptions {
+	yes := true
+	return DeleteOptions{DeleteOptions: metav1.DeleteOptions{IgnoreStoreReadErrorWithClusterBreakingPotential: &yes}}
+}
+
 func second1[T any](_ T, err error) error { return err }
 
 // drained takes all events of a watch and gives the error that ends it.
@@ -228,7 +287,11 @@ func testKindsChangeUnderLoad(t *testing.T, f testForm) {
 		case 1:
 			changing.reload()
 		default:
-			if err := changing.Add(ctx, f.widgets(random.IntN(2) == 0)); err != nil {
+			shape := f
+			if random.IntN(2) == 0 {
+				shape = generated // which reads JSON as well
+			}
+			if err := changing.Add(ctx, shape.widgets(random.IntN(2) == 0)); err != nil {
 				t.Fatal(err)
 			}
 			compare(ctx, t, changing, whole)

@@ -31,7 +31,7 @@ func names(items []*Item) string {
 	return strings.Join(all, " ")
 }
 
-func fieldSelector(t *testing.T, s string) fields.Selector {
+func fieldSelector(t testing.TB, s string) fields.Selector {
 	t.Helper()
 	if s == "" {
 		return nil
@@ -39,7 +39,7 @@ func fieldSelector(t *testing.T, s string) fields.Selector {
 	return must(fields.ParseSelector(s))(t)
 }
 
-func labelSelector(t *testing.T, s string) labels.Selector {
+func labelSelector(t testing.TB, s string) labels.Selector {
 	t.Helper()
 	if s == "" {
 		return nil

@@ -5,6 +5,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
 // What the mirror must know of each object is read from the bytes, where their form can be: nothing is decoded for it.
@@ -42,5 +44,13 @@ func (x *fieldIndex) value(i *Item) string {
 	if x.read != nil && i.value.Readable() {
 		return x.read(&i.value)
 	}
-	return x.field.Value(i.Object())
+	return i.field(&x.field, x.at)
+}
+
+// field is the value of a field of the item's own kind, which is the nth of them.
+func (i *Item) field(f *kind.AnyField, n int) string {
+	if i.fields != nil {
+		return (*i.fields)[n]
+	}
+	return f.Value(i.Object())
 }

@@ -7,8 +7,6 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
-
-	"github.com/wheelhouse-k8s/wheelhouse/codec/wire"
 )
 
 // fewRequirements is up to how many requirements and values a selector is left as it is.
@@ -116,7 +114,9 @@ func (m labelDemands) Matches(have labels.Labels) bool {
 // eachLabel calls f for each label, until f returns false.
 func eachLabel(have labels.Labels, f func(key, value string) bool) bool {
 	switch have := have.(type) {
-	case wire.Labels:
+	case interface { // where they stand in an encoded object
+		Each(func(key, value string) bool) bool
+	}:
 		return have.Each(f)
 	case labels.Set:
 		for key, value := range have {

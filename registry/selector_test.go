@@ -7,22 +7,15 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
-
-	"github.com/wheelhouse-k8s/wheelhouse/codec/wire"
 )
 
 // encodedLabels are labels as they stand in an encoded object.
-func encodedLabels(t *testing.T, set map[string]string) labels.Labels {
+func (f testForm) encodedLabels(t *testing.T, set map[string]string) labels.Labels {
 	t.Helper()
-	body, err := (&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Labels: set}}).Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return wire.Object(body).Labels()
+	info := f.kinds()[0]
+	return must(newForm(info, info).write(info.Key("a", "x"), f.configMap("a", "x", set)))(t).labels()
 }
 
 // TestLongSelectors compares the matchers of long selectors with the library's, over random selectors and objects.
@@ -65,7 +58,7 @@ func TestLongSelectors(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := s.Matches(labels.Set(set))
-		for _, have := range []labels.Labels{labels.Set(set), encodedLabels(t, set)} {
+		for _, have := range []labels.Labels{labels.Set(set), generated.encodedLabels(t, set), trees.encodedLabels(t, set)} {
 			if got := matchLabels(s).Matches(have); got != want {
 				t.Fatalf("seed %d: %v is selected: %v, and not as %s says", seed, set, got, s)
 			}
@@ -95,8 +88,10 @@ func TestLongSelectors(t *testing.T) {
 }
 
 // TestCostOfSelectors judges an object by selectors that are as long as is allowed: that takes no longer than with short ones.
-func TestCostOfSelectors(t *testing.T) {
-	have := encodedLabels(t, map[string]string{"app": "web", "tier": "front"})
+func TestCostOfSelectors(t *testing.T) { forEachForm(t, testCostOfSelectors) }
+
+func testCostOfSelectors(t *testing.T, form testForm) {
+	have := form.encodedLabels(t, map[string]string{"app": "web", "tier": "front"})
 	terms := func(format string) string {
 		var all []string
 		for n := range 6000 {

@@ -153,8 +153,15 @@ func (t *table) applyPending(now time.Time) {
 	t.pending = t.pending[:0]
 }
 
-// warmUp decodes an item whose indexed fields cannot be read from its bytes.
+// warmUp decodes an item whose indexed fields cannot be read from its bytes. Of an object that is not kept it holds the values of all fields:
+// watchers ask for them while they hold the lock, and lists ask all items.
 func (t *table) warmUp(i *Item) {
+	if !t.Keeps() {
+		if i.fields == nil && len(t.info.Fields) > 0 {
+			i.fields = t.fieldsOf(i.Object())
+		}
+		return
+	}
 	for n := range t.fields {
 		if t.fields[n].read == nil || !i.value.Readable() {
 			i.Object()

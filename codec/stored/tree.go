@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -120,41 +121,19 @@ func (t *tree) Decode(s *Value, into kind.Object) error {
 	return err
 }
 
-// known is what is asked of metadata.
-type known struct {
-	Name            string            `json:"name"`
-	Namespace       string            `json:"namespace"`
-	UID             types.UID         `json:"uid"`
-	Labels          map[string]string `json:"labels"`
-	OwnerReferences []struct {
-		UID types.UID `json:"uid"`
-	} `json:"ownerReferences"`
-}
-
-// known is empty for a value that is not sound.
-func (t *tree) known(s *Value) (k known) {
-	if kjson.UnmarshalCaseSensitivePreserveInts(t.metadata(s), &k) != nil {
-		return known{}
-	}
-	return k
-}
+// members of the metadata.
+func (t *tree) members(s *Value) members { return s.Bytes[s.Start:s.End] }
 
 func (t *tree) Is(s *Value, namespace, name string) bool {
-	k := t.known(s)
-	return k.Name == name && k.Namespace == namespace
+	m := t.members(s)
+	return text(m.find("name")) == name && text(m.find("namespace")) == namespace
 }
 
-func (t *tree) UID(s *Value) types.UID        { return t.known(s).UID }
-func (t *tree) Labels(s *Value) labels.Labels { return labels.Set(t.known(s).Labels) }
+func (t *tree) UID(s *Value) types.UID        { return types.UID(text(t.members(s).find("uid"))) }
+func (t *tree) Labels(s *Value) labels.Labels { return labelsAt(t.members(s).find("labels")) }
 
 func (t *tree) Owners(s *Value) iter.Seq[types.UID] {
-	return func(yield func(types.UID) bool) {
-		for _, owner := range t.known(s).OwnerReferences {
-			if !yield(owner.UID) {
-				return
-			}
-		}
-	}
+	return slices.Values(owners(t.members(s).find("ownerReferences")))
 }
 
 // Field: a path in JSON is not worth more than decoding.

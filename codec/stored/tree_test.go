@@ -33,7 +33,7 @@ func widget(t *testing.T, text string) *custom.Object {
 	return o
 }
 
-const full = `{"metadata":{"name":"x","namespace":"y","uid":"u","labels":{"a":"b","c":"<\"}{"},"annotations":{"text":"}\\\"{[","quote":"\""},
+const full = `{"metadata":{"name":"x","namespace":"y","uid":"u","labels":{"a":"b","c":"<\"}{","\"\u2028":"","z":"ü\\"},"annotations":{"text":"}\\\"{[","quote":"\""},
 	"ownerReferences":[{"apiVersion":"v1","kind":"Pod","name":"p","uid":"o1"},{"apiVersion":"v1","kind":"Pod","name":"q","uid":"o2"}],
 	"managedFields":[{"manager":"m","operation":"Update","apiVersion":"example.com/v1","time":"2026-01-01T00:00:00Z","fieldsType":"FieldsV1","fieldsV1":{"f:spec":{".":{},"f:x":{}}}}]},
 	"spec":{"a":[1,2.5,{"metadata":{"name":"inner"}}],"text":"\",\"kind\":\"Other"},"data":{"x":null}}`
@@ -184,7 +184,8 @@ func TestTreeMutants(t *testing.T) {
 		if err := f.Decode(&v, o); err != nil {
 			t.Fatalf("%s: taken for sound, but %v", b, err)
 		}
-		if !f.Is(&v, o.GetNamespace(), o.GetName()) || f.UID(&v) != o.GetUID() || !reflect.DeepEqual(labelsOf(f, &v), o.GetLabels()) {
+		if !f.Is(&v, o.GetNamespace(), o.GetName()) || f.UID(&v) != o.GetUID() || !reflect.DeepEqual(labelsOf(f, &v), o.GetLabels()) ||
+			!slices.Equal(slices.Collect(f.Owners(&v)), ownersOf(o)) {
 			t.Fatalf("%s: read otherwise than decoded", b)
 		}
 		o.SetResourceVersion("5")
@@ -202,7 +203,25 @@ func TestTreeMutants(t *testing.T) {
 }
 
 func labelsOf(f Form, v *Value) map[string]string {
-	return f.(*tree).known(v).Labels
+	var set map[string]string
+	f.Labels(v).(treeLabels).Each(func(key, value string) bool {
+		if set == nil {
+			set = map[string]string{}
+		}
+		set[key] = value
+		if got, ok := f.Labels(v).Lookup(key); !ok || got != value || f.Labels(v).Get(key) != value {
+			set[key] = "another by its key"
+		}
+		return true
+	})
+	return set
+}
+
+func ownersOf(o kind.Object) (uids []types.UID) {
+	for _, r := range o.GetOwnerReferences() {
+		uids = append(uids, r.UID)
+	}
+	return uids
 }
 
 func sameJSON(t *testing.T, a, b []byte) bool {

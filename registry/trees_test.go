@@ -1,0 +1,100 @@
+package registry
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/custom"
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+)
+
+// TestOldItemsHoldNoTrees: beyond the recent changes the mirror holds the bytes of trees, and nobody who reads leaves more behind.
+func TestOldItemsHoldNoTrees(t *testing.T) {
+	b := trees.start(t, Options{})
+	const n = 20
+	for k := range n {
+		must(b.resource(t, "pods").Create(bg, trees.pod("a", fmt.Sprint("p", k), "n1"), CreateOptions{}))(t)
+	}
+	must(second2(b.resource(t, "pods").Update(bg, "a", "p1", to(func(o kind.Object) { set(o, "spec.nodeName", "n2") }), UpdateOptions{})))(t)
+	b.settle(t)
+	table := b.resource(t, "pods").table
+	table.mu.Lock()
+	table.window.reset(b.Applied())
+	table.mu.Unlock()
+	for what, b := range map[string]*bench{"written": b, "loaded": trees.start(t, Options{Store: b.store})} {
+		pods := b.resource(t, "pods")
+		for _, field := range []string{"", "spec.nodeName=n1", "status.phase=Pending"} {
+			w := must(pods.Watch(bg, WatchOptions{Field: fieldSelector(t, field), Label: labelSelector(t, "!x"), AllowBookmarks: true}))(t)
+			defer w.Stop()
+			must(w.Next(bg))(t)
+			for _, i := range must(pods.List(bg, ListOptions{Field: fieldSelector(t, field), Label: labelSelector(t, "!x")}))(t).Items {
+				must(i.AppendJSON(nil))(t)
+				must(i.JSON())(t)
+				i.Object()
+			}
+		}
+		looked := 0
+		for i := range pods.All("") {
+			looked++
+			if i.object.Load() != nil || i.json.Load() != nil || i.hot.Load() {
+				t.Errorf("%s: the item of %s holds more than its bytes", what, i.Name())
+			}
+		}
+		if looked != n {
+			t.Errorf("%d items", looked)
+		}
+	}
+}
+
+// TestFieldsOfTreesAreAskedOnce: selecting by fields decodes no tree, whoever selects and however often.
+func TestFieldsOfTreesAreAskedOnce(t *testing.T) {
+	var asked atomic.Int64
+	color := func(o *custom.Object) string { asked.Add(1); return get(o, "spec.color") }
+	info := kind.Define(kind.Resource{GroupVersion: schema.GroupVersion{Group: "example.com", Version: "v1"}, Kind: "Widget", Plural: "widgets",
+		Namespaced: true, List: kind.ListOf[custom.List]}, kind.Rules[custom.Object]{Fields: []kind.Field[custom.Object]{{Name: "spec.color", Value: color},
+		{Name: "spec.indexed", Indexed: true, Value: color}}})
+	writer := trees.start(t, Options{Kinds: []*kind.Kind{info}})
+	reader := trees.start(t, Options{Kinds: []*kind.Kind{info}, Store: writer.store})
+	widgets := []*Resource{of(t, writer), of(t, reader)}
+	for range 50 {
+		for _, r := range widgets {
+			for _, field := range []string{"spec.color=red", "spec.color!=red", "spec.indexed=red"} {
+				defer must(r.Watch(bg, WatchOptions{Field: fieldSelector(t, field)}))(t).Stop()
+			}
+		}
+	}
+	writes := func(change func(name string)) {
+		t.Helper()
+		asked.Store(0)
+		for n := range 10 {
+			change(fmt.Sprint("w", n))
+		}
+		writer.settle(t)
+		reader.settle(t)
+		for _, r := range widgets {
+			for _, field := range []string{"spec.color=red", "spec.color!=red", "spec.indexed!=red"} {
+				must(r.List(bg, ListOptions{Field: fieldSelector(t, field)}))(t)
+			}
+		}
+		if n := asked.Load(); n > 2*2*10 { // two fields of each object, by the writer and by the other mirror
+			t.Errorf("fields were asked for %d times", n)
+		}
+	}
+	writes(func(name string) {
+		o := trees.widget(name)
+		set(o, "spec.color", "red")
+		must(widgets[0].Create(bg, o, CreateOptions{}))(t)
+	})
+	writes(func(name string) {
+		must(second2(widgets[0].Update(bg, "a", name, to(func(o kind.Object) { set(o, "spec.color", "blue") }), UpdateOptions{})))(t)
+	})
+	for _, r := range widgets {
+		if list := must(r.List(bg, ListOptions{Field: fieldSelector(t, "spec.indexed=blue")}))(t); len(list.Items) != 10 {
+			t.Errorf("%d objects are blue", len(list.Items))
+		}
+	}
+	writes(func(name string) { free(t, widgets[0], "a", name) })
+}
