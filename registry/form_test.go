@@ -103,18 +103,3 @@ func TestSoundIsUsual(t *testing.T) {
 		t.Error("an ordinary pod is decoded to be sure")
 	}
 }
-
-func BenchmarkExamine(b *testing.B) {
-	info := api.Of[*corev1.Pod]()
-	s := newForm(info, info)
-	i, err := s.write("/registry/pods/default/x", commonPod("x"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.SetBytes(int64(len(i.value.Bytes)))
-	for b.Loop() {
-		if _, err := s.examine(i.key, i.value.Bytes, 7); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

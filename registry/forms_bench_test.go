@@ -120,6 +120,19 @@ func BenchmarkDecode(b *testing.B) {
 	})
 }
 
+// BenchmarkExamine is what a load does with each value.
+func BenchmarkExamine(b *testing.B) {
+	benchEachForm(b, func(b *testing.B, f testForm) {
+		r := f.start(b, Options{}).resource(b, "pods")
+		i := must(r.Create(bg, f.commonPod(b, "x"), CreateOptions{}))(b)
+		b.SetBytes(int64(len(i.value.Bytes)))
+		b.ReportAllocs()
+		for b.Loop() {
+			must(r.table.examine(i.key, i.value.Bytes, 7))(b)
+		}
+	})
+}
+
 // BenchmarkLoad starts registries on a store that holds 100,000 objects: with -benchtime 1x it tells what one takes and holds.
 func BenchmarkLoad(b *testing.B) {
 	const objects = 100_000

@@ -162,7 +162,11 @@ func (i *Item) Size() int {
 	if n := len(i.value.Bytes); n > 0 {
 		return n
 	}
-	return max(0, i.ProtoSize())
+	if n := i.ProtoSize(); n >= 0 {
+		return n
+	}
+	b, _ := i.JSON() // what cannot be encoded takes nothing
+	return len(b)
 }
 
 // JSON is the object's JSON encoding without apiVersion and kind (as an element of a list).

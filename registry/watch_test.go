@@ -515,8 +515,8 @@ func testConvertedKind(t *testing.T, f testForm) {
 	if len(list.Items) != 1 {
 		t.Fatalf("%d listed", len(list.Items))
 	}
-	if o := shown(t, list.Items[0]); dataOf(o)["value"] != "w" || o.GetResourceVersion() == "" {
-		t.Errorf("shown %#v", o)
+	if o := shown(t, list.Items[0]); dataOf(o)["value"] != "w" || o.GetResourceVersion() == "" || list.Items[0].Size() < len(o.GetUID()) {
+		t.Errorf("shown %#v, of %d bytes", o, list.Items[0].Size())
 	}
 	if i, removed, err := settings.Delete(bg, "a", "x", DeleteOptions{}); err != nil || !removed || dataOf(i.Object())["value"] != "w" {
 		t.Errorf("%v %v", removed, err)
