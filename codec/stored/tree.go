@@ -85,13 +85,13 @@ func closing(rest []byte) int {
 }
 
 // Sound makes a value that others may not get to see as it is one that is not Readable: it was written by another hand, and has to be
-// decoded to be known.
+// decoded to be known. So has one with a resourceVersion of its own, since AppendJSON adds the true one.
 func (t *tree) Sound(s *Value) bool {
 	rest := exact{rest: bytes.TrimSuffix(s.Bytes[s.End+1:], []byte("\n"))}
 	if more := rest.take(','); more != bytes.HasPrefix(rest.rest, []byte("}")) && rest.members(custom.Owns) && len(rest.rest) == 0 {
 		var of metav1.ObjectMeta
 		metadata := t.metadata(s)
-		if kjson.UnmarshalCaseSensitivePreserveInts(metadata, &of) == nil {
+		if kjson.UnmarshalCaseSensitivePreserveInts(metadata, &of) == nil && of.ResourceVersion == "" {
 			if again, err := objectjson.Marshal(&of); err == nil && bytes.Equal(again, metadata) {
 				return true
 			}

@@ -86,6 +86,7 @@ func TestTreeIsNotShownAsItStands(t *testing.T) {
 	const head = `{"apiVersion":"example.com/v1","kind":"Widget","metadata":{"name":"x","namespace":"y"`
 	for name, value := range map[string]string{
 		"a second name":     head + `,"name":"z"},"spec":1}`,
+		"another version":   head + `,"resourceVersion":"3"},"spec":1}`,
 		"unknown metadata":  head + `,"color":"red"},"spec":1}`,
 		"metadata twice":    head + `},"spec":{"a":"}"},"metadata":{"name":"z","namespace":"y"}}`,
 		"a kind in escapes": head + `},"spec":[{"a":1},"]"],"\u006bind":"Other"}`,
