@@ -52,24 +52,15 @@ func (o *Object) Decode(data []byte, check bool) (complaints []error, err error)
 		return nil, err
 	}
 	decoded := Object{Members: make(map[string]any, len(raw))}
-	if check {
-		if complaints, err = kjson.UnmarshalStrict(data, &decoded.Members, kjson.DisallowDuplicateFields); err != nil {
+	for name, value := range raw {
+		if Owns(name) {
+			continue
+		}
+		var v any
+		if err := kjson.UnmarshalCaseSensitivePreserveInts(value, &v); err != nil {
 			return nil, err
 		}
-		for _, name := range own {
-			delete(decoded.Members, name)
-		}
-	} else {
-		for name, value := range raw {
-			if Owns(name) {
-				continue
-			}
-			var v any
-			if err := kjson.UnmarshalCaseSensitivePreserveInts(value, &v); err != nil {
-				return nil, err
-			}
-			decoded.Members[name] = v
-		}
+		decoded.Members[name] = v
 	}
 	if len(decoded.Members) == 0 {
 		decoded.Members = nil
@@ -79,6 +70,9 @@ func (o *Object) Decode(data []byte, check bool) (complaints []error, err error)
 		return nil, err
 	}
 	*o = decoded
+	if check {
+		complaints = Twice(data)
+	}
 	return append(complaints, more...), nil
 }
 
