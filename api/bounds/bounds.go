@@ -25,6 +25,8 @@ const (
 	maxRaw = 2 * MaxValues
 	// MaxDepth to which values are nested.
 	MaxDepth = 1_000
+	// maxSteps that the ways from an object to its values add up to: whoever tracks fields takes them one by one.
+	maxSteps = 4_000_000
 	// MaxMemory that an object may take once it is decoded, beyond the bytes of its strings.
 	MaxMemory = 16 << 20
 	// maxQuantity is the length of a quantity as text, and maxExponent the greatest exponent in one: the largest quantity
@@ -82,7 +84,7 @@ func plain(body []byte) bool {
 
 // use is what has been seen of an object so far.
 type use struct {
-	values, memory, depth int
+	values, memory, depth, steps int
 	// raw counts the values of what is kept as JSON: the fields of managers, which grow with the object and its managers.
 	raw int
 	// unbounded only counts.
@@ -93,9 +95,12 @@ type use struct {
 // value counts one; false ends the scan.
 func (u *use) value(memory int) bool {
 	u.values++
+	u.steps += u.depth
 	u.memory += memory
 	switch {
 	case u.err != nil || u.unbounded:
+	case u.steps > maxSteps:
+		u.err = tooDeep()
 	case u.values > MaxValues:
 		u.err = tooLarge(fmt.Sprintf("the object has more than %d values", MaxValues))
 	case u.memory > MaxMemory:
@@ -106,11 +111,19 @@ func (u *use) value(memory int) bool {
 
 // rawValue counts one in what is kept as JSON.
 func (u *use) rawValue() bool {
-	if u.raw++; u.raw > maxRaw && u.err == nil && !u.unbounded {
+	u.raw++
+	u.steps += u.depth
+	switch {
+	case u.err != nil || u.unbounded:
+	case u.raw > maxRaw:
 		u.err = tooLarge(fmt.Sprintf("the object's managed fields have more than %d values", maxRaw))
+	case u.steps > maxSteps:
+		u.err = tooDeep()
 	}
 	return u.err == nil
 }
+
+func tooDeep() error { return tooLarge("the object has too many values that are nested too deep") }
 
 // items checks the length of a list or map.
 func (u *use) items(n int, element *plan) bool {

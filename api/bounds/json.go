@@ -33,6 +33,13 @@ func LongestList(data []byte) int {
 	return s.longest
 }
 
+// Nested is how many bytes the objects and lists of a document add up to, each with what is in it.
+func Nested(data []byte) int {
+	s := scan{use: use{unbounded: true}, data: data}
+	s.any(anything, 0)
+	return s.nested
+}
+
 // scan goes once over a document. What is malformed ends it.
 type scan struct {
 	use
@@ -40,6 +47,8 @@ type scan struct {
 	at   int
 	// top is the length of the list scanned last, longest that of the longest.
 	top, longest int
+	// nested sums up how long objects and lists are.
+	nested int
 }
 
 // stop ends the scan without a verdict.
@@ -72,9 +81,15 @@ func (s *scan) any(p *plan, extra int) bool {
 	}
 	switch c {
 	case '{':
-		return s.object(p)
+		begin := s.at
+		ok := s.object(p)
+		s.nested += s.at - begin
+		return ok
 	case '[':
-		return s.array(p)
+		begin := s.at
+		ok := s.array(p)
+		s.nested += s.at - begin
+		return ok
 	case '"':
 		body, ok := s.string()
 		if ok && p.form == quantity {

@@ -78,6 +78,8 @@ var treeType = reflect.TypeFor[map[string]any]()
 
 // tree counts a value that is made of interfaces.
 func (u *use) tree(v any) bool {
+	u.depth++
+	defer u.leave()
 	switch v := v.(type) {
 	case map[string]any:
 		if !u.value(0) || !u.items(len(v), unknown) {
