@@ -13,10 +13,10 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
+	"github.com/wheelhouse-k8s/wheelhouse/api/custom"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
@@ -114,7 +114,7 @@ func (c Configuration) check() ([]string, error) {
 		return nil, nil
 	}
 	if c.isJSON() {
-		if twice, err := kjson.UnmarshalStrict(c.Data, &map[string]any{}); err == nil && len(twice) == 0 {
+		if len(custom.Twice(c.Data)) == 0 {
 			return nil, nil
 		}
 		if err := bounds.YAML(c.Data); err != nil {

@@ -22,6 +22,7 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
+	"github.com/wheelhouse-k8s/wheelhouse/api/custom"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/codec/objectjson"
 )
@@ -35,6 +36,9 @@ const (
 	maxMoves = 10_000_000
 	// maxSteps into the document that the operations of one JSON patch take.
 	maxSteps = 200_000
+	// maxNested bytes of the objects and lists of a document, or of a JSON patch of it: the library reads each of them, with all that is
+	// in it, when it comes to it, and writes it for each that it is in.
+	maxNested = 24 << 20
 )
 
 // setCopyLimit sets the limit of the JSON patch library, which is a variable of that package.
@@ -138,12 +142,20 @@ func boundPatch(t types.PatchType, data []byte) error {
 	return bounds.JSON(data, nil)
 }
 
+// boundNested refuses what is long and nested deep at once.
+func boundNested(doc []byte) error {
+	if len(doc)*bounds.MaxDepth > maxNested && bounds.Nested(doc) > maxNested {
+		return errors.NewRequestEntityTooLargeError("the object is too long, with the patch, to be nested so deep: use a merge patch, or replace the object")
+	}
+	return nil
+}
+
 // operation is a step of a JSON patch, to find members that no step has.
 type operation struct {
-	Op    string `json:"op"`
-	Path  string `json:"path"`
-	From  string `json:"from"`
-	Value any    `json:"value"`
+	Op    string          `json:"op"`
+	Path  string          `json:"path"`
+	From  string          `json:"from"`
+	Value json.RawMessage `json:"value"`
 }
 
 func (p *patcher) applyOperations(doc []byte) ([]byte, []error, error) {
@@ -151,11 +163,11 @@ func (p *patcher) applyOperations(doc []byte) ([]byte, []error, error) {
 	var complaints []error
 	if p.check {
 		var steps []operation
-		found, err := kjson.UnmarshalStrict(p.data, &steps)
+		found, err := kjson.UnmarshalStrict(p.data, &steps, kjson.DisallowUnknownFields)
 		if err != nil {
 			return nil, nil, errors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
 		}
-		for _, e := range found {
+		for _, e := range append(found, custom.Twice(p.data)...) {
 			complaints = append(complaints, fmt.Errorf("json patch %v", e))
 		}
 	}
@@ -165,6 +177,11 @@ func (p *patcher) applyOperations(doc []byte) ([]byte, []error, error) {
 	}
 	if err := boundMoves(steps, doc); err != nil {
 		return nil, nil, err
+	}
+	for _, text := range [][]byte{doc, p.data} {
+		if err := boundNested(text); err != nil {
+			return nil, nil, err
+		}
 	}
 	patched, err := steps.Apply(doc)
 	if err != nil {
@@ -211,28 +228,23 @@ func (p *patcher) applyMerge(doc []byte) ([]byte, []error, error) {
 	if p.check {
 		var err error
 		members := map[string]any{}
-		if complaints, err = kjson.UnmarshalStrict(p.data, &members); err != nil {
+		if err = kjson.UnmarshalCaseSensitivePreserveInts(p.data, &members); err != nil {
 			return nil, nil, errors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
 		}
+		complaints = custom.Twice(p.data)
 	}
-	patched, err := jsonpatch.MergePatch(doc, p.data)
-	if err == jsonpatch.ErrBadJSONPatch {
-		return nil, nil, errors.NewBadRequest(err.Error())
-	}
+	patched, err := mergePatch(doc, p.data)
 	return patched, complaints, err
 }
 
 func (p *patcher) applyStrategic(old kind.Object) (kind.Object, error) {
 	members := map[string]any{}
 	var complaints []error
-	var err error
-	if p.check {
-		complaints, err = kjson.UnmarshalStrict(p.data, &members)
-	} else {
-		err = kjson.UnmarshalCaseSensitivePreserveInts(p.data, &members)
-	}
-	if err != nil {
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(p.data, &members); err != nil {
 		return nil, errors.NewBadRequest(err.Error())
+	}
+	if p.check {
+		complaints = custom.Twice(p.data)
 	}
 	// The patch has the form of the object, and what the object has already is in bounds: so are quantities in the result.
 	if err := bounds.JSON(p.data, p.kind.New()); err != nil {

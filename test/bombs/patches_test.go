@@ -59,6 +59,9 @@ func patches() []bomb {
 		change("strategic patch of values of different types", pods, pod, strategic, container(`"env":[`+repeat("1", most-1)+`,"a"]`)),
 		change("strategic patch of objects as keys", pods, pod, strategic, container(`"env":[`+repeat(`{"name":{}}`, objects)+`]`)),
 		change("strategic patch without keys", pods, pod, strategic, container(`"env":[`+env+`,{}]`)),
+		change("merge patch of what is nested and long", configMaps, configMap(""), mergePatch, `{"data":null,"spec":`+strings.Repeat(`{"s":"`+strings.Repeat("x", 2800)+`","a":`, 990)+"1"+strings.Repeat("}", 991)),
+		change("merge patch of duplicate fields below a long name", configMaps, configMap(""), mergePatch, `{"`+strings.Repeat("k", 2<<20)+`":{`+repeat(`"a":1`, most)+`}}`),
+		change("JSON patch of what is nested and long", configMaps, configMap(""), jsonPatch, `[{"op":"add","path":"/spec","value":`+strings.Repeat(`{"s":"`+strings.Repeat("x", 2800)+`","a":`, 990)+"{}"+strings.Repeat("}", 990)+`},{"op":"add","path":"/spec`+strings.Repeat("/a", 990)+`/b","value":1}]`),
 		change("status patch", pods, short, strategic, `{"status":{"conditions":[`+numbered(`{"type":"T#","status":"True"}`, objects)+`]}}`),
 	}
 }
@@ -94,6 +97,7 @@ func applied() []bomb {
 		change("apply of owners", configMaps, "", applyType, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"bomb","ownerReferences":[`+numbered(`{"apiVersion":"v1","kind":"Pod","name":"p","uid":"u#"}`, objects)+`]}}`),
 		change("apply of unknown fields", configMaps, "", applyType, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"bomb"},`+numbered(`"u#":1`, most-3)+`}`),
 		change("apply of duplicate fields", configMaps, "", applyType, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"bomb"},"data":{`+repeat(`"k":"v"`, most)+`}}`),
+		change("apply of duplicate fields below a long name", configMaps, "", applyType, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"bomb"},"`+strings.Repeat("k", 2<<20)+`":{`+repeat(`"k":"v"`, most)+`}}`),
 		change("apply of YAML", configMaps, "", applyType, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bomb}\ndata:\n"+strings.ReplaceAll(numbered("  k#: v", most), ",", "\n")),
 		change("apply of as much YAML as fits", configMaps, "", applyType, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bomb}\ndata:\n"+strings.ReplaceAll(numbered("  k#: v", 200_000), ",", "\n")),
 		change("apply of a quantity", pods, "", applyType, pod(`"resources":{"limits":{"cpu":"1e9999999"}}`)),
