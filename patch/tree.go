@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	smdschema "sigs.k8s.io/structured-merge-diff/v6/schema"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
+	"sigs.k8s.io/structured-merge-diff/v6/value"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/custom"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
@@ -102,7 +103,7 @@ func (w *walk) tree(l any, hasLeft bool, r any, hasRight bool, path hash) {
 				w.tree(v, true, nil, false, path.with(hashString(name)))
 			}
 		}
-	} else if hasLeft && hasRight && !reflect.DeepEqual(l, r) {
+	} else if hasLeft && hasRight && !sameTree(l, r) {
 		w.report(path, modified)
 	}
 	switch {
@@ -111,6 +112,11 @@ func (w *walk) tree(l any, hasLeft bool, r any, hasRight bool, path hash) {
 	case !hasRight:
 		w.report(path, removed)
 	}
+}
+
+// sameTree compares leaves as the library does, to which 1 and 1.0 are the same.
+func sameTree(l, r any) bool {
+	return reflect.DeepEqual(l, r) || value.Equals(value.NewValueInterface(l), value.NewValueInterface(r))
 }
 
 func isList(v any) bool {
