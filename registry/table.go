@@ -130,13 +130,23 @@ type update struct {
 
 // apply makes changes in order and tells the watchers. The caller is the mirror's goroutine.
 func (t *table) apply(updates []update, now time.Time) {
-	for _, u := range updates {
-		if u.item != nil {
-			t.warmUp(u.item) // outside the lock: it may have to decode
-		}
-	}
+	t.warmAll(updates)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.applyLocked(updates, now)
+}
+
+// warmAll is for what is about to be applied. It is called without the lock: it may have to decode.
+func (t *table) warmAll(updates []update) {
+	for _, u := range updates {
+		if u.item != nil {
+			t.warmUp(u.item)
+		}
+	}
+}
+
+// applyLocked is called with mu held for writing.
+func (t *table) applyLocked(updates []update, now time.Time) {
 	for _, u := range updates {
 		if c := t.change(u, now); c != nil {
 			t.window.add(c)
@@ -261,16 +271,20 @@ func (t *table) turnBack(revision int64) {
 
 // replace brings the table to the items that a reload found, as changes for its watchers. The changes in between
 // are not known, so the window begins anew.
+//
+// When an object was deleted is not known either. A watcher that saw a later change first, and broke off before it was told of the deletion,
+// would go on after it and show the object for ever. So watches end when something has gone, as upstream's do whenever its cache is
+// filled anew; their clients go on from what they saw before all this. Subscriptions of the process get all changes at once.
 func (t *table) replace(items []*Item, revision int64, now time.Time) {
 	var updates []update
-	n := 0
+	n, gone := 0, false
 	t.tree.Ascend(func(e entry) bool {
 		for n < len(items) && items[n].key < e.key {
 			updates = append(updates, update{items[n].key, items[n], items[n].revision})
 			n++
 		}
 		if n == len(items) || items[n].key != e.key {
-			updates = append(updates, update{e.key, nil, revision})
+			updates, gone = append(updates, update{e.key, nil, revision}), true
 			return true
 		}
 		if next := items[n]; next.revision != e.item.revision {
@@ -286,9 +300,16 @@ func (t *table) replace(items []*Item, revision int64, now time.Time) {
 		updates = append(updates, update{items[n].key, items[n], items[n].revision})
 	}
 	sort.SliceStable(updates, func(a, b int) bool { return updates[a].revision < updates[b].revision })
-	t.apply(updates, now)
+	t.warmAll(updates)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if gone {
+		t.watchers.expire(revision)
+		if t.now != nil { // it shows nothing of what came later, whenever the first change was
+			t.now.to, t.now = t.revision(), nil
+		}
+	}
+	t.applyLocked(updates, now)
 	t.window.reset(revision)
 	t.last = max(t.last, revision)
 }
