@@ -206,7 +206,7 @@ func testDeleteCollection(t *testing.T, f testForm) {
 	_, err = maps.DeleteCollection(bg, ListOptions{Namespace: "b"}, DeleteOptions{Admit: func(context.Context, kind.Object) error { return refuse }})
 	expect(t, err, "403 Forbidden")
 	must(maps.DeleteCollection(bg, ListOptions{Namespace: "b"}, DeleteOptions{DryRun: true}))(t)
-	b.settle(t)
+	b.catchUp(t)
 	if maps.Len() != 81 {
 		t.Errorf("%d left", maps.Len())
 	}

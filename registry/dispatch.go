@@ -6,8 +6,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// place is where a watcher is entered, so that it can leave.
-type place struct {
+// bucketEntry is where a watcher is entered, so that it can leave.
+type bucketEntry struct {
 	bucket *bucket
 	at     int
 	drop   func() // removes the bucket when it is empty; nil for the one that stays
@@ -57,7 +57,7 @@ func (s *watchers) enter(w *Watcher) {
 	case f.namespace != "":
 		s.put(s.byNamespace, f.namespace, w)
 	default:
-		w.place = place{bucket: &s.all, at: len(s.all.members)}
+		w.in = bucketEntry{bucket: &s.all, at: len(s.all.members)}
 		s.all.members = append(s.all.members, w)
 	}
 	s.count++
@@ -72,17 +72,17 @@ func (s *watchers) put(m map[string]*bucket, value string, w *Watcher) {
 		b = &bucket{}
 		m[value] = b
 	}
-	w.place = place{bucket: b, at: len(b.members), drop: func() { delete(m, value) }}
+	w.in = bucketEntry{bucket: b, at: len(b.members), drop: func() { delete(m, value) }}
 	b.members = append(b.members, w)
 }
 
 // leave takes a watcher out; it may have left already.
 func (s *watchers) leave(w *Watcher) {
-	p := w.place
+	p := w.in
 	if p.bucket == nil {
 		return
 	}
-	w.place = place{}
+	w.in = bucketEntry{}
 	s.count--
 	last := len(p.bucket.members) - 1
 	moved := p.bucket.members[last]
@@ -90,7 +90,7 @@ func (s *watchers) leave(w *Watcher) {
 	p.bucket.members = p.bucket.members[:last]
 	if moved != w {
 		p.bucket.members[p.at] = moved
-		moved.place.at = p.at
+		moved.in.at = p.at
 	}
 	if last == 0 && p.drop != nil {
 		p.drop()

@@ -29,7 +29,7 @@ func testTokensAge(t *testing.T, f testForm) {
 			}
 			for step := range 30 { // five minutes in which others write and the token is used
 				must(pods.Create(bg, f.pod("a", fmt.Sprint("p", step), "n"), CreateOptions{}))(t)
-				b.settle(t)
+				b.catchUp(t)
 				page := must(maps.List(bg, ListOptions{Limit: 2, Continue: first.Continue}))(t)
 				if names(page.Items) != "a/x2 a/x3" || page.Revision != first.Revision || *page.Remaining != 2 {
 					t.Fatalf("after %d steps: %s", step, names(page.Items))
@@ -38,7 +38,7 @@ func testTokensAge(t *testing.T, f testForm) {
 			}
 			b.clock.add(10 * time.Second)
 			must(pods.Create(bg, f.pod("a", "last", "n"), CreateOptions{}))(t)
-			b.settle(t)
+			b.catchUp(t)
 			_, err := maps.List(bg, ListOptions{Limit: 2, Continue: first.Continue})
 			expect(t, err, "410 Expired")
 			token := err.(apierrors.APIStatus).Status().Continue
@@ -68,7 +68,7 @@ func testTokensOfTheIdleStayGood(t *testing.T, f testForm) {
 	for n := range 3 {
 		must(maps.Create(bg, f.configMap("a", fmt.Sprintf("x%d", n), nil), CreateOptions{}))(t)
 	}
-	b.settle(t)
+	b.catchUp(t)
 	first := must(maps.List(bg, ListOptions{Limit: 2}))(t)
 	b.clock.add(time.Hour)
 	must(maps.List(bg, ListOptions{Limit: 2, Continue: first.Continue}))(t)
@@ -91,7 +91,7 @@ func testKeptSnapshotsAreBounded(t *testing.T, f testForm) {
 			t.Fatal(err)
 		}
 	}
-	b.settle(t)
+	b.catchUp(t)
 	maps.table.mu.RLock()
 	kept := len(maps.table.kept)
 	maps.table.mu.RUnlock()
@@ -120,7 +120,7 @@ func testWhatIsLeftIsOfTheList(t *testing.T, f testForm) {
 	for n := range 12 {
 		must(maps.Create(bg, f.configMap([]string{"a", "b"}[n/6], fmt.Sprintf("x%02d", n), nil), CreateOptions{}))(t)
 	}
-	b.settle(t)
+	b.catchUp(t)
 	for _, namespaces := range [][]string{{"", "a"}, {"a", ""}} {
 		maps.table.mu.Lock()
 		clear(maps.table.snapshotLocked().remaining)
@@ -145,7 +145,7 @@ func testTokenBesideAName(t *testing.T, f testForm) {
 	b := f.start(t, Options{})
 	maps := b.resource(t, "configmaps")
 	must(maps.Create(bg, f.configMap("a", "x", nil), CreateOptions{}))(t)
-	b.settle(t)
+	b.catchUp(t)
 	_, err := maps.List(bg, ListOptions{Namespace: "a", Field: fields.OneTermEqualSelector("metadata.name", "x"), Continue: "abc"})
 	expect(t, err, "400 BadRequest")
 	good := encodeContinue("/registry/configmaps/a/a\x00", "/registry/configmaps/a/", b.Applied())

@@ -121,9 +121,9 @@ func (k *kinds) dropShape(res *Resource) {
 	}
 }
 
-// placeFor fails when a kind would take the place of a foreign one: below the prefix of another resource, or as a resource that is
+// checkFree fails when a kind would take the place of a foreign one: below the prefix of another resource, or as a resource that is
 // kept below another prefix.
-func (k *kinds) placeFor(info *kind.Kind) error {
+func (k *kinds) checkFree(info *kind.Kind) error {
 	if other := k.byPrefix[info.StoragePrefix]; other != nil && other.info.GR() != info.GR() {
 		return fmt.Errorf("kinds %s and %s are both stored below %s", other.info.GVK, info.GVK, info.StoragePrefix)
 	}
@@ -291,7 +291,7 @@ func (r *Registry) expect(a *arrival) error {
 			return fmt.Errorf("kind %s is being added already", a.table.info.GVK)
 		}
 	}
-	if err := all.placeFor(a.table.info); err != nil {
+	if err := all.checkFree(a.table.info); err != nil {
 		return err
 	}
 	a.from, a.backlog, a.stale = r.Applied(), nil, false
@@ -371,7 +371,7 @@ func (r *Registry) takeOn(a *arrival, c *contents) error {
 	t.applyPending(now)
 	all := r.kinds.Load().clone()
 	all.arriving = slices.DeleteFunc(all.arriving, func(other *arrival) bool { return other == a })
-	if err := all.placeFor(t.info); err != nil { // another may have come meanwhile
+	if err := all.checkFree(t.info); err != nil { // another may have come meanwhile
 		return err
 	}
 	before := all.byPrefix[t.prefix]

@@ -58,7 +58,7 @@ func testKindsComeAndGo(t *testing.T, f testForm) {
 	for n := range 50 {
 		must(of(t, whole).Create(ctx, f.widget(fmt.Sprint("w", n)), CreateOptions{}))(t)
 	}
-	changing.settle(t)
+	changing.catchUp(t)
 	if n := changing.Stats().UnknownKeys; n != 50 {
 		t.Errorf("%d unknown keys before, want 50", n)
 	}
@@ -92,7 +92,7 @@ func testKindsComeAndGo(t *testing.T, f testForm) {
 		t.Errorf("%d objects are found by the new index", red)
 	}
 	must(of(t, whole).Create(ctx, f.widget("later"), CreateOptions{}))(t)
-	changing.settle(t)
+	changing.catchUp(t)
 	if first.table.revision() != revision || second.table.revision() == revision {
 		t.Error("what was replaced claims to know what came later")
 	}
@@ -127,7 +127,7 @@ func testPastOfWhatWasLoaded(t *testing.T, f testForm) {
 	if _, _, err := of(t, whole).Delete(ctx, "a", "goes", DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	changing.settle(t)
+	changing.catchUp(t)
 	if err := changing.Add(ctx, f.widgets(false)); err != nil {
 		t.Fatal(err)
 	}

@@ -83,7 +83,7 @@ func testListSelects(t *testing.T, f testForm) {
 		for _, version := range []string{"", "0"} {
 			list := must(pods.List(bg, ListOptions{Namespace: c.namespace, Label: labelSelector(t, c.label), Field: fieldSelector(t, c.field), ResourceVersion: version}))(t)
 			if version == "0" {
-				b.settle(t)
+				b.catchUp(t)
 			}
 			if got := names(list.Items); got != c.want {
 				t.Errorf("%+v at %q: %s", c, version, got)
@@ -103,7 +103,7 @@ func testListOptions(t *testing.T, f testForm) {
 	for n := range 5 {
 		must(maps.Create(bg, f.configMap("a", fmt.Sprintf("x%d", n), nil), CreateOptions{}))(t)
 	}
-	b.settle(t)
+	b.catchUp(t)
 	now := fmt.Sprint(b.Applied())
 	exact, least := metav1.ResourceVersionMatchExact, metav1.ResourceVersionMatchNotOlderThan
 	token := must(maps.List(bg, ListOptions{Limit: 2}))(t).Continue
@@ -194,7 +194,7 @@ func testPages(t *testing.T, f testForm) {
 				must(pods.Create(bg, f.pod("a", fmt.Sprintf("p0x%d", b.Applied()), ""), CreateOptions{}))(t)
 				free(t, pods, "b", "p9")
 				must(pods.Create(bg, f.pod("b", "p9", ""), CreateOptions{}))(t)
-				b.settle(t)
+				b.catchUp(t)
 				if forget {
 					pods.table.mu.Lock()
 					pods.table.kept = nil
@@ -209,7 +209,7 @@ func testPages(t *testing.T, f testForm) {
 					free(t, pods, "a", i.Name())
 				}
 			}
-			b.settle(t)
+			b.catchUp(t)
 		}
 	}
 }
@@ -225,7 +225,7 @@ func testExpiredPages(t *testing.T, f testForm) {
 	first := must(maps.List(bg, ListOptions{Limit: 2}))(t)
 	must(maps.Create(bg, f.configMap("a", "x1a", nil), CreateOptions{}))(t)
 	must(maps.Create(bg, f.configMap("a", "x3a", nil), CreateOptions{}))(t)
-	b.settle(t)
+	b.catchUp(t)
 	maps.table.mu.Lock()
 	maps.table.kept = nil
 	maps.table.mu.Unlock()
@@ -252,7 +252,7 @@ func testGetForms(t *testing.T, f testForm) {
 	b := f.start(t, Options{})
 	maps := b.resource(t, "configmaps")
 	i := must(maps.Create(bg, f.configMap("a", "x", nil), CreateOptions{}))(t)
-	b.settle(t)
+	b.catchUp(t)
 	for version, want := range map[string]string{"": "ok", "0": "ok", "1": "ok", i.Object().GetResourceVersion(): "ok", "x": "500", "-1": "500"} {
 		_, err := maps.Get(bg, "a", "x", version)
 		expect(t, err, want)
@@ -357,7 +357,7 @@ func testFreshPastForeignKeys(t *testing.T, f testForm) {
 		t.Errorf("%d unknown keys", n)
 	}
 	must(b.store.Create(bg, "/registry/configmaps/a/x", []byte("noise"), 0))(t)
-	b.settle(t)
+	b.catchUp(t)
 	for _, s := range b.Stats().Resources {
 		if want := s.Resource.Resource == "configmaps"; (s.Unreadable == 1) != want || (s.ReadFailures == 1) != want {
 			t.Errorf("%s: %d unreadable values, %d read failures", s.Resource, s.Unreadable, s.ReadFailures)
@@ -374,7 +374,7 @@ func testViews(t *testing.T, f testForm) {
 	owned.SetOwnerReferences([]metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: "o", UID: "u1"}, {APIVersion: "v1", Kind: "Pod", Name: "o", UID: "u2"}})
 	must(pods.Create(bg, owned, CreateOptions{}))(t)
 	must(pods.Create(bg, f.pod("a", "other", "n2"), CreateOptions{}))(t)
-	b.settle(t)
+	b.catchUp(t)
 	collect := func(f func(func(*Item) bool)) string { return names(slices.Collect(f)) }
 	show := func() string {
 		return strings.Join([]string{collect(pods.OwnedBy("u1")), collect(pods.OwnedBy("u2")), collect(pods.ByField("spec.nodeName", "n1")),
@@ -390,12 +390,12 @@ func testViews(t *testing.T, f testForm) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.settle(t)
+	b.catchUp(t)
 	if got := show(); got != ", a/owned, , a/other a/owned, a/other a/owned, a/other a/owned" {
 		t.Error(got)
 	}
 	free(t, pods, "a", "owned")
-	b.settle(t)
+	b.catchUp(t)
 	if got := show(); got != ", , , a/other, a/other, a/other" {
 		t.Error(got)
 	}

@@ -75,8 +75,8 @@ func (b *bench) resource(t testing.TB, name string) *Resource {
 	return r
 }
 
-// settle waits until the mirror has seen all writes.
-func (b *bench) settle(t testing.TB) {
+// catchUp waits until the mirror has seen all writes.
+func (b *bench) catchUp(t testing.TB) {
 	t.Helper()
 	if _, err := b.Fresh(context.Background()); err != nil {
 		t.Fatal(err)

@@ -92,7 +92,7 @@ func testReload(t *testing.T, f testForm, gone bool) {
 	for _, name := range []string{"kept", "changed", "gone", "reborn"} {
 		must(maps.Create(bg, f.configMap("a", name, nil), CreateOptions{}))(t)
 	}
-	b.settle(t)
+	b.catchUp(t)
 	before := b.Applied()
 	kept := maps.Peek("a", "kept")
 	w := must(maps.Watch(bg, WatchOptions{ResourceVersion: fmt.Sprint(before)}))(t)
@@ -133,9 +133,9 @@ func testReload(t *testing.T, f testForm, gone bool) {
 	free(t, theirs, "a", "reborn")
 	must(theirs.Create(bg, f.configMap("a", "reborn", nil), CreateOptions{}))(t)
 	must(theirs.Create(bg, f.configMap("a", "new", nil), CreateOptions{}))(t)
-	other.settle(t)
+	other.catchUp(t)
 	close(s.gate)
-	b.settle(t)
+	b.catchUp(t)
 
 	what, number := "M:changed D:reborn A:reborn A:new", 4
 	if gone {

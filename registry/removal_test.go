@@ -53,7 +53,7 @@ func TestWritesUnderWayAtTheEnd(t *testing.T) {
 		}
 	}
 	_, _ = of(t, b).Create(t.Context(), generated.widget("x"), CreateOptions{}) // whether it is told of the end is of no matter here
-	b.settle(t)
+	b.catchUp(t)
 	b.outstanding.mu.Lock()
 	defer b.outstanding.mu.Unlock()
 	if b.outstanding.count != 0 || len(b.outstanding.byKey) != 0 {
@@ -187,7 +187,7 @@ func TestNothingIsGatheredForNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	must(b.resource(t, "configmaps").Create(t.Context(), generated.configMap("a", "x", nil), CreateOptions{}))(t)
-	b.settle(t)
+	b.catchUp(t)
 	if n := len(b.kinds.Load().arriving); n != 0 {
 		t.Errorf("%d kinds are still arriving", n)
 	}
@@ -203,9 +203,9 @@ func testReplacedKindsKeepLastStates(t *testing.T, f testForm) {
 	for _, name := range []string{"m", "z"} {
 		must(of(t, b).Create(ctx, f.widget(name), CreateOptions{}))(t)
 	}
-	b.settle(t)
+	b.catchUp(t)
 	must(b.store.Update(ctx, first.key, first.Revision(), []byte("noise"), 0))(t)
-	b.settle(t)
+	b.catchUp(t)
 	for _, indexed := range []bool{true, false} {
 		if err := b.Add(ctx, f.widgets(indexed)); err != nil {
 			t.Fatal(err)

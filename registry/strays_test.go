@@ -82,7 +82,7 @@ func testStrays(t *testing.T, f testForm) {
 	}
 	expect := func(when string, b *bench, want string) {
 		t.Helper()
-		b.settle(t)
+		b.catchUp(t)
 		var have []string
 		for _, ask := range []struct {
 			namespace string
@@ -108,7 +108,7 @@ func testStrays(t *testing.T, f testForm) {
 	}
 	expect("served", changing, "j||j|||||j")
 	must(all.Create(ctx, owned("c", "w"), CreateOptions{}))(t)
-	changing.settle(t)
+	changing.catchUp(t)
 	if err := changing.Remove(ctx, f.widgets(false).GVR()); err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +157,7 @@ func TestNoObjectIsUnseen(t *testing.T) { forEachForm(t, testNoObjectIsUnseen) }
 func testNoObjectIsUnseen(t *testing.T, f testForm) {
 	changing, whole := f.pair(t)
 	must(of(t, whole).Create(t.Context(), f.widget("x"), CreateOptions{}))(t)
-	changing.settle(t)
+	changing.catchUp(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() {

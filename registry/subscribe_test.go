@@ -13,7 +13,7 @@ func testSubscribe(t *testing.T, f testForm) {
 	b := f.start(t, Options{})
 	maps := b.resource(t, "configmaps")
 	must(maps.Create(bg, f.configMap("a", "x", nil), CreateOptions{}))(t)
-	b.settle(t)
+	b.catchUp(t)
 	ctx, cancel := context.WithCancel(bg)
 	type seen struct {
 		text    string

@@ -19,7 +19,7 @@ func TestOldItemsHoldNoTrees(t *testing.T) {
 		must(b.resource(t, "pods").Create(bg, trees.pod("a", fmt.Sprint("p", k), "n1"), CreateOptions{}))(t)
 	}
 	must(second2(b.resource(t, "pods").Update(bg, "a", "p1", to(func(o kind.Object) { set(o, "spec.nodeName", "n2") }), UpdateOptions{})))(t)
-	b.settle(t)
+	b.catchUp(t)
 	table := b.resource(t, "pods").table
 	table.mu.Lock()
 	table.window.reset(b.Applied())
@@ -72,8 +72,8 @@ func TestFieldsOfTreesAreAskedOnce(t *testing.T) {
 		for n := range 10 {
 			change(fmt.Sprint("w", n))
 		}
-		writer.settle(t)
-		reader.settle(t)
+		writer.catchUp(t)
+		reader.catchUp(t)
 		for _, r := range widgets {
 			for _, field := range []string{"spec.color=red", "spec.color!=red", "spec.indexed!=red"} {
 				must(r.List(bg, ListOptions{Field: fieldSelector(t, field)}))(t)

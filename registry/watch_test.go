@@ -56,7 +56,7 @@ func tell(t *testing.T, e Event) string {
 // quiet makes sure that a watch has nothing more to say than a bookmark.
 func quiet(t *testing.T, b *bench, w *Watcher) {
 	t.Helper()
-	b.settle(t)
+	b.catchUp(t)
 	for w.catchingUp() {
 		runtime.Gosched()
 	}
@@ -111,7 +111,7 @@ func testWatchForms(t *testing.T, f testForm) {
 				t.Fatalf("object %d is at %s", n, v)
 			}
 		}
-		b.settle(t)
+		b.catchUp(t)
 		w, err := maps.Watch(bg, c.o)
 		if err != nil {
 			expect(t, err, c.want)
@@ -208,7 +208,7 @@ func testTransitions(t *testing.T, f testForm) {
 			t.Fatal(err)
 		}
 	}
-	b.settle(t)
+	b.catchUp(t)
 	check := func(how string, all []*Watcher) {
 		t.Helper()
 		for n, c := range watches {
@@ -261,7 +261,7 @@ func testSlowWatcher(t *testing.T, f testForm) {
 	b := f.start(t, Options{})
 	maps := b.resource(t, "configmaps")
 	must(maps.Create(bg, f.configMap("a", "x", nil), CreateOptions{}))(t)
-	b.settle(t)
+	b.catchUp(t)
 	w := must(maps.Watch(bg, WatchOptions{ResourceVersion: fmt.Sprint(b.Applied())}))(t)
 	c := &change{old: maps.Peek("a", "x"), new: maps.Peek("a", "x"), revision: b.Applied() + 1}
 	for range watchQueue + 1 {
@@ -286,7 +286,7 @@ func testExpiredWatch(t *testing.T, f testForm) {
 	for n := range 3 {
 		must(maps.Create(bg, f.configMap("a", fmt.Sprintf("y%d", n), nil), CreateOptions{}))(t)
 	}
-	b.settle(t)
+	b.catchUp(t)
 	maps.table.mu.Lock()
 	maps.table.window.reset(b.Applied())
 	maps.table.mu.Unlock()
@@ -313,7 +313,7 @@ func testWindow(t *testing.T, f testForm) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.settle(t)
+		b.catchUp(t)
 	}
 	maps.table.mu.RLock()
 	count, floor := maps.table.window.count, maps.table.window.floor
@@ -343,7 +343,7 @@ func testManyInitialEvents(t *testing.T, f testForm) {
 	for k := range n {
 		must(maps.Create(bg, f.configMap("a", fmt.Sprintf("x%04d", k), nil), CreateOptions{}))(t)
 	}
-	b.settle(t)
+	b.catchUp(t)
 	w := must(maps.Watch(bg, WatchOptions{AllowBookmarks: true}))(t)
 	defer w.Stop()
 	if _, ok := w.Bookmark(); ok {
@@ -447,7 +447,7 @@ func testWatchersAgreeWithLists(t *testing.T, f testForm) {
 		}
 		step(observers[random.IntN(len(observers))])
 	}
-	b.settle(t)
+	b.catchUp(t)
 	for _, o := range observers {
 		for !o.w.drained() {
 			step(o)

@@ -32,7 +32,7 @@ type Watcher struct {
 	filter *filter
 	// since: changes up to this revision are not delivered from the queue. Set before the watcher is entered.
 	since int64
-	place place
+	in    bucketEntry
 	// initial events, until they have been delivered. Only the reader uses it.
 	initial *initial
 	// stop ends the catching up with the store's history, if there is one.

@@ -496,7 +496,7 @@ func testStoreErrors(t *testing.T, f testForm) {
 		expect(t, err, strings.TrimSpace(c.want))
 	}
 	failing.set(nil)
-	b.settle(t)
+	b.catchUp(t)
 	b.outstanding.mu.Lock()
 	defer b.outstanding.mu.Unlock()
 	if b.outstanding.count != 0 || len(b.outstanding.byKey) != 0 {
