@@ -61,7 +61,7 @@ func BenchmarkUpdate(b *testing.B) {
 		s := f.start(b, Options{})
 		r := s.resource(b, "pods")
 		fillPods(b, f, r, 1000)
-		s.settle(b)
+		s.catchUp(b)
 		b.ReportAllocs()
 		for n := 0; b.Loop(); n++ {
 			change := to(func(o kind.Object) { o.SetAnnotations(map[string]string{"n": fmt.Sprint(n)}) })

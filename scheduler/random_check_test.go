@@ -39,14 +39,14 @@ func TestRandom(t *testing.T) {
 						return
 					}
 				}
-				w.settle()
+				w.recover()
 			})
 		})
 	}
 }
 
-// settle ends all failures, and waits until every pod that is not being deleted has a node.
-func (w *world) settle() {
+// recover ends all failures, and waits until every pod that is not being deleted has a node.
+func (w *world) recover() {
 	w.letAll()
 	w.changeNode("n9", 1000)
 	for range 60 {
