@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/bounds"
@@ -84,7 +85,7 @@ func (c Configuration) decode(into *map[string]any) error {
 	if err := bounds.JSON(data, c.Kind.New()); err != nil {
 		return err
 	}
-	if err := json.Unmarshal(data, into); err != nil {
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(data, into); err != nil { // a float64 does not hold all whole numbers
 		return errors.NewBadRequest(fmt.Sprintf("error decoding patch: error unmarshaling JSON: while decoding JSON: %v", err))
 	}
 	return nil

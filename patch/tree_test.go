@@ -73,3 +73,20 @@ func TestPatchesOfLongAndDeepTrees(t *testing.T) {
 		}
 	}
 }
+
+// Numbers that no float64 holds are applied as they are.
+func TestApplyOfLargeNumbers(t *testing.T) {
+	widget := define[custom.Object]("example.com", "v1", "Widget", true, true)
+	for _, data := range []string{
+		`{"apiVersion":"example.com/v1","kind":"Widget","metadata":{"name":"x"},"spec":{"size":9007199254740993}}`,
+		"apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: x}\nspec: {size: 9007199254740993}\n",
+	} {
+		o, _, err := NewTracker().Apply(Configuration{Kind: widget, Namespace: "y", Name: "x", Data: []byte(data), Manager: "m", Now: time.Unix(1000, 0)}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := text(t, o.(*custom.Object).Members); got != `{"spec":{"size":9007199254740993}}` {
+			t.Errorf("%s makes %s", data, got)
+		}
+	}
+}
