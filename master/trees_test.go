@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -188,6 +189,7 @@ func treesApplied(ctx context.Context, t *testing.T, all dynamic.NamespaceableRe
 	for _, entry := range got.GetManagedFields() {
 		managers = append(managers, entry.Manager+" "+string(entry.Operation))
 	}
+	slices.Sort(managers) // they are in the order of their seconds
 	if len(managers) != 2 || managers[0] != "a Apply" || managers[1] != "b Apply" {
 		t.Errorf("the managers are %v", managers)
 	}
