@@ -149,7 +149,7 @@ func widgets[E any, P objectOf[E]](indexed bool, list func() runtime.Object) *ki
 		rules.Fields = []kind.Field[E]{{Name: "data.color", Indexed: true, Value: func(o *E) string { return dataOf(P(o))["color"] }}}
 	}
 	return kind.Define[E, P](kind.Resource{
-		GroupVersion: schema.GroupVersion{Group: "example.com", Version: "v1"}, Kind: "Widget", Plural: "widgets", Namespaced: true, List: list,
+		GroupVersion: schema.GroupVersion{Group: "example.com", Version: "v1"}, Kind: "Widget", Plural: "widgets", StoragePath: "widgets", Namespaced: true, List: list,
 	}, rules)
 }
 

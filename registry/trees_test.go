@@ -53,7 +53,7 @@ func TestOldItemsHoldNoTrees(t *testing.T) {
 func TestFieldsOfTreesAreAskedOnce(t *testing.T) {
 	var asked atomic.Int64
 	color := func(o *custom.Object) string { asked.Add(1); return get(o, "spec.color") }
-	info := kind.Define(kind.Resource{GroupVersion: schema.GroupVersion{Group: "example.com", Version: "v1"}, Kind: "Widget", Plural: "widgets",
+	info := kind.Define(kind.Resource{GroupVersion: schema.GroupVersion{Group: "example.com", Version: "v1"}, Kind: "Widget", Plural: "widgets", StoragePath: "widgets",
 		Namespaced: true, List: kind.ListOf[custom.List]}, kind.Rules[custom.Object]{Fields: []kind.Field[custom.Object]{{Name: "spec.color", Value: color},
 		{Name: "spec.indexed", Indexed: true, Value: color}}})
 	writer := trees.start(t, Options{Kinds: []*kind.Kind{info}})

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/custom"
 )
 
 // Column is one column of a Table.
@@ -70,6 +72,9 @@ func (c Column[E]) Wide() Column[E] {
 
 // plainColumns are the columns of kinds that declare none.
 func plainColumns[E any, P object[E]]() []Column[E] {
+	if _, tree := any((*E)(nil)).(*custom.Object); tree {
+		return Columns[E, P](nil) // as of custom resources
+	}
 	return []Column[E]{NameColumn[E, P](), {
 		Name: "Created At", Type: "date", Description: Doc(metav1.ObjectMeta{}, "creationTimestamp"),
 		Cell: func(o *E, _ time.Time) any { return P(o).GetCreationTimestamp().UTC().Format(time.RFC3339) },

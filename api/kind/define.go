@@ -10,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/wheelhouse-k8s/wheelhouse/api/custom"
 )
 
 // groupsInKeys are the groups whose name is part of the storage key.
@@ -37,7 +39,7 @@ func Define[E any, P object[E]](r Resource, rules Rules[E]) *Kind {
 	}
 	if r.StoragePath == "" {
 		r.StoragePath = r.Plural
-		if groupsInKeys[r.GroupVersion.Group] {
+		if _, tree := any((*E)(nil)).(*custom.Object); tree && r.GroupVersion.Group != "" || groupsInKeys[r.GroupVersion.Group] {
 			r.StoragePath = r.GroupVersion.Group + "/" + r.Plural
 		}
 	}

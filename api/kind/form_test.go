@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/custom"
 )
@@ -71,5 +72,15 @@ func TestTreesGeneration(t *testing.T) {
 		if got := whole.SpecChanged(tree(t, text), tree(t, was)); got != want.whole {
 			t.Errorf("%s: %v", text, got)
 		}
+	}
+}
+
+func TestTreesAreKeptAsCustomResources(t *testing.T) {
+	k := Define(Resource{GroupVersion: schema.GroupVersion{Group: "example.com", Version: "v1"}, Kind: "Widget", Plural: "widgets", Namespaced: true}, Rules[custom.Object]{})
+	if key := k.Key("a", "b"); key != "/registry/example.com/widgets/a/b" {
+		t.Errorf("the key is %s", key)
+	}
+	if len(k.Columns) != 2 || k.Columns[1].Name != "Age" {
+		t.Errorf("the columns are %v", k.Columns)
 	}
 }

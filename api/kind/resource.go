@@ -24,7 +24,7 @@ type Resource struct {
 	// Computed objects are found when they are asked for and kept nowhere.
 	Computed bool
 	// StoragePath is what follows "/registry/" in keys ("services/specs"). Empty means Plural for core
-	// and for the groups of which upstream stores without the group's name.
+	// and for the groups of which upstream stores without the group's name; trees are kept as upstream's custom resources, below their group.
 	StoragePath string
 	// StorageVersion is the group/version in the stored envelope; empty means the kind's own.
 	StorageVersion schema.GroupVersion
