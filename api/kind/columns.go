@@ -4,8 +4,6 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/wheelhouse-k8s/wheelhouse/api/custom"
 )
 
 // Column is one column of a Table.
@@ -72,7 +70,7 @@ func (c Column[E]) Wide() Column[E] {
 
 // plainColumns are the columns of kinds that declare none.
 func plainColumns[E any, P object[E]]() []Column[E] {
-	if _, tree := any((*E)(nil)).(*custom.Object); tree {
+	if formOf[E]() == Tree {
 		return Columns[E, P](nil) // as of custom resources
 	}
 	return []Column[E]{NameColumn[E, P](), {

@@ -10,8 +10,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-
-	"github.com/wheelhouse-k8s/wheelhouse/api/custom"
 )
 
 // groupsInKeys are the groups whose name is part of the storage key.
@@ -39,7 +37,7 @@ func Define[E any, P object[E]](r Resource, rules Rules[E]) *Kind {
 	}
 	if r.StoragePath == "" {
 		r.StoragePath = r.Plural
-		if _, tree := any((*E)(nil)).(*custom.Object); tree && r.GroupVersion.Group != "" || groupsInKeys[r.GroupVersion.Group] {
+		if formOf[E]() == Tree && r.GroupVersion.Group != "" || groupsInKeys[r.GroupVersion.Group] {
 			r.StoragePath = r.GroupVersion.Group + "/" + r.Plural
 		}
 	}
@@ -51,9 +49,8 @@ func Define[E any, P object[E]](r Resource, rules Rules[E]) *Kind {
 	if k.Serves(Get) && !r.Computed {
 		k.StoragePrefix = "/registry/" + r.StoragePath + "/"
 	}
-	empty := k.New()
-	k.Form = formOf(empty)
-	k.Deprecation = deprecation(empty, k.GVK)
+	k.Form = formOf[E]()
+	k.Deprecation = deprecation(k.New(), k.GVK)
 	eraseRules[E, P](k, &rules)
 	eraseShape[E, P](k, &rules)
 	return k

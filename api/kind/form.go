@@ -20,9 +20,9 @@ const (
 	Tree
 )
 
-// formOf is the form of a kind whose objects are like o.
-func formOf(o Object) Form {
-	if _, ok := o.(*custom.Object); ok {
+// formOf is the form of objects of the Go type *E.
+func formOf[E any]() Form {
+	if _, ok := any((*E)(nil)).(*custom.Object); ok {
 		return Tree
 	}
 	return Generated
