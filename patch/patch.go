@@ -81,14 +81,18 @@ func Apply(k *kind.Kind, t types.PatchType, data []byte, old kind.Object, fieldV
 	return obj, p.warnings, nil
 }
 
-// Types are those of the patches that objects of a kind may get. A strategic merge patch needs a Go type, which says how lists are merged.
+// Types are those of the patches that objects of a kind may get; nobody changes the slice. A strategic merge patch needs a Go type, which says how lists are merged.
 func Types(k *kind.Kind) []string {
-	all := []string{string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType), string(types.ApplyYAMLPatchType)}
 	if k.Form == kind.Tree {
-		all = slices.Delete(all, 2, 3)
+		return treeTypes
 	}
-	return all
+	return allTypes
 }
+
+var (
+	allTypes  = []string{string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType), string(types.ApplyYAMLPatchType)}
+	treeTypes = []string{string(types.JSONPatchType), string(types.MergePatchType), string(types.ApplyYAMLPatchType)}
+)
 
 // unsupportedType is the answer to a Content-Type that is no patch of the kind.
 func unsupportedType(k *kind.Kind, t types.PatchType) error {

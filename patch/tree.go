@@ -75,7 +75,7 @@ func treeOf(v reflect.Value) map[string]any {
 	if !v.IsValid() {
 		return nil
 	}
-	return v.FieldByName("Members").Interface().(map[string]any)
+	return v.Addr().Interface().(*custom.Object).Members
 }
 
 // tree compares the values at a path, of which one may be missing. What is null, or of another sort than before, is left to the library.

@@ -170,7 +170,7 @@ func (i *Item) Size() int {
 }
 
 // JSON is the object's JSON encoding without apiVersion and kind (as an element of a list).
-// It is kept for other watchers while the item's event is recent, and made anew otherwise.
+// Unless the form has it in the stored bytes, it is kept for other watchers while the item's event is recent, and made anew otherwise.
 func (i *Item) JSON() ([]byte, error) {
 	if b := i.json.Load(); b != nil {
 		return *b, nil

@@ -228,16 +228,16 @@ func objectKey(key string) (namespace string, ok bool) {
 
 // abandon makes strays of what a table holds. The caller is the mirror's goroutine.
 func (r *Registry) abandon(t *table) {
-	enter := func(key string, one stray) {
+	put := func(key string, one stray) {
 		one.namespace, one.object = objectKey(key)
 		r.strays.put(key, one)
 	}
 	t.tree.Ascend(func(e entry) bool {
-		enter(e.key, stray{owners: owners(e.item)})
+		put(e.key, stray{owners: owners(e.item)})
 		return true
 	})
 	for key := range t.unreadable { // the mirror may have a former state of it
-		enter(key, stray{opaque: true})
+		put(key, stray{opaque: true})
 	}
 }
 
