@@ -19,7 +19,7 @@ import (
 )
 
 // SocketName is the socket in the data folder at which root, and the user that the master runs as, use its commands without a
-// certificate: they could read the keys in that folder anyway.
+// certificate: they could read the keys in that folder anyway. Operators know its name, which is older than the package's.
 const SocketName = "control.sock"
 
 // localUser is who comes by the socket.

@@ -249,7 +249,7 @@ func (q *queue) leave(it *queuedPod) {
 	it.where = nowhere
 }
 
-// let tells whether an item may have been let go from its class, and is still to be tried.
+// let tells whether a pod may have been let go from its class, and is still to be tried.
 func (q *queue) let(it *queuedPod) bool { return it.where == active || it.where == waiting }
 
 // drop forgets a pod.

@@ -12,7 +12,6 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/membership"
 	"github.com/wheelhouse-k8s/wheelhouse/pki"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
-	"github.com/wheelhouse-k8s/wheelhouse/store/etcd"
 )
 
 const (
@@ -28,7 +27,6 @@ const (
 // Member is this master's member of the store.
 type Member interface {
 	Grouped() bool
-	Members(ctx context.Context) ([]etcd.Member, error)
 	// Reload opens it again, so that it trusts what its authority's file holds now.
 	Reload(ctx context.Context) error
 }

@@ -185,7 +185,7 @@ func (c *Options) takesBack(from *membership.Successor) bool {
 }
 
 // staleEntries are the entries of a data folder that a new member must not find. What is the operator's stays.
-var staleEntries = []string{"etcd", "pki", datafolder.IdentityFile, datafolder.StoreFile, datafolder.EncryptionFile, "admin.kubeconfig", datafolder.PeerPortFile, datafolder.RecoveredFile, datafolder.RecoveringFile,
+var staleEntries = []string{"etcd", "pki", datafolder.IdentityFile, datafolder.StoreFile, datafolder.EncryptionFile, datafolder.KubeconfigFile, datafolder.PeerPortFile, datafolder.RecoveredFile, datafolder.RecoveringFile,
 	datafolder.FirstStartFile, datafolder.NewClusterFile, datafolder.ExternalFile}
 
 // replaceFolder moves the data aside, and makes this a master that joins.

@@ -32,7 +32,7 @@ type Options struct {
 
 // Needs are what a master's keys need of the rest of it.
 type Needs struct {
-	// Masters are those that live, and Absent the names of those that belong to the cluster and do not serve; AllServe fails if
+	// Masters are those that live, and Absent the names of those that belong to the cluster and are away; AllServe fails if
 	// there are any.
 	Masters  func() []membership.Master
 	Absent   func(ctx context.Context) ([]string, error)

@@ -6,7 +6,7 @@ var writes = []string{
 }
 
 // notProduct are folders with programs and tests, none of which a master runs.
-var notProduct = []string{"bench", "test", "tools", "apiserver/openapi/generate", "patch/typeschema/generate", "datafolder/foldertest"}
+var notProduct = []string{"bench", "test", "apiserver/openapi/generate", "patch/typeschema/generate", "datafolder/foldertest"}
 
 // direct are the places that write without durable: file, call, and why that may be.
 var direct = map[[2]string]string{
