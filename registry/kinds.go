@@ -127,6 +127,9 @@ func (k *kinds) checkFree(info *kind.Kind) error {
 	if other := k.byPrefix[info.StoragePrefix]; other != nil && other.info.GR() != info.GR() {
 		return fmt.Errorf("kinds %s and %s are both stored below %s", other.info.GVK, info.GVK, info.StoragePrefix)
 	}
+	if other := k.byPrefix[info.StoragePrefix]; other != nil && other.info.Namespaced != info.Namespaced {
+		return fmt.Errorf("kind %s is stored in another scope: its objects would be no objects any more", info.GVK)
+	}
 	if other := k.byResource[info.GR()]; other != nil && other.table.prefix != info.StoragePrefix {
 		return fmt.Errorf("resource %s is stored below %s already, not below %s", info.GR(), other.table.prefix, info.StoragePrefix)
 	}

@@ -411,3 +411,18 @@ func follow(ctx context.Context, t *testing.T, changing, whole *bench) {
 		}
 	}
 }
+
+// TestKindsKeepTheirScope: objects with a namespace would be none of a kind that has no namespaces.
+func TestKindsKeepTheirScope(t *testing.T) {
+	forEachForm(t, func(t *testing.T, f testForm) {
+		b := f.start(t, Options{})
+		if err := b.Add(t.Context(), f.widgets(false)); err != nil {
+			t.Fatal(err)
+		}
+		again := *f.widgets(false)
+		again.Namespaced = false
+		if err := b.Add(t.Context(), &again); err == nil {
+			t.Error("a kind is stored in another scope than its objects")
+		}
+	})
+}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
@@ -74,8 +75,8 @@ func (w *flakyWatch) Err() error {
 	return w.Watch.Err()
 }
 
-// After history was lost the mirror loads everything anew. Subscribers see what happened meanwhile, and watchers, unless an object has gone:
-// nobody knows when. One that broke off between that and a later change would go on after the later one.
+// After history was lost the mirror loads everything anew. Subscribers see what happened meanwhile. Watches end: when an object has gone, or
+// left a selector, nobody knows. One that broke off between that and a later change would go on after the later one.
 func TestReload(t *testing.T) {
 	forEachForm(t, func(t *testing.T, f testForm) {
 		testReload(t, f, false)
@@ -141,14 +142,8 @@ func testReload(t *testing.T, f testForm, gone bool) {
 	if gone {
 		what, number = "M:changed D:gone D:reborn A:reborn A:new", 5
 	}
-	if gone {
-		if events, err := w.Next(bg); !apierrors.IsResourceExpired(err) {
-			t.Errorf("a watch goes on with %v, %v though nobody knows when an object was deleted", events, err)
-		}
-	} else if got := read(t, w, number); got != what {
-		t.Error(got)
-	} else {
-		quiet(t, b, w)
+	if events, err := w.Next(bg); !apierrors.IsResourceExpired(err) {
+		t.Errorf("a watch goes on with %v, %v though nobody knows when what was deleted", events, err)
 	}
 	var subscriber []string
 	for range number {
@@ -167,5 +162,46 @@ func testReload(t *testing.T, f testForm, gone bool) {
 	defer again.Stop()
 	if got := read(t, again, number); got != what {
 		t.Error(got)
+	}
+}
+
+// TestReloadLeavesThePastAlone: a list of what was between two reloads is not answered from a picture of before.
+func TestReloadLeavesThePastAlone(t *testing.T) { forEachForm(t, testReloadLeavesThePastAlone) }
+
+func testReloadLeavesThePastAlone(t *testing.T, f testForm) {
+	inner := memory.New()
+	s := &flaky{Store: inner}
+	t.Cleanup(func() { s.Close() })
+	b := f.start(t, Options{Store: s, Log: slog.New(slog.DiscardHandler)})
+	maps := b.resource(t, "configmaps")
+	for _, name := range []string{"x", "y"} {
+		must(maps.Create(bg, f.configMap("a", name, nil), CreateOptions{}))(t)
+	}
+	b.catchUp(t)
+	must(maps.List(bg, ListOptions{Namespace: "a", Limit: 1}))(t) // its picture is kept for the next page
+	other := f.start(t, Options{Store: inner})
+	theirs := other.resource(t, "configmaps")
+	set := func(v string) {
+		t.Helper()
+		if _, _, err := theirs.Update(bg, "a", "x", to(func(c kind.Object) { setData(c, map[string]string{"k": v}) }), UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.mu.Lock()
+	s.gate = make(chan struct{})
+	s.mu.Unlock()
+	s.breakWatches(store.ErrCompacted)
+	set("1")
+	must(theirs.Create(bg, f.configMap("a", "between", nil), CreateOptions{}))(t)
+	other.catchUp(t)
+	past := ListOptions{Namespace: "a", ResourceVersion: fmt.Sprint(other.Applied()), ResourceVersionMatch: metav1.ResourceVersionMatchExact}
+	want := versions(must(theirs.List(bg, past))(t).Items)
+	free(t, theirs, "a", "between")
+	set("2")
+	other.catchUp(t)
+	close(s.gate)
+	b.catchUp(t)
+	if got := versions(must(maps.List(bg, past))(t).Items); got != want {
+		t.Errorf("it was %s, and is told as %s", want, got)
 	}
 }

@@ -3,13 +3,14 @@ package registry
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+
+	kjson "sigs.k8s.io/json"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -190,7 +191,7 @@ func strayOf(e *store.Entry) stray {
 
 func decodeMetadata(value []byte, o *metav1.PartialObjectMetadata) error {
 	if !bytes.HasPrefix(value, []byte(wire.Magic)) {
-		return json.Unmarshal(value, o)
+		return kjson.UnmarshalCaseSensitivePreserveInts(value, o) // a member in other letters is another member
 	}
 	_, _, payload, err := wire.Open(value)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/store"
 	"github.com/wheelhouse-k8s/wheelhouse/store/memory"
 )
 
@@ -180,5 +181,16 @@ func testNoObjectIsUnseen(t *testing.T, f testForm) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestStraysMetadataHasOneName: a member in other letters is another member, to the server as to its clients.
+func TestStraysMetadataHasOneName(t *testing.T) {
+	for _, more := range []string{`"Metadata":{"ownerReferences":[]}`, `"METADATA":{"ownerReferences":[{"uid":"other"}]}`, `"Metadata":"noise"`} {
+		value := `{"metadata":{"name":"x","ownerReferences":[{"uid":"u"}]},` + more + `}`
+		s := strayOf(&store.Entry{Key: "/registry/example.com/widgets/a/x", Value: []byte(value)})
+		if s.opaque || len(s.owners) != 1 || s.owners[0] != "u" {
+			t.Errorf("%s: %+v", value, s)
+		}
 	}
 }

@@ -272,19 +272,19 @@ func (t *table) turnBack(revision int64) {
 // replace brings the table to the items that a reload found, as changes for its watchers. The changes in between
 // are not known, so the window begins anew.
 //
-// When an object was deleted is not known either. A watcher that saw a later change first, and broke off before it was told of the deletion,
-// would go on after it and show the object for ever. So watches end when something has gone, as upstream's do whenever its cache is
-// filled anew; their clients go on from what they saw before all this. Subscriptions of the process get all changes at once.
+// When an object was deleted, or left a selector, is not known either. A watcher that saw a later change first, and broke off before it was
+// told of that, would go on after it and show the object for ever. So watches end when anything has changed, as upstream's do whenever its
+// cache is filled anew; their clients go on from what they saw before all this. Subscriptions of the process get all changes at once.
 func (t *table) replace(items []*Item, revision int64, now time.Time) {
 	var updates []update
-	n, gone := 0, false
+	n := 0
 	t.tree.Ascend(func(e entry) bool {
 		for n < len(items) && items[n].key < e.key {
 			updates = append(updates, update{items[n].key, items[n], items[n].revision})
 			n++
 		}
 		if n == len(items) || items[n].key != e.key {
-			updates, gone = append(updates, update{e.key, nil, revision}), true
+			updates = append(updates, update{e.key, nil, revision})
 			return true
 		}
 		if next := items[n]; next.revision != e.item.revision {
@@ -303,11 +303,11 @@ func (t *table) replace(items []*Item, revision int64, now time.Time) {
 	t.warmAll(updates)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if gone {
+	if t.now != nil { // it shows nothing of what came later, whenever the first change was
+		t.now.to, t.now = t.revision(), nil
+	}
+	if len(updates) > 0 {
 		t.watchers.expire(revision)
-		if t.now != nil { // it shows nothing of what came later, whenever the first change was
-			t.now.to, t.now = t.revision(), nil
-		}
 	}
 	t.applyLocked(updates, now)
 	t.window.reset(revision)
