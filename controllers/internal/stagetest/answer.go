@@ -247,6 +247,8 @@ func refused(reason string, k *kind.Kind, name string) error {
 		return apierrors.NewAlreadyExists(k.GR(), name)
 	case "forbidden":
 		return apierrors.NewForbidden(k.GR(), name, errors.New("not you"))
+	case "invalid":
+		return apierrors.NewInvalid(k.GVK.GroupKind(), name, nil)
 	case "terminating":
 		err := apierrors.NewForbidden(k.GR(), name, errors.New("its namespace is going"))
 		err.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}

@@ -39,7 +39,7 @@ type Controller struct {
 //	forget secrets n/a    the view does not show it (any more), and it is there
 //	unreadable secrets n/a  its stored value cannot be read, and the view does not show it
 //	refuse delete secrets conflict
-//	                      requests of a verb on a kind fail from now on: conflict, notfound, forbidden, exists, terminating, lost (nobody knows
+//	                      requests of a verb on a kind fail from now on: conflict, notfound, forbidden, exists, invalid, terminating, lost (nobody knows
 //	                      whether it was done); "no" ends it
 //	start                 the controller begins
 //	wait 1m               time passes
