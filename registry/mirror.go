@@ -169,6 +169,9 @@ func (r *Registry) load(ctx context.Context) error {
 		o.From = page.Entries[len(page.Entries)-1].Key + "\x00"
 	}
 	r.strays.replace(unexplained)
+	if unexplained.anySealed() {
+		r.startUnsealing()
+	}
 	again := r.loaded()
 	now := r.now()
 	for _, a := range kinds.arriving {
@@ -223,11 +226,11 @@ func (r *Registry) sort(t *table, e *store.Entry, c *contents) {
 // read makes an item of what the store delivered, or tells why that cannot be read.
 func (r *Registry) read(t *table, e *store.Entry) (*Item, *unreadable) {
 	if e.Sealed != nil {
-		return nil, &unreadable{err: e.Sealed, revision: e.Revision, sealed: true}
+		return nil, &unreadable{err: e.Sealed, revision: e.Revision, sealed: true, stray: strayOf(e)}
 	}
 	i, err := t.examine(e.Key, e.Value, e.Revision)
 	if err != nil {
-		return nil, &unreadable{err: err, revision: e.Revision}
+		return nil, &unreadable{err: err, revision: e.Revision, stray: strayOf(e)}
 	}
 	return i, nil
 }

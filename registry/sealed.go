@@ -2,12 +2,14 @@ package registry
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
 // A sealed value cannot be decrypted: a key is missing from the configuration of encryption, or the plugin that holds it does not
 // answer. It is unreadable like any other, but may become readable without a change: from time to time the store is
-// asked again, and when it can decrypt one of them, everything is loaded anew.
+// asked again, and when it can decrypt one of them, everything is loaded anew. Strays are tried like all others: what they name is
+// known only then.
 
 // Pauses between attempts to read sealed values.
 const (
@@ -15,7 +17,7 @@ const (
 	unsealMax = 30 * time.Second
 )
 
-// unsealTries bounds the values that are tried at once, unsealPatience the time for it.
+// unsealTries bounds the values of a kind that are tried at once, unsealPatience the time for it.
 const (
 	unsealTries    = 16
 	unsealPatience = 10 * time.Second
@@ -35,7 +37,7 @@ func (r *Registry) anySealed() bool {
 			return true
 		}
 	}
-	return false
+	return r.strays.anySealed() // asked last: a kind that goes has left its values there before it is out of kinds
 }
 
 // startUnsealing lets one goroutine try again until nothing is sealed.
@@ -75,21 +77,33 @@ func (r *Registry) canUnseal(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, unsealPatience)
 	defer cancel()
 	for _, t := range r.kinds.Load().tables {
-		t.mu.RLock()
-		var keys []string
-		for key, u := range t.unreadable {
-			if u.sealed && len(keys) < unsealTries {
-				keys = append(keys, key)
-			}
-		}
-		t.mu.RUnlock()
-		for _, key := range keys {
-			if _, _, err := r.store.Get(ctx, key, 0); err == nil {
-				return true
-			}
+		if r.canOpenAny(ctx, t.sealedKeys(unsealTries)) {
+			return true
 		}
 	}
-	return false
+	return r.canOpenAny(ctx, r.strays.sealedKeys(unsealTries))
+}
+
+func (r *Registry) canOpenAny(ctx context.Context, keys []string) bool {
+	return slices.ContainsFunc(keys, func(key string) bool {
+		_, _, err := r.store.Get(ctx, key, 0)
+		return err == nil
+	})
+}
+
+// sealedKeys are some keys whose values cannot be decrypted.
+func (t *table) sealedKeys(max int) (some []string) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for key, u := range t.unreadable {
+		if len(some) == max {
+			break
+		}
+		if u.sealed {
+			some = append(some, key)
+		}
+	}
+	return some
 }
 
 // reload makes Run load everything again.

@@ -109,9 +109,12 @@ func newLocked(t *testing.T, f testForm) *locked {
 func (l *locked) use(keys string) { l.vault.keys.Store(&keys) }
 
 // start runs a new registry.
-func (l *locked) start() {
+func (l *locked) start() { l.t.Helper(); l.serve(l.form.kinds()...) }
+
+// serve runs a new registry with other kinds than the usual.
+func (l *locked) serve(kinds ...*kind.Kind) {
 	l.t.Helper()
-	reg, err := New(Options{Store: l.vault, Kinds: l.form.kinds()})
+	reg, err := New(Options{Store: l.vault, Kinds: kinds})
 	if err != nil {
 		l.t.Fatal(err)
 	}

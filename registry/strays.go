@@ -35,8 +35,19 @@ type stray struct {
 	// object tells that the key has the form of an object's; nothing can be in a namespace, or have owners, that has not.
 	object bool
 	owners []types.UID
-	// opaque: the value cannot be read. It may name any owner.
+	// opaque: the value cannot be read, or is another object than its key says. Whatever has this key may name any owner.
 	opaque bool
+	// sealed: it cannot be decrypted now, and is opaque therefore.
+	sealed bool
+}
+
+// below is the part of a stray's key that it has in common with all of its kind.
+func (one *stray) below(key string) string {
+	end := strings.LastIndexByte(key, '/')
+	if one.namespace != "" {
+		end = strings.LastIndexByte(key[:end], '/')
+	}
+	return key[:end+1]
 }
 
 // keySet is a set of store keys.
@@ -49,10 +60,11 @@ type strays struct {
 	byNamespace map[string]keySet
 	byOwner     map[types.UID]keySet
 	opaque      keySet
+	sealed      map[string]keySet // by what all keys of a kind have in common: what is sealed with one key is of one kind
 }
 
 func newStrays() *strays {
-	return &strays{byKey: map[string]stray{}, byNamespace: map[string]keySet{}, byOwner: map[types.UID]keySet{}, opaque: keySet{}}
+	return &strays{byKey: map[string]stray{}, byNamespace: map[string]keySet{}, byOwner: map[types.UID]keySet{}, opaque: keySet{}, sealed: map[string]keySet{}}
 }
 
 func (s *strays) count() int64 {
@@ -77,6 +89,9 @@ func (s *strays) put(key string, one stray) {
 	}
 	if one.opaque {
 		s.opaque[key] = struct{}{}
+	}
+	if one.sealed {
+		enter(s.sealed, one.below(key), key)
 	}
 }
 
@@ -110,13 +125,38 @@ func (s *strays) remove(key string) {
 	for _, uid := range one.owners {
 		leave(s.byOwner, uid, key)
 	}
+	if one.sealed {
+		leave(s.sealed, one.below(key), key)
+	}
 }
 
 // replace takes over what a load has found.
 func (s *strays) replace(found *strays) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.byKey, s.byNamespace, s.byOwner, s.opaque = found.byKey, found.byNamespace, found.byOwner, found.opaque
+	s.byKey, s.byNamespace, s.byOwner, s.opaque, s.sealed = found.byKey, found.byNamespace, found.byOwner, found.opaque, found.sealed
+}
+
+func (s *strays) anySealed() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.sealed) > 0
+}
+
+// sealedKeys are some keys of each kind whose values cannot be decrypted, at most max of one.
+func (s *strays) sealedKeys(max int) (some []string) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, keys := range s.sealed {
+		most := len(some) + max
+		for key := range keys {
+			if len(some) == most {
+				break
+			}
+			some = append(some, key)
+		}
+	}
+	return some
 }
 
 // find gives the keys of a namespace ("" for all), of those that name an owner or may name it if one is given.
@@ -168,7 +208,11 @@ func (r *Registry) note(e *store.Event) {
 		r.strays.drop(e.Key)
 		return
 	}
-	r.strays.put(e.Key, strayOf(&e.Entry))
+	one := strayOf(&e.Entry)
+	r.strays.put(e.Key, one)
+	if one.sealed {
+		r.startUnsealing()
+	}
 	r.outstanding.take(e.Key, e.Value, e.Revision) // a request that was at work when its kind went wrote it
 }
 
@@ -179,7 +223,7 @@ func strayOf(e *store.Entry) stray {
 		return one
 	}
 	var o metav1.PartialObjectMetadata
-	if e.Sealed != nil || decodeMetadata(e.Value, &o) != nil {
+	if one.sealed = e.Sealed != nil; one.sealed || decodeMetadata(e.Value, &o) != nil || o.Namespace != one.namespace || o.Name != nameIn(e.Key) {
 		one.opaque = true
 		return one
 	}
@@ -200,6 +244,12 @@ func decodeMetadata(value []byte, o *metav1.PartialObjectMetadata) error {
 	return o.Unmarshal(payload)
 }
 
+// nameIn is the name of the object that a key promises.
+func nameIn(key string) string { return key[strings.LastIndexByte(key, '/')+1:] }
+
+// nameless are the first parts of keys below which API servers keep what has the form of an object and is none: it has no name, nor owners.
+var nameless = []string{"ranges", "masterleases", "peerserverleases"}
+
 // objectKey tells by its form whether a key can be an object's, and of which namespace. All API servers build keys alike:
 //
 //	<resource>/<name>  <resource>/<namespace>/<name>  <group>/<resource>/<name>  <group>/<resource>/<namespace>/<name>
@@ -212,7 +262,7 @@ func objectKey(key string) (namespace string, ok bool) {
 		return "", false
 	}
 	parts := strings.Split(path, "/")
-	if slices.Contains(parts, "") {
+	if slices.Contains(parts, "") || slices.Contains(nameless, parts[0]) {
 		return "", false
 	}
 	if strings.Contains(parts[0], ".") || parts[0] == "services" { // services/specs and services/endpoints
@@ -227,18 +277,19 @@ func objectKey(key string) (namespace string, ok bool) {
 	return "", false
 }
 
-// abandon makes strays of what a table holds. The caller is the mirror's goroutine.
+// abandon makes strays of what a table holds: the same as a restarted process would. The caller is the mirror's goroutine.
 func (r *Registry) abandon(t *table) {
-	put := func(key string, one stray) {
-		one.namespace, one.object = objectKey(key)
-		r.strays.put(key, one)
-	}
 	t.tree.Ascend(func(e entry) bool {
-		put(e.key, stray{owners: owners(e.item)})
+		one := stray{owners: owners(e.item)}
+		one.namespace, one.object = objectKey(e.key)
+		r.strays.put(e.key, one)
 		return true
 	})
-	for key := range t.unreadable { // the mirror may have a former state of it
-		put(key, stray{opaque: true})
+	for key, u := range t.unreadable { // the mirror may have a former state of it
+		r.strays.put(key, u.stray)
+	}
+	if r.strays.anySealed() {
+		r.startUnsealing()
 	}
 }
 

@@ -28,6 +28,8 @@ type unreadable struct {
 	err      error
 	revision int64
 	sealed   bool
+	// stray is what is known of the value without its kind.
+	stray stray
 }
 
 // causesMax bounds the keys that an error names, as upstream does.
