@@ -45,7 +45,7 @@ func (r *Resource) Create(ctx context.Context, obj kind.Object, o CreateOptions)
 
 // create makes one attempt under one name.
 func (r *Resource) create(ctx context.Context, obj kind.Object, o CreateOptions) (*Item, error) {
-	if err := r.table.live(); err != nil {
+	if err := r.live(); err != nil {
 		return nil, err
 	}
 	r.born(obj)

@@ -32,8 +32,6 @@ type watchers struct {
 	byField     []map[string]*bucket
 	count       int
 	subscribers []*subscription
-	// closed: there will be no more changes.
-	closed bool
 }
 
 func newWatchers(fields int) watchers {
@@ -61,7 +59,7 @@ func (s *watchers) enter(w *Watcher) {
 		s.all.members = append(s.all.members, w)
 	}
 	s.count++
-	if s.closed || w.r.gone.Load() {
+	if w.r.live() != nil {
 		w.fail(endedWatch())
 	}
 }
@@ -156,12 +154,18 @@ func (s *watchers) end(why func(*Watcher) error) {
 	}
 }
 
-// close ends all watches and subscriptions, and those that come later.
-func (s *watchers) close() {
-	s.closed = true
-	s.end(func(*Watcher) error { return endedWatch() })
+// close ends the watches and subscriptions of resources that are served no more. Those that come later end when they enter.
+func (s *watchers) close(over func(*Resource) bool) {
+	s.end(func(w *Watcher) error {
+		if !over(w.r) {
+			return nil
+		}
+		return endedWatch()
+	})
 	for _, sub := range s.subscribers {
-		sub.close()
+		if over(sub.r) {
+			sub.close()
+		}
 	}
 }
 
@@ -171,7 +175,7 @@ func endedWatch() error {
 
 func (s *watchers) subscribe(sub *subscription) {
 	s.subscribers = append(s.subscribers, sub)
-	if s.closed {
+	if sub.r.live() != nil {
 		sub.close()
 	}
 }

@@ -212,7 +212,7 @@ func (r *Registry) Add(ctx context.Context, info *kind.Kind) error {
 			}
 			r.publish(all)
 			if before != nil {
-				before.end()
+				before.end(changedKind())
 			}
 			return nil
 		})
@@ -236,8 +236,8 @@ func (r *Registry) Add(ctx context.Context, info *kind.Kind) error {
 	}
 }
 
-// Remove ends the service of a kind. What is stored of it stays. Its watches end with 410, and requests that are at work with 404. A kind
-// in whose objects another one is stored cannot go before that one.
+// Remove ends the service of a kind, or of one shape of what another kind stores. What is stored of it stays. Its watches end with 410, and
+// requests that are at work with 404. A kind in whose objects another one is stored cannot go before that one.
 func (r *Registry) Remove(ctx context.Context, gvr schema.GroupVersionResource) error {
 	return r.do(ctx, func() error {
 		all := r.kinds.Load().clone()
@@ -248,7 +248,7 @@ func (r *Registry) Remove(ctx context.Context, gvr schema.GroupVersionResource) 
 		case res.via != nil:
 			all.dropShape(res)
 			r.publish(all)
-			res.end()
+			res.end(unknownKind())
 			return nil
 		}
 		if shapes := all.shapesOf(res.table); len(shapes) > 0 {
@@ -421,7 +421,7 @@ func (t *table) end(why error) {
 	at := t.applied()
 	t.applied = func() int64 { return at } // what comes later is not in it
 	t.ended.Store(&why)
-	t.watchers.close()
+	t.watchers.close(func(*Resource) bool { return true })
 }
 
 // live fails when the table has ended.

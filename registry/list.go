@@ -69,7 +69,7 @@ func (r *Resource) List(ctx context.Context, o ListOptions) (*List, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.table.legible(cmp.Or(l.single(), l.scope())); err != nil {
+	if err := r.legible(cmp.Or(l.single(), l.scope())); err != nil {
 		return nil, err
 	}
 	list, err := r.read(ctx, l)

@@ -129,6 +129,68 @@ func TestShapesComeAndGoAlone(t *testing.T) {
 	}
 }
 
+// TestShapesEndForAllVerbs: what was removed or replaced is so for whoever still holds it, by every verb, while the objects and their other
+// shapes live on.
+func TestShapesEndForAllVerbs(t *testing.T) {
+	ctx := t.Context()
+	b := generated.start(t, Options{Kinds: append(generated.kinds(), generated.widgets(false))})
+	removed, replaced, stays := shapeOf("widgets", "v2"), shapeOf("widgets", "v3"), shapeOf("gadgets", "v1")
+	held := map[*kind.Kind]*Resource{}
+	ended := map[*kind.Kind]chan struct{}{}
+	subscribed, unsubscribe := context.WithCancel(ctx)
+	for _, k := range []*kind.Kind{removed, replaced, stays} {
+		if err := b.Add(ctx, k); err != nil {
+			t.Fatal(err)
+		}
+		r, _ := b.ResourceFor(k)
+		held[k], ended[k] = r, make(chan struct{})
+		begun := make(chan struct{}, 10)
+		go func() { defer close(ended[k]); r.Subscribe(subscribed, func([]Delta) { begun <- struct{}{} }) }()
+		<-begun
+	}
+	must(of(t, b).Create(ctx, generated.widget("x"), CreateOptions{}))(t)
+	b.catchUp(t)
+	again := *replaced
+	if err := errors.Join(b.Remove(ctx, removed.GVR()), b.Add(ctx, &again)); err != nil {
+		t.Fatal(err)
+	}
+	verbs := func(r *Resource) map[string]error {
+		return map[string]error{
+			"get": second1(r.Get(ctx, "a", "x", "0")), "list": second1(r.List(ctx, ListOptions{})), "watch": second1(r.Watch(ctx, WatchOptions{})),
+			"create": second1(r.Create(ctx, generated.widget("y"), CreateOptions{DryRun: true})), "whole": r.Whole(""), "legible": r.Legible("a", "x"),
+			"update":                          second1(second2(r.Update(ctx, "a", "x", to(func(kind.Object) {}), UpdateOptions{DryRun: true}))),
+			"delete":                          second1(second2(r.Delete(ctx, "a", "x", DeleteOptions{DryRun: true}))),
+			"deletion of what cannot be read": second1(second2(r.Delete(ctx, "a", "nothing", forced()))),
+			"deletecollection":                second1(r.DeleteCollection(ctx, ListOptions{}, DeleteOptions{DryRun: true})),
+		}
+	}
+	for what, err := range verbs(held[removed]) {
+		if !apierrors.IsNotFound(err) {
+			t.Errorf("%s of a version that was removed: %v", what, err)
+		}
+	}
+	for what, err := range verbs(held[replaced]) {
+		if !apierrors.IsTooManyRequests(err) {
+			t.Errorf("%s of a version that was replaced: %v", what, err)
+		}
+	}
+	for what, err := range verbs(held[stays]) {
+		if err != nil && (what != "deletion of what cannot be read" || !apierrors.IsNotFound(err)) {
+			t.Errorf("%s of a version that stays: %v", what, err)
+		}
+	}
+	<-ended[removed]
+	<-ended[replaced]
+	held[removed].Subscribe(ctx, func([]Delta) {}) // ends at once
+	select {
+	case <-ended[stays]:
+		t.Error("the subscription of a version that stays has ended")
+	default:
+	}
+	unsubscribe()
+	<-ended[stays]
+}
+
 // TestAddEndsWithItsContext: who adds a kind and gives up is not kept waiting, not even while the mirror waits for the store. The kind can
 // be added again.
 func TestAddEndsWithItsContext(t *testing.T) {

@@ -20,22 +20,26 @@ type Resource struct {
 	form *form
 	// via is set if another kind stores the objects.
 	via *kind.Conversion
-	// gone: the shape is served no more, though the objects are.
-	gone atomic.Bool
+	// ended tells why this shape is served no more, though the objects are; nil while it is. Set with the table's lock held.
+	ended atomic.Pointer[error]
 }
 
-// end ends the watches of this shape of a table's objects.
-func (r *Resource) end() {
-	r.gone.Store(true)
+// end tells everybody that this shape of a table's objects is served no more: its watches end with 410, its subscriptions end, and
+// requests fail.
+func (r *Resource) end(why error) {
 	t := r.table
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.watchers.end(func(w *Watcher) error {
-		if w.r != r {
-			return nil
-		}
-		return endedWatch()
-	})
+	r.ended.Store(&why)
+	t.watchers.close(func(of *Resource) bool { return of == r })
+}
+
+// live fails when the resource is served no more: this shape of the objects, or all of them.
+func (r *Resource) live() error {
+	if why := r.ended.Load(); why != nil {
+		return *why
+	}
+	return r.table.live()
 }
 
 // Info is the kind's definition.
@@ -101,7 +105,7 @@ func (r *Resource) Get(ctx context.Context, namespace, name, resourceVersion str
 		return nil, err
 	}
 	key := r.key(namespace, name)
-	if err := r.table.legible(key); err != nil {
+	if err := r.legible(key); err != nil {
 		return nil, err
 	}
 	i := r.served(r.table.get(key))

@@ -124,10 +124,11 @@ func (t *table) anySealed() bool {
 }
 
 // legible fails if values in a scope (a prefix, or one key if it does not end with a slash) cannot be read.
-func (t *table) legible(scope string) error {
-	if err := t.live(); err != nil {
+func (r *Resource) legible(scope string) error {
+	if err := r.live(); err != nil {
 		return err
 	}
+	t := r.table
 	if t.unreadableCount.Load() == 0 {
 		return nil
 	}
@@ -239,18 +240,21 @@ func (r *Registry) Sealed() map[schema.GroupResource]int {
 
 // Legible fails if there is a value under an object's name that cannot be read.
 func (r *Resource) Legible(namespace, name string) error {
-	return r.table.legible(r.key(namespace, name))
+	return r.legible(r.key(namespace, name))
 }
 
 // Whole fails if values of a namespace ("" for all) cannot be read: who looks at the mirror does not see their objects, or
 // sees what they were.
 func (r *Resource) Whole(namespace string) error {
-	return r.table.legible(r.filter(namespace, nil, nil).scope())
+	return r.legible(r.filter(namespace, nil, nil).scope())
 }
 
 // deleteUnreadable removes an object whose stored value cannot be decrypted or decoded, without looking at finalizers,
 // grace or preconditions. An object that can be read is refused.
 func (r *Resource) deleteUnreadable(ctx context.Context, namespace, name string, o DeleteOptions) error {
+	if err := r.live(); err != nil {
+		return err
+	}
 	key := r.key(namespace, name)
 	for range racesMax {
 		e, _, err := r.reg.store.Get(ctx, key, 0)

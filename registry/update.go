@@ -72,7 +72,7 @@ var errStale = errors.New("the present state must be read from the store")
 // state. The first state is the mirror's, which may be a moment old: certain is false then, and an error counts
 // only if the store confirms that state. A lost race (*store.Conflict) brings the next state with it.
 func (r *Resource) race(ctx context.Context, namespace, name string, verb kind.Verb, attempt func(present *Item, certain bool) error) error {
-	if err := r.table.live(); err != nil {
+	if err := r.live(); err != nil {
 		return err
 	}
 	key := r.key(namespace, name)

@@ -83,7 +83,7 @@ func (r *Resource) Subscribe(ctx context.Context, f func([]Delta)) {
 	if r.reg.whenLoaded(ctx) != nil {
 		return
 	}
-	s := &subscription{wake: make(chan struct{}, 1)}
+	s := &subscription{r: r, wake: make(chan struct{}, 1)}
 	t := r.table
 	t.mu.Lock()
 	present := t.snapshotLocked()
@@ -124,6 +124,7 @@ func (r *Resource) Subscribe(ctx context.Context, f func([]Delta)) {
 
 // subscription is a queue of changes for a caller in this process, which must not miss any.
 type subscription struct {
+	r     *Resource
 	wake  chan struct{}
 	mu    sync.Mutex
 	queue []*change // guarded by mu

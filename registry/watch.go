@@ -77,7 +77,7 @@ func (r *Resource) Watch(ctx context.Context, o WatchOptions) (*Watcher, error) 
 	if err := r.reg.whenLoaded(ctx); err != nil {
 		return nil, err
 	}
-	if err := r.table.live(); err != nil {
+	if err := r.live(); err != nil {
 		return nil, err
 	}
 	switch {
@@ -89,7 +89,7 @@ func (r *Resource) Watch(ctx context.Context, o WatchOptions) (*Watcher, error) 
 		revision, err = r.reg.current(ctx)
 	}
 	if err == nil {
-		err = r.table.legible(cmp.Or(w.filter.single(), w.filter.scope()))
+		err = r.legible(cmp.Or(w.filter.single(), w.filter.scope()))
 	}
 	switch {
 	case err != nil && ctx.Err() != nil:
