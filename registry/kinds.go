@@ -76,17 +76,13 @@ func (r *Registry) Kinds() (now []*kind.Kind, changed <-chan struct{}) {
 	return k.infos, k.changed
 }
 
-// keep adds a table and its resource.
-func (k *kinds) keep(r *Registry, t *table) error {
-	if other := k.byPrefix[t.info.StoragePrefix]; other != nil {
-		return fmt.Errorf("kinds %s and %s are both stored below %s", other.info.GVK, t.info.GVK, t.info.StoragePrefix)
-	}
+// keep adds a table and its resource, whose place is free.
+func (k *kinds) keep(r *Registry, t *table) {
 	k.byPrefix[t.info.StoragePrefix] = t
 	k.tables = append(k.tables, t)
 	res := &Resource{reg: r, table: t, info: t.info, form: t.form}
 	k.byResource[t.info.GR()] = res
 	k.byVersion[t.info.GVR()] = res
-	return nil
 }
 
 // convert adds the resource of a kind whose objects another kind stores.
@@ -121,13 +117,14 @@ func (k *kinds) dropShape(res *Resource) {
 	}
 }
 
-// checkFree fails when a kind would take the place of a foreign one: below the prefix of another resource, or as a resource that is
-// kept below another prefix.
-func (k *kinds) checkFree(info *kind.Kind) error {
-	if other := k.byPrefix[info.StoragePrefix]; other != nil && other.info.GR() != info.GR() {
+// checkFree fails when a kind would take the place of another one: below the prefix of another resource, or as a resource that is
+// kept below another prefix. Its own place it may take if it is to replace what is there.
+func (k *kinds) checkFree(info *kind.Kind, replace bool) error {
+	switch other := k.byPrefix[info.StoragePrefix]; {
+	case other == nil:
+	case !replace || other.info.GR() != info.GR():
 		return fmt.Errorf("kinds %s and %s are both stored below %s", other.info.GVK, info.GVK, info.StoragePrefix)
-	}
-	if other := k.byPrefix[info.StoragePrefix]; other != nil && other.info.Namespaced != info.Namespaced {
+	case other.info.Namespaced != info.Namespaced:
 		return fmt.Errorf("kind %s is stored in another scope: its objects would be no objects any more", info.GVK)
 	}
 	if other := k.byResource[info.GR()]; other != nil && other.table.prefix != info.StoragePrefix {
@@ -294,7 +291,7 @@ func (r *Registry) expect(a *arrival) error {
 			return fmt.Errorf("kind %s is being added already", a.table.info.GVK)
 		}
 	}
-	if err := all.checkFree(a.table.info); err != nil {
+	if err := all.checkFree(a.table.info, true); err != nil {
 		return err
 	}
 	a.from, a.backlog, a.stale = r.Applied(), nil, false
@@ -374,7 +371,7 @@ func (r *Registry) takeOn(a *arrival, c *contents) error {
 	t.applyPending(now)
 	all := r.kinds.Load().clone()
 	all.arriving = slices.DeleteFunc(all.arriving, func(other *arrival) bool { return other == a })
-	if err := all.checkFree(t.info); err != nil { // another may have come meanwhile
+	if err := all.checkFree(t.info, true); err != nil { // another may have come meanwhile
 		return err
 	}
 	before := all.byPrefix[t.prefix]
@@ -383,9 +380,7 @@ func (r *Registry) takeOn(a *arrival, c *contents) error {
 		shapes = all.shapesOf(before)
 		all.drop(before)
 	}
-	if err := all.keep(r, t); err != nil {
-		return err
-	}
+	all.keep(r, t)
 	for _, info := range shapes {
 		if err := all.convert(r, info); err != nil {
 			return err

@@ -157,6 +157,14 @@ func testKindsKeepTheirPlace(t *testing.T, f testForm) {
 			t.Errorf("a kind was added below %s", path)
 		}
 	}
+	second, elsewhere := *f.widgets(false), *f.widgets(false)
+	second.GVK.Version = "v2"
+	elsewhere.StoragePrefix = Root + "elsewhere/"
+	for what, other := range map[string]*kind.Kind{"the same": f.widgets(false), "another version": &second, "the same elsewhere": &elsewhere} {
+		if _, err := New(Options{Store: b.store, Kinds: []*kind.Kind{f.widgets(false), other}}); err == nil {
+			t.Errorf("a registry begins with a kind and %s", what)
+		}
+	}
 	if pods := b.resource(t, "pods"); pods.table.live() != nil {
 		t.Error("pods are not served any more")
 	}

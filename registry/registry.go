@@ -95,11 +95,13 @@ func New(o Options) (*Registry, error) {
 	}
 	all := newKinds()
 	for _, info := range o.Kinds {
-		if info.Stored() {
-			if err := all.keep(r, r.newTable(info)); err != nil {
-				return nil, err
-			}
+		if !info.Stored() {
+			continue
 		}
+		if err := all.checkFree(info, false); err != nil {
+			return nil, err
+		}
+		all.keep(r, r.newTable(info))
 	}
 	for _, info := range o.Kinds {
 		if info.Via != nil {
