@@ -142,34 +142,12 @@ func (r *Registry) collect(t *table, e *store.Event, now time.Time) bool {
 // the changes that this takes.
 func (r *Registry) load(ctx context.Context) error {
 	kinds := r.kinds.Load()
-	found, unexplained := map[*table]*contents{}, newStrays()
-	var revision int64
-	for o := (store.ListOptions{Limit: loadPage}); ; {
-		page, err := r.store.List(ctx, Root, o)
-		if err != nil {
-			return err
-		}
-		revision = page.Revision
-		for n := range page.Entries {
-			e := &page.Entries[n]
-			t := kinds.route(e.Key)
-			if t == nil || !t.well(e.Key) {
-				unexplained.put(e.Key, strayOf(e))
-				continue
-			}
-			if found[t] == nil {
-				found[t] = &contents{hidden: map[string]unreadable{}}
-			}
-			r.sort(t, e, found[t])
-		}
-		if !page.More || len(page.Entries) == 0 {
-			break
-		}
-		o.Revision = revision
-		o.From = page.Entries[len(page.Entries)-1].Key + "\x00"
+	found, unexplained, revision, err := r.readAll(ctx, kinds)
+	if err != nil {
+		return err
 	}
 	r.strays.replace(unexplained)
-	if unexplained.anySealed() {
+	if r.strays.anySealed() {
 		r.startUnsealing()
 	}
 	again := r.loaded()
@@ -203,6 +181,35 @@ func (r *Registry) load(ctx context.Context) error {
 		close(r.ready)
 	}
 	return nil
+}
+
+// readAll reads everything at one revision, by tables, and what belongs to none.
+func (r *Registry) readAll(ctx context.Context, kinds *kinds) (found map[*table]*contents, unexplained *strays, revision int64, err error) {
+	found, unexplained = map[*table]*contents{}, newStrays()
+	for o := (store.ListOptions{Limit: loadPage}); ; {
+		page, err := r.store.List(ctx, Root, o)
+		if err != nil {
+			return nil, nil, 0, err
+		}
+		revision = page.Revision
+		for n := range page.Entries {
+			e := &page.Entries[n]
+			t := kinds.route(e.Key)
+			if t == nil || !t.well(e.Key) {
+				unexplained.put(e.Key, strayOf(e))
+				continue
+			}
+			if found[t] == nil {
+				found[t] = &contents{hidden: map[string]unreadable{}}
+			}
+			r.sort(t, e, found[t])
+		}
+		if !page.More || len(page.Entries) == 0 {
+			return found, unexplained, revision, nil
+		}
+		o.Revision = revision
+		o.From = page.Entries[len(page.Entries)-1].Key + "\x00"
+	}
 }
 
 // contents is what the store holds below a table's prefix: items in the order of their keys, and what cannot be read, by key.
