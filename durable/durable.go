@@ -92,16 +92,31 @@ func Rename(from, to string) error {
 	return errors.Join(SyncFolder(filepath.Dir(to)), SyncFolder(filepath.Dir(from)))
 }
 
-// Remove removes a file, if it is there.
+// MoveAll moves entries of a folder into another, and syncs each folder once. moved is told after each. When it returns, also with an error,
+// what it has moved stays: until then no other file may get one of the names.
+func MoveAll(from, to string, names []string, moved func(name string)) error {
+	var failed error
+	for _, name := range names {
+		if failed = os.Rename(filepath.Join(from, name), filepath.Join(to, name)); failed != nil {
+			break
+		}
+		moved(name)
+	}
+	return errors.Join(failed, SyncFolder(to), SyncFolder(from))
+}
+
+// Remove removes a file, or an empty folder. One that is not there is none that stays away: a crash may have come between the removal and
+// the disk, and whoever repeats it relies on that it holds now. Without the folder above, nothing can come back.
 func Remove(path string) error {
 	err := os.Remove(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return SyncFolder(filepath.Dir(path))
+	at("removed")
+	if err := SyncFolder(filepath.Dir(path)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // MakeFolder makes a folder, and those above it that are missing.

@@ -177,18 +177,49 @@ func TestFolders(t *testing.T) {
 		{"a file", func() error { return Create(filepath.Join(deep, "one"), before, 0o600) }, 1},
 		{"another name", func() error { return Rename(filepath.Join(deep, "one"), filepath.Join(deep, "two")) }, 1},
 		{"another folder", func() error { return Rename(filepath.Join(deep, "two"), filepath.Join(dir, "three")) }, 2},
+		{"several", func() error {
+			return MoveAll(deep, filepath.Dir(deep), make4(t, deep), func(string) {})
+		}, 2},
+		{"several, one of which is not there", func() error {
+			if err := MoveAll(filepath.Dir(deep), deep, []string{"1", "2", "none", "3"}, func(string) {}); !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("moved what is not there: %w", err)
+			}
+			return MoveAll(deep, dir, []string{"1", "2"}, func(string) {})
+		}, 4},
 		{"removing it", func() error { return Remove(filepath.Join(dir, "three")) }, 1},
-		{"removing what is not there", func() error { return Remove(filepath.Join(dir, "three")) }, 0},
+		{"removing what a crash may bring back", func() error { return Remove(filepath.Join(dir, "three")) }, 1},
+		{"removing a folder", func() error { return Remove(deep) }, 1},
+		{"removing what has no folder", func() error { return Remove(filepath.Join(deep, "none")) }, 0},
 	} {
 		synced = 0
 		if err := c.do(); err != nil || synced != c.synced {
 			t.Errorf("%s: %d folders synced, %v", c.what, synced, err)
 		}
 	}
-	if entries, err := os.ReadDir(deep); err != nil || len(entries) != 0 {
+	for _, name := range []string{"1", "2", "a/b/3", "a/b/4"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	if entries, err := os.ReadDir(filepath.Dir(deep)); err != nil || len(entries) != 2 {
 		t.Errorf("%v, %v", entries, err)
+	}
+	if err := Remove(dir); err == nil {
+		t.Error("a folder that is not empty was removed")
 	}
 	if err := Rename(filepath.Join(dir, "none"), filepath.Join(dir, "one")); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
+}
+
+// make4 makes four files in a folder, and gives their names.
+func make4(t *testing.T, dir string) []string {
+	t.Helper()
+	names := []string{"1", "2", "3", "4"}
+	for _, name := range names {
+		if err := os.WriteFile(filepath.Join(dir, name), before, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return names
 }

@@ -77,7 +77,7 @@ func (m *Master) buildServer() error {
 	}
 	masters := func() []membership.Master { return m.roster.Masters() }
 	m.keys.Connect(keys.Needs{
-		Masters: masters, Absent: m.members.Absent, AllServe: m.members.AllServe, Caller: m.caller(), Publish: m.members.Publish, Sealed: m.server.registry.Sealed,
+		Masters: masters, Absent: m.members.Absent, Caller: m.caller(), Publish: m.members.Publish, Sealed: m.server.registry.Sealed,
 	})
 	m.members.Connect(members.Needs{Masters: masters, Holder: m.server.holder, Encryption: m.keys.InShort, Unreadable: m.server.unreadableValues})
 	m.certificates = certificates.New(m.own, m.certificateNeeds(masters))

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -214,31 +215,39 @@ func (p *replacement) swapInside() (moved string, err error) {
 		return "", err
 	}
 	aside := filepath.Join(p.dir, datafolder.MovedPrefix+p.stamp)
-	for _, e := range entries {
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
 		name := e.Name()
-		if passive[name] || name == datafolder.RestoringFile || strings.HasPrefix(name, datafolder.MovedPrefix) || strings.HasPrefix(name, datafolder.RestorePrefix) {
-			continue
+		return passive[name] || name == datafolder.RestoringFile || strings.HasPrefix(name, datafolder.MovedPrefix) || strings.HasPrefix(name, datafolder.RestorePrefix)
+	})
+	if len(entries) > 0 {
+		if err := os.Mkdir(aside, 0o700); err != nil {
+			return "", err
 		}
-		if moved == "" {
-			if err := os.Mkdir(aside, 0o700); err != nil {
-				return "", err
-			}
-			moved = aside
-		}
-		if err := durable.Rename(filepath.Join(p.dir, name), filepath.Join(aside, name)); err != nil {
+		moved = aside
+		if err := moveAll(p.dir, aside, entries); err != nil {
 			return moved, err
 		}
 	}
 	if entries, err = os.ReadDir(p.next); err != nil {
 		return moved, err
 	}
-	for _, e := range entries {
-		if err := durable.Rename(filepath.Join(p.next, e.Name()), filepath.Join(p.dir, e.Name())); err != nil {
-			return moved, err
-		}
+	if err := moveAll(p.next, p.dir, entries); err != nil {
+		return moved, err
 	}
-	if err := errors.Join(os.Remove(p.next), durable.SyncFolder(p.dir)); err != nil {
+	if err := durable.Remove(p.next); err != nil {
 		return moved, err
 	}
 	return moved, durable.Remove(mark)
 }
+
+// moveAll moves entries of a folder into another, durably.
+func moveAll(from, to string, entries []fs.DirEntry) error {
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return durable.MoveAll(from, to, names, func(name string) { at("moved " + name) })
+}
+
+// at is where tests end the process: step was done last.
+var at = func(step string) {}

@@ -32,12 +32,10 @@ type Options struct {
 
 // Needs are what a master's keys need of the rest of it.
 type Needs struct {
-	// Masters are those that live, and Absent the names of those that belong to the cluster and are away; AllServe fails if
-	// there are any.
-	Masters  func() []membership.Master
-	Absent   func(ctx context.Context) ([]string, error)
-	AllServe func(ctx context.Context) error
-	Caller   *admin.Caller
+	// Masters are those that live, and Absent the names of those that belong to the cluster and are away.
+	Masters func() []membership.Master
+	Absent  func(ctx context.Context) ([]string, error)
+	Caller  *admin.Caller
 	// Publish brings this master's keys to all others.
 	Publish func(ctx context.Context) error
 	// Sealed are the resources with objects that the present keys do not open.
@@ -200,7 +198,7 @@ func (k *Keys) mayChangeKeys(ctx context.Context, steps string) error {
 	case !k.Managed:
 		return k.byHand(steps)
 	}
-	if err := k.AllServe(ctx); err != nil {
+	if err := k.allServe(ctx); err != nil {
 		return err
 	}
 	for _, s := range k.others(ctx) {

@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/wheelhouse-k8s/wheelhouse/admin"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/health"
 	"github.com/wheelhouse-k8s/wheelhouse/encryption"
 )
@@ -147,7 +148,7 @@ func (k *Keys) Checks() []health.Check {
 // publishKeys brings this master's keys to all masters. A master that is away while keys change would go on writing with a
 // former one when it is back, and nobody could read that; so all have to be there, before and after.
 func (k *Keys) publishKeys(ctx context.Context) error {
-	if err := k.AllServe(ctx); err != nil {
+	if err := k.allServe(ctx); err != nil {
 		return err
 	}
 	if err := k.Publish(ctx); err != nil {
@@ -158,5 +159,14 @@ func (k *Keys) publishKeys(ctx context.Context) error {
 			return fmt.Errorf("master %s does not use the keys yet: %s", s.Name, cmp.Or(s.Error, "it has others"))
 		}
 	}
-	return k.AllServe(ctx)
+	return k.allServe(ctx)
+}
+
+// allServe refuses a change of keys while a master is away.
+func (k *Keys) allServe(ctx context.Context) error {
+	away, err := k.Absent(ctx)
+	if err != nil || len(away) == 0 {
+		return err
+	}
+	return admin.Refused(fmt.Sprintf("master %s does not serve, and all must be there when keys change: bring it back, or remove it with wheelhouse member remove %[1]s", away[0]))
 }

@@ -85,7 +85,4 @@ func TestStatus(t *testing.T) {
 	if away, err := m.Absent(t.Context()); err != nil || len(away) != 0 {
 		t.Errorf("absent: %v, %v", away, err)
 	}
-	if err := m.AllServe(t.Context()); err != nil {
-		t.Error(err)
-	}
 }

@@ -281,15 +281,6 @@ func (m *Members) Absent(ctx context.Context) ([]string, error) {
 	return state.Away(), nil
 }
 
-// AllServe fails if a master is away.
-func (m *Members) AllServe(ctx context.Context) error {
-	away, err := m.Absent(ctx)
-	if err != nil || len(away) == 0 {
-		return err
-	}
-	return admin.Refused(fmt.Sprintf("master %s does not serve, and all must be there when keys change: bring it back, or remove it with wheelhouse member remove %[1]s", away[0]))
-}
-
 // belonging answers who asks whether a folder is part of this master's cluster.
 func (m *Members) belonging(ctx context.Context, _ struct{}) (membership.Belonging, error) {
 	b := membership.Belonging{Card: m.Identity.Card()}

@@ -32,7 +32,7 @@ func (m *Members) newShares() *membership.Shares {
 // were changed. The store is open, and nothing that is in it has been read. grant is what a master that joins was given, else nil.
 func (m *Members) CatchUp(ctx context.Context, others []membership.Master, grant *membership.Grant) error {
 	if grant != nil && !slices.ContainsFunc(others, func(o membership.Master) bool { return o.Name == grant.Master }) {
-		return fmt.Errorf("the store that this master has come to is not that of %s: with an etcd of its own, --etcd-servers and --etcd-prefix must be those of the other masters", grant.Server)
+		return fmt.Errorf("the store that this master has come to is not that of %s: with an external etcd, --etcd-servers and --etcd-prefix must be those of the other masters", grant.Server)
 	}
 	m.shares.Masters = func() []membership.Master { return others }
 	if err := m.shares.CatchUp(ctx); errors.Is(err, store.ErrUnavailable) {
