@@ -3,8 +3,10 @@ package admin
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -45,5 +47,39 @@ func TestCommands(t *testing.T) {
 	}
 	if err := c.Post(ctx, "double", "no number", nil); !apierrors.IsBadRequest(err) {
 		t.Errorf("wrong body: %v", err)
+	}
+}
+
+// TestAnswers: what a master does not answer is not taken for an answer: one without end, half of one, and the way to another server.
+func TestAnswers(t *testing.T) {
+	elsewhere := 0
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { elsewhere++ }))
+	defer other.Close()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case Root + "endless":
+			_, _ = io.WriteString(w, `["`)
+			for _, err := io.WriteString(w, "x"); err == nil; {
+				_, err = io.WriteString(w, strings.Repeat("x", 1<<20))
+			}
+		case Root + "half":
+			_, _ = io.WriteString(w, `["x"`)
+		case Root + "elsewhere":
+			http.Redirect(w, r, other.URL+r.URL.Path, http.StatusTemporaryRedirect)
+		}
+	}))
+	defer server.Close()
+	c, err := NewClient(&rest.Config{Host: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for path, want := range map[string]string{"endless": "it is longer than", "half": "unexpected EOF", "elsewhere": "Temporary Redirect"} {
+		if err := c.Post(t.Context(), path, "a secret", &out); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	if elsewhere != 0 {
+		t.Error("another server was told")
 	}
 }

@@ -36,6 +36,7 @@ func NewClient(config *rest.Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the client configuration cannot be used: %w", err)
 	}
+	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // what is sent here is for this master alone
 	return &Client{base: strings.TrimSuffix(config.Host, "/") + Root, http: c}, nil
 }
 
@@ -59,12 +60,24 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 	if out == nil {
 		_, err = io.Copy(io.Discard, body)
 	} else {
-		err = json.NewDecoder(body).Decode(out)
+		err = decode(body, out)
 	}
 	if err != nil {
 		return fmt.Errorf("the answer of %s%s broke off: %w", c.base, path, err)
 	}
 	return nil
+}
+
+// answerMax bounds an answer that is no stream, in bytes: the largest are counts of a backup's keys, and the status of very many masters.
+const answerMax = 32 << 20
+
+func decode(body io.Reader, out any) error {
+	limited := &io.LimitedReader{R: body, N: answerMax + 1}
+	err := json.NewDecoder(limited).Decode(out)
+	if limited.N <= 0 {
+		return fmt.Errorf("it is longer than %d bytes", answerMax)
+	}
+	return err
 }
 
 // Open calls a command whose answer is a stream, which the caller closes.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -177,6 +178,9 @@ func (j *Joiner) ask(ctx context.Context, server string) (*Grant, error) {
 	if err := json.Unmarshal(data, &grant.Files); err != nil {
 		return nil, refusal{server + " sent files that cannot be read: " + err.Error()}
 	}
+	if len(grant.Files) == 0 {
+		return nil, refusal{server + " sent none of the files that all masters share"}
+	}
 	return grant, nil
 }
 
@@ -233,8 +237,9 @@ func explain(server string, err error) error {
 		return refusal{server + " does not speak TLS: it is not a Wheelhouse master"}
 	}
 	var status apierrors.APIStatus
-	var network *url.Error
-	if !errors.As(err, &status) && !errors.As(err, &network) {
+	var network net.Error // of the call, or while the answer was read
+	cutOff := errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &network)
+	if !errors.As(err, &status) && !cutOff {
 		return refusal{server + " is not a Wheelhouse master: " + err.Error()}
 	}
 	return err
