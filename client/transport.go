@@ -5,6 +5,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"iter"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -31,6 +32,9 @@ type Request struct {
 	Limit int64
 }
 
+// ErrNotServed is why nothing can be seen of a kind that the server does not serve, or serves in another form by now.
+var ErrNotServed = errors.New("the server does not serve this kind (any more)")
+
 // Transport carries requests under one identity. Errors are *errors.StatusError of apimachinery where the server answered.
 type Transport interface {
 	// Do returns the answer's object: shared, never to be changed; nil or a *metav1.Status for some deletions.
@@ -42,7 +46,8 @@ type Transport interface {
 	// WaitFor waits until all views have reached the revision.
 	WaitFor(ctx context.Context, revision int64) error
 	// Fresh waits until the views of the kinds (all, if none is named) show whatever was in effect when the call began: it
-	// asks the store for its revision after that, consistently. It is the barrier after a write whose outcome is unknown.
+	// asks the store for its revision after that, consistently. It is the barrier after a write whose outcome is unknown. Its
+	// error is ErrNotServed if one of the kinds is not served (any more): there is no view that could show anything of it.
 	Fresh(ctx context.Context, kinds ...*kind.Kind) error
 }
 

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"time"
 
@@ -16,7 +14,6 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	prometheus "k8s.io/component-base/metrics/prometheus/workqueue"
 
-	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/crew"
 )
@@ -30,12 +27,6 @@ const (
 	// it was mended or removed. unreadableEvery is how often a controller says that there are such keys.
 	unreadableMax   = 30 * time.Second
 	unreadableEvery = time.Minute
-	// freshMax is how long a worker waits for the store to tell what has become of a key's writes, and freshRetry how soon
-	// it asks again: it is about to answer, and nothing can be done before.
-	freshMax   = 15 * time.Second
-	freshRetry = time.Second
-	// writtenSweep is how many written revisions are remembered before old ones are looked for.
-	writtenSweep = 1024
 )
 
 // MetricsSubsystem begins the names of the queues' metrics (workqueue_depth, …). Naming it links the package of
@@ -45,21 +36,17 @@ const MetricsSubsystem = prometheus.WorkQueueSubsystem
 // engine runs one controller for one term.
 //
 // Changes put keys into the queue from the views' deliveries; workers take them out. The queue holds a key once, and
-// gives a key that changed while it was handled out again afterwards. written remembers the highest revision
-// that a key's last run wrote; the next run of that key waits for the views to be there. open remembers writes of which nobody
-// could say whether they happened; the next run waits until the views show what the store holds after that.
+// gives a key that changed while it was handled out again afterwards. unseen remembers what a key's last run wrote, deleted, or
+// may have written; the next run of that key waits until the views show what has come of it.
 type engine struct {
 	controller *Controller
-	transport  client.Transport
 	queue      workqueue.TypedRateLimitingInterface[Key]
 	limiter    workqueue.TypedRateLimiter[Key]
 	pace       *pacer
+	unseen     *unseen
 
-	mu      sync.Mutex
-	written map[Key]int64        // guarded by mu; only keys whose last run wrote
-	sweepAt int                  // guarded by mu; the size of written at which what the views have reached is dropped
-	open    map[Key][]*kind.Kind // guarded by mu
-	told    time.Time            // guarded by mu; when it was last said that values cannot be read
+	mu   sync.Mutex
+	told time.Time // guarded by mu; when it was last said that values cannot be read
 }
 
 // Run runs the controller until ctx ends, and returns when its last worker has stopped. An error says that a part of it has
@@ -67,7 +54,7 @@ type engine struct {
 func (c *Controller) Run(ctx context.Context) error {
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[Key](retryMin, retryMax)
 	e := &engine{
-		limiter: limiter, controller: c, transport: c.transport, written: map[Key]int64{}, open: map[Key][]*kind.Kind{}, sweepAt: writtenSweep, pace: newPacer(c.Pace),
+		limiter: limiter, controller: c, unseen: newUnseen(c.transport), pace: newPacer(c.Pace),
 		queue: workqueue.NewTypedRateLimitingQueueWithConfig(limiter, workqueue.TypedRateLimitingQueueConfig[Key]{Name: c.QueueName()}),
 	}
 	if !e.synced(ctx) {
@@ -185,8 +172,11 @@ func (e *engine) next(ctx context.Context) bool {
 	if ctx.Err() != nil {
 		return false
 	}
-	if err := e.awaitWrites(ctx, key); ctx.Err() != nil {
+	if err := e.unseen.await(ctx, key); ctx.Err() != nil {
 		return false
+	} else if errors.Is(err, errStillShown) {
+		e.queue.AddAfter(key, shownRetry)
+		return true
 	} else if err != nil {
 		slog.Debug("waiting to see what has become of a write", "controller", e.controller.Name, "key", key.String(), "error", err)
 		e.queue.AddAfter(key, freshRetry)
@@ -195,7 +185,9 @@ func (e *engine) next(ctx context.Context) bool {
 	e.pace.ran(key)
 	writes := &writes{}
 	result, err := e.reconcile(context.WithValue(ctx, writesKey{}, writes), key)
-	e.remember(key, writes)
+	if e.unseen.remember(key, writes) {
+		e.unseen.sweep(ctx)
+	}
 	switch {
 	case ctx.Err() != nil:
 		return false
@@ -256,81 +248,6 @@ func (e *engine) complainUnreadable(key Key, err error) {
 		slog.Warn("a stored value that cannot be read is in the way, will retry this key, and others like it",
 			"controller", e.controller.Name, "key", key.String(), "error", err)
 	}
-}
-
-// awaitWrites waits until the views show what the key's last run wrote, or may have written. An error says that this could not be
-// found out yet.
-func (e *engine) awaitWrites(ctx context.Context, key Key) error {
-	e.mu.Lock()
-	revision, open := e.written[key], e.open[key]
-	e.mu.Unlock()
-	if revision != 0 {
-		if err := e.transport.WaitFor(ctx, revision); err != nil {
-			return err
-		}
-		e.mu.Lock()
-		delete(e.written, key)
-		e.mu.Unlock()
-	}
-	if len(open) == 0 {
-		return nil
-	}
-	limited, cancel := context.WithTimeout(ctx, freshMax)
-	defer cancel()
-	if err := e.transport.Fresh(limited, open...); err != nil {
-		return err
-	}
-	e.mu.Lock()
-	delete(e.open, key)
-	e.mu.Unlock()
-	return nil
-}
-
-func (e *engine) remember(key Key, w *writes) {
-	revision, open := w.result()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if len(open) > 0 {
-		e.open[key] = open
-	}
-	if revision == 0 {
-		return
-	}
-	e.written[key] = revision
-	if len(e.written) >= e.sweepAt {
-		applied := e.transport.Applied()
-		maps.DeleteFunc(e.written, func(_ Key, revision int64) bool { return revision <= applied })
-		e.sweepAt = max(writtenSweep, 2*len(e.written))
-	}
-}
-
-// writes collects what one run wrote: the highest revision, and the kinds of writes whose outcome is unknown.
-type writes struct {
-	mu      sync.Mutex
-	highest int64        // guarded by mu
-	open    []*kind.Kind // guarded by mu
-}
-
-type writesKey struct{}
-
-func (w *writes) note(revision int64) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.highest = max(w.highest, revision)
-}
-
-func (w *writes) leaveOpen(k *kind.Kind) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !slices.Contains(w.open, k) {
-		w.open = append(w.open, k)
-	}
-}
-
-func (w *writes) result() (highest int64, open []*kind.Kind) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.highest, w.open
 }
 
 // Transient tells of errors that are part of an ordinary day: a lost race, an object or namespace that just went away, a kind that

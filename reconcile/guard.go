@@ -68,6 +68,7 @@ func (g *guard) Do(ctx context.Context, r client.Request) (runtime.Object, error
 	if !counted {
 		return g.Transport.Do(ctx, r)
 	}
+	gone := g.doomed(r)
 	answered := false
 	defer func() {
 		if !answered { // it panicked, and who knows how far it had come
@@ -76,12 +77,35 @@ func (g *guard) Do(ctx context.Context, r client.Request) (runtime.Object, error
 	}()
 	answer, err := g.Transport.Do(ctx, r)
 	answered = true
-	if o, ok := answer.(kind.Object); ok && err == nil {
-		w.note(client.Revision(o))
-	} else if client.OutcomeUnknown(err) {
+	o, is := answer.(kind.Object)
+	switch {
+	case client.OutcomeUnknown(err):
 		w.leaveOpen(r.Kind)
+	case err != nil:
+	case is && client.Revision(o) != 0:
+		w.note(client.Revision(o))
+	case gone != nil:
+		gone(w)
 	}
 	return answer, err
+}
+
+// doomed tells how to wait for a deletion, should its answer have no revision: that of an object which has gone at once has none. The
+// result is nil if there is nothing to wait for.
+func (g *guard) doomed(r client.Request) func(*writes) {
+	if r.Verb != kind.Delete && r.Verb != kind.DeleteCollection || r.Subresource != "" {
+		return nil
+	}
+	view := g.declared.viewOf(r.Kind)
+	if view == nil {
+		return nil
+	}
+	o, shown := view.Get(r.Namespace, r.Name)
+	p := r.Delete.Preconditions
+	if r.Verb == kind.DeleteCollection || !shown || p != nil && p.UID != nil && *p.UID != o.GetUID() {
+		return func(w *writes) { w.leaveOpen(r.Kind) } // who knows what the view is about to show
+	}
+	return func(w *writes) { w.leave(leaving{view, r.Namespace, r.Name, o.GetUID()}) }
 }
 
 // refuse is an error that is known to be one: nothing was sent.
@@ -92,9 +116,21 @@ func (g *guard) refuse(r client.Request) error {
 	return apierrors.NewInternalError(fmt.Errorf("%s: %s of %s/%s: %w", g.declared.Name, r.Verb, r.Kind.Plural, r.Subresource, errUndeclared))
 }
 
-func (d *Declaration) reads(k *kind.Kind) bool {
-	return slices.ContainsFunc(d.Reads, func(r Read) bool { return r.Kind == k }) ||
-		slices.ContainsFunc(d.AllReads, func(v *Views) bool { return v.Now().Of(k) != nil })
+func (d *Declaration) reads(k *kind.Kind) bool { return d.viewOf(k) != nil }
+
+// viewOf is the view in which the controller sees a kind, nil if it does not.
+func (d *Declaration) viewOf(k *kind.Kind) client.View {
+	for _, r := range d.Reads {
+		if r.Kind == k {
+			return r.view
+		}
+	}
+	for _, v := range d.AllReads {
+		if one := v.Now().Of(k); one != nil {
+			return one
+		}
+	}
+	return nil
 }
 
 func (d *Declaration) writes(r client.Request) bool {

@@ -111,6 +111,16 @@ func (s *Server) hold(k *kind.Kind, held bool) {
 	v.wake()
 }
 
+// Restart makes the view of a kind begin anew, as after an answer that history is gone: a subscriber is told what differs from what it was
+// told last, and never of what came and went in between.
+func (s *Server) Restart(k *kind.Kind) {
+	v := s.view(k)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.restarts++
+	v.wake()
+}
+
 // Blur makes the view of a kind one that may lack objects, because the server cannot read some; nil ends it.
 func (s *Server) Blur(k *kind.Kind, err error) {
 	v := s.view(k)
@@ -126,8 +136,10 @@ type view struct {
 	objects []kind.Object
 	log     []client.Delta
 	held    bool
-	trouble error
-	changed chan struct{} // closed and replaced by wake
+	// restarts counts how often the view began anew.
+	restarts int
+	trouble  error
+	changed  chan struct{} // closed and replaced by wake
 }
 
 // wake is called with mu held.
@@ -207,23 +219,15 @@ func (v *view) Legible(namespace, name string) error {
 func (v *view) Synced() <-chan struct{} { return v.synced }
 
 func (v *view) Subscribe(ctx context.Context, f func([]client.Delta)) {
-	told := -1 // nothing yet, not even that there is nothing
+	told := teller{at: -1}
 	for ctx.Err() == nil {
 		v.mu.Lock()
 		changed := v.changed
 		var deltas []client.Delta
-		first := told < 0
+		tell := false
 		if !v.held {
-			if first {
-				for _, o := range v.objects {
-					deltas = append(deltas, client.Delta{New: o, Revision: client.Revision(o)})
-				}
-			} else {
-				deltas = slices.Clone(v.log[told:])
-			}
-			told = len(v.log)
+			deltas, tell = told.next(v)
 		}
-		tell := !v.held && (first || len(deltas) > 0)
 		v.mu.Unlock()
 		if tell {
 			f(deltas)
@@ -234,4 +238,47 @@ func (v *view) Subscribe(ctx context.Context, f func([]client.Delta)) {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// teller is what one subscriber has been told.
+type teller struct {
+	at       int // in the log; -1 before anything was told, even that there is nothing
+	restarts int
+	known    []kind.Object
+}
+
+// next is what is to be told now. It is called with the view's mu held.
+func (t *teller) next(v *view) (deltas []client.Delta, tell bool) {
+	first := t.at < 0
+	if first || t.restarts != v.restarts {
+		deltas = differences(t.known, v.objects)
+	} else {
+		deltas = slices.Clone(v.log[t.at:])
+	}
+	t.at, t.restarts, t.known = len(v.log), v.restarts, slices.Clone(v.objects)
+	return deltas, first || len(deltas) > 0
+}
+
+// differences are the changes that lead from some objects to others.
+func differences(from, to []kind.Object) (deltas []client.Delta) {
+	at := func(list []kind.Object, o kind.Object) kind.Object {
+		n := slices.IndexFunc(list, func(other kind.Object) bool {
+			return other.GetNamespace() == o.GetNamespace() && other.GetName() == o.GetName()
+		})
+		if n < 0 {
+			return nil
+		}
+		return list[n]
+	}
+	for _, old := range from {
+		if at(to, old) == nil {
+			deltas = append(deltas, client.Delta{Old: old})
+		}
+	}
+	for _, o := range to {
+		if old := at(from, o); old != o {
+			deltas = append(deltas, client.Delta{Old: old, New: o, Revision: client.Revision(o)})
+		}
+	}
+	return deltas
 }

@@ -116,7 +116,9 @@ func TestKindsThatComeAndGo(t *testing.T) {
 
 		c.kinds.Set(maps, secrets)
 		c.wrote("delete early", "delete of-secret")
-		c.Put(maps, owned("ga", "of-secret", ref("Secret", "gone", "g")))
+		again := owned("ga", "of-secret", ref("Secret", "gone", "g"))
+		again.UID = "another life"
+		c.Put(maps, again)
 		c.wrote("delete of-secret")
 		c.Put(secrets, secret("owner"))
 		c.Put(maps, owned("ga", "kept", ref("Secret", "owner", "uid of owner")))
