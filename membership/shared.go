@@ -69,7 +69,8 @@ type Shares struct {
 	// Log takes lines for the operator.
 	Log func(format string, args ...any)
 
-	changing sync.Mutex // held while files are published or installed
+	catching sync.Mutex // held while files of others are asked for
+	changing sync.Mutex // held while files are read, announced or installed; never while another master is asked
 	mu       sync.Mutex // guards generation
 	// generation in use; 0 before anything was ever published.
 	generation int64
@@ -217,26 +218,15 @@ func (s *Shares) late(ctx context.Context, generation int64) []string {
 
 // CatchUp makes this master's files those of the cluster. It needs a live master that has them, unless this one does.
 func (s *Shares) CatchUp(ctx context.Context) error {
-	s.changing.Lock()
-	defer s.changing.Unlock()
-	want, _, _, err := s.read(ctx)
-	if err != nil || want.Generation <= s.Generation() {
+	s.catching.Lock()
+	defer s.catching.Unlock()
+	want, err := s.lacks(ctx)
+	if err != nil || want == nil {
 		return err
-	}
-	files, err := s.Files()
-	if err != nil {
-		return err
-	}
-	if hashOf(files) == want.Hash {
-		s.use(want.Generation)
-		return nil
 	}
 	var failed []error
-	for _, m := range s.Masters() {
-		if m.Name == s.Self {
-			continue
-		}
-		bundle, err := s.Fetch(ctx, m)
+	for _, m := range s.others(want.Master) {
+		bundle, err := s.Fetch(ctx, m) // without a lock: that master may ask this one at the same time
 		switch {
 		case err != nil:
 			failed = append(failed, fmt.Errorf("%s: %w", m.Name, err))
@@ -245,14 +235,7 @@ func (s *Shares) CatchUp(ctx context.Context) error {
 			failed = append(failed, fmt.Errorf("%s has not got it either", m.Name))
 			continue
 		}
-		for _, part := range s.Parts {
-			if err := part.Install(bundle.Files); err != nil {
-				return fmt.Errorf("the files of %s cannot be used: %w", m.Name, err)
-			}
-		}
-		s.use(want.Generation)
-		s.Log("took over generation %d of the authority and keys from %s", want.Generation, m.Name)
-		return nil
+		return s.install(want, bundle, m.Name)
 	}
 	if want.Master == s.Self && len(failed) == 0 {
 		// This master is alone, and was cut off after it had changed its files and before it could announce them.
@@ -261,6 +244,54 @@ func (s *Shares) CatchUp(ctx context.Context) error {
 	}
 	return fmt.Errorf("generation %d of the authority and keys, made by %s, cannot be had: %w", want.Generation, want.Master,
 		errors.Join(append(failed, errors.New("no other master has it"))...))
+}
+
+// lacks is the generation that was announced and that this master does not use; nil if it uses it, as it does from now on if it has its files.
+func (s *Shares) lacks(ctx context.Context) (*announcement, error) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	want, _, _, err := s.read(ctx)
+	if err != nil || want.Generation <= s.Generation() {
+		return nil, err
+	}
+	files, err := s.Files()
+	if err != nil {
+		return nil, err
+	}
+	if hashOf(files) == want.Hash {
+		s.use(want.Generation)
+		return nil, nil
+	}
+	return &want, nil
+}
+
+// others are the live masters but this one; the one that has made the files comes first.
+func (s *Shares) others(maker string) []Master {
+	all := slices.DeleteFunc(slices.Clone(s.Masters()), func(m Master) bool { return m.Name == s.Self })
+	slices.SortStableFunc(all, func(a, b Master) int {
+		switch maker {
+		case a.Name:
+			return -1
+		case b.Name:
+			return 1
+		}
+		return 0
+	})
+	return all
+}
+
+// install puts what a master gave into use. Until then this one could not announce anything, since it was behind.
+func (s *Shares) install(want *announcement, bundle Bundle, from string) error {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	for _, part := range s.Parts {
+		if err := part.Install(bundle.Files); err != nil {
+			return fmt.Errorf("the files of %s cannot be used: %w", from, err)
+		}
+	}
+	s.use(want.Generation)
+	s.Log("took over generation %d of the authority and keys from %s", want.Generation, from)
+	return nil
 }
 
 // Follow catches up whenever another generation is announced, until ctx ends.

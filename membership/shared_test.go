@@ -132,3 +132,46 @@ func TestSharesFail(t *testing.T) {
 		t.Errorf("files that are not those announced: %v, b has %s", err, c.key("b"))
 	}
 }
+
+// TestSharesMeet: two masters that lack the same files and ask each other for them do not wait for each other.
+func TestSharesMeet(t *testing.T) {
+	s := memory.New()
+	defer s.Close()
+	c := newCluster(s, "a", "b", "c")
+	c.dead["a"], c.dead["b"] = true, true
+	c.of["c"].data["key"] = []byte("2")
+	if err := c.all["c"].Publish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	clear(c.dead)
+	fetch := c.all["a"].Fetch
+	asked := map[string]bool{}
+	meet := func(ctx context.Context, m Master) (Bundle, error) {
+		if asked[m.Name] = true; m.Name == "c" {
+			return Bundle{}, errors.New("it does not answer")
+		}
+		if m.Name == "b" { // at this moment b asks a, too
+			if err := c.all["b"].CatchUp(ctx); err == nil || !strings.Contains(err.Error(), "a has not got it either") {
+				t.Errorf("b catches up: %v", err)
+			}
+		}
+		return fetch(ctx, m)
+	}
+	c.all["a"].Fetch, c.all["b"].Fetch = meet, meet
+	done := make(chan error, 1)
+	go func() { done <- c.all["a"].CatchUp(t.Context()) }()
+	select {
+	case err := <-done:
+		if err == nil || !asked["a"] || !asked["b"] || !asked["c"] {
+			t.Errorf("a catches up: %v, asked %v", err, asked)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("a and b wait for each other")
+	}
+	c.all["a"].Fetch, c.all["b"].Fetch = fetch, fetch
+	for _, name := range []string{"b", "a"} {
+		if err := c.all[name].CatchUp(t.Context()); err != nil || c.key(name) != "2" {
+			t.Errorf("%s has %q: %v", name, c.key(name), err)
+		}
+	}
+}
