@@ -27,8 +27,9 @@ func RenewOffline(dataDir, pkiDir string, names []string) ([]pki.Description, er
 		return nil, err
 	}
 	defer file.Close()
-	// Names and addresses that the certificates have are kept.
-	a, err := pki.Ensure(pkiDir, pki.Options{})
+	_, external := os.Stat(filepath.Join(dataDir, datafolder.ExternalFile))
+	// Names and addresses that the certificates have are kept. With an external etcd there is no authority of the masters' own, and none is made.
+	a, err := pki.Ensure(pkiDir, pki.Options{NoEtcd: external == nil})
 	if err != nil {
 		return nil, err
 	}
