@@ -47,6 +47,14 @@ type parts struct {
 // Decode makes o what the JSON says. With check it tells, besides, which members are given twice and which of those that every object has
 // are unknown; such a member does not keep the rest from being decoded.
 func (o *Object) Decode(data []byte, check bool) (complaints []error, err error) {
+	if o.read(data, check) {
+		return nil, nil
+	}
+	return o.ask(data, check)
+}
+
+// ask is Decode as sigs.k8s.io/json has it, in several passes.
+func (o *Object) ask(data []byte, check bool) (complaints []error, err error) {
 	var raw map[string]json.RawMessage
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(data, &raw); err != nil {
 		return nil, err
