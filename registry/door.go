@@ -7,6 +7,7 @@ import (
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/codec/canonical"
+	"github.com/wheelhouse-k8s/wheelhouse/codec/stored"
 )
 
 // Enter is the registry's door: an object that a caller hands in is defaulted and becomes what its encoded form decodes to,
@@ -49,6 +50,12 @@ func (r *Resource) makeExact(o, old kind.Object) error {
 // exactly: what expires by itself tells of others, whose words may be no text. Better garbled than lost.
 func exactly(info *kind.Kind) canonical.Options {
 	return canonical.Options{ReplaceInvalid: info.TTL > 0}
+}
+
+// exact tells that a value decodes to what is exact already. A tree's bytes are kept as they are only if they are certainly what the tree is
+// written as again (stored.Form.Sound); any other is not readable. Only defaults may add what is not.
+func (f *form) exact(v *stored.Value) bool {
+	return f.info.Form == kind.Tree && v.Readable() && !f.info.Defaults
 }
 
 // makeExact makes an object exact that has been decoded: an update shares parts of the present object (the spec, when the status

@@ -97,7 +97,9 @@ func (i *Item) decode() *decoded {
 		return &decoded{err: fmt.Errorf("key %s at revision %d does not decode: %w", i.key, i.revision, err)}
 	}
 	i.form.info.Default(o)
-	i.form.makeExact(o) // others' writers (and JSON) leave more than ours; what is shared must need no change later
+	if !i.form.exact(&i.value) {
+		i.form.makeExact(o) // others' writers (and JSON) leave more than ours; what is shared must need no change later
+	}
 	o.SetResourceVersion(strconv.FormatInt(i.revision, 10))
 	return &decoded{object: o}
 }

@@ -2,6 +2,8 @@ package registry
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"reflect"
 	"sync/atomic"
 	"testing"
 
@@ -46,6 +48,48 @@ func TestOldItemsHoldNoTrees(t *testing.T) {
 		if looked != n {
 			t.Errorf("%d items", looked)
 		}
+	}
+}
+
+// TestReadableTreesAreExact: the tree of a value that is shown as it stands needs no change, whoever wrote it; any other is made exact.
+func TestReadableTreesAreExact(t *testing.T) {
+	info := trees.kinds()[0]
+	f := newForm(info, info)
+	const key, head = "/registry/configmaps/a/x", `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x","namespace":"a"`
+	random := rand.New(rand.NewPCG(11, 12))
+	numbers := []string{"0", "-0", "1", "-1", "1.0", "1.5", "-2.5", "1e3", "1e21", "1e+21", "1e-7", "1e-07", "100000000000000000000", "9223372036854775807", "9223372036854775808", "12345678901234567890",
+		"123456789012345678", "0.1", "-0.0", "3.0e2", "1.7976931348623157e+308"}
+	others := []string{`"a"`, `"\u00fc"`, `"ü"`, `""`, "null", "[]", "{}", "true", `{"a":null}`, `[[],{}]`, `"\u2028"`, `"<"`}
+	more := []string{``, `,"creationTimestamp":"2026-01-01T00:00:00Z"`, `,"creationTimestamp":"2026-01-01T00:00:00.5Z"`, `,"creationTimestamp":"2026-01-01T01:00:00+01:00"`, `,"labels":{}`,
+		`,"finalizers":[]`, `,"deletionTimestamp":null`, `,"managedFields":[{"manager":"m","time":"2026-01-01T00:00:00Z","fieldsV1":{"f:a":{}}}]`, `,"managedFields":[{"fieldsV1":null}]`}
+	readable, changed := 0, 0
+	for range 20_000 {
+		from := numbers
+		if random.IntN(3) == 0 {
+			from = others
+		}
+		value := head + more[random.IntN(len(more))] + fmt.Sprintf(`},"data":[%s,{"n":%s}]}`, from[random.IntN(len(from))], numbers[random.IntN(len(numbers))])
+		i, err := f.examine(key, []byte(value), 7)
+		if err != nil {
+			t.Fatalf("%s: %v", value, err)
+		}
+		before := i.at(7).Object()
+		after := kind.Copy(before)
+		f.makeExact(after)
+		if !reflect.DeepEqual(before, after) {
+			t.Fatalf("%s\nis decoded to %#v\ninstead of     %#v", value, before, after)
+		}
+		if i.value.Readable() {
+			readable++
+		} else if plain := f.info.New(); f.Decode(&i.value, plain) == nil {
+			exact := kind.Copy(plain)
+			if f.makeExact(exact); !reflect.DeepEqual(plain, exact) {
+				changed++
+			}
+		}
+	}
+	if readable < 2000 || changed < 2000 {
+		t.Errorf("%d values are readable, and %d others had to be made exact", readable, changed)
 	}
 }
 

@@ -219,9 +219,12 @@ const keptMax = 256 << 10
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // Marshal is the JSON of the struct that o points to, in a slice of its length.
-func Marshal(o any) ([]byte, error) {
+func Marshal(o any) ([]byte, error) { return MarshalAfter(nil, o) }
+
+// MarshalAfter is the same with something else before it.
+func MarshalAfter(head []byte, o any) ([]byte, error) {
 	buffer := buffers.Get().(*[]byte)
-	b, err := Append((*buffer)[:0], o)
+	b, err := Append(append((*buffer)[:0], head...), o)
 	if err != nil {
 		return nil, err
 	}

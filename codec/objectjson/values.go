@@ -142,12 +142,20 @@ var plain = func() (t [256]bool) {
 	return t
 }()
 
-// AppendString appends a string in quotes.
-func AppendString(b []byte, s string) []byte {
+// Plain tells whether a text is the same between quotes: no character of it is written in another way.
+func Plain[T string | []byte](s T) bool {
 	for n := range len(s) {
 		if !plain[s[n]] {
-			return appendEscaped(b, s)
+			return false
 		}
+	}
+	return true
+}
+
+// AppendString appends a string in quotes.
+func AppendString(b []byte, s string) []byte {
+	if !Plain(s) {
+		return appendEscaped(b, s)
 	}
 	b = append(b, '"')
 	b = append(b, s...)

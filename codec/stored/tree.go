@@ -42,7 +42,7 @@ func (t *tree) Open(value []byte) (Value, error) {
 	s := Value{Bytes: value}
 	if rest, ok := bytes.CutPrefix(value, t.head); ok {
 		if rest, ok = bytes.CutPrefix(rest, []byte(","+metadataHead)); ok {
-			if end := closing(rest); end > 0 {
+			if end := width(rest, '}'); end > 0 && end < len(rest) {
 				s.Start = uint32(len(value) - len(rest))
 				s.End = s.Start + uint32(end)
 				return s, nil
@@ -62,55 +62,38 @@ func (t *tree) Open(value []byte) (Value, error) {
 	return s, nil
 }
 
-// closing is where the object ends whose members begin rest: at its closing brace; -1 if it has none.
-func closing(rest []byte) int {
-	depth := 0
-	for n := 0; n < len(rest); n++ {
-		switch rest[n] {
-		case '"':
-			for n++; n < len(rest) && rest[n] != '"'; n++ {
-				if rest[n] == '\\' {
-					n++
-				}
-			}
-		case '{', '[':
-			depth++
-		case '}', ']':
-			if depth--; depth < 0 {
-				return n
-			}
-		}
-	}
-	return -1
-}
-
 // Sound makes a value that others may not get to see as it is one that is not Readable: it was written by another hand, and has to be
 // decoded to be known. So has one with a resourceVersion of its own, since AppendJSON adds the true one.
 func (t *tree) Sound(s *Value) bool {
 	rest := exact{rest: bytes.TrimSuffix(s.Bytes[s.End+1:], []byte("\n"))}
 	if more := rest.take(','); more != bytes.HasPrefix(rest.rest, []byte("}")) && rest.members(custom.Owns) && len(rest.rest) == 0 {
-		var of metav1.ObjectMeta
-		metadata := t.metadata(s)
-		if kjson.UnmarshalCaseSensitivePreserveInts(metadata, &of) == nil && of.ResourceVersion == "" {
-			if again, err := objectjson.Marshal(&of); err == nil && bytes.Equal(again, metadata) {
-				return true
-			}
+		if metadata := t.metadata(s); isMetadata(metadata) || staysSame(metadata) {
+			return true
 		}
 	}
 	s.Start, s.End = 0, 0
 	return false
 }
 
+// staysSame tells whether metadata is written as it stands once it is decoded.
+func staysSame(metadata []byte) bool {
+	var of metav1.ObjectMeta
+	if kjson.UnmarshalCaseSensitivePreserveInts(metadata, &of) != nil || of.ResourceVersion != "" {
+		return false
+	}
+	again, err := objectjson.Marshal(&of)
+	return err == nil && bytes.Equal(again, metadata)
+}
+
 // metadata is the object's, as a document.
 func (t *tree) metadata(s *Value) []byte { return s.Bytes[s.Start-1 : s.End+1] }
 
 func (t *tree) Encode(o kind.Object) (Value, error) {
-	text, err := objectjson.Marshal(o)
+	value, err := objectjson.MarshalAfter(t.head, o)
 	if err != nil {
 		return Value{}, fmt.Errorf("encode %s %s: %w", t.stored.GVK.Kind, o.GetName(), err)
 	}
-	value := make([]byte, 0, len(t.head)+len(text))
-	value = append(append(append(value, t.head...), ','), text[1:]...)
+	value[len(t.head)] = ',' // instead of the brace that begins the object: it has begun with the head
 	return t.Open(value)
 }
 
