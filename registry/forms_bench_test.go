@@ -11,6 +11,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/api/custom"
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/codec/objectjson"
+	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
 // The same objects in each form, and what it costs to keep and to read them.
@@ -161,4 +162,19 @@ func held() uint64 {
 	runtime.GC()
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
+}
+
+// BenchmarkStray is what a load does with each value of no kind that is served.
+func BenchmarkStray(b *testing.B) {
+	benchEachForm(b, func(b *testing.B, f testForm) {
+		r := f.start(b, Options{}).resource(b, "pods")
+		i := must(r.Create(bg, f.commonPod(b, "x"), CreateOptions{}))(b)
+		e := &store.Entry{Key: i.key, Value: i.value.Bytes}
+		b.ReportAllocs()
+		for b.Loop() {
+			if one := strayOf(e); one.opaque || len(one.owners) != 1 {
+				b.Fatal(one)
+			}
+		}
+	})
 }

@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,15 +9,13 @@ import (
 	"strings"
 	"sync"
 
-	kjson "sigs.k8s.io/json"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
-	"github.com/wheelhouse-k8s/wheelhouse/codec/wire"
+	"github.com/wheelhouse-k8s/wheelhouse/codec/stored"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
 )
 
@@ -222,26 +219,15 @@ func strayOf(e *store.Entry) stray {
 	if one.namespace, one.object = objectKey(e.Key); !one.object {
 		return one
 	}
-	var o metav1.PartialObjectMetadata
-	if one.sealed = e.Sealed != nil; one.sealed || decodeMetadata(e.Value, &o) != nil || o.Namespace != one.namespace || o.Name != nameIn(e.Key) {
+	if one.sealed = e.Sealed != nil; one.sealed {
 		one.opaque = true
 		return one
 	}
-	for _, ref := range o.OwnerReferences {
-		one.owners = append(one.owners, ref.UID)
+	is, err := stored.IdentityOf(e.Value)
+	if one.opaque = err != nil || is.Namespace != one.namespace || is.Name != nameIn(e.Key); !one.opaque {
+		one.owners = is.Owners
 	}
 	return one
-}
-
-func decodeMetadata(value []byte, o *metav1.PartialObjectMetadata) error {
-	if !bytes.HasPrefix(value, []byte(wire.Magic)) {
-		return kjson.UnmarshalCaseSensitivePreserveInts(value, o) // a member in other letters is another member
-	}
-	_, _, payload, err := wire.Open(value)
-	if err != nil {
-		return err
-	}
-	return o.Unmarshal(payload)
 }
 
 // nameIn is the name of the object that a key promises.

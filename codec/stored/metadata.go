@@ -83,18 +83,25 @@ func unescaped(body []byte) (s string) {
 	return s
 }
 
-// owners are the uids that owner references name.
-func owners(references []byte) (uids []types.UID) {
-	var all []struct {
-		UID types.UID `json:"uid"`
+// reference is what matters here of an owner reference.
+type reference struct {
+	UID types.UID `json:"uid"`
+}
+
+func uids(references []reference) (all []types.UID) {
+	for _, o := range references {
+		all = append(all, o.UID)
 	}
-	if len(references) == 0 || kjson.UnmarshalCaseSensitivePreserveInts(references, &all) != nil {
+	return all
+}
+
+// owners are the uids that owner references name.
+func owners(text []byte) []types.UID {
+	var all []reference
+	if len(text) == 0 || kjson.UnmarshalCaseSensitivePreserveInts(text, &all) != nil {
 		return nil
 	}
-	for _, o := range all {
-		uids = append(uids, o.UID)
-	}
-	return uids
+	return uids(all)
 }
 
 // treeLabels implement labels.Labels on the labels of an object where they stand.

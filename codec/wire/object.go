@@ -39,13 +39,8 @@ func (o Object) UID() types.UID { return types.UID(At(o, fieldMetadata, fieldUID
 func (o Object) Owners() iter.Seq[types.UID] {
 	return func(yield func(types.UID) bool) {
 		for n, owner := range Fields(At(o, fieldMetadata)) {
-			if n != fieldOwnerReferences {
-				continue
-			}
-			for n, uid := range Fields(owner) {
-				if n == fieldOwnerUID && !yield(types.UID(uid)) {
-					return
-				}
+			if n == fieldOwnerReferences && !yield(types.UID(At(owner, fieldOwnerUID))) {
+				return
 			}
 		}
 	}
