@@ -10,7 +10,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/codec/stored"
 )
 
-// Enter is the registry's door: an object that a caller hands in is defaulted and becomes what its encoded form decodes to,
+// Enter is the registry's door: an object that a caller hands in is defaulted and becomes what it decodes to once encoded,
 // before anything looks at it. A caller in the process would otherwise compare, validate and keep what no reader will ever
 // see: half seconds that a patch rounds, lists that are empty and not absent.
 //
@@ -53,14 +53,14 @@ func exactly(info *kind.Kind) canonical.Options {
 }
 
 // exact tells that a value decodes to what is exact already. A tree's bytes are kept as they are only if they are certainly what the tree is
-// written as again (stored.Form.Sound); any other is not readable. Only defaults may add what is not.
-func (f *form) exact(v *stored.Value) bool {
+// written as again (stored.Format.Sound); any other is not readable. Only defaults may add what is not.
+func (f *layout) exact(v *stored.Value) bool {
 	return f.info.Form == kind.Tree && v.Readable() && !f.info.Defaults
 }
 
 // makeExact makes an object exact that has been decoded: an update shares parts of the present object (the spec, when the status
 // changes), and nothing may be written there.
-func (f *form) makeExact(o kind.Object) {
+func (f *layout) makeExact(o kind.Object) {
 	options := exactly(f.info)
 	// What is no text must not keep the rest from becoming exact. JSON has none, but numbers that others write in their own ways.
 	options.Again = !options.ReplaceInvalid && f.info.Form != kind.Tree
@@ -69,7 +69,7 @@ func (f *form) makeExact(o kind.Object) {
 
 // makeExactAgain makes an object exact once more that is about to be stored: admission and the kind's preparations have changed it.
 // It has passed the door, or has been stored with what the door would refuse.
-func (f *form) makeExactAgain(o kind.Object) {
+func (f *layout) makeExactAgain(o kind.Object) {
 	again := exactly(f.info)
 	again.Again = true
 	_ = canonical.MakeExact(o, again)

@@ -39,7 +39,7 @@ func (r *Resource) filter(namespace string, label labels.Selector, field fields.
 	f.name, _ = field.RequiresExactMatch("metadata.name")
 	if r.via == nil {
 		for n := range r.table.fields {
-			if value, ok := field.RequiresExactMatch(r.table.fields[n].field.Name); ok {
+			if value, ok := field.RequiresExactMatch(r.table.fields[n].name); ok {
 				f.by, f.value = n, value
 				break
 			}
@@ -54,9 +54,9 @@ func (f *filter) selects() bool { return f.label != nil || f.field != nil }
 // scope is the prefix of the keys that can match.
 func (f *filter) scope() string {
 	if f.namespace != "" {
-		return f.r.form.prefix + f.namespace + "/"
+		return f.r.layout.prefix + f.namespace + "/"
 	}
-	return f.r.form.prefix
+	return f.r.layout.prefix
 }
 
 // single is the one key that can match, "" if there may be more.
@@ -107,14 +107,14 @@ func (s itemFields) Get(field string) string {
 	}
 	if s.r.via == nil {
 		for n := range s.r.table.fields {
-			if x := &s.r.table.fields[n]; x.field.Name == field {
+			if x := &s.r.table.fields[n]; x.name == field {
 				return x.value(s.item)
 			}
 		}
 	}
 	for n := range s.r.info.Fields {
-		if f := &s.r.info.Fields[n]; f.Name == field {
-			return s.r.served(s.item).field(f, n)
+		if s.r.info.Fields[n].Name == field {
+			return s.r.served(s.item).field(n)
 		}
 	}
 	return ""

@@ -301,7 +301,7 @@ func hasSpecFinalizers(o kind.Object) bool {
 // shown is the object that a client makes of what it is sent of an item.
 func shown(t *testing.T, i *Item) kind.Object {
 	t.Helper()
-	o := i.form.info.New()
+	o := i.layout.info.New()
 	if m, ok := o.(kind.Message); ok {
 		if err := m.Unmarshal(i.Proto()); err != nil {
 			t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 // It holds the bytes that the store delivered. The decoded object and the JSON are made when first asked for, and
 // both can be dropped and made again.
 type Item struct {
-	form     *form
+	layout   *layout
 	key      string
 	revision int64
 	// value is the stored value; none for an item that was converted from another kind's item.
@@ -23,12 +23,12 @@ type Item struct {
 
 	object atomic.Pointer[decoded]
 	json   atomic.Pointer[[]byte]
-	// fields are what field selectors ask for, in the order of the kind's Fields, if the form does not keep the decoded object. They are set
-	// before others see the item; without them the object is asked. (A pointer keeps the other forms' items small.)
+	// fields are what field selectors ask for, in the order of the kind's Fields, if the format does not keep the decoded object. They are set
+	// before others see the item; without them the object is asked. (A pointer keeps the other items small.)
 	fields *[]string
 	// hot is set while the item's event is recent enough for its JSON to be kept for other watchers.
 	hot atomic.Bool
-	// stale tells that the store keeps the value in a form that a write would replace. It is known only of items that were
+	// stale tells that the store keeps the value in a way that a write would replace. It is known only of items that were
 	// read from the store for a change.
 	stale bool
 }
@@ -40,7 +40,7 @@ type decoded struct {
 
 // Compute makes an Item of an object that is kept nowhere: it has no revision.
 func Compute(info *kind.Kind, o kind.Object) *Item {
-	i := &Item{form: &form{info: info}, key: o.GetName()}
+	i := &Item{layout: &layout{info: info}, key: o.GetName()}
 	if info.Namespaced {
 		i.key = o.GetNamespace() + "/" + o.GetName()
 	}
@@ -58,7 +58,7 @@ func (i *Item) setRevision(revision int64) {
 
 // at is the same object at another revision (the last state, at the revision of its deletion).
 func (i *Item) at(revision int64) *Item {
-	return &Item{form: i.form, key: i.key, revision: revision, value: i.value, fields: i.fields}
+	return &Item{layout: i.layout, key: i.key, revision: revision, value: i.value, fields: i.fields}
 }
 
 // Object is the decoded object, resourceVersion set, TypeMeta empty. A stored value that does not decode gives an
@@ -66,7 +66,7 @@ func (i *Item) at(revision int64) *Item {
 func (i *Item) Object() kind.Object {
 	o, err := i.Decode()
 	if err != nil {
-		o = i.form.info.New()
+		o = i.layout.info.New()
 		o.SetName(i.Name())
 		o.SetNamespace(i.Namespace())
 		o.SetResourceVersion(strconv.FormatInt(i.revision, 10))
@@ -80,7 +80,7 @@ func (i *Item) Decode() (kind.Object, error) {
 		return d.object, d.err
 	}
 	d := i.decode()
-	if d.err == nil && !i.form.Keeps() {
+	if d.err == nil && !i.layout.Keeps() {
 		return d.object, nil
 	}
 	if !i.object.CompareAndSwap(nil, d) {
@@ -92,13 +92,13 @@ func (i *Item) Decode() (kind.Object, error) {
 }
 
 func (i *Item) decode() *decoded {
-	o := i.form.info.New()
-	if err := i.form.Form.Decode(&i.value, o); err != nil {
+	o := i.layout.info.New()
+	if err := i.layout.Format.Decode(&i.value, o); err != nil {
 		return &decoded{err: fmt.Errorf("key %s at revision %d does not decode: %w", i.key, i.revision, err)}
 	}
-	i.form.info.Default(o)
-	if !i.form.exact(&i.value) {
-		i.form.makeExact(o) // others' writers (and JSON) leave more than ours; what is shared must need no change later
+	i.layout.info.Default(o)
+	if !i.layout.exact(&i.value) {
+		i.layout.makeExact(o) // others' writers (and JSON) leave more than ours; what is shared must need no change later
 	}
 	o.SetResourceVersion(strconv.FormatInt(i.revision, 10))
 	return &decoded{object: o}
@@ -109,19 +109,19 @@ func (i *Item) Revision() int64 { return i.revision }
 
 // Name of the object.
 func (i *Item) Name() string {
-	_, name := i.form.split(i.key)
+	_, name := i.layout.split(i.key)
 	return name
 }
 
 // Namespace of the object, "" if it is cluster-scoped.
 func (i *Item) Namespace() string {
-	namespace, _ := i.form.split(i.key)
+	namespace, _ := i.layout.split(i.key)
 	return namespace
 }
 
 // named tells whether name and namespace are those of the item's key.
 func (i *Item) named(name, namespace string) bool {
-	wantNamespace, wantName := i.form.split(i.key)
+	wantNamespace, wantName := i.layout.split(i.key)
 	return name == wantName && namespace == wantNamespace
 }
 
@@ -133,7 +133,7 @@ func (i *Item) Proto() []byte {
 // ProtoSize is the length of Proto, or -1 if the object has no protobuf.
 func (i *Item) ProtoSize() int {
 	if i.value.Readable() {
-		return i.form.ProtoSize(&i.value, i.revision)
+		return i.layout.ProtoSize(&i.value, i.revision)
 	}
 	if o, ok := i.Object().(kind.Message); ok {
 		return o.Size()
@@ -144,7 +144,7 @@ func (i *Item) ProtoSize() int {
 // AppendProto appends Proto to b.
 func (i *Item) AppendProto(b []byte) []byte {
 	if i.value.Readable() {
-		return i.form.AppendProto(b, &i.value, i.revision)
+		return i.layout.AppendProto(b, &i.value, i.revision)
 	}
 	o, ok := i.Object().(kind.Message)
 	if !ok {
@@ -172,13 +172,13 @@ func (i *Item) Size() int {
 }
 
 // JSON is the object's JSON encoding without apiVersion and kind (as an element of a list).
-// Unless the form has it in the stored bytes, it is kept for other watchers while the item's event is recent, and made anew otherwise.
+// Unless the format has it in the stored bytes, it is kept for other watchers while the item's event is recent, and made anew otherwise.
 func (i *Item) JSON() ([]byte, error) {
 	if b := i.json.Load(); b != nil {
 		return *b, nil
 	}
 	if i.value.Readable() {
-		if b, ok := i.form.AppendJSON(nil, &i.value, i.revision); ok {
+		if b, ok := i.layout.AppendJSON(nil, &i.value, i.revision); ok {
 			return b, nil
 		}
 	}
@@ -202,7 +202,7 @@ func (i *Item) JSON() ([]byte, error) {
 // AppendJSON appends JSON to b. It makes no copy to keep unless the item's event is recent: then watchers share one.
 func (i *Item) AppendJSON(b []byte) ([]byte, error) {
 	if i.value.Readable() {
-		if text, ok := i.form.AppendJSON(b, &i.value, i.revision); ok {
+		if text, ok := i.layout.AppendJSON(b, &i.value, i.revision); ok {
 			return text, nil
 		}
 	}
@@ -225,7 +225,7 @@ func (i *Item) AppendJSON(b []byte) ([]byte, error) {
 func (i *Item) cool(current bool) {
 	i.hot.Store(false)
 	i.json.Store(nil)
-	if i.value.Bytes != nil && (!current || !i.form.Keeps()) {
+	if i.value.Bytes != nil && (!current || !i.layout.Keeps()) {
 		i.object.Store(nil)
 	}
 }

@@ -80,7 +80,7 @@ func (r *Registry) Kinds() (now []*kind.Kind, changed <-chan struct{}) {
 func (k *kinds) keep(r *Registry, t *table) {
 	k.byPrefix[t.info.StoragePrefix] = t
 	k.tables = append(k.tables, t)
-	res := &Resource{reg: r, table: t, info: t.info, form: t.form}
+	res := &Resource{reg: r, table: t, info: t.info, layout: t.layout}
 	k.byResource[t.info.GR()] = res
 	k.byVersion[t.info.GVR()] = res
 }
@@ -95,7 +95,7 @@ func (k *kinds) convert(r *Registry, info *kind.Kind) error {
 	if before != nil && before.via == nil {
 		return fmt.Errorf("kind %s stores its own objects already", info.GVK)
 	}
-	res := &Resource{reg: r, table: stored.table, info: info, form: newForm(info, stored.info), via: info.Via}
+	res := &Resource{reg: r, table: stored.table, info: info, layout: newLayout(info, stored.info), via: info.Via}
 	if speaks := k.byResource[info.GR()]; speaks == nil || speaks == before {
 		k.byResource[info.GR()] = res
 	}
@@ -263,7 +263,7 @@ func (r *Registry) Remove(ctx context.Context, gvr schema.GroupVersionResource) 
 func (r *Registry) Ended(info *kind.Kind) *Resource {
 	t := r.newTable(info)
 	t.end(unknownKind())
-	return &Resource{reg: r, table: t, info: info, form: t.form}
+	return &Resource{reg: r, table: t, info: info, layout: t.layout}
 }
 
 // do lets the goroutine of Run do something between two batches of changes.

@@ -182,13 +182,13 @@ func givenUp(ctx context.Context, n int) bool { return n%lookUp == lookUp-1 && c
 func (r *Resource) page(ctx context.Context, s *snapshot, revision int64, l *listing) (*List, error) {
 	list := &List{Revision: revision}
 	if key := l.single(); key != "" {
-		if e, ok := s.tree.Get(entry{key: key}); ok {
+		if e, ok := s.entries.Get(entry{key: key}); ok {
 			list.Items, _ = l.choose(ctx, []*Item{e.item}) // one is too few to be given up
 		}
 		return list, nil
 	}
 	if l.limit == 0 && !l.selects() && l.namespace == "" {
-		list.Items = make([]*Item, 0, s.tree.Len())
+		list.Items = make([]*Item, 0, s.entries.Len())
 	}
 	more, seen := false, 0
 	open := !l.selects()
@@ -232,7 +232,7 @@ func (r *Resource) finish(list *List, s *snapshot, l *listing) {
 
 // ascend walks the items of a scope from a key on.
 func (s *snapshot) ascend(scope, from string, f func(*Item) bool) {
-	s.tree.AscendGreaterOrEqual(entry{key: from}, func(e entry) bool {
+	s.entries.AscendGreaterOrEqual(entry{key: from}, func(e entry) bool {
 		return strings.HasPrefix(e.key, scope) && f(e.item)
 	})
 }

@@ -250,8 +250,8 @@ func (r *Registry) updateOf(t *table, e *store.Event) (update, *unreadable) {
 	}
 	if e.Sealed == nil {
 		u.item = r.outstanding.take(e.Key, e.Value, e.Revision)
-		if u.item != nil && u.item.form != t.form {
-			u.item = nil // written in the form that the kind had before
+		if u.item != nil && u.item.layout != t.layout {
+			u.item = nil // written in the layout that the kind had before
 		}
 	}
 	var bad *unreadable

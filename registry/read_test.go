@@ -399,7 +399,7 @@ func testViews(t *testing.T, f testForm) {
 	if got := show(); got != ", , , a/other, a/other, a/other" {
 		t.Error(got)
 	}
-	if pods.table.owners.tree.Len() != 0 || pods.table.fields[0].tree.Len() != 1 || pods.table.namespaces["a"] != 1 {
+	if pods.table.owners.entries.Len() != 0 || pods.table.fields[0].entries.Len() != 1 || pods.table.namespaces["a"] != 1 {
 		t.Error("indexes keep what is gone")
 	}
 	if pods.Peek("a", "owned") != nil || pods.Peek("a", "other") == nil || pods.Len() != 1 {

@@ -177,7 +177,7 @@ func (r *Registry) Stats() Stats {
 	for _, t := range r.kinds.Load().tables {
 		t.mu.RLock()
 		s.Resources = append(s.Resources, ResourceStats{
-			Resource: t.info.GR(), Objects: t.tree.Len(), Bytes: t.bytes, Watchers: t.watchers.count, Window: t.window.count,
+			Resource: t.info.GR(), Objects: t.entries.Len(), Bytes: t.bytes, Watchers: t.watchers.count, Window: t.window.count,
 			Unreadable: len(t.unreadable), ReadFailures: t.failures.Load(),
 		})
 		t.mu.RUnlock()

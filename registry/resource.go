@@ -16,8 +16,8 @@ type Resource struct {
 	reg   *Registry
 	table *table
 	info  *kind.Kind
-	// form of the items that are handed out.
-	form *form
+	// layout of the items that are handed out.
+	layout *layout
 	// via is set if another kind stores the objects.
 	via *kind.Conversion
 	// ended tells why this shape is served no more, though the objects are; nil while it is. Set with the table's lock held.
@@ -48,13 +48,13 @@ func (r *Resource) Info() *kind.Kind { return r.info }
 // gr names the resource in errors.
 func (r *Resource) gr() schema.GroupResource { return r.info.GR() }
 
-// served is a table's item in the form that this resource serves.
+// served is a table's item in the shape that this resource serves.
 func (r *Resource) served(i *Item) *Item {
-	if r.via == nil || i == nil || i.form == r.form {
+	if r.via == nil || i == nil || i.layout == r.layout {
 		return i
 	}
 	stored, err := i.Decode()
-	converted := &Item{form: r.form, key: i.key, revision: i.revision}
+	converted := &Item{layout: r.layout, key: i.key, revision: i.revision}
 	if err == nil {
 		var o kind.Object
 		if o, err = r.via.FromStored(stored); err == nil {
@@ -67,7 +67,7 @@ func (r *Resource) served(i *Item) *Item {
 	return converted
 }
 
-// item makes the item that stores an object, which is in the form that this resource serves.
+// item makes the item that stores an object, which is in the shape that this resource serves.
 func (r *Resource) item(key string, o kind.Object) (*Item, error) {
 	if r.via == nil {
 		return r.table.write(key, o)
@@ -136,7 +136,7 @@ func (r *Registry) reach(ctx context.Context, resourceVersion string, revision i
 // key in the store.
 func (r *Resource) key(namespace, name string) string {
 	if r.info.Namespaced {
-		return r.form.prefix + namespace + "/" + name
+		return r.layout.prefix + namespace + "/" + name
 	}
-	return r.form.prefix + name
+	return r.layout.prefix + name
 }

@@ -5,16 +5,14 @@ import (
 
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
-
-	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 )
 
-// What the mirror must know of each object is read from the bytes, where their form can be: nothing is decoded for it.
+// What the mirror must know of each object is read from the bytes, where their format allows it: nothing is decoded for it.
 
 // uidOf is the uid of an item's object.
 func uidOf(i *Item) string {
 	if i.value.Readable() {
-		return string(i.form.UID(&i.value))
+		return string(i.layout.UID(&i.value))
 	}
 	return string(i.Object().GetUID())
 }
@@ -22,7 +20,7 @@ func uidOf(i *Item) string {
 // labels of the object.
 func (i *Item) labels() labels.Labels {
 	if i.value.Readable() {
-		return i.form.Labels(&i.value)
+		return i.layout.Labels(&i.value)
 	}
 	return labels.Set(i.Object().GetLabels())
 }
@@ -30,7 +28,7 @@ func (i *Item) labels() labels.Labels {
 // owners are the uids that an item's owner references name.
 func owners(i *Item) []types.UID {
 	if i.value.Readable() {
-		return slices.Collect(i.form.Owners(&i.value))
+		return slices.Collect(i.layout.Owners(&i.value))
 	}
 	var uids []types.UID
 	for _, ref := range i.Object().GetOwnerReferences() {
@@ -44,13 +42,13 @@ func (x *fieldIndex) value(i *Item) string {
 	if x.read != nil && i.value.Readable() {
 		return x.read(&i.value)
 	}
-	return i.field(&x.field, x.at)
+	return i.field(x.at)
 }
 
-// field is the value of a field of the item's own kind, which is the nth of them.
-func (i *Item) field(f *kind.AnyField, n int) string {
+// field is the value of the nth of the fields of the item's own kind.
+func (i *Item) field(n int) string {
 	if i.fields != nil {
 		return (*i.fields)[n]
 	}
-	return f.Value(i.Object())
+	return i.layout.info.Fields[n].Value(i.Object())
 }

@@ -15,7 +15,7 @@ import (
 func (f testForm) encodedLabels(t *testing.T, set map[string]string) labels.Labels {
 	t.Helper()
 	info := f.kinds()[0]
-	return must(newForm(info, info).write(info.Key("a", "x"), f.configMap("a", "x", set)))(t).labels()
+	return must(newLayout(info, info).write(info.Key("a", "x"), f.configMap("a", "x", set)))(t).labels()
 }
 
 // TestLongSelectors compares the matchers of long selectors with the library's, over random selectors and objects.

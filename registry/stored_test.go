@@ -60,7 +60,7 @@ func TestStoredFormIsUpstreams(t *testing.T) {
 				group = "core"
 			}
 			want := golden(t, group+".v1."+info.GVK.Kind)
-			s := newForm(info, info)
+			s := newLayout(info, info)
 			read, err := s.read(info.Key("ns", "name"), want, 7)
 			if err != nil {
 				t.Fatal(err)
@@ -98,7 +98,7 @@ func TestProtoCarriesResourceVersion(t *testing.T) {
 				group = "core"
 			}
 			o := info.New()
-			s := newForm(info, info)
+			s := newLayout(info, info)
 			full, err := s.read(info.Key("ns", "name"), golden(t, group+".v1."+info.GVK.Kind), 1)
 			if err != nil {
 				t.Fatal(err)
@@ -126,7 +126,7 @@ func TestProtoCarriesResourceVersion(t *testing.T) {
 }
 
 func TestEnvelopeRefuses(t *testing.T) {
-	s := newForm(generated.kinds()[0], generated.kinds()[0])
+	s := newLayout(generated.kinds()[0], generated.kinds()[0])
 	whole, err := s.write("k", generated.configMap("a", "b", nil))
 	if err != nil {
 		t.Fatal(err)
@@ -161,7 +161,7 @@ func TestScanAgreesWithDecoding(t *testing.T) { forEachForm(t, testScanAgreesWit
 
 func testScanAgreesWithDecoding(t *testing.T, f testForm) {
 	info := f.kinds()[1]
-	s := newForm(info, info)
+	s := newLayout(info, info)
 	full := f.pod("a", "full", "n1")
 	m := meta(full)
 	m.UID, m.Labels = "u1", map[string]string{"app": "x", "empty": "", "z": "ü", "quoted": "\"}{"}
@@ -206,7 +206,7 @@ func testScanAgreesWithDecoding(t *testing.T, f testForm) {
 	computed := kind.Define(kind.Resource{}, kind.Rules[corev1.Pod]{Fields: []kind.Field[corev1.Pod]{
 		{Name: "spec.nodeName", Indexed: true, Value: func(p *corev1.Pod) string { return "on " + p.Spec.NodeName }},
 	}})
-	if newFieldIndexes(newForm(computed, computed))[0].read != nil {
+	if newFieldIndexes(newLayout(computed, computed))[0].read != nil {
 		t.Error("a computed value is read from the bytes")
 	}
 }
@@ -224,7 +224,7 @@ func TestCanonicalIsWhatDecodes(t *testing.T) {
 			"kind": "x", "none": map[string]any(nil), "list": []any{}, "n": []any{1, 2.0, 1e30, 0.5, nil}, "<": "\xff\u2028"}}: treePod,
 		&custom.Object{Members: map[string]any{"metadata": 1}}: treePod,
 	} {
-		s := newForm(info, info)
+		s := newLayout(info, info)
 		if err := canonical.MakeExact(o, canonical.Options{ReplaceInvalid: true}); err != nil {
 			t.Fatal(err)
 		}
@@ -251,7 +251,7 @@ func TestJSONIsAListElement(t *testing.T) { forEachForm(t, testJSONIsAListElemen
 
 func testJSONIsAListElement(t *testing.T, f testForm) {
 	info := f.kinds()[1]
-	i, err := newForm(info, info).write(info.Key("a", "b"), f.pod("a", "b", "<n>"))
+	i, err := newLayout(info, info).write(info.Key("a", "b"), f.pod("a", "b", "<n>"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -381,7 +381,7 @@ func (f testForm) inexactPod(t *testing.T) (value []byte, exact func(kind.Object
 	port := intstr.IntOrString{IntVal: 5, StrVal: "odd"}
 	p.Spec.Containers = []corev1.Container{{LivenessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Port: port}}}}}
 	p.DeletionTimestamp = &metav1.Time{}
-	written := must(newForm(f.kinds()[1], f.kinds()[1]).Encode(p))(t)
+	written := must(newLayout(f.kinds()[1], f.kinds()[1]).Encode(p))(t)
 	return written.Bytes, func(o kind.Object) bool {
 		return o.(*corev1.Pod).Spec.Containers[0].LivenessProbe.HTTPGet.Port.StrVal == ""
 	}

@@ -29,7 +29,7 @@ const Own = Root + "wheelhouse/"
 // it saw the kind go or found the keys at its start.
 type stray struct {
 	namespace string
-	// object tells that the key has the form of an object's; nothing can be in a namespace, or have owners, that has not.
+	// object tells that the key is built as an object's; nothing can be in a namespace, or have owners, that has not.
 	object bool
 	owners []types.UID
 	// opaque: the value cannot be read, or is another object than its key says. Whatever has this key may name any owner.
@@ -233,15 +233,15 @@ func strayOf(e *store.Entry) stray {
 // nameIn is the name of the object that a key promises.
 func nameIn(key string) string { return key[strings.LastIndexByte(key, '/')+1:] }
 
-// nameless are the first parts of keys below which API servers keep what has the form of an object and is none: it has no name, nor owners.
+// nameless are the first parts of keys below which API servers keep what is kept as an object and is none: it has no name, nor owners.
 var nameless = []string{"ranges", "masterleases", "peerserverleases"}
 
-// objectKey tells by its form whether a key can be an object's, and of which namespace. All API servers build keys alike:
+// objectKey tells by how it is built whether a key can be an object's, and of which namespace. All API servers build keys alike:
 //
 //	<resource>/<name>  <resource>/<namespace>/<name>  <group>/<resource>/<name>  <group>/<resource>/<namespace>/<name>
 //
 // Which parts there are shows the first one: the name of a resource has no dot, and that of a group that stands in keys always has one.
-// What has another form, and the masters' own keys, are no objects of any kind: they hold up nothing.
+// What is built otherwise, and the masters' own keys, are no objects of any kind: they hold up nothing.
 func objectKey(key string) (namespace string, ok bool) {
 	path, below := strings.CutPrefix(key, Root)
 	if !below || strings.HasPrefix(key, Own) {
@@ -265,7 +265,7 @@ func objectKey(key string) (namespace string, ok bool) {
 
 // abandon makes strays of what a table holds: the same as a restarted process would. The caller is the mirror's goroutine.
 func (r *Registry) abandon(t *table) {
-	t.tree.Ascend(func(e entry) bool {
+	t.entries.Ascend(func(e entry) bool {
 		one := stray{owners: owners(e.item)}
 		one.namespace, one.object = objectKey(e.key)
 		r.strays.put(e.key, one)
@@ -309,7 +309,7 @@ func (r *Registry) Strays(namespace string, owner types.UID) error {
 	}}
 }
 
-// Empty proves by a read of the store that nothing is stored of a kind, in any form, whether it is served or not.
+// Empty proves by a read of the store that nothing is stored of a kind, readable or not, whether it is served or not.
 func (r *Registry) Empty(ctx context.Context, info *kind.Kind) (bool, error) {
 	page, err := r.store.List(ctx, info.StoragePrefix, store.ListOptions{Limit: 1})
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 // Only the mirror's own goroutine (Run) changes it, with mu held for writing; so it reads without a lock.
 // Readers hold mu for the moment that they need to find an item, to collect a few, or to take a snapshot.
 type table struct {
-	*form
+	*layout
 	// applied is the registry's applied revision, or that at which the table ended. Changed with mu held.
 	applied func() int64
 	// ttl after which the store drops the objects; 0 means never.
@@ -28,12 +28,12 @@ type table struct {
 	ended atomic.Pointer[error]
 
 	mu sync.RWMutex // guards everything below
-	// tree of the objects.
-	tree *btree.BTreeG[entry]
-	// last is the revision of the newest change in tree. Invariant: tree is exactly the store's content at every
+	// entries are the objects.
+	entries *btree.BTreeG[entry]
+	// last is the revision of the newest change in entries. Invariant: they are exactly the store's content at every
 	// revision from last up to the registry's applied revision.
 	last int64
-	// now is the snapshot of tree, nil until somebody asks for it after a change.
+	// now is the snapshot of entries, nil until somebody asks for it after a change.
 	now *snapshot
 	// kept are former snapshots that a list will come back to for further pages; superseded are the bytes of all objects that
 	// have been replaced or removed.
@@ -56,7 +56,7 @@ type table struct {
 
 // snapshot is the table at the revisions from..to. It never changes, except that to is set when the table goes on.
 type snapshot struct {
-	tree     *btree.BTreeG[entry]
+	entries  *btree.BTreeG[entry]
 	from, to int64
 	// keep until; zero if nobody will come back. since is the table's superseded when it was first kept.
 	until time.Time
@@ -66,10 +66,10 @@ type snapshot struct {
 }
 
 func newTable(info *kind.Kind, applied func() int64) *table {
-	f := newForm(info, info)
+	f := newLayout(info, info)
 	fields := newFieldIndexes(f)
 	return &table{
-		form: f, applied: applied, ttl: info.TTL, tree: newTree(f.prefix), namespaces: map[string]int{},
+		layout: f, applied: applied, ttl: info.TTL, entries: newEntries(f.prefix), namespaces: map[string]int{},
 		owners: newIndex(), fields: fields, watchers: newWatchers(len(fields)),
 	}
 }
@@ -81,7 +81,7 @@ func (t *table) revision() int64 { return max(t.applied(), t.last) }
 func (t *table) get(key string) *Item {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	e, _ := t.tree.Get(entry{key: key})
+	e, _ := t.entries.Get(entry{key: key})
 	return e.item
 }
 
@@ -101,7 +101,7 @@ func (t *table) snapshot() (*snapshot, int64) {
 // snapshotLocked is called with mu held for writing.
 func (t *table) snapshotLocked() *snapshot {
 	if t.now == nil {
-		t.now = &snapshot{tree: t.tree.Clone(), from: t.last, to: math.MaxInt64}
+		t.now = &snapshot{entries: t.entries.Clone(), from: t.last, to: math.MaxInt64}
 	}
 	return t.now
 }
@@ -181,7 +181,7 @@ func (t *table) warmUp(i *Item) {
 
 // change makes one update; nil if there was nothing to change. It is called with mu held for writing.
 func (t *table) change(u update, now time.Time) *change {
-	before, existed := t.tree.Get(entry{key: u.key})
+	before, existed := t.entries.Get(entry{key: u.key})
 	c := &change{old: before.item, new: u.item, revision: u.revision, at: now}
 	if !existed && u.item == nil {
 		t.advance(u.revision)
@@ -192,12 +192,12 @@ func (t *table) change(u update, now time.Time) *change {
 		t.unindex(before.item, u.item)
 	}
 	if u.item == nil {
-		t.tree.Delete(entry{key: u.key})
+		t.entries.Delete(entry{key: u.key})
 		return c
 	}
 	u.item.hot.Store(true)
-	// Old and new key are equal: the tree keeps the new string, which the store's message need not outlive.
-	t.tree.ReplaceOrInsert(entry{key: u.item.key, item: u.item})
+	// Old and new key are equal: the table keeps the new string, which the store's message need not outlive.
+	t.entries.ReplaceOrInsert(entry{key: u.item.key, item: u.item})
 	t.index(u.item)
 	return c
 }
@@ -253,10 +253,10 @@ func (t *table) fill(items []*Item, revision int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, i := range items {
-		t.tree.ReplaceOrInsert(entry{key: i.key, item: i})
+		t.entries.ReplaceOrInsert(entry{key: i.key, item: i})
 		t.index(i)
 	}
-	// What went after the newest item was written cannot be seen: the tree is known to be right at this revision only.
+	// What went after the newest item was written cannot be seen: the entries are known to be right at this revision only.
 	t.now, t.last = nil, revision
 	t.window.reset(revision)
 }
@@ -278,7 +278,7 @@ func (t *table) turnBack(revision int64) {
 func (t *table) replace(items []*Item, revision int64, now time.Time) {
 	var updates []update
 	n := 0
-	t.tree.Ascend(func(e entry) bool {
+	t.entries.Ascend(func(e entry) bool {
 		for n < len(items) && items[n].key < e.key {
 			updates = append(updates, update{items[n].key, items[n], items[n].revision})
 			n++

@@ -54,7 +54,7 @@ func TestOldItemsHoldNoTrees(t *testing.T) {
 // TestReadableTreesAreExact: the tree of a value that is shown as it stands needs no change, whoever wrote it; any other is made exact.
 func TestReadableTreesAreExact(t *testing.T) {
 	info := trees.kinds()[0]
-	f := newForm(info, info)
+	f := newLayout(info, info)
 	const key, head = "/registry/configmaps/a/x", `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x","namespace":"a"`
 	random := rand.New(rand.NewPCG(11, 12))
 	numbers := []string{"0", "-0", "1", "-1", "1.0", "1.5", "-2.5", "1e3", "1e21", "1e+21", "1e-7", "1e-07", "100000000000000000000", "9223372036854775807", "9223372036854775808", "12345678901234567890",

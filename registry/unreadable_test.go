@@ -18,7 +18,7 @@ import (
 // corruptions are what a disk, a hand or a newer program may leave under the key of ConfigMap a/x.
 func (f testForm) corruptions(t *testing.T) map[string]string {
 	info := f.kinds()[0]
-	s := newForm(info, info)
+	s := newLayout(info, info)
 	encoded := func(o kind.Object) string {
 		i, err := s.write("/registry/configmaps/a/x", o)
 		if err != nil {

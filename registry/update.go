@@ -136,7 +136,7 @@ func isWriteError(err error) bool {
 // latest is what this process knows of a key without asking: the mirror's item, or its own newer write.
 func (r *Resource) latest(key string) *Item {
 	i := r.table.get(key)
-	if own := r.reg.outstanding.latest(key); own != nil && own.form == r.table.form && (i == nil || own.revision > i.revision) {
+	if own := r.reg.outstanding.latest(key); own != nil && own.layout == r.table.layout && (i == nil || own.revision > i.revision) {
 		return own
 	}
 	return i
@@ -316,7 +316,7 @@ func (u *updating) remove(ctx context.Context, present *Item, next, old kind.Obj
 func (r *Resource) final(key string, o kind.Object, revision int64) *Item {
 	_ = canonical.MakeExact(o, canonical.Options{ReplaceInvalid: true}) // it is not stored any more: whatever it holds is shown
 	o.SetResourceVersion(strconv.FormatInt(revision, 10))
-	i := &Item{form: r.form, key: key, revision: revision}
+	i := &Item{layout: r.layout, key: key, revision: revision}
 	i.object.Store(&decoded{object: o})
 	return i
 }

@@ -38,7 +38,7 @@ func (r *Resource) ByField(name, value string) iter.Seq[*Item] {
 	return func(yield func(*Item) bool) {
 		if r.via == nil {
 			for n := range r.table.fields {
-				if x := &r.table.fields[n]; x.field.Name == name {
+				if x := &r.table.fields[n]; x.name == name {
 					r.table.mu.RLock()
 					items := x.find(value)
 					r.table.mu.RUnlock()
@@ -67,7 +67,7 @@ func (r *Resource) each(items []*Item, yield func(*Item) bool) {
 func (r *Resource) Len() int {
 	r.table.mu.RLock()
 	defer r.table.mu.RUnlock()
-	return r.table.tree.Len()
+	return r.table.entries.Len()
 }
 
 // Delta is one change of the mirror: Old is nil for a new object, New for a removed one.

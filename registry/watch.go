@@ -130,7 +130,7 @@ func (r *Resource) beginWithObjects(w *Watcher, bookmark bool) {
 func (t *table) find(f *filter) (items []*Item, ok bool) {
 	switch key := f.single(); {
 	case key != "":
-		if e, ok := t.tree.Get(entry{key: key}); ok {
+		if e, ok := t.entries.Get(entry{key: key}); ok {
 			items = append(items, e.item)
 		}
 		return items, true

@@ -112,7 +112,7 @@ func testCreate(t *testing.T, f testForm) {
 	}
 	kept := must(pods.table.read(e.Key, e.Value, e.Revision))(t)
 	plain := pods.info.New()
-	if err := kept.form.Form.Decode(&kept.value, plain); err != nil || plain.GetResourceVersion() != "" {
+	if err := kept.layout.Format.Decode(&kept.value, plain); err != nil || plain.GetResourceVersion() != "" {
 		t.Errorf("resourceVersion %q is stored", plain.GetResourceVersion())
 	}
 }

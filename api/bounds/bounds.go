@@ -131,7 +131,7 @@ func (u *use) items(n int, element *plan) bool {
 		return u.err == nil
 	}
 	switch {
-	case element.form == record:
+	case element.class == record:
 		u.err = tooLarge(fmt.Sprintf("a list of the object has more than %d objects", MaxObjects))
 	case element.isRaw():
 		if n > MaxItems+1 { // of each item, and of the whole

@@ -92,7 +92,7 @@ func (s *scan) any(p *plan, extra int) bool {
 		return ok
 	case '"':
 		body, ok := s.string()
-		if ok && p.form == quantity {
+		if ok && p.class == quantity {
 			s.quantity(bytes.TrimSpace(unescaped(body)))
 		}
 		return ok && s.err == nil
@@ -106,7 +106,7 @@ func (s *scan) any(p *plan, extra int) bool {
 			if s.at == begin {
 				return s.stop()
 			}
-			if p.form == quantity {
+			if p.class == quantity {
 				s.quantity(s.data[begin:s.at])
 			}
 			return s.err == nil
@@ -151,7 +151,7 @@ func unescaped(body []byte) []byte {
 
 // member is the plan for a member of an object, and what an entry of the object takes.
 func (p *plan) member(key []byte) (inner *plan, extra int) {
-	switch p.form {
+	switch p.class {
 	case record:
 		if f := p.fields[string(unescaped(key))]; f != nil {
 			return f.plan, f.extra
@@ -175,10 +175,10 @@ func (p *plan) entry() int { return 2*entryMemory + 2*p.memory }
 const entryMemory = 48
 
 // unknown is the plan of what no decoder keeps as values.
-var unknown = &plan{form: raw}
+var unknown = &plan{class: raw}
 
 // isRaw tells whether the values are kept as JSON.
-func (p *plan) isRaw() bool { return p.form == raw && p != unknown }
+func (p *plan) isRaw() bool { return p.class == raw && p != unknown }
 
 // entries is the plan of what an object has, as far as their number is concerned.
 func (p *plan) entries() *plan {
@@ -229,7 +229,7 @@ func (s *scan) array(p *plan) bool {
 		return false
 	}
 	element, memory := p, 0
-	switch p.form {
+	switch p.class {
 	case list:
 		element, memory = p.element, 2*p.element.memory
 	case scalar:

@@ -36,7 +36,7 @@ func (u *use) decoded(v reflect.Value, p *plan) bool {
 	if !u.value(0) {
 		return false
 	}
-	switch p.form {
+	switch p.class {
 	case record:
 		for i := range p.members {
 			m := &p.members[i]
@@ -53,11 +53,11 @@ func (u *use) decoded(v reflect.Value, p *plan) bool {
 		if !u.items(v.Len(), p.element) {
 			return false
 		}
-		if p.element.form == scalar || p.element.form == text {
+		if p.element.class == scalar || p.element.class == text {
 			u.values += v.Len()
 			return u.value(0)
 		}
-		if p.form == dictionary {
+		if p.class == dictionary {
 			for i := v.MapRange(); i.Next(); {
 				if !u.decoded(i.Value(), p.element) {
 					return false

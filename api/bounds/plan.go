@@ -9,12 +9,12 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/api/shape"
 )
 
-// form is how values of a type are scanned.
-type form uint8
+// class is how values of a type are scanned.
+type class uint8
 
 const (
 	// scalar: nothing of it is allocated by itself; also what has no plan.
-	scalar form = iota
+	scalar class = iota
 	text
 	quantity
 	// raw is JSON that is kept as it is.
@@ -26,7 +26,7 @@ const (
 
 // plan is what a scan knows of a Go type, and of pointers to it.
 type plan struct {
-	form form
+	class class
 	// memory of a value where it is an element, the target of a pointer, or in a map.
 	memory int
 	// fields by the name in JSON, and by the number in protobuf.
@@ -110,19 +110,19 @@ func compile(t *shape.Type, known map[*shape.Type]*plan) *plan {
 	known[t] = p
 	switch t.Class {
 	case shape.Quantity:
-		p.form = quantity
+		p.class = quantity
 	case shape.Raw, shape.FieldSet:
-		p.form = raw
+		p.class = raw
 	case shape.String, shape.Bytes:
-		p.form = text
+		p.class = text
 	case shape.Bool, shape.Int, shape.Uint, shape.Float:
 		p.number = true
 	case shape.List:
-		p.form, p.element, p.wrapped = list, compile(t.Elem, known), t.Message
+		p.class, p.element, p.wrapped = list, compile(t.Elem, known), t.Message
 	case shape.Map:
-		p.form, p.element = dictionary, compile(t.Elem, known)
+		p.class, p.element = dictionary, compile(t.Elem, known)
 	case shape.Struct:
-		p.form, p.open = record, t.Go == reflect.TypeFor[custom.Object]()
+		p.class, p.open = record, t.Go == reflect.TypeFor[custom.Object]()
 		p.record(t, known)
 	}
 	return p

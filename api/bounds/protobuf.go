@@ -44,7 +44,7 @@ func (u *use) message(b []byte, p *plan) bool {
 			}
 			continue
 		}
-		if f.form == list && !f.wrapped || f.form == dictionary {
+		if f.class == list && !f.wrapped || f.class == dictionary {
 			counts[part.Number] += f.elements(part)
 			if !u.items(counts[part.Number], f.element) {
 				return false
@@ -59,7 +59,7 @@ func (u *use) message(b []byte, p *plan) bool {
 
 // elements is how many elements of its list or map a part of a message is: numbers may be packed.
 func (f *fieldPlan) elements(part wire.Field) int {
-	if f.form != list || !f.element.number || part.Type != wire.Bytes {
+	if f.class != list || !f.element.number || part.Type != wire.Bytes {
 		return 1
 	}
 	n := 0
@@ -74,14 +74,14 @@ func (f *fieldPlan) elements(part wire.Field) int {
 // part scans what a known field has.
 func (u *use) part(f *fieldPlan, part wire.Field) bool {
 	switch {
-	case f.form == list && !f.wrapped:
+	case f.class == list && !f.wrapped:
 		n := f.elements(part)
 		if f.element.number {
 			u.values += n
 			return u.value(2 * n * f.element.memory)
 		}
 		return u.content(f.element, part.Bytes, 2*f.element.memory)
-	case f.form == dictionary:
+	case f.class == dictionary:
 		return u.entry(f.element, part.Bytes)
 	}
 	return u.content(f.plan, part.Bytes, f.extra)
@@ -118,7 +118,7 @@ func (u *use) content(p *plan, value []byte, memory int) bool {
 	if !u.value(memory) {
 		return false
 	}
-	switch p.form {
+	switch p.class {
 	case record:
 		return u.message(value, p)
 	case list: // a message with one field

@@ -1,5 +1,5 @@
-// Package canonical makes an object in memory what its encoded form decodes to, in place and without encoding it: whole
-// seconds, times in the local zone, no empty list where the encoding knows none, quantities in their canonical form. So
+// Package canonical makes an object in memory what it decodes to once encoded, in place and without encoding it: whole
+// seconds, times in the local zone, no empty list where the encoding knows none, canonical quantities. So
 // an object that a caller in the process hands in cannot differ from what any other reader will see of it.
 //
 // A plan is compiled once for each type, as in objectjson: for each field that can hold anything inexact its offset and a function.
@@ -29,7 +29,7 @@ type Options struct {
 	Again bool
 }
 
-// MakeExact makes the struct that o points to exact. The error names the field that no encoded form can hold.
+// MakeExact makes the struct that o points to exact. The error names the field that no encoding can hold.
 func MakeExact(o any, options Options) error {
 	v := reflect.ValueOf(o)
 	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {

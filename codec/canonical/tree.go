@@ -43,7 +43,7 @@ func exactMembers(w *walk, p unsafe.Pointer) {
 	}
 }
 
-// tree gives the exact form of a value, and whether that is another one.
+// tree gives what a value is once it is exact, and whether that is another one.
 func (w *walk) tree(v any) (exact any, changed bool) {
 	switch v := v.(type) {
 	case nil, bool, int64:

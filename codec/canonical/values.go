@@ -159,7 +159,7 @@ func (q *quantity) canonical() bool {
 	return false
 }
 
-// exactQuantity gives a quantity the form that parsing its text gives.
+// exactQuantity makes a quantity what parsing its text gives.
 func exactQuantity(w *walk, q *resource.Quantity) {
 	if (*quantity)(unsafe.Pointer(q)).canonical() {
 		return
@@ -194,7 +194,7 @@ func exactIntOrString(w *walk, v *intstr.IntOrString) {
 	}
 }
 
-// exactRaw writes down an object that stands beside its encoded form; null is nothing.
+// exactRaw writes down an object that stands beside its encoding; null is nothing.
 func exactRaw(w *walk, r *runtime.RawExtension) {
 	if r.Object != nil {
 		if r.Raw == nil {

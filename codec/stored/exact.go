@@ -10,7 +10,7 @@ import (
 )
 
 // exact goes once over JSON and finds out whether it is certainly as the server itself writes it: members in the order of their names, each
-// once, no blanks, numbers and text in their usual form. Whoever decodes it and encodes it again has the same value. What it doubts may
+// once, no blanks, numbers and text as it writes them. Whoever decodes it and encodes it again has the same value. What it doubts may
 // be as good.
 type exact struct {
 	rest  []byte

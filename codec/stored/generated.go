@@ -16,7 +16,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/codec/wire"
 )
 
-// generated is the form of generated types: protobuf in upstream's envelope, byte for byte as upstream writes it. A value that is JSON, which
+// generated is the format of generated types: protobuf in upstream's envelope, byte for byte as upstream writes it. A value that is JSON, which
 // upstream reads as well, must be decoded.
 type generated struct {
 	stored   *kind.Kind
@@ -79,7 +79,7 @@ func (g *generated) ProtoSize(s *Value, revision int64) int {
 	return int(s.End-s.Start) + wire.RevisionSize(revision)
 }
 
-// AppendProto makes the wire form of a stored one by a second, appended metadata field that holds nothing but resourceVersion: decoders
+// AppendProto makes what is sent of what is stored by a second, appended metadata field that holds nothing but resourceVersion: decoders
 // merge repeated message fields.
 func (g *generated) AppendProto(b []byte, s *Value, revision int64) []byte {
 	b = append(b, body(s)...)

@@ -18,7 +18,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/codec/objectjson"
 )
 
-// tree is the form of custom.Object: JSON that begins with version, kind and metadata, as upstream's does but for objects with members that
+// tree is the format of custom.Object: JSON that begins with version, kind and metadata, as upstream's does but for objects with members that
 // sort before those. A value that begins otherwise must be decoded. What can be read lies between the braces of the metadata.
 type tree struct {
 	stored *kind.Kind

@@ -114,7 +114,7 @@ func TestTreeIsNotShownAsItStands(t *testing.T) {
 		}
 	}
 	defaulted := widgets(kind.Rules[custom.Object]{Default: func(o *custom.Object) { o.Members = map[string]any{"a": "b"} }})
-	for _, f := range []Form{Of(defaulted, defaulted), Of(widgets(kind.Rules[custom.Object]{}), plain)} {
+	for _, f := range []Format{Of(defaulted, defaulted), Of(widgets(kind.Rules[custom.Object]{}), plain)} {
 		v, err := f.Open([]byte(head + `},"spec":1}`))
 		if err != nil || !f.Sound(&v) {
 			t.Fatal(err)
@@ -203,7 +203,7 @@ func TestTreeMutants(t *testing.T) {
 	}
 }
 
-func labelsOf(f Form, v *Value) map[string]string {
+func labelsOf(f Format, v *Value) map[string]string {
 	var set map[string]string
 	f.Labels(v).(treeLabels).Each(func(key, value string) bool {
 		if set == nil {

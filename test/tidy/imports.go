@@ -97,7 +97,7 @@ var policy = []rule{
 		"a patch is a function of an object, wherever that is kept"},
 	{"patch/typeschema", "", "sigs.k8s.io/structured-merge-diff/v6", ""},
 	{"patch/typeschema/generate", "patch/typeschema", "types k8s.io/client-go", ""},
-	{"registry", "api/bounds api/kind codec/canonical codec/objectjson codec/stored codec/wire store", "types github.com/google/btree sigs.k8s.io/json",
+	{"registry", "api/bounds api/kind codec/canonical codec/objectjson codec/stored store", "types github.com/google/btree",
 		"what is encrypted is the store's business, and how answers are written that of codec"},
 	{"registry/allocate", "api/bounds api/core api/kind codec/wire registry store", "types k8s.io/utils", ""},
 	{"registry/notes", "registry", "", ""},

@@ -30,7 +30,7 @@ func TestSound(t *testing.T) {
 		if !info.Stored() {
 			continue
 		}
-		s := newForm(info, info)
+		s := newLayout(info, info)
 		file := cmp.Or(info.GVK.Group, "core") + "." + info.StorageVersion.Version + "." + info.GVK.Kind + ".pb"
 		value, err := os.ReadFile(filepath.Join(dir, "testdata", "HEAD", file))
 		if err != nil {
@@ -94,7 +94,7 @@ func mutate(b []byte, random *rand.Rand) []byte {
 // TestSoundIsUsual: ordinary objects are not decoded to be sure.
 func TestSoundIsUsual(t *testing.T) {
 	info := api.Of[*corev1.Pod]()
-	s := newForm(info, info)
+	s := newLayout(info, info)
 	i, err := s.write("/registry/pods/default/x", commonPod("x"))
 	if err != nil {
 		t.Fatal(err)

@@ -10,34 +10,34 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/codec/stored"
 )
 
-// form is what items of one kind have in common: where they are kept, and how they are written.
-type form struct {
+// layout is what items of one kind have in common: where they are kept, and how they are written.
+type layout struct {
 	info *kind.Kind
 	// prefix of keys.
 	prefix string
-	stored.Form
+	stored.Format
 }
 
-// newForm is the form of a kind's objects, which are kept as another kind's if keeper is not the same.
-func newForm(info, keeper *kind.Kind) *form {
-	return &form{info: info, prefix: keeper.StoragePrefix, Form: stored.Of(info, keeper)}
+// newLayout is that of a kind's objects, which are kept as another kind's if keeper is not the same.
+func newLayout(info, keeper *kind.Kind) *layout {
+	return &layout{info: info, prefix: keeper.StoragePrefix, Format: stored.Of(info, keeper)}
 }
 
 // read makes an Item of a stored value, of which it looks at the frame alone: examine does more. It shares the value's bytes.
-func (f *form) read(key string, value []byte, revision int64) (*Item, error) {
+func (f *layout) read(key string, value []byte, revision int64) (*Item, error) {
 	v, err := f.Open(value)
 	if err != nil {
 		return nil, fmt.Errorf("key %s: %w", key, err)
 	}
-	return &Item{form: f, key: key, revision: revision, value: v}, nil
+	return &Item{layout: f, key: key, revision: revision, value: v}, nil
 }
 
 // examine makes an Item of what the store holds under a key. It fails if the value does not decode, or is not the object that the
-// key promises. The form is that of the stored kind.
+// key promises. The layout is that of the stored kind.
 //
 // Whether a stored value decodes must be known before anybody sees the object: one that turns out to be broken later would
 // have been shown without labels and owners until then. Decoding everything at once would cost a start seconds.
-func (f *form) examine(key string, value []byte, revision int64) (*Item, error) {
+func (f *layout) examine(key string, value []byte, revision int64) (*Item, error) {
 	i, err := f.read(key, value, revision)
 	if err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func (f *form) examine(key string, value []byte, revision int64) (*Item, error) 
 }
 
 // write makes an Item of an object that is about to be stored; setRevision gives it its revision.
-func (f *form) write(key string, o kind.Object) (*Item, error) {
+func (f *layout) write(key string, o kind.Object) (*Item, error) {
 	o.SetResourceVersion("")
 	o.SetSelfLink("")
 	o.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
@@ -67,13 +67,13 @@ func (f *form) write(key string, o kind.Object) (*Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := &Item{form: f, key: key, value: value, fields: f.fieldsOf(o)}
+	i := &Item{layout: f, key: key, value: value, fields: f.fieldsOf(o)}
 	i.object.Store(&decoded{object: o})
 	return i, nil
 }
 
 // fieldsOf are the values of the kind's fields, to be held with the item of an object that is not kept; nil if the object itself can be asked.
-func (f *form) fieldsOf(o kind.Object) *[]string {
+func (f *layout) fieldsOf(o kind.Object) *[]string {
 	if len(f.info.Fields) == 0 || f.Keeps() {
 		return nil
 	}
@@ -84,7 +84,7 @@ func (f *form) fieldsOf(o kind.Object) *[]string {
 	return &values
 }
 
-func (f *form) split(key string) (namespace, name string) {
+func (f *layout) split(key string) (namespace, name string) {
 	rest := key[len(f.prefix):]
 	if !f.info.Namespaced {
 		return "", rest
@@ -93,8 +93,8 @@ func (f *form) split(key string) (namespace, name string) {
 	return namespace, name
 }
 
-// well tells whether a key has the form of this kind's keys.
-func (f *form) well(key string) bool {
+// well tells whether a key is built as this kind's keys are.
+func (f *layout) well(key string) bool {
 	rest := key[len(f.prefix):]
 	slash := strings.IndexByte(rest, '/')
 	if !f.info.Namespaced {

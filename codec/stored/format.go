@@ -1,5 +1,5 @@
 // Package stored knows how objects are kept: what a stored value looks like, and what of it can be read without decoding it. There is one
-// form for the generated types of the API, in protobuf, and one for trees, in JSON.
+// format for the generated types of the API, in protobuf, and one for trees, in JSON.
 package stored
 
 import (
@@ -21,8 +21,8 @@ type Value struct {
 // Readable tells whether the value can be read without being decoded.
 func (s *Value) Readable() bool { return s.End > 0 }
 
-// Form is how the objects of one kind are kept. What is asked of a value that is not Readable is not defined.
-type Form interface {
+// Format is how the objects of one kind are kept. What is asked of a value that is not Readable is not defined.
+type Format interface {
 	// Open looks at a value's frame alone. The value is shared.
 	Open(value []byte) (Value, error)
 	// Sound tells whether a readable value decodes for certain. If not, it may decode all the same, and may not be readable any more.
@@ -43,7 +43,7 @@ type Form interface {
 	Field(f kind.AnyField) func(s *Value) string
 
 	// AppendProto appends the object's protobuf with its resourceVersion (none if revision is 0), and ProtoSize is its length: -1 in a
-	// form without protobuf.
+	// format without protobuf.
 	AppendProto(b []byte, s *Value, revision int64) []byte
 	ProtoSize(s *Value, revision int64) int
 	// AppendJSON appends the object's JSON without kind and version, with its resourceVersion. It is not ok if the object must be
@@ -53,8 +53,8 @@ type Form interface {
 	Keeps() bool
 }
 
-// Of is the form of the objects of a kind, of which stored is the kind that keeps them: itself, or another.
-func Of(k, stored *kind.Kind) Form {
+// Of is the format of the objects of a kind, of which stored is the kind that keeps them: itself, or another.
+func Of(k, stored *kind.Kind) Format {
 	if stored.Form == kind.Tree {
 		return newTree(k, stored)
 	}
