@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -219,7 +221,7 @@ func (r *Registry) Add(ctx context.Context, info *kind.Kind) error {
 	}
 	a := &arrival{table: r.newTable(info)}
 	defer a.over.Store(true)
-	for {
+	for pause := pauseMin; ; pause = min(2*pause, pauseMax) {
 		if err := r.do(ctx, func() error { return r.expect(a) }); err != nil {
 			return err
 		}
@@ -229,6 +231,14 @@ func (r *Registry) Add(ctx context.Context, info *kind.Kind) error {
 		}
 		if !errors.Is(err, errAnew) && !errors.Is(err, store.ErrCompacted) && !errors.Is(err, store.ErrFutureRevision) {
 			return err
+		}
+		// The mirror is behind the store, or ahead of one that lost something: it needs time to come to terms with it.
+		select {
+		case <-time.After(pause/2 + rand.N(pause)):
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-r.over:
+			return errOver
 		}
 	}
 }

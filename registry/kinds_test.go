@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -46,6 +48,42 @@ func of(t testing.TB, b *bench) *Resource {
 		t.Fatal("widgets are not served")
 	}
 	return r
+}
+
+// forgetful is a store that has no history any more where a kind's objects are read.
+type forgetful struct {
+	store.Store
+	why   error
+	asked *atomic.Int32
+}
+
+func (s forgetful) List(ctx context.Context, prefix string, o store.ListOptions) (store.Page, error) {
+	if prefix == Root {
+		return s.Store.List(ctx, prefix, o)
+	}
+	if s.asked.Add(1) > 1000 {
+		return store.Page{}, errors.New("asked without a pause")
+	}
+	return store.Page{}, s.why
+}
+
+// TestAddPauses: a kind whose objects cannot be read at the mirror's revision is tried again and again, but not without a pause; who adds
+// it may give up.
+func TestAddPauses(t *testing.T) {
+	for _, why := range []error{store.ErrCompacted, store.ErrFutureRevision} {
+		synctest.Test(t, func(t *testing.T) {
+			f, s := generated, memory.New()
+			t.Cleanup(func() { s.Close() })
+			asked := &atomic.Int32{}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			b := f.start(t, Options{Store: forgetful{s, why, asked}})
+			err := b.Add(ctx, f.widgets(false))
+			if n := asked.Load(); !errors.Is(err, context.DeadlineExceeded) || n < 5 || n > 200 {
+				t.Errorf("%v: asked %d times in a minute, %v", why, n, err)
+			}
+		})
+	}
 }
 
 // TestKindsComeAndGo: what is stored of a kind is there as soon as the kind is served; a change of the kind and its end reach
