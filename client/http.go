@@ -3,9 +3,11 @@ package client
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
+	"weak"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -33,6 +35,10 @@ type remote struct {
 	mu      sync.Mutex                     // guards what follows
 	clients map[clientKey]*rest.RESTClient // made when they are needed: kinds may come at any time
 	mirrors map[*kind.Kind]*mirror
+	// current is how each resource was defined when it was named last. former are the definitions that others have replaced, as long as
+	// anybody has them: who is late to learn of it must not begin their views again.
+	current map[schema.GroupVersionResource]*kind.Kind
+	former  map[weak.Pointer[kind.Kind]]struct{}
 }
 
 // clientKey says for which kinds a client serves: those of a group and version or, of trees, one alone.
@@ -56,15 +62,47 @@ func HTTP(ctx context.Context, cfg *rest.Config) (Transport, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot connect to %s: %w", cfg.Host, err)
 	}
-	return &remote{ctx: ctx, cfg: cfg, connection: connection, clients: map[clientKey]*rest.RESTClient{}, mirrors: map[*kind.Kind]*mirror{}}, nil
+	return &remote{
+		ctx: ctx, cfg: cfg, connection: connection, clients: map[clientKey]*rest.RESTClient{}, mirrors: map[*kind.Kind]*mirror{},
+		current: map[schema.GroupVersionResource]*kind.Kind{}, former: map[weak.Pointer[kind.Kind]]struct{}{},
+	}, nil
 }
 
-// client is called with mu held.
-func (t *remote) client(k *kind.Kind) (*rest.RESTClient, error) {
+// replaced tells whether another definition has taken the place of this one. If it is new, it takes the place of what there was, of which
+// nothing stays. It is called with mu held.
+func (t *remote) replaced(k *kind.Kind) bool {
+	if _, gone := t.former[weak.Make(k)]; gone {
+		return true
+	}
+	before := t.current[k.GVR()]
+	if before == k {
+		return false
+	}
+	t.current[k.GVR()] = k
+	if before == nil {
+		return false
+	}
+	maps.DeleteFunc(t.former, func(p weak.Pointer[kind.Kind], _ struct{}) bool { return p.Value() == nil })
+	t.former[weak.Make(before)] = struct{}{}
+	if m := t.mirrors[before]; m != nil {
+		m.end()
+		delete(t.mirrors, before)
+	}
+	delete(t.clients, keyOf(before))
+	return false
+}
+
+func keyOf(k *kind.Kind) clientKey {
 	key := clientKey{version: k.GVK.GroupVersion()}
 	if k.Form == kind.Tree {
 		key.tree = k
 	}
+	return key
+}
+
+// client is called with mu held.
+func (t *remote) client(k *kind.Kind) (*rest.RESTClient, error) {
+	key, replaced := keyOf(k), t.replaced(k)
 	if c := t.clients[key]; c != nil {
 		return c, nil
 	}
@@ -80,7 +118,9 @@ func (t *remote) client(k *kind.Kind) (*rest.RESTClient, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot reach %s of %s: %w", key.version, cfg.Host, err)
 	}
-	t.clients[key] = c
+	if key.tree == nil || !replaced {
+		t.clients[key] = c
+	}
 	return c, nil
 }
 
@@ -150,9 +190,15 @@ func (t *remote) await(k *kind.Kind, o kind.Object) {
 	}
 }
 
+// View implements Transport.
 func (t *remote) View(k *kind.Kind) View {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.replaced(k) {
+		m := newMirror(k)
+		m.end()
+		return m
+	}
 	m := t.mirrors[k]
 	if m == nil {
 		m = newMirror(k)
@@ -160,7 +206,9 @@ func (t *remote) View(k *kind.Kind) View {
 		if c, err := t.client(k); err != nil {
 			m.fail(err)
 		} else {
-			go (&reflector{mirror: m, client: c}).run(t.ctx) // as long as the transport, not as long as who asked first
+			ctx, stop := context.WithCancel(t.ctx) // as long as the transport, not as long as who asked first
+			m.stop = stop
+			go (&reflector{mirror: m, client: c}).run(ctx)
 		}
 	}
 	return m
@@ -202,6 +250,14 @@ func (t *remote) WaitFor(ctx context.Context, revision int64) error {
 
 // Fresh lists the kinds anew: a remote server tells a watcher of its revision only now and then.
 func (t *remote) Fresh(ctx context.Context, kinds ...*kind.Kind) error {
+	for _, k := range kinds {
+		t.mu.Lock()
+		replaced := t.replaced(k)
+		t.mu.Unlock()
+		if replaced {
+			return notServed(k)
+		}
+	}
 	for _, m := range t.started() {
 		if len(kinds) > 0 && !slices.Contains(kinds, m.info) {
 			continue

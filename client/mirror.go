@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"sync"
 
@@ -15,6 +16,10 @@ import (
 type mirror struct {
 	info   *kind.Kind
 	synced chan struct{}
+	// ended is closed when another definition has taken the kind's place. The view shows nothing then, and never will.
+	ended chan struct{}
+	// stop ends the reflector; nil if there is none.
+	stop context.CancelFunc
 	// again asks the reflector to list anew, for those in waiters.
 	again chan struct{}
 
@@ -29,8 +34,8 @@ type mirror struct {
 	trouble error
 	// awaited are revisions that were written through this transport and are above applied.
 	awaited     []int64
-	advanced    chan struct{}   // closed and replaced when applied grows
-	waiters     []chan struct{} // each is closed by a listing that began after it was put here
+	advanced    chan struct{} // closed and replaced when applied grows
+	waiters     []chan error  // each is answered by a listing that began after it was put here; it has room for the answer
 	subscribers map[*subscriber]struct{}
 }
 
@@ -42,7 +47,7 @@ type (
 
 func newMirror(k *kind.Kind) *mirror {
 	return &mirror{
-		info: k, synced: make(chan struct{}), again: make(chan struct{}, 1), advanced: make(chan struct{}),
+		info: k, synced: make(chan struct{}), ended: make(chan struct{}), again: make(chan struct{}, 1), advanced: make(chan struct{}),
 		byNamespace: map[string]map[string]kind.Object{}, byOwner: map[types.UID]objects{}, byField: map[fieldValue]objects{},
 		subscribers: map[*subscriber]struct{}{},
 	}
@@ -125,6 +130,9 @@ func (m *mirror) reached() int64 {
 func (m *mirror) await(revision int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.overLocked() {
+		return
+	}
 	if revision > m.applied {
 		m.awaited = append(m.awaited, revision)
 	}
@@ -154,7 +162,7 @@ func (m *mirror) waitForWrites(ctx context.Context, revision int64) error {
 // refresh waits for a listing that begins from now on.
 func (m *mirror) refresh(ctx context.Context) error {
 	// It waits before it asks: a listing takes on all who wait when it begins, and one that has begun before does not count.
-	done := make(chan struct{})
+	done := make(chan error, 1)
 	m.mu.Lock()
 	m.waiters = append(m.waiters, done)
 	m.mu.Unlock()
@@ -163,15 +171,17 @@ func (m *mirror) refresh(ctx context.Context) error {
 	default: // it is asked for already
 	}
 	select {
-	case <-done:
-		return nil
+	case err := <-done:
+		return err
+	case <-m.ended:
+		return notServed(m.info)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
 // takeWaiters gives those who wait for a listing to the one that begins now.
-func (m *mirror) takeWaiters() []chan struct{} {
+func (m *mirror) takeWaiters() []chan error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	waiters := m.waiters
@@ -180,16 +190,45 @@ func (m *mirror) takeWaiters() []chan struct{} {
 }
 
 // giveBack takes them back from a listing that failed.
-func (m *mirror) giveBack(waiters []chan struct{}) {
+func (m *mirror) giveBack(waiters []chan error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.waiters = append(m.waiters, waiters...)
 }
 
+// end makes the view one of a kind that is not served any more. Nobody is told that its objects have gone: nobody knows.
+func (m *mirror) end() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.byNamespace, m.byOwner, m.byField, m.length = map[string]map[string]kind.Object{}, map[types.UID]objects{}, map[fieldValue]objects{}, 0
+	m.trouble, m.awaited = notServed(m.info), nil
+	if m.stop != nil {
+		m.stop()
+	}
+	close(m.ended)
+	close(m.advanced) // nobody waits any more
+	m.advanced = make(chan struct{})
+}
+
+// overLocked tells that the view has ended; what its reflector still brings is not taken in.
+func (m *mirror) overLocked() bool {
+	select {
+	case <-m.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+func notServed(k *kind.Kind) error { return fmt.Errorf("%s: %w", k.GR(), ErrNotServed) }
+
 // apply makes one change: o is the new state, or the last one when removed.
 func (m *mirror) apply(o kind.Object, removed bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.overLocked() {
+		return
+	}
 	revision := Revision(o)
 	if old := m.byNamespace[o.GetNamespace()][o.GetName()]; old != nil || !removed {
 		d := Delta{Old: old, New: o, Revision: revision}
@@ -206,6 +245,9 @@ func (m *mirror) apply(o kind.Object, removed bool) {
 func (m *mirror) replace(listed objects, revision int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.overLocked() {
+		return
+	}
 	var deltas []Delta
 	for namespace, in := range m.byNamespace {
 		for name, old := range in {
@@ -235,6 +277,9 @@ func (m *mirror) replace(listed objects, revision int64) {
 func (m *mirror) progress(revision int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.overLocked() {
+		return
+	}
 	m.advance(revision)
 }
 
@@ -242,6 +287,9 @@ func (m *mirror) progress(revision int64) {
 func (m *mirror) fail(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.overLocked() {
+		return
+	}
 	m.trouble = err
 }
 
@@ -340,70 +388,5 @@ func drop[K comparable](index map[K]objects, at K, key objectKey) {
 	delete(index[at], key)
 	if len(index[at]) == 0 {
 		delete(index, at)
-	}
-}
-
-// subscriber holds the deltas that one Subscribe has not handled yet.
-type subscriber struct {
-	pending []Delta       // guarded by the mirror's mu
-	wake    chan struct{} // has room for one: who wakes takes all that is pending
-}
-
-// publish is called with mu held.
-func (m *mirror) publish(deltas []Delta) {
-	if len(deltas) == 0 {
-		return
-	}
-	for s := range m.subscribers {
-		s.add(deltas)
-	}
-}
-
-func (s *subscriber) add(deltas []Delta) {
-	s.pending = append(s.pending, deltas...)
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (m *mirror) Subscribe(ctx context.Context, f func([]Delta)) {
-	select {
-	case <-m.synced:
-	case <-ctx.Done():
-		return
-	}
-	// What is there is taken under the lock under which it subscribes: no change falls between, and none comes twice.
-	s := &subscriber{wake: make(chan struct{}, 1)}
-	m.mu.Lock()
-	present := make([]Delta, 0, m.length)
-	for _, in := range m.byNamespace {
-		for _, o := range in {
-			present = append(present, Delta{New: o, Revision: Revision(o)})
-		}
-	}
-	m.subscribers[s] = struct{}{}
-	m.mu.Unlock()
-	f(present) // without the lock: f may read the view
-	m.deliver(ctx, s, f)
-}
-
-func (m *mirror) deliver(ctx context.Context, s *subscriber, f func([]Delta)) {
-	for {
-		select {
-		case <-s.wake:
-		case <-ctx.Done():
-			m.mu.Lock()
-			delete(m.subscribers, s)
-			m.mu.Unlock()
-			return
-		}
-		m.mu.Lock()
-		deltas := s.pending
-		s.pending = nil
-		m.mu.Unlock()
-		if len(deltas) > 0 {
-			f(deltas)
-		}
 	}
 }

@@ -44,7 +44,7 @@ type reflector struct {
 	noStream bool   // the server refused a streaming list
 	told     time.Time
 	// waiters are told by the listing that is under way.
-	waiters []chan struct{}
+	waiters []chan error
 }
 
 // listed puts what a listing found into the mirror, and tells those who wait for it.
@@ -55,11 +55,15 @@ func (r *reflector) listed(found objects, revision string) error {
 	}
 	r.mirror.replace(found, n)
 	r.revision = revision
-	for _, done := range r.waiters {
-		close(done)
-	}
+	answerAll(r.waiters, nil)
 	r.waiters = nil
 	return nil
+}
+
+func answerAll(waiters []chan error, err error) {
+	for _, done := range waiters {
+		done <- err
+	}
 }
 
 func (r *reflector) run(ctx context.Context) {
@@ -80,12 +84,31 @@ func (r *reflector) run(ctx context.Context) {
 		if errors.Is(err, errExpired) || apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
 			r.revision = ""
 		}
+		var again <-chan struct{}      // only the answer that there is no such kind is cheap enough to be given whenever somebody asks
+		if apierrors.IsNotFound(err) { // it is a kind that was not found: objects are not asked for
+			r.revision = ""
+			err = notServed(r.mirror.info)
+			answerAll(r.mirror.takeWaiters(), err)
+			r.mirror.fail(err)
+			again = r.mirror.again
+		}
 		if IsUnreadable(err) {
 			r.mirror.fail(err)
 		}
 		r.complain(err)
-		pause(ctx, backoff/2+rand.N(backoff))
+		r.rest(ctx, again, backoff/2+rand.N(backoff))
 		backoff = min(2*backoff, backoffMax)
+	}
+}
+
+// rest pauses before the next attempt, unless again says that somebody wants to know at once.
+func (r *reflector) rest(ctx context.Context, again <-chan struct{}, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-again:
+	case <-ctx.Done():
 	}
 }
 

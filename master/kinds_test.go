@@ -2,6 +2,7 @@ package master
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
+	"github.com/wheelhouse-k8s/wheelhouse/client"
 	"github.com/wheelhouse-k8s/wheelhouse/registry"
 	"github.com/wheelhouse-k8s/wheelhouse/store/memory"
 )
@@ -203,7 +205,8 @@ func TestKindThatLeftObjects(t *testing.T) {
 	}
 }
 
-// TestViewsOfVersions: each version of what one kind stores has a view of its own.
+// TestViewsOfVersions: each version of what one kind stores has a view of its own. Nobody is told that a view is fresh of a kind which is
+// not served.
 func TestViewsOfVersions(t *testing.T) {
 	s := memory.New()
 	defer s.Close()
@@ -240,5 +243,13 @@ func TestViewsOfVersions(t *testing.T) {
 		if !ok || reflect.TypeOf(o) != reflect.TypeOf(k.New()) {
 			t.Errorf("the view of %s shows a %T", k.GVK, o)
 		}
+	}
+	strange := *stored
+	strange.Plural = "gadgets"
+	if err := transport.Fresh(t.Context(), stored, secret); err != nil {
+		t.Error(err)
+	}
+	if err := transport.Fresh(t.Context(), stored, &strange); !errors.Is(err, client.ErrNotServed) {
+		t.Errorf("fresh of a kind that is not served: %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package master
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"strconv"
 
@@ -93,9 +94,16 @@ func (t *inProcess) WaitFor(ctx context.Context, revision int64) error {
 }
 
 // Fresh implements client.Transport. One question to the store answers for all kinds.
-func (t *inProcess) Fresh(ctx context.Context, _ ...*kind.Kind) error {
-	_, err := t.registry.Fresh(ctx)
-	return err
+func (t *inProcess) Fresh(ctx context.Context, kinds ...*kind.Kind) error {
+	if _, err := t.registry.Fresh(ctx); err != nil {
+		return err
+	}
+	for _, k := range kinds {
+		if _, ok := t.registry.ResourceFor(k); !ok {
+			return fmt.Errorf("%s: %w", k.GR(), client.ErrNotServed)
+		}
+	}
+	return nil
 }
 
 // view is a client.View over the registry's mirror.

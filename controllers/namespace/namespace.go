@@ -222,22 +222,12 @@ func look(kinds *reconcile.Moment, namespace string) []content {
 
 func (c *controller) delete(ctx context.Context, namespace string, p plan) error {
 	var failed []error
-	var done []*kind.Kind
 	background := metav1.DeletePropagationBackground
 	options := metav1.DeleteOptions{PropagationPolicy: &background}
 	for _, k := range p.Delete {
-		err := c.deleteKind(ctx, k, namespace, options)
-		switch {
-		case err == nil:
-			done = append(done, k)
-		case !apierrors.IsNotFound(err):
+		if err := c.deleteKind(ctx, k, namespace, options); err != nil && !apierrors.IsNotFound(err) {
 			failed = append(failed, fmt.Errorf("deleting %s: %w", resourceName(k), err))
 		}
-	}
-	if len(done) > 0 {
-		// The answer to a deletion has no revision to wait for. A look at the views before they show it would have everything deleted
-		// once more. An error does not matter: that is all that can come of it.
-		_ = c.transport.Fresh(ctx, done...)
 	}
 	return errors.Join(failed...)
 }
