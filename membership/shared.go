@@ -46,6 +46,13 @@ type Bundle struct {
 	Files      map[string][]byte
 }
 
+// Uses is what a master says of the files that it uses.
+type Uses struct {
+	Generation int64 `json:"generation"`
+	// Hash of the files; empty if they cannot be read, or of a master that does not tell it.
+	Hash string `json:"hash,omitempty"`
+}
+
 // announcement is what the store holds of the present generation: not the files.
 type announcement struct {
 	Generation int64  `json:"generation"`
@@ -63,9 +70,9 @@ type Shares struct {
 	// Self is this master's name; Masters are those that live, this one included.
 	Self    string
 	Masters func() []Master
-	// Fetch gets the files of another master, and Ask the generation that it uses.
+	// Fetch gets the files of another master, and Ask what it uses.
 	Fetch func(ctx context.Context, m Master) (Bundle, error)
-	Ask   func(ctx context.Context, m Master) (int64, error)
+	Ask   func(ctx context.Context, m Master) (Uses, error)
 	// Log takes lines for the operator.
 	Log func(format string, args ...any)
 
@@ -83,6 +90,17 @@ func (s *Shares) Generation() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.generation
+}
+
+// Uses is what this master uses.
+func (s *Shares) Uses() Uses {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	u := Uses{Generation: s.Generation()}
+	if files, err := s.Files(); err == nil {
+		u.Hash = hashOf(files)
+	}
+	return u
 }
 
 func (s *Shares) use(generation int64) {
@@ -139,12 +157,19 @@ func (s *Shares) read(ctx context.Context) (a announcement, revision, at int64, 
 func (s *Shares) Publish(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, publishWait)
 	defer cancel()
-	generation, err := s.announce(ctx)
+	now, err := s.announce(ctx, false)
 	if err != nil {
 		return err
 	}
-	for {
-		late := s.late(ctx, generation)
+	for again := false; ; {
+		late, stray := s.late(ctx, now)
+		if stray && !again { // it was cut off before it could announce what it did: it takes over what was announced, as it does at a start
+			again = true
+			if now, err = s.announce(ctx, true); err != nil {
+				return err
+			}
+			continue
+		}
 		if len(late) == 0 {
 			return nil
 		}
@@ -156,27 +181,28 @@ func (s *Shares) Publish(ctx context.Context) error {
 	}
 }
 
-func (s *Shares) announce(ctx context.Context) (int64, error) {
+// announce what this master has, as a generation of its own if it is not the present one, or if another master is to take it over once more.
+func (s *Shares) announce(ctx context.Context, again bool) (now Uses, err error) {
 	s.changing.Lock()
 	defer s.changing.Unlock()
 	before, revision, _, err := s.read(ctx)
 	if err != nil {
-		return 0, err
+		return now, err
 	}
 	if before.Generation > s.Generation() {
-		return 0, conflict("another master (%s) has changed the shared files at the same time: try again", before.Master)
+		return now, conflict("another master (%s) has changed the shared files at the same time: try again", before.Master)
 	}
 	files, err := s.Files()
 	if err != nil {
-		return 0, err
+		return now, err
 	}
 	next := announcement{Generation: before.Generation + 1, Hash: hashOf(files), Master: s.Self}
-	if next.Hash == before.Hash {
-		return before.Generation, nil
+	if next.Hash == before.Hash && !again {
+		return Uses{before.Generation, before.Hash}, nil
 	}
 	value, err := json.Marshal(next)
 	if err != nil {
-		return 0, err
+		return now, err
 	}
 	if revision == 0 {
 		_, err = s.Store.Create(ctx, s.Key, value, 0)
@@ -185,13 +211,13 @@ func (s *Shares) announce(ctx context.Context) (int64, error) {
 	}
 	var lost *store.Conflict
 	if errors.As(err, &lost) && !s.ours(lost, value) {
-		return 0, conflict("another master has changed the shared files at the same time: try again")
+		return now, conflict("another master has changed the shared files at the same time: try again")
 	}
 	if err != nil && lost == nil {
-		return 0, err
+		return now, err
 	}
 	s.use(next.Generation)
-	return next.Generation, nil
+	return Uses{next.Generation, next.Hash}, nil
 }
 
 // ours tells that the write that seems to have lost a race is the one that was made.
@@ -199,21 +225,20 @@ func (s *Shares) ours(lost *store.Conflict, value []byte) bool {
 	return lost.Present != nil && bytes.Equal(lost.Present.Value, value)
 }
 
-// late are the live masters that do not use a generation, each with why if that is known.
-func (s *Shares) late(ctx context.Context, generation int64) []string {
-	var late []string
-	for _, m := range s.Masters() {
-		if m.Name == s.Self {
-			continue
-		}
+// late are the live masters that do not use what was announced, each with why if that is known; stray tells that one has its generation
+// with other files, as one may for good that has a key which was never given to it, or was given to nobody else.
+func (s *Shares) late(ctx context.Context, now Uses) (late []string, stray bool) {
+	for _, m := range s.others("") {
 		switch uses, err := s.Ask(ctx, m); {
 		case err != nil:
 			late = append(late, fmt.Sprintf("%s (%v)", m.Name, err))
-		case uses < generation:
+		case uses.Generation < now.Generation:
 			late = append(late, m.Name)
+		case uses.Generation == now.Generation && uses.Hash != "" && uses.Hash != now.Hash:
+			stray = true
 		}
 	}
-	return late
+	return late, stray
 }
 
 // CatchUp makes this master's files those of the cluster. It needs a live master that has them, unless this one does.

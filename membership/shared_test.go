@@ -17,6 +17,7 @@ import (
 type files struct {
 	mu   sync.Mutex
 	data map[string][]byte // guarded by mu
+	keep map[string][]byte // what stays, whatever is installed; guarded by mu
 }
 
 func (f *files) Files() (map[string][]byte, error) {
@@ -29,6 +30,7 @@ func (f *files) Install(data map[string][]byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.data = maps.Clone(data)
+	maps.Copy(f.data, f.keep)
 	return nil
 }
 
@@ -55,8 +57,8 @@ func newCluster(s store.Store, names ...string) *cluster {
 		c.all[name] = &Shares{
 			Store: s, Key: "/shared", Parts: []Shared{c.of[name]}, Self: name, Masters: masters, Log: func(string, ...any) {},
 			Fetch: func(_ context.Context, m Master) (Bundle, error) { return c.all[m.Name].Bundle() },
-			Ask: func(_ context.Context, m Master) (int64, error) {
-				return c.all[m.Name].Generation(), nil
+			Ask: func(_ context.Context, m Master) (Uses, error) {
+				return c.all[m.Name].Uses(), nil
 			},
 		}
 	}
@@ -173,5 +175,38 @@ func TestSharesMeet(t *testing.T) {
 		if err := c.all[name].CatchUp(t.Context()); err != nil || c.key(name) != "2" {
 			t.Errorf("%s has %q: %v", name, c.key(name), err)
 		}
+	}
+}
+
+// TestSharesStray: a master that changed its files and was cut off before it could announce them takes over what the next announces; one that
+// keeps files of its own is no obstacle.
+func TestSharesStray(t *testing.T) {
+	s := memory.New()
+	defer s.Close()
+	c := newCluster(s, "a", "b", "c")
+	for _, name := range []string{"b", "c"} {
+		go c.all[name].Follow(t.Context())
+	}
+	if err := c.all["a"].Publish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.of["b"].Install(map[string][]byte{"key": []byte("cut off")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.all["a"].Publish(t.Context()); err != nil || c.key("b") != "1" {
+		t.Errorf("b has %q: %v", c.key("b"), err)
+	}
+	at := c.all["a"].Generation()
+	if err := c.all["a"].Publish(t.Context()); err != nil || c.all["a"].Generation() != at {
+		t.Errorf("generation %d after %d, though all have the same: %v", c.all["a"].Generation(), at, err)
+	}
+	c.of["c"].mu.Lock()
+	c.of["c"].keep = map[string][]byte{"own": []byte("c's")}
+	c.of["c"].mu.Unlock()
+	if err := c.of["c"].Install(map[string][]byte{"key": []byte("1")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.all["a"].Publish(t.Context()); err != nil || c.key("c") != "1" {
+		t.Errorf("c has %q: %v", c.key("c"), err)
 	}
 }

@@ -20,10 +20,9 @@ func (m *Members) newShares() *membership.Shares {
 			err := m.Caller.Ask(ctx, from.URL, "shared", &b)
 			return b, err
 		},
-		Ask: func(ctx context.Context, of membership.Master) (int64, error) {
-			var g generation
-			err := m.Caller.Ask(ctx, of.URL, "shared/generation", &g)
-			return g.Generation, err
+		Ask: func(ctx context.Context, of membership.Master) (uses membership.Uses, err error) {
+			err = m.Caller.Ask(ctx, of.URL, "shared/generation", &uses)
+			return uses, err
 		},
 	}
 }
@@ -58,10 +57,6 @@ func (m *Members) giveShared(r *http.Request, _ struct{}) (membership.Bundle, er
 	return m.shares.Bundle()
 }
 
-type generation struct {
-	Generation int64 `json:"generation"`
-}
-
-func (m *Members) tellGeneration(context.Context, struct{}) (generation, error) {
-	return generation{m.shares.Generation()}, nil
+func (m *Members) tellGeneration(context.Context, struct{}) (membership.Uses, error) {
+	return m.shares.Uses(), nil
 }
