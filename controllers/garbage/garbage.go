@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -92,12 +93,13 @@ func keyOf(k *kind.Kind, o metav1.Object) reconcile.Key {
 
 // changed finds what a change calls for.
 func (c *controller) changed(k *kind.Kind, d client.Delta, enqueue func(reconcile.Key)) {
+	kinds := c.kinds.Now()
 	if d.Old != nil && (d.New == nil || d.New.GetUID() != d.Old.GetUID()) {
-		eachDependent(c.kinds.Now(), d.Old.GetUID(), func(k *kind.Kind, o kind.Object) bool {
+		eachDependent(kinds, d.Old.GetUID(), func(k *kind.Kind, o kind.Object) bool {
 			enqueue(keyOf(k, o))
 			return true
 		})
-		c.wakeWaitingOwners(d.Old, enqueue)
+		wakeWaitingOwners(kinds, d.Old, enqueue)
 	}
 	if d.New == nil {
 		return
@@ -106,9 +108,9 @@ func (c *controller) changed(k *kind.Kind, d client.Delta, enqueue func(reconcil
 		enqueue(keyOf(k, d.New))
 	}
 	if d.Old != nil && unblocks(d.Old, d.New) {
-		c.wakeWaitingOwners(d.Old, enqueue)
+		wakeWaitingOwners(kinds, d.Old, enqueue)
 	}
-	if slices.ContainsFunc(d.New.GetOwnerReferences(), func(ref metav1.OwnerReference) bool { return c.calls(d.New, ref) }) {
+	if slices.ContainsFunc(d.New.GetOwnerReferences(), func(ref metav1.OwnerReference) bool { return calls(kinds, d.New, ref) }) {
 		enqueue(keyOf(k, d.New))
 	}
 }
@@ -117,12 +119,13 @@ func (c *controller) changed(k *kind.Kind, d client.Delta, enqueue func(reconcil
 // that wait may wait for objects of that kind, which nobody followed meanwhile. And what names an owner of the late kind was
 // judged when nobody knew whether that owner exists, or not at all when it went meanwhile.
 func (c *controller) shifted(late *reconcile.KindView, enqueue func(reconcile.Key)) {
-	for _, k := range c.kinds.Now().All() {
+	kinds := c.kinds.Now()
+	for _, k := range kinds.All() {
 		if k.Keys == nil {
 			continue
 		}
 		for o := range k.All("") {
-			if holds(o) || late != nil && c.lacksOwner(o, late) {
+			if holds(o) || late != nil && lacksOwner(kinds, o, late) {
 				enqueue(keyOf(k.Kind, o))
 			}
 		}
@@ -135,15 +138,15 @@ func holds(o metav1.Object) bool {
 }
 
 // lacksOwner tells that an object names an owner of a kind that is not there, or is going.
-func (c *controller) lacksOwner(o metav1.Object, k *reconcile.KindView) bool {
+func lacksOwner(kinds *reconcile.Moment, o metav1.Object, k *reconcile.KindView) bool {
 	return slices.ContainsFunc(o.GetOwnerReferences(), func(ref metav1.OwnerReference) bool {
-		return c.kindOf(ref) == k && c.calls(o, ref)
+		return kindOf(kinds, ref) == k && calls(kinds, o, ref)
 	})
 }
 
 // calls tells that an owner that a reference names is not to be seen, or waits for its dependents to go.
-func (c *controller) calls(o metav1.Object, ref metav1.OwnerReference) bool {
-	_, owner, exists := c.seen(o, ref)
+func calls(kinds *reconcile.Moment, o metav1.Object, ref metav1.OwnerReference) bool {
+	_, owner, exists := seen(kinds, o, ref)
 	return !exists || stateOf(owner) == waiting
 }
 
@@ -161,33 +164,30 @@ func blocks(ref metav1.OwnerReference) bool {
 }
 
 // wakeWaitingOwners looks again at owners that may have waited for a dependent that went.
-func (c *controller) wakeWaitingOwners(o kind.Object, enqueue func(reconcile.Key)) {
+func wakeWaitingOwners(kinds *reconcile.Moment, o kind.Object, enqueue func(reconcile.Key)) {
 	for _, ref := range o.GetOwnerReferences() {
-		if k, owner, exists := c.seen(o, ref); exists && stateOf(owner) == waiting {
+		if k, owner, exists := seen(kinds, o, ref); exists && stateOf(owner) == waiting {
 			enqueue(keyOf(k, owner))
 		}
 	}
 }
 
-// get finds what a key stands for. Its kind may have gone since.
-func (c *controller) get(key reconcile.Key) (kind.Object, bool) {
-	k := c.kinds.Now().Of(key.Kind)
-	if k == nil {
-		return nil, false
+// reconcile judges what a key stands for by one moment, and by one state of the object, on which all that is written is conditional: what
+// is seen of it or of the kinds later belongs to the next run.
+func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
+	kinds := c.kinds.Now()
+	k := kinds.Of(key.Kind)
+	if k == nil { // it has gone
+		return reconcile.Result{}, nil
 	}
 	o, ok := k.Get(key.Namespace, key.Name)
-	return o, ok && o.GetUID() == key.UID
-}
-
-func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
-	o, ok := c.get(key)
-	if !ok {
+	if !ok || o.GetUID() != key.UID {
 		return reconcile.Result{}, nil
 	}
 	var owners []ownerState
 	if o.GetDeletionTimestamp() == nil {
 		for _, ref := range o.GetOwnerReferences() {
-			state, err := c.look(ctx, o, ref)
+			state, err := c.look(ctx, kinds, o, ref)
 			if errors.Is(err, errUnknownKind) {
 				// Nobody knows what it names; its kind may be added one day.
 				return reconcile.Result{After: recheckUnknown}, nil
@@ -198,12 +198,18 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 			owners = append(owners, state)
 		}
 	}
-	kinds := c.kinds.Now()
 	var unseen error
-	p := makePlan(o, owners, func() (found []dependent) {
+	dependents := func() (found []dependent) {
 		found, unseen = allDependents(kinds, o)
 		return found
-	})
+	}
+	p := makePlan(o, owners, dependents)
+	if (p.verb == release || p.verb == orphan) && c.transport.Applied() < client.Revision(o) {
+		if err := c.catchUp(ctx, kinds); err != nil {
+			return reconcile.Result{}, err
+		}
+		p = makePlan(o, owners, dependents)
+	}
 	switch {
 	case unseen != nil && p.verb == release:
 		return reconcile.Result{}, unseen
@@ -217,12 +223,13 @@ func (c *controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	return reconcile.Result{}, err
 }
 
-// look finds the state of an owner. That it is absent is only believed when the server has proven it.
-func (c *controller) look(ctx context.Context, o kind.Object, ref metav1.OwnerReference) (ownerState, error) {
-	if _, owner, exists := c.seen(o, ref); exists {
-		return stateOf(owner), nil
+// look finds the state of an owner. That it is absent, or that it waits for its dependents to go, is only believed when the server has
+// proven it: both have the object deleted, and a view may show an owner that has long been told to leave its dependents alone.
+func (c *controller) look(ctx context.Context, kinds *reconcile.Moment, o kind.Object, ref metav1.OwnerReference) (ownerState, error) {
+	if _, owner, exists := seen(kinds, o, ref); exists && stateOf(owner) == solid {
+		return solid, nil
 	}
-	k := c.kindOf(ref)
+	k := kindOf(kinds, ref)
 	if k == nil {
 		return solid, errUnknownKind
 	}
@@ -266,17 +273,18 @@ func (c *controller) noteAbsent(at coordinates) {
 func (c *controller) act(ctx context.Context, kinds *reconcile.Moment, key reconcile.Key, o kind.Object, p plan) error {
 	switch p.verb {
 	case keep:
-		return c.patch(ctx, key, ownership.WithoutOwners(o.GetUID(), p.drop...))
+		_, err := c.patch(ctx, key, ownership.WithoutOwners(o.GetUID(), p.drop...))
+		return err
 	case unblock:
-		if err := c.patch(ctx, key, withoutBlocking(o)); err != nil {
+		unblocked, err := c.patch(ctx, key, withoutBlocking(o))
+		if err != nil {
 			return err
 		}
-		return c.delete(ctx, key, nil, metav1.DeletePropagationForeground)
+		return c.delete(ctx, key, unblocked, metav1.DeletePropagationForeground)
 	case remove:
-		revision := o.GetResourceVersion()
-		return c.delete(ctx, key, &revision, p.policy)
+		return c.delete(ctx, key, o, p.policy)
 	case release:
-		return c.dropFinalizer(ctx, key, metav1.FinalizerDeleteDependents)
+		return c.dropFinalizer(ctx, key, o, metav1.FinalizerDeleteDependents)
 	case await:
 		return c.deleteDependents(ctx, kinds, o)
 	case orphan:
@@ -285,32 +293,33 @@ func (c *controller) act(ctx context.Context, kinds *reconcile.Moment, key recon
 	return nil
 }
 
-func (c *controller) patch(ctx context.Context, key reconcile.Key, patch []byte) error {
-	_, err := c.transport.Do(ctx, client.Request{Verb: kind.Patch, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, PatchType: types.StrategicMergePatchType, Patch: patch})
-	return err
+// patch returns what the object is afterwards.
+func (c *controller) patch(ctx context.Context, key reconcile.Key, patch []byte) (kind.Object, error) {
+	answer, err := c.transport.Do(ctx, client.Request{Verb: kind.Patch, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, PatchType: types.StrategicMergePatchType, Patch: patch})
+	o, _ := answer.(kind.Object)
+	return o, err
 }
 
-// delete removes what the key names, if it is unchanged since it was judged (at the revision, if one is given).
-func (c *controller) delete(ctx context.Context, key reconcile.Key, revision *string, policy metav1.DeletionPropagation) error {
-	uid := key.UID
-	options := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: revision}, PropagationPolicy: &policy}
+// delete removes what the key names, if it is what it was when it was judged, or made so.
+func (c *controller) delete(ctx context.Context, key reconcile.Key, o kind.Object, policy metav1.DeletionPropagation) error {
+	if o == nil {
+		return fmt.Errorf("nothing is known of %s after it was changed", key)
+	}
+	uid, revision := key.UID, o.GetResourceVersion()
+	options := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &revision}, PropagationPolicy: &policy}
 	_, err := c.transport.Do(ctx, client.Request{Verb: kind.Delete, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, Delete: options})
 	return err
 }
 
-// dropFinalizer takes one finalizer off, of the very state that was seen.
-func (c *controller) dropFinalizer(ctx context.Context, key reconcile.Key, finalizer string) error {
-	o, ok := c.get(key)
-	if !ok || !hasFinalizer(o, finalizer) {
-		return nil
-	}
-	var left []string
+// dropFinalizer takes one finalizer off, of the very state that was judged.
+func (c *controller) dropFinalizer(ctx context.Context, key reconcile.Key, o kind.Object, finalizer string) error {
+	left := []string{}
 	for _, f := range o.GetFinalizers() {
 		if f != finalizer {
 			left = append(left, f)
 		}
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": o.GetResourceVersion(), "finalizers": left}})
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": o.GetUID(), "resourceVersion": o.GetResourceVersion(), "finalizers": left}})
 	if err != nil {
 		return err
 	}
@@ -348,7 +357,7 @@ func (c *controller) orphanDependents(ctx context.Context, kinds *reconcile.Mome
 	var children []reconcile.Key
 	eachHeld(kinds, owner, func(k *kind.Kind, o kind.Object) { children = append(children, keyOf(k, o)) })
 	_, err := reconcile.Batch(ctx, len(children), func(ctx context.Context, i int) error {
-		err := c.patch(ctx, children[i], ownership.WithoutOwners(children[i].UID, owner.GetUID()))
+		_, err := c.patch(ctx, children[i], ownership.WithoutOwners(children[i].UID, owner.GetUID()))
 		if client.FoundFree(err, children[i].Kind, children[i].Name) {
 			return nil
 		}
@@ -360,10 +369,10 @@ func (c *controller) orphanDependents(ctx context.Context, kinds *reconcile.Mome
 	if err != nil {
 		return err
 	}
-	return c.dropFinalizer(ctx, key, metav1.FinalizerOrphanDependents)
+	return c.dropFinalizer(ctx, key, owner, metav1.FinalizerOrphanDependents)
 }
 
-// withoutBlocking is the patch that lets every owner go before the object.
+// withoutBlocking is the patch that lets every owner go before the object, if it is unchanged.
 func withoutBlocking(o kind.Object) []byte {
 	var refs []map[string]any
 	for _, ref := range o.GetOwnerReferences() {
@@ -371,7 +380,7 @@ func withoutBlocking(o kind.Object) []byte {
 			refs = append(refs, map[string]any{"uid": ref.UID, "blockOwnerDeletion": false})
 		}
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": o.GetUID(), "ownerReferences": refs}})
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": o.GetUID(), "resourceVersion": o.GetResourceVersion(), "ownerReferences": refs}})
 	if err != nil {
 		panic(err) // made of strings and booleans
 	}

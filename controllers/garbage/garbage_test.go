@@ -28,7 +28,7 @@ type desk struct {
 	server  *clienttest.Server
 	made    *reconcile.Controller
 	answers map[string]error       // of reads, by kind and name; an error to answer with
-	stored  map[string]kind.Object // what the server has
+	stored  map[string]kind.Object // what the server has where the view shows something else, or nothing
 	writes  []string
 }
 
@@ -56,6 +56,9 @@ func (d *desk) answer(_ context.Context, r client.Request) (runtime.Object, erro
 		return nil, err
 	}
 	if o := d.stored[at]; o != nil {
+		return o, nil
+	}
+	if o, shown := d.server.View(r.Kind).Get(r.Namespace, r.Name); shown {
 		return o, nil
 	}
 	return nil, apierrors.NewNotFound(r.Kind.GR(), r.Name)

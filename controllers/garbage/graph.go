@@ -1,6 +1,7 @@
 package garbage
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
@@ -14,9 +15,9 @@ import (
 
 // The graph of owners and dependents, as the views show it.
 
-// seen finds an owner in the views.
-func (c *controller) seen(o metav1.Object, ref metav1.OwnerReference) (*kind.Kind, kind.Object, bool) {
-	k := c.kindOf(ref)
+// seen finds an owner in the views of a moment.
+func seen(kinds *reconcile.Moment, o metav1.Object, ref metav1.OwnerReference) (*kind.Kind, kind.Object, bool) {
+	k := kindOf(kinds, ref)
 	if k == nil {
 		return nil, nil, false
 	}
@@ -27,9 +28,9 @@ func (c *controller) seen(o metav1.Object, ref metav1.OwnerReference) (*kind.Kin
 	return k.Kind, owner, true
 }
 
-// kindOf is the kind that a reference names, nil if the server does not keep such.
-func (c *controller) kindOf(ref metav1.OwnerReference) *reconcile.KindView {
-	return c.kinds.Now().Named(schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind))
+// kindOf is the kind that a reference names, nil if the server did not keep such at the moment.
+func kindOf(kinds *reconcile.Moment, ref metav1.OwnerReference) *reconcile.KindView {
+	return kinds.Named(schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind))
 }
 
 func ownerNamespace(k *kind.Kind, o metav1.Object) string {
@@ -84,6 +85,21 @@ func allDependents(kinds *reconcile.Moment, owner metav1.Object) (found []depend
 		err = complete(kinds, owner)
 	}
 	return found, err
+}
+
+// catchUp waits until the views of a moment show all that was there when it began: those of a remote server may be behind each other, and a
+// dependent that is older than its owner's deletion must not be missed.
+func (c *controller) catchUp(ctx context.Context, kinds *reconcile.Moment) error {
+	var held []*kind.Kind
+	for _, k := range kinds.All() {
+		if k.Keys != nil {
+			held = append(held, k.Kind)
+		}
+	}
+	if err := c.transport.Fresh(ctx, held...); err != nil {
+		return fmt.Errorf("dependents may be missing: %w", err)
+	}
+	return nil
 }
 
 // whole fails while the views may lack objects that an owner in a namespace can hold.

@@ -24,7 +24,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/reconcile/reconciletest"
 )
 
-// collector is a running garbage collector of kinds that come and go. No owner is there unless a view shows it.
+// collector is a running garbage collector of kinds that come and go. What is there is what the views show.
 type collector struct {
 	*testing.T
 	*clienttest.Server
@@ -49,6 +49,9 @@ func collect(t *testing.T, kinds ...*kind.Kind) (c *collector, stop func()) {
 	c.kinds.Set(kinds...)
 	c.Answer = func(_ context.Context, r client.Request) (runtime.Object, error) {
 		if r.Verb == kind.Get {
+			if o, shown := c.View(r.Kind).Get(r.Namespace, r.Name); shown {
+				return o, nil
+			}
 			return nil, apierrors.NewNotFound(r.Kind.GR(), r.Name)
 		}
 		c.mu.Lock()
