@@ -20,6 +20,16 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "kubectl" {
 		os.Exit(kubectl(os.Args[2:]))
 	}
+	if err := rootCommand().ExecuteContext(context.Background()); err != nil {
+		if journalled(os.Stderr) {
+			fmt.Fprint(os.Stderr, journalLevel(slog.LevelError))
+		}
+		fmt.Fprintf(os.Stderr, "wheelhouse: %s\n", oneLine(err))
+		os.Exit(exitCode(err))
+	}
+}
+
+func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "wheelhouse",
 		Short: "A Kubernetes control plane in one binary",
@@ -46,13 +56,7 @@ Start a master with three simulated nodes, and use it from a second terminal:
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(serverCommand(), simulateCommand(), kubectlCommand(), encryptionCommand(), versionCommand(), certsCommand(), backupCommand(),
 		tokenCommand(), memberCommand(), statusCommand(), defragmentCommand(), installCommand(), uninstallCommand(), doctorCommand())
-	if err := root.ExecuteContext(context.Background()); err != nil {
-		if journalled(os.Stderr) {
-			fmt.Fprint(os.Stderr, journalLevel(slog.LevelError))
-		}
-		fmt.Fprintf(os.Stderr, "wheelhouse: %s\n", oneLine(err))
-		os.Exit(exitCode(err))
-	}
+	return root
 }
 
 // noArguments is for commands that take only flags.

@@ -30,6 +30,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/auth"
 	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
 	"github.com/wheelhouse-k8s/wheelhouse/durable"
+	"github.com/wheelhouse-k8s/wheelhouse/master/backups"
 	"github.com/wheelhouse-k8s/wheelhouse/master/certificates"
 	"github.com/wheelhouse-k8s/wheelhouse/master/keys"
 	"github.com/wheelhouse-k8s/wheelhouse/master/members"
@@ -58,6 +59,7 @@ type Master struct {
 	Certificates   *certificates.Certificates
 	Members        *members.Members
 	Keys           *keys.Keys
+	Backups        *backups.Backups
 	// Store is as this master reads and writes it: encrypted.
 	Store store.Store
 
@@ -76,9 +78,16 @@ const publishWait = 2500 * time.Millisecond
 // New makes masters of these names, the first of which begins the cluster, and starts them.
 func New(t testing.TB, names ...string) *Cluster {
 	t.Helper()
-	c := &Cluster{Store: memory.New(), t: t}
+	s := memory.New()
+	t.Cleanup(func() { s.Close() })
+	return NewOn(t, s, names...)
+}
+
+// NewOn is New on a store, which the caller closes.
+func NewOn(t testing.TB, s store.Store, names ...string) *Cluster {
+	t.Helper()
+	c := &Cluster{Store: s, t: t}
 	c.Advance(-early)
-	t.Cleanup(func() { c.Store.Close() })
 	for _, name := range names {
 		m := &Master{Name: name, Dir: t.TempDir(), cluster: c}
 		c.check(errors.Join(m.put(datafolder.IdentityFile, []byte(name+"\n")), m.put(datafolder.ExternalFile, []byte("https://etcd\n"))))
@@ -204,7 +213,7 @@ func (m *Master) Start() error {
 	var following sync.WaitGroup
 	following.Go(func() { m.Members.Follow(ctx) })
 	following.Go(func() { m.Certificates.Tend(ctx) })
-	server := httptest.NewUnstartedServer(m.guarded(admin.Mux(slices.Concat(m.Members.Commands(), m.Certificates.Commands(), m.Keys.Commands()))))
+	server := httptest.NewUnstartedServer(m.guarded(admin.Mux(slices.Concat(m.Members.Commands(), m.Certificates.Commands(), m.Keys.Commands(), m.Backups.Commands()))))
 	server.Listener.Close()
 	server.Listener = tls.NewListener(listener, &tls.Config{GetCertificate: m.Own.Get, ClientAuth: tls.RequestClientCert, NextProtos: []string{"http/1.1"}})
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -321,6 +330,11 @@ func (m *Master) open(ctx context.Context) (closing func(), err error) {
 			ClientCAs: authority.ClientPool, Tokens: []authenticator.Token{m.Members.Tokens()}, NoAnonymous: true, Now: c.Now,
 		}),
 		Masters: c.list, Absent: c.away, Caller: caller, Publish: m.publish,
+	})
+	m.Backups = backups.New(backups.Options{
+		DataDir: m.Dir, Self: m.Name, Store: c.Store, Raw: c.Store, Authority: authority,
+		KeysFile: filepath.Join(m.Dir, datafolder.EncryptionFile), KeysName: datafolder.EncryptionFile, System: func() (string, error) { return "uid", nil },
+		Privilege: admin.Privilege{Authorities: authority.ClientPool, Now: c.Now}, Log: say, Warn: say,
 	})
 	return closing, nil
 }
