@@ -64,6 +64,10 @@ func (p *replacement) take(replace bool) (release func(), err error) {
 		f.Close()
 		return nil, fmt.Errorf("a master runs on the data folder %s: stop it first", p.dir)
 	}
+	if err := p.bringBackups(); err != nil {
+		f.Close()
+		return nil, err
+	}
 	return func() { f.Close() }, nil
 }
 
@@ -118,8 +122,8 @@ func (p *replacement) mounts(entries []fs.DirEntry) (inside bool, err error) {
 	return inside, nil
 }
 
-// mounted tells whether a folder is the root of a file system.
-func mounted(dir string) (bool, error) {
+// mounted tells whether a folder is the root of a file system. It is a variable for tests, which mount none.
+var mounted = func(dir string) (bool, error) {
 	var here, above unix.Stat_t
 	if err := errors.Join(unix.Stat(dir, &here), unix.Stat(filepath.Dir(dir), &above)); err != nil {
 		return false, err
@@ -146,6 +150,7 @@ func (p *replacement) begin() error {
 	if err := os.Mkdir(p.next, 0o700); err != nil {
 		return fmt.Errorf("the data folder cannot be made: %w", err)
 	}
+	at("begun")
 	return nil
 }
 
@@ -162,6 +167,7 @@ func (p *replacement) swap() (moved string, err error) {
 	if err := durable.SyncTree(p.next); err != nil {
 		return "", err
 	}
+	at("filled")
 	if p.inside {
 		return p.swapInside()
 	}
@@ -176,16 +182,27 @@ func (p *replacement) swap() (moved string, err error) {
 	// The new data gets the name that the old will have before the two change places: what an interrupted restore leaves under the
 	// name of p.next is removed, and must never be the old data.
 	moved = p.dir + datafolder.MovedPrefix + p.stamp
+	// The backups follow the data. Until they have, nothing starts, and the next restore knows where they are.
+	mark := filepath.Join(p.next, datafolder.RestoringFile)
+	if err := datafolder.WriteFile(mark, []byte(interruptedHere+backupsAt+filepath.Base(moved)+"\n")); err != nil {
+		return "", err
+	}
 	if err := durable.Rename(p.next, moved); err != nil {
 		return "", err
 	}
 	p.next = moved
+	at("named")
 	// Both names change at once: at no time is there an empty place on which a master would start a new cluster.
 	if err := unix.Renameat2(unix.AT_FDCWD, moved, unix.AT_FDCWD, p.dir, unix.RENAME_EXCHANGE); err != nil {
 		return "", fmt.Errorf("the new data cannot take the place of %s: %w", p.dir, err)
 	}
 	p.next = "" // from here on it is the old data that is aside
+	at("exchanged")
 	err = errors.Join(durable.SyncFolder(parent), rename(filepath.Join(moved, "backups"), filepath.Join(p.dir, "backups")))
+	if err == nil {
+		at("backups moved")
+		err = durable.Remove(filepath.Join(p.dir, datafolder.RestoringFile))
+	}
 	if err != nil {
 		return moved, fmt.Errorf("the new data is in place and the old in %s, but: %w", moved, err)
 	}
@@ -193,6 +210,27 @@ func (p *replacement) swap() (moved string, err error) {
 		moved = ""
 	}
 	return moved, nil
+}
+
+// interruptedHere is what the mark of a restore says; after backupsAt it says in which folder beside the data the backups are.
+const (
+	interruptedHere = "A restore was interrupted here: run it again.\n"
+	backupsAt       = "The backups are in "
+)
+
+// bringBackups puts the backups back in place that an interrupted restore has left beside the data.
+func (p *replacement) bringBackups() error {
+	mark, err := os.ReadFile(filepath.Join(p.dir, datafolder.RestoringFile))
+	_, name, ok := strings.Cut(string(mark), backupsAt)
+	name = strings.TrimSpace(name)
+	if err != nil || !ok || name != filepath.Base(name) || !strings.HasPrefix(name, filepath.Base(p.dir)+datafolder.MovedPrefix) {
+		return nil
+	}
+	own := filepath.Join(p.dir, "backups")
+	if _, err := os.Lstat(own); err == nil {
+		return nil
+	}
+	return rename(filepath.Join(filepath.Dir(p.dir), name, "backups"), own)
 }
 
 // rename moves what there is.
@@ -207,9 +245,10 @@ func rename(from, to string) error {
 // swapInside moves entries one by one; the mark keeps masters off until all are in place.
 func (p *replacement) swapInside() (moved string, err error) {
 	mark := filepath.Join(p.dir, datafolder.RestoringFile)
-	if err := datafolder.WriteFile(mark, []byte("A restore was interrupted here: run it again.\n")); err != nil {
+	if err := datafolder.WriteFile(mark, []byte(interruptedHere)); err != nil {
 		return "", err
 	}
+	at("marked")
 	entries, err := os.ReadDir(p.dir)
 	if err != nil {
 		return "", err
@@ -237,6 +276,7 @@ func (p *replacement) swapInside() (moved string, err error) {
 	if err := durable.Remove(p.next); err != nil {
 		return moved, err
 	}
+	at("emptied")
 	return moved, durable.Remove(mark)
 }
 
