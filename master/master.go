@@ -73,7 +73,7 @@ func New(c Config) (*Master, error) {
 	}
 	c.warnOfSuites()
 	m := &Master{config: c, starting: starting{warn: c.warn}, life: life{ready: make(chan struct{}), stopping: make(chan struct{})}}
-	self := func() (name, url string) { p := m.entry(); return p.Name, p.URL }
+	self := func() (name, url string) { l := m.listing(); return l.Name, l.URL }
 	proven := func(r *http.Request) bool { return m.privilege().Proven(r) }
 	m.identity = identity.New(c.identity(self, proven))
 	if err := m.take(); err != nil {
@@ -294,7 +294,7 @@ func (m *Master) tasks(entered int64) map[string]func(context.Context) error {
 		"the encryption":               forever(m.keys.Tend),
 		"the objects of every cluster": forever(m.server.prepareAgain),
 		"the list of masters": forever(func(ctx context.Context) {
-			m.roster.Live(ctx, entered, m.server.publishEndpoints, func(entries []roster.Entry) { meetRoster(m.identity, m.enrolment.Name, entries) })
+			m.roster.Live(ctx, entered, m.server.publishEndpoints, func(listings []roster.Listing) { meetRoster(m.identity, m.enrolment.Name, listings) })
 		}),
 		"the controllers and scheduler": m.leader().lead,
 		"the members of the store":      m.members.Watch,
@@ -325,7 +325,7 @@ func (m *Master) begin(ctx context.Context) (entered int64, err error) {
 		}
 	}
 	err = m.starting.patiently(ctx, "the list of masters", func(ctx context.Context) error {
-		m.roster = roster.New(m.opened.store, m.entry(), func() bool { return m.opened.alone(&m.config) })
+		m.roster = roster.New(m.opened.store, m.listing(), func() bool { return m.opened.alone(&m.config) })
 		if m.opened.member != nil {
 			m.roster.PreferLeaderOf(m.opened.member)
 		}

@@ -40,7 +40,7 @@ func (m *Master) build() (err error) {
 	}
 	if c.DataDir != "" || c.external() { // a cluster in memory has one master for ever
 		path := admin.Root + membership.JoinPath
-		m.server.joining = bootstrap.Joining{Group: membership.MastersGroup, Paths: []string{path, path + "/*"}, Server: m.entry().URL}
+		m.server.joining = bootstrap.Joining{Group: membership.MastersGroup, Paths: []string{path, path + "/*"}, Server: m.listing().URL}
 	}
 	m.server.metrics = metrics.New(metrics.Options{
 		Catalog: m.server.catalog, Version: health.Version(), StoreID: "etcd-0",
@@ -154,7 +154,7 @@ func (m *Master) certificateNeeds(masters func() []membership.Master) certificat
 
 // memberOptions are what the group knows of this master before its store is open.
 func (m *Master) memberOptions() members.Options {
-	c, self := &m.config, m.entry()
+	c, self := &m.config, m.listing()
 	return members.Options{
 		Self: self.Name, URL: self.URL, DataDir: c.DataDir, StoreKind: c.storeKind(), Joinable: c.DataDir != "" || c.external(), Leases: self.Leases,
 		Settings: c.sharedSettings(), Door: m.door(), Authority: m.own.Authority,

@@ -11,38 +11,38 @@ import (
 )
 
 // attempt decides on one pod, and on the rest of its group if it has one.
-func (r *run) attempt(ctx context.Context, it *queuedPod) {
+func (r *run) attempt(ctx context.Context, queued *queuedPod) {
 	start := r.now()
-	if it.group != "" {
-		r.attemptGroup(ctx, it, start)
+	if queued.group != "" {
+		r.attemptGroup(ctx, queued, start)
 		return
 	}
-	if r.full(it) {
-		r.queue.retry(it, start)
-		r.next(it.pending.Key())
+	if r.full(queued) {
+		r.queue.retry(queued, start)
+		r.next(queued.pending.Key())
 		return
 	}
-	decision := r.decide(it, start)
+	decision := r.decide(queued, start)
 	if decision.Node == "" {
-		r.refuse(it, decision.Why, decision.Why.HelpedBy())
-		if it.class == nil { // refused for what is its own: the class was not judged
-			r.next(it.pending.Key())
+		r.refuse(queued, decision.Why, decision.Why.HelpedBy())
+		if queued.class == nil { // refused for what is its own: the class was not judged
+			r.next(queued.pending.Key())
 		}
 		r.observe(ResultUnschedulable, start)
 		return
 	}
-	if err := r.assume(it, decision.Node, start); err != nil {
-		r.takeBack(it, err)
+	if err := r.assume(queued, decision.Node, start); err != nil {
+		r.takeBack(queued, err)
 		return
 	}
-	r.proceed(ctx, it)
-	if c := r.queue.classes[it.pending.Key()]; c != nil {
+	r.proceed(ctx, queued)
+	if c := r.queue.classes[queued.pending.Key()]; c != nil {
 		r.queue.release(c.pods.first(), start)
 	}
 }
 
-func (r *run) decide(it *queuedPod, start time.Time) placement.Decision {
-	decision := r.cluster.Decide(it.pending)
+func (r *run) decide(queued *queuedPod, start time.Time) placement.Decision {
+	decision := r.cluster.Decide(queued.pending)
 	if decision.Node != "" && r.metrics.Algorithm != nil {
 		r.metrics.Algorithm(r.now().Sub(start))
 	}
@@ -50,13 +50,13 @@ func (r *run) decide(it *queuedPod, start time.Time) placement.Decision {
 }
 
 // full tells whether so many pods are in their steps that this one, which would have some, has to wait.
-func (r *run) full(it *queuedPod) bool {
-	return r.stepping >= r.options.StepsMax && slices.ContainsFunc(r.plugins, func(p plugin) bool { return p.takesPart(it.pod()) })
+func (r *run) full(queued *queuedPod) bool {
+	return r.stepping >= r.options.StepsMax && slices.ContainsFunc(r.plugins, func(p plugin) bool { return p.takesPart(queued.pod()) })
 }
 
 // attemptGroup finds nodes for all pods of a group that are in the queue, or for none.
-func (r *run) attemptGroup(ctx context.Context, it *queuedPod, start time.Time) {
-	members := r.queue.together(it)
+func (r *run) attemptGroup(ctx context.Context, queued *queuedPod, start time.Time) {
+	members := r.queue.together(queued)
 	if r.stepping+len(members) > max(r.options.StepsMax, len(members)) {
 		for _, member := range members {
 			r.queue.retry(member, start)
@@ -108,20 +108,20 @@ func (r *run) refuseGroup(members []*queuedPod, assumed int, why *placement.Expl
 }
 
 // drop takes a pod out of the queue. One that was let go from its class, and will not be tried now, lets the next go in its place.
-func (r *run) drop(it *queuedPod) {
-	let := r.queue.let(it)
-	r.queue.drop(it)
+func (r *run) drop(queued *queuedPod) {
+	let := r.queue.let(queued)
+	r.queue.drop(queued)
 	if let {
-		r.next(it.pending.Key())
+		r.next(queued.pending.Key())
 	}
-	r.shrunk(it.group)
+	r.shrunk(queued.group)
 }
 
 // shrunk lets what is left of a group go: there may be room for it where there was none for the whole.
 func (r *run) shrunk(group string) {
-	for it := range r.queue.groups[group] {
-		if it.where == parked {
-			r.queue.release(it, r.now())
+	for queued := range r.queue.groups[group] {
+		if queued.where == parked {
+			r.queue.release(queued, r.now())
 		}
 	}
 }

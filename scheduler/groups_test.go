@@ -103,14 +103,14 @@ func TestChangedPodLetsTheNextGo(t *testing.T) {
 		}
 		r.tell(client.Delta{Old: makePod("there", "1", "n")})
 		r.release(r.now())
-		if it := r.queue.byUID["first"]; it.where != waiting || r.queue.parked() != 1 {
-			t.Fatalf("the first was not let go: %v", it.where)
+		if queued := r.queue.byUID["first"]; queued.where != waiting || r.queue.parked() != 1 {
+			t.Fatalf("the first was not let go: %v", queued.where)
 		}
 		changed := first.DeepCopy()
 		changed.Generation++
 		changed.Spec.Tolerations = []corev1.Toleration{{Key: "x", Operator: corev1.TolerationOpExists}}
 		r.tell(client.Delta{Old: first, New: changed})
-		if it := r.queue.byUID["second"]; it.where == parked {
+		if queued := r.queue.byUID["second"]; queued.where == parked {
 			t.Error("the next of its class was not let go")
 		}
 	})

@@ -241,11 +241,11 @@ func (r *run) namespaceChanged(d client.Delta) {
 
 // podGone forgets a pod that was deleted or has ended.
 func (r *run) podGone(uid types.UID) {
-	if it := r.assumed[uid]; it != nil {
-		r.abandon(it)
+	if queued := r.assumed[uid]; queued != nil {
+		r.abandon(queued)
 	}
-	if it, ok := r.queue.byUID[uid]; ok {
-		r.drop(it)
+	if queued, ok := r.queue.byUID[uid]; ok {
+		r.drop(queued)
 	}
 	r.depart(uid)
 }
@@ -274,8 +274,8 @@ func (r *run) podChanged(pod *corev1.Pod) {
 }
 
 func (r *run) podOnNode(pod *corev1.Pod) {
-	if it, ok := r.queue.byUID[pod.UID]; ok {
-		r.drop(it)
+	if queued, ok := r.queue.byUID[pod.UID]; ok {
+		r.drop(queued)
 	}
 	own := r.assumed[pod.UID]
 	switch {
@@ -303,27 +303,27 @@ func (r *run) podOnNode(pod *corev1.Pod) {
 func (r *run) podWaits(pod *corev1.Pod) {
 	now := r.now()
 	pending := r.cluster.Pending(pod)
-	it, ok := r.queue.byUID[pod.UID]
+	queued, ok := r.queue.byUID[pod.UID]
 	if !ok {
 		r.incoming("UnscheduledPodAdd", r.queue.add(pending, now))
 		return
 	}
-	before, group, let := it.pending, it.group, r.queue.let(it)
-	it.pending = pending
+	before, group, let := queued.pending, queued.group, r.queue.let(queued)
+	queued.pending = pending
 	if asksTheSame(before, pending) && (r.queue.groupOf == nil || r.queue.groupOf(pod) == group) {
 		pending.Remember(before)
 		return
 	}
-	r.queue.leave(it)
-	it.at = now
-	r.queue.enter(it)
+	r.queue.leave(queued)
+	queued.at = now
+	r.queue.enter(queued)
 	if let && pending.Key() != before.Key() {
 		r.next(before.Key())
 	}
-	if it.group != group {
+	if queued.group != group {
 		r.shrunk(group)
 	}
-	r.incoming("UnscheduledPodUpdate", it)
+	r.incoming("UnscheduledPodUpdate", queued)
 }
 
 // asksTheSame tells whether a pod that was refused would be refused again. The change of a condition is the usual case.
@@ -339,11 +339,11 @@ func (r *run) schedule(ctx context.Context) (more bool) {
 		if r.binding >= r.options.BindingsMax {
 			return false
 		}
-		it := r.queue.pop(r.now())
-		if it == nil {
+		queued := r.queue.pop(r.now())
+		if queued == nil {
 			return false
 		}
-		r.attempt(ctx, it)
+		r.attempt(ctx, queued)
 	}
 	return true
 }
@@ -365,9 +365,9 @@ func (r *run) release(now time.Time) {
 			released++
 		}
 	}
-	for it := range r.queue.alone {
-		if it.helpedBy&n.events != 0 {
-			r.queue.release(it, now)
+	for queued := range r.queue.alone {
+		if queued.helpedBy&n.events != 0 {
+			r.queue.release(queued, now)
 			released++
 		}
 	}
@@ -393,7 +393,7 @@ func (r *run) anyFits(c *parkedClass) bool {
 
 // flush tries pods again that have been parked for long.
 func (r *run) flush(now time.Time) {
-	r.queue.releaseAll(now, func(it *queuedPod) bool { return now.Sub(it.at) >= parkedMax })
+	r.queue.releaseAll(now, func(queued *queuedPod) bool { return now.Sub(queued.at) >= parkedMax })
 }
 
 func (r *run) observe(result string, start time.Time) {
@@ -402,12 +402,12 @@ func (r *run) observe(result string, start time.Time) {
 	}
 }
 
-func (r *run) incoming(event string, it *queuedPod) {
+func (r *run) incoming(event string, queued *queuedPod) {
 	if r.metrics.Incoming == nil {
 		return
 	}
 	name := "active"
-	if it.where == gated {
+	if queued.where == gated {
 		name = "gated"
 	}
 	r.metrics.Incoming(event, name, 1)

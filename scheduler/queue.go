@@ -62,18 +62,18 @@ type queuedPod struct {
 	patch patching
 }
 
-func (it *queuedPod) pod() *corev1.Pod { return it.pending.Pod() }
+func (queued *queuedPod) pod() *corev1.Pod { return queued.pending.Pod() }
 
 // ready is when the pod's backoff ends.
-func (it *queuedPod) ready() time.Time {
-	if it.attempts == 0 {
-		return it.at
+func (queued *queuedPod) ready() time.Time {
+	if queued.attempts == 0 {
+		return queued.at
 	}
 	d := backoffFirst
-	for n := 1; n < it.attempts && d < backoffMax; n++ {
+	for n := 1; n < queued.attempts && d < backoffMax; n++ {
 		d *= 2
 	}
-	return it.at.Add(min(d, backoffMax))
+	return queued.at.Add(min(d, backoffMax))
 }
 
 // podHeap is a heap of pods.
@@ -89,16 +89,16 @@ func (h *podHeap) Swap(i, j int) {
 	h.list[i].index, h.list[j].index = i, j
 }
 func (h *podHeap) Push(x any) {
-	it := x.(*queuedPod)
-	it.index = len(h.list)
-	h.list = append(h.list, it)
+	queued := x.(*queuedPod)
+	queued.index = len(h.list)
+	h.list = append(h.list, queued)
 }
 func (h *podHeap) Pop() any {
 	last := len(h.list) - 1
-	it := h.list[last]
+	queued := h.list[last]
 	h.list[last] = nil
 	h.list = h.list[:last]
-	return it
+	return queued
 }
 
 // first is the pod at the top, nil if there is none.
@@ -162,41 +162,41 @@ func newQueue(groupOf func(*corev1.Pod) string) *queue {
 func (q *queue) add(p *placement.PendingPod, now time.Time) *queuedPod {
 	pod := p.Pod()
 	q.seq++
-	it := &queuedPod{pending: p, uid: pod.UID, since: now, at: now, seq: q.seq}
-	q.enter(it)
-	return it
+	queued := &queuedPod{pending: p, uid: pod.UID, since: now, at: now, seq: q.seq}
+	q.enter(queued)
+	return queued
 }
 
 // track counts a pod among those that have no node, and of the group that it names now; untrack takes it out when it finds one or is gone.
-func (q *queue) track(it *queuedPod) {
+func (q *queue) track(queued *queuedPod) {
 	if q.groupOf != nil {
-		q.untrack(it)
-		it.group = q.groupOf(it.pod())
+		q.untrack(queued)
+		queued.group = q.groupOf(queued.pod())
 	}
-	q.byUID[it.uid] = it
-	if it.group != "" {
-		if q.groups[it.group] == nil {
-			q.groups[it.group] = map[*queuedPod]struct{}{}
+	q.byUID[queued.uid] = queued
+	if queued.group != "" {
+		if q.groups[queued.group] == nil {
+			q.groups[queued.group] = map[*queuedPod]struct{}{}
 		}
-		q.groups[it.group][it] = struct{}{}
+		q.groups[queued.group][queued] = struct{}{}
 	}
 }
 
-func (q *queue) untrack(it *queuedPod) {
-	delete(q.byUID, it.uid)
-	if it.group != "" {
-		delete(q.groups[it.group], it)
-		if len(q.groups[it.group]) == 0 {
-			delete(q.groups, it.group)
+func (q *queue) untrack(queued *queuedPod) {
+	delete(q.byUID, queued.uid)
+	if queued.group != "" {
+		delete(q.groups[queued.group], queued)
+		if len(q.groups[queued.group]) == 0 {
+			delete(q.groups, queued.group)
 		}
 	}
 }
 
 // together takes all pods of a pod's group out of where they are, but those that are gated, in the order of their priority.
-func (q *queue) together(it *queuedPod) []*queuedPod {
-	members := []*queuedPod{it}
-	for other := range q.groups[it.group] {
-		if other != it && other.where != gated {
+func (q *queue) together(queued *queuedPod) []*queuedPod {
+	members := []*queuedPod{queued}
+	for other := range q.groups[queued.group] {
+		if other != queued && other.where != gated {
 			q.leave(other)
 			members = append(members, other)
 		}
@@ -211,144 +211,144 @@ func (q *queue) together(it *queuedPod) []*queuedPod {
 }
 
 // enter puts a pod where it belongs at first.
-func (q *queue) enter(it *queuedPod) {
-	q.track(it)
-	it.priority = 0
-	if p := it.pod().Spec.Priority; p != nil {
-		it.priority = *p
+func (q *queue) enter(queued *queuedPod) {
+	q.track(queued)
+	queued.priority = 0
+	if p := queued.pod().Spec.Priority; p != nil {
+		queued.priority = *p
 	}
-	if len(it.pod().Spec.SchedulingGates) > 0 {
-		it.where = gated
+	if len(queued.pod().Spec.SchedulingGates) > 0 {
+		queued.where = gated
 		q.gated++
 		return
 	}
-	it.where = active
-	heap.Push(&q.active, it)
+	queued.where = active
+	heap.Push(&q.active, queued)
 }
 
 // leave takes a pod out of where it is.
-func (q *queue) leave(it *queuedPod) {
-	switch it.where {
+func (q *queue) leave(queued *queuedPod) {
+	switch queued.where {
 	case gated:
 		q.gated--
 	case active:
-		heap.Remove(&q.active, it.index)
+		heap.Remove(&q.active, queued.index)
 	case waiting:
-		heap.Remove(q.backoff(it), it.index)
+		heap.Remove(q.backoff(queued), queued.index)
 	case parked:
-		if it.class == nil {
-			delete(q.alone, it)
+		if queued.class == nil {
+			delete(q.alone, queued)
 			break
 		}
-		heap.Remove(&it.class.pods, it.index)
-		if it.class.pods.Len() == 0 {
-			delete(q.classes, it.class.key)
+		heap.Remove(&queued.class.pods, queued.index)
+		if queued.class.pods.Len() == 0 {
+			delete(q.classes, queued.class.key)
 		}
-		it.class = nil
+		queued.class = nil
 	}
-	it.where = nowhere
+	queued.where = nowhere
 }
 
 // let tells whether a pod may have been let go from its class, and is still to be tried.
-func (q *queue) let(it *queuedPod) bool { return it.where == active || it.where == waiting }
+func (q *queue) let(queued *queuedPod) bool { return queued.where == active || queued.where == waiting }
 
 // drop forgets a pod.
-func (q *queue) drop(it *queuedPod) {
-	q.leave(it)
-	q.untrack(it)
+func (q *queue) drop(queued *queuedPod) {
+	q.leave(queued)
+	q.untrack(queued)
 }
 
 // pop takes the pod to try next, nil if there is none. A pod in backoff is tried early when nothing else is to do.
 func (q *queue) pop(now time.Time) *queuedPod {
 	for _, h := range [2]*podHeap{&q.waiting, &q.held} {
-		for it := h.first(); it != nil && !it.ready().After(now); it = h.first() {
-			q.leave(it)
-			it.where = active
-			heap.Push(&q.active, it)
+		for queued := h.first(); queued != nil && !queued.ready().After(now); queued = h.first() {
+			q.leave(queued)
+			queued.where = active
+			heap.Push(&q.active, queued)
 		}
 	}
-	it := q.active.first()
-	if it == nil {
-		it = q.waiting.first()
+	queued := q.active.first()
+	if queued == nil {
+		queued = q.waiting.first()
 	}
-	if it != nil {
-		q.leave(it)
+	if queued != nil {
+		q.leave(queued)
 	}
-	return it
+	return queued
 }
 
 // backoff is the heap that the pod waits in.
-func (q *queue) backoff(it *queuedPod) *podHeap {
-	if it.hold {
+func (q *queue) backoff(queued *queuedPod) *podHeap {
+	if queued.hold {
 		return &q.held
 	}
 	return &q.waiting
 }
 
-func (q *queue) wait(it *queuedPod) {
-	it.where = waiting
-	heap.Push(q.backoff(it), it)
+func (q *queue) wait(queued *queuedPod) {
+	queued.where = waiting
+	heap.Push(q.backoff(queued), queued)
 }
 
 // park puts away a pod that no node can take, until one of the events.
-func (q *queue) park(it *queuedPod, helpedBy placement.Events, now time.Time) {
-	it.at = now
-	it.attempts++
-	it.where = parked
-	if it.pending.DependsOnOthers() || it.group != "" {
-		it.hold = true
-		it.helpedBy = helpedBy
-		q.alone[it] = struct{}{}
+func (q *queue) park(queued *queuedPod, helpedBy placement.Events, now time.Time) {
+	queued.at = now
+	queued.attempts++
+	queued.where = parked
+	if queued.pending.DependsOnOthers() || queued.group != "" {
+		queued.hold = true
+		queued.helpedBy = helpedBy
+		q.alone[queued] = struct{}{}
 		return
 	}
-	it.hold = false
-	key := it.pending.Key()
+	queued.hold = false
+	key := queued.pending.Key()
 	c := q.classes[key]
 	if c == nil {
 		c = &parkedClass{key: key, pods: podHeap{less: byPriority}}
 		q.classes[key] = c
 	}
 	c.helpedBy |= helpedBy
-	it.class = c
-	heap.Push(&c.pods, it)
+	queued.class = c
+	heap.Push(&c.pods, queued)
 }
 
 // retry queues a pod again after an error, for after its backoff.
-func (q *queue) retry(it *queuedPod, now time.Time) {
-	it.at = now
-	it.attempts++
-	it.hold = true
-	q.wait(it)
+func (q *queue) retry(queued *queuedPod, now time.Time) {
+	queued.at = now
+	queued.attempts++
+	queued.hold = true
+	q.wait(queued)
 }
 
 // release lets a parked pod be tried again, after its backoff if that has not passed.
-func (q *queue) release(it *queuedPod, now time.Time) {
-	q.leave(it)
-	if it.ready().After(now) {
-		q.wait(it)
+func (q *queue) release(queued *queuedPod, now time.Time) {
+	q.leave(queued)
+	if queued.ready().After(now) {
+		q.wait(queued)
 		return
 	}
-	it.where = active
-	heap.Push(&q.active, it)
+	queued.where = active
+	heap.Push(&q.active, queued)
 }
 
 // releaseAll lets every parked pod be tried again.
 func (q *queue) releaseAll(now time.Time, which func(*queuedPod) bool) (released int) {
 	var found []*queuedPod
 	for _, c := range q.classes {
-		for _, it := range c.pods.list {
-			if which(it) {
-				found = append(found, it)
+		for _, queued := range c.pods.list {
+			if which(queued) {
+				found = append(found, queued)
 			}
 		}
 	}
-	for it := range q.alone {
-		if which(it) {
-			found = append(found, it)
+	for queued := range q.alone {
+		if which(queued) {
+			found = append(found, queued)
 		}
 	}
-	for _, it := range found {
-		q.release(it, now)
+	for _, queued := range found {
+		q.release(queued, now)
 	}
 	return len(found)
 }
@@ -364,8 +364,8 @@ func (q *queue) waitingLen() int { return q.waiting.Len() + q.held.Len() }
 func (q *queue) nextReady() (time.Time, bool) {
 	var next time.Time
 	for _, h := range [2]*podHeap{&q.waiting, &q.held} {
-		if it := h.first(); it != nil && (next.IsZero() || it.ready().Before(next)) {
-			next = it.ready()
+		if queued := h.first(); queued != nil && (next.IsZero() || queued.ready().Before(next)) {
+			next = queued.ready()
 		}
 	}
 	return next, !next.IsZero()

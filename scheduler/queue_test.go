@@ -22,9 +22,9 @@ func pending(name string, priority int32, cpu string) *placement.PendingPod {
 // drain pops all that may be tried now.
 func drain(q *queue, now time.Time) (names string, popped []*queuedPod) {
 	var list []string
-	for it := q.pop(now); it != nil; it = q.pop(now) {
-		list = append(list, it.pod().Name)
-		popped = append(popped, it)
+	for queued := q.pop(now); queued != nil; queued = q.pop(now) {
+		list = append(list, queued.pod().Name)
+		popped = append(popped, queued)
 	}
 	return strings.Join(list, " "), popped
 }
@@ -42,12 +42,12 @@ func TestQueueOrder(t *testing.T) {
 
 func TestQueueBackoff(t *testing.T) {
 	q, now := newQueue(nil), time.Unix(100, 0)
-	it := q.add(pending("a", 0, ""), now)
+	queued := q.add(pending("a", 0, ""), now)
 	for _, seconds := range []int{1, 2, 4, 8, 10, 10} {
 		if got, _ := drain(q, now); got != "a" {
 			t.Fatalf("before %d s: %q", seconds, got)
 		}
-		q.retry(it, now)
+		q.retry(queued, now)
 		if got, _ := drain(q, now.Add(time.Duration(seconds)*time.Second-time.Millisecond)); got != "" {
 			t.Fatalf("tried before %d s", seconds)
 		}
@@ -65,8 +65,8 @@ func TestQueueParking(t *testing.T) {
 		q.add(pending(name, 0, map[bool]string{true: "large"}[name != "c"]), now)
 	}
 	_, popped := drain(q, now)
-	for _, it := range popped {
-		q.park(it, 0, now)
+	for _, queued := range popped {
+		q.park(queued, 0, now)
 	}
 	if got, _ := drain(q, now.Add(time.Hour)); got != "" || q.parked() != 3 || len(q.classes) != 2 {
 		t.Fatalf("%q, %d parked in %d classes", got, q.parked(), len(q.classes))
@@ -76,7 +76,7 @@ func TestQueueParking(t *testing.T) {
 	if got, _ := drain(q, now); got != "d a" {
 		t.Errorf("after a release: %q", got)
 	}
-	if released := q.releaseAll(now, func(it *queuedPod) bool { return now.Sub(it.at) < parkedMax }); released != 2 || len(q.classes) != 0 {
+	if released := q.releaseAll(now, func(queued *queuedPod) bool { return now.Sub(queued.at) < parkedMax }); released != 2 || len(q.classes) != 0 {
 		t.Errorf("released %d, %d classes are left", released, len(q.classes))
 	}
 	q.drop(popped[1])
@@ -89,13 +89,13 @@ func TestQueueGates(t *testing.T) {
 	q, now := newQueue(nil), time.Unix(100, 0)
 	w := pending("a", 0, "")
 	w.Pod().Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "x.io/y"}}
-	it := q.add(w, now)
+	queued := q.add(w, now)
 	if got, _ := drain(q, now); got != "" || q.gated != 1 {
 		t.Fatalf("%q, %d gated", got, q.gated)
 	}
-	it.pending = pending("a", 0, "")
-	q.leave(it)
-	q.enter(it)
+	queued.pending = pending("a", 0, "")
+	q.leave(queued)
+	q.enter(queued)
 	if got, _ := drain(q, now); got != "a" || q.gated != 0 {
 		t.Errorf("%q, %d gated", got, q.gated)
 	}

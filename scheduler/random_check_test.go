@@ -82,8 +82,8 @@ func (w *world) check(when string) {
 	if w.news.events == 0 {
 		w.checkParked(wrong)
 	}
-	for uid, it := range w.assumed {
-		if g := it.bind.group; g != nil {
+	for uid, queued := range w.assumed {
+		if g := queued.bind.group; g != nil {
 			waits := 0
 			for _, member := range g.members {
 				if w.assumed[member.uid] != member || member.bind.group != g || member.bind.undone != nil {
@@ -110,8 +110,8 @@ func (w *world) checkCounts(wrong func(string, ...any)) {
 		wrong("%d patches are in flight, and %d are counted", n, w.patching)
 	}
 	after := 0
-	for _, it := range w.assumed {
-		if it.patch.bindAfter {
+	for _, queued := range w.assumed {
+		if queued.patch.bindAfter {
 			after++
 		}
 	}
@@ -120,8 +120,8 @@ func (w *world) checkCounts(wrong func(string, ...any)) {
 	}
 	for uid, n := range w.reserved {
 		want := 0
-		if it := w.assumed[uid]; it != nil {
-			want = it.bind.reserved
+		if queued := w.assumed[uid]; queued != nil {
+			want = queued.bind.reserved
 		}
 		if n != want && !(n == 2 && (w.bound[uid] == 1 || w.rivals[uid])) {
 			wrong("%s has %d reservations, and %d are counted", uid, n, want)
@@ -138,9 +138,9 @@ func (w *world) checkQueue(wrong func(string, ...any)) {
 	q := w.queue
 	listed := map[*queuedPod]whereabouts{}
 	for h, where := range map[*podHeap]whereabouts{&q.active: active, &q.waiting: waiting, &q.held: waiting} {
-		for n, it := range h.list {
-			if listed[it] = where; it.index != n || where == waiting && q.backoff(it) != h {
-				wrong("%s does not know its place in the queue", it.uid)
+		for n, queued := range h.list {
+			if listed[queued] = where; queued.index != n || where == waiting && q.backoff(queued) != h {
+				wrong("%s does not know its place in the queue", queued.uid)
 			}
 		}
 	}
@@ -148,38 +148,38 @@ func (w *world) checkQueue(wrong func(string, ...any)) {
 		if c.key != key || len(c.pods.list) == 0 {
 			wrong("a class is not in its place, or empty")
 		}
-		for n, it := range c.pods.list {
-			if listed[it] = parked; it.index != n || it.class != c || it.pending.Key() != key {
-				wrong("%s does not know its class", it.uid)
+		for n, queued := range c.pods.list {
+			if listed[queued] = parked; queued.index != n || queued.class != c || queued.pending.Key() != key {
+				wrong("%s does not know its class", queued.uid)
 			}
 		}
 	}
-	for it := range q.alone {
-		if listed[it] = parked; it.class != nil {
-			wrong("%s is parked twice", it.uid)
+	for queued := range q.alone {
+		if listed[queued] = parked; queued.class != nil {
+			wrong("%s is parked twice", queued.uid)
 		}
 	}
 	inGroups := 0
 	for name, members := range q.groups {
-		for it := range members {
-			if inGroups++; q.byUID[it.uid] != it || it.group != name {
-				wrong("%s is not of the group %s", it.uid, name)
+		for queued := range members {
+			if inGroups++; q.byUID[queued.uid] != queued || queued.group != name {
+				wrong("%s is not of the group %s", queued.uid, name)
 			}
 		}
 		if len(members) == 0 {
 			wrong("the group %s is empty", name)
 		}
 	}
-	for uid, it := range q.byUID {
-		if it.uid != uid || listed[it] != it.where || w.assumed[uid] != nil {
-			wrong("%s is not where it says: %d, %d", uid, it.where, listed[it])
+	for uid, queued := range q.byUID {
+		if queued.uid != uid || listed[queued] != queued.where || w.assumed[uid] != nil {
+			wrong("%s is not where it says: %d, %d", uid, queued.where, listed[queued])
 		}
 		if pod := w.told[uid]; pod == nil || !unbound(pod) {
 			wrong("%s is queued, and needs no node", uid)
-		} else if group := pod.Labels["group"]; group != "" && it.group != "ns/"+group {
-			wrong("%s is in the group %s, and of %s", uid, it.group, group)
+		} else if group := pod.Labels["group"]; group != "" && queued.group != "ns/"+group {
+			wrong("%s is in the group %s, and of %s", uid, queued.group, group)
 		}
-		if it.group != "" {
+		if queued.group != "" {
 			inGroups--
 		}
 	}
@@ -196,11 +196,11 @@ func (w *world) checkQueue(wrong func(string, ...any)) {
 // checkParked: a class of which a node could take a pod has one that is still to be tried, and need not wait for others to end their steps.
 func (w *world) checkParked(wrong func(string, ...any)) {
 	tried := map[string]bool{}
-	for _, it := range w.queue.byUID {
-		tried[it.pending.Key()] = tried[it.pending.Key()] || w.queue.let(it) && !w.full(it)
+	for _, queued := range w.queue.byUID {
+		tried[queued.pending.Key()] = tried[queued.pending.Key()] || w.queue.let(queued) && !w.full(queued)
 	}
 	for key, c := range w.queue.classes {
-		if !slices.ContainsFunc(c.pods.list, func(it *queuedPod) bool { return !w.full(it) }) {
+		if !slices.ContainsFunc(c.pods.list, func(queued *queuedPod) bool { return !w.full(queued) }) {
 			continue
 		}
 		for name := range w.cpus {
@@ -223,15 +223,15 @@ func (w *world) checkCluster(wrong func(string, ...any)) {
 			count(pod, pod.Spec.NodeName)
 		}
 	}
-	for uid, it := range w.assumed {
-		if it.where != assumed || w.told[uid] == nil || w.told[uid].Spec.NodeName != "" {
-			wrong("%s is assumed, and should not be: %d", uid, it.where)
+	for uid, queued := range w.assumed {
+		if queued.where != assumed || w.told[uid] == nil || w.told[uid].Spec.NodeName != "" {
+			wrong("%s is assumed, and should not be: %d", uid, queued.where)
 		}
-		if w.told[uid] != nil && w.told[uid].DeletionTimestamp != nil && it.bind.step < stepBind && it.bind.undone == nil {
-			wrong("%s is being deleted, and in step %s", uid, it.bind.step)
+		if w.told[uid] != nil && w.told[uid].DeletionTimestamp != nil && queued.bind.step < stepBind && queued.bind.undone == nil {
+			wrong("%s is being deleted, and in step %s", uid, queued.bind.step)
 		}
-		if it.bind.undone == nil {
-			count(it.pod(), it.bind.node)
+		if queued.bind.undone == nil {
+			count(queued.pod(), queued.bind.node)
 		}
 	}
 	if w.cluster.Pods() != len(on) {

@@ -103,23 +103,23 @@ type group struct {
 var errGroup = errors.New("another pod of the group was taken back")
 
 // assume takes a decision over: the pod counts on the node, and what it needs there is reserved.
-func (r *run) assume(it *queuedPod, node string, start time.Time) error {
-	r.cluster.Assume(it.pending, node)
-	r.queue.untrack(it)
-	it.where = assumed
-	r.assumed[it.uid] = it
-	it.bind = binding{node: node, start: start}
+func (r *run) assume(queued *queuedPod, node string, start time.Time) error {
+	r.cluster.Assume(queued.pending, node)
+	r.queue.untrack(queued)
+	queued.where = assumed
+	r.assumed[queued.uid] = queued
+	queued.bind = binding{node: node, start: start}
 	for i := range r.plugins {
-		if r.plugins[i].takesPart(it.pod()) {
-			it.bind.plugins = append(it.bind.plugins, &r.plugins[i])
+		if r.plugins[i].takesPart(queued.pod()) {
+			queued.bind.plugins = append(queued.bind.plugins, &r.plugins[i])
 		}
 	}
-	for _, p := range it.bind.plugins {
-		it.bind.reserved++
+	for _, p := range queued.bind.plugins {
+		queued.bind.reserved++
 		if p.reserve == nil {
 			continue
 		}
-		if err := p.reserve(it.pod(), node); err != nil {
+		if err := p.reserve(queued.pod(), node); err != nil {
 			return fmt.Errorf("running Reserve plugin %q: %w", p.name, err)
 		}
 	}
@@ -127,50 +127,50 @@ func (r *run) assume(it *queuedPod, node string, start time.Time) error {
 }
 
 // proceed sets an assumed pod on its way.
-func (r *run) proceed(ctx context.Context, it *queuedPod) {
+func (r *run) proceed(ctx context.Context, queued *queuedPod) {
 	r.news.events |= placement.PodArrived
-	if len(it.bind.plugins) == 0 && it.bind.group == nil {
-		r.becomeReady(ctx, it)
+	if len(queued.bind.plugins) == 0 && queued.bind.group == nil {
+		r.becomeReady(ctx, queued)
 		return
 	}
-	r.becomePermit(ctx, it)
+	r.becomePermit(ctx, queued)
 }
 
-func (r *run) becomePermit(ctx context.Context, it *queuedPod) {
-	ctx, it.bind.cancel = context.WithCancel(ctx)
-	it.bind.step = stepPermit
-	r.beside(ctx, it, permitMax, func(p *plugin) stepFunc { return p.permit })
+func (r *run) becomePermit(ctx context.Context, queued *queuedPod) {
+	ctx, queued.bind.cancel = context.WithCancel(ctx)
+	queued.bind.step = stepPermit
+	r.beside(ctx, queued, permitMax, func(p *plugin) stepFunc { return p.permit })
 }
 
-func (r *run) becomePreBind(ctx context.Context, it *queuedPod) {
-	it.bind.group = nil
-	it.bind.cancel()
-	if len(it.bind.plugins) == 0 {
-		r.becomeReady(ctx, it)
+func (r *run) becomePreBind(ctx context.Context, queued *queuedPod) {
+	queued.bind.group = nil
+	queued.bind.cancel()
+	if len(queued.bind.plugins) == 0 {
+		r.becomeReady(ctx, queued)
 		return
 	}
-	ctx, it.bind.cancel = context.WithCancel(ctx)
-	it.bind.step = stepPreBind
-	r.beside(ctx, it, 0, func(p *plugin) stepFunc { return p.preBind })
+	ctx, queued.bind.cancel = context.WithCancel(ctx)
+	queued.bind.step = stepPreBind
+	r.beside(ctx, queued, 0, func(p *plugin) stepFunc { return p.preBind })
 }
 
 // becomeReady binds the pod as soon as few enough bindings are under way.
-func (r *run) becomeReady(ctx context.Context, it *queuedPod) {
+func (r *run) becomeReady(ctx context.Context, queued *queuedPod) {
 	if r.binding >= r.options.BindingsMax {
-		it.bind.step = stepReady
-		r.ready = append(r.ready, it)
+		queued.bind.step = stepReady
+		r.ready = append(r.ready, queued)
 		return
 	}
-	it.bind.step = stepBind
-	r.bindWhenQuiet(ctx, it)
+	queued.bind.step = stepBind
+	r.bindWhenQuiet(ctx, queued)
 }
 
 type stepFunc = func(ctx context.Context, pod *corev1.Pod, node string) error
 
 // beside runs one step of the pod's plugins, each after the other, beside the loop.
-func (r *run) beside(ctx context.Context, it *queuedPod, limit time.Duration, of func(*plugin) stepFunc) {
+func (r *run) beside(ctx context.Context, queued *queuedPod, limit time.Duration, of func(*plugin) stepFunc) {
 	r.stepping++
-	pod, node, step, concerned := it.pod(), it.bind.node, it.bind.step, it.bind.plugins
+	pod, node, step, concerned := queued.pod(), queued.bind.node, queued.bind.step, queued.bind.plugins
 	r.crew.Go(func() error {
 		if limit > 0 {
 			var cancel context.CancelFunc
@@ -180,34 +180,34 @@ func (r *run) beside(ctx context.Context, it *queuedPod, limit time.Duration, of
 		for _, p := range concerned {
 			if f := of(p); f != nil {
 				if err := f(ctx, pod, node); err != nil {
-					r.inbox.put(report{queued: it, of: step, err: fmt.Errorf("running %s plugin %q: %w", step, p.name, err)})
+					r.inbox.put(report{queued: queued, of: step, err: fmt.Errorf("running %s plugin %q: %w", step, p.name, err)})
 					return nil
 				}
 			}
 		}
-		r.inbox.put(report{queued: it, of: step})
+		r.inbox.put(report{queued: queued, of: step})
 		return nil
 	})
 }
 
 // stepped takes the outcome of permit or pre-bind.
-func (r *run) stepped(ctx context.Context, it *queuedPod, err error) {
+func (r *run) stepped(ctx context.Context, queued *queuedPod, err error) {
 	r.stepping--
-	b := &it.bind
-	if ctx.Err() != nil || r.assumed[it.uid] != it {
+	b := &queued.bind
+	if ctx.Err() != nil || r.assumed[queued.uid] != queued {
 		return // the cluster has shown what became of the pod
 	}
 	ended := b.step
 	b.step = stepPermitted
 	switch {
 	case b.undone != nil:
-		r.again(it, b.undone)
+		r.again(queued, b.undone)
 	case err != nil:
-		r.takeBack(it, err)
+		r.takeBack(queued, err)
 	case ended == stepPreBind:
-		r.becomeReady(ctx, it)
+		r.becomeReady(ctx, queued)
 	case b.group == nil:
-		r.becomePreBind(ctx, it)
+		r.becomePreBind(ctx, queued)
 	default:
 		if b.group.waiting--; b.group.waiting == 0 {
 			for _, member := range b.group.members {
@@ -220,53 +220,53 @@ func (r *run) stepped(ctx context.Context, it *queuedPod, err error) {
 // startReady binds pods whose turn has come.
 func (r *run) startReady(ctx context.Context) {
 	for len(r.ready) > 0 && r.binding < r.options.BindingsMax {
-		it := r.ready[0]
+		queued := r.ready[0]
 		r.ready[0] = nil
 		r.ready = r.ready[1:]
-		if r.assumed[it.uid] == it && it.bind.step == stepReady {
-			r.becomeReady(ctx, it)
+		if r.assumed[queued.uid] == queued && queued.bind.step == stepReady {
+			r.becomeReady(ctx, queued)
 		}
 	}
 }
 
 // bound takes the outcome of a binding.
-func (r *run) bound(ctx context.Context, it *queuedPod, err error) {
+func (r *run) bound(ctx context.Context, queued *queuedPod, err error) {
 	r.binding--
 	if err == nil {
-		it.bind.confirm()
-		r.observe(ResultScheduled, it.bind.start)
+		queued.bind.confirm()
+		r.observe(ResultScheduled, queued.bind.start)
 		if r.metrics.Scheduled != nil {
-			r.metrics.Scheduled(it.attempts+1, r.now().Sub(it.since))
+			r.metrics.Scheduled(queued.attempts+1, r.now().Sub(queued.since))
 		}
 		return
 	}
-	if ctx.Err() != nil || r.assumed[it.uid] != it {
+	if ctx.Err() != nil || r.assumed[queued.uid] != queued {
 		return // the cluster has shown what became of the pod
 	}
-	if client.OutcomeUnknown(err) && r.outcomeShown(it) {
+	if client.OutcomeUnknown(err) && r.outcomeShown(queued) {
 		return
 	}
-	r.undo(it)
-	r.queueAgain(it)
+	r.undo(queued)
+	r.queueAgain(queued)
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return // deleted, or bound by another: the cluster will show it
 	}
-	slog.Warn("binding a pod failed", "namespace", it.pod().Namespace, "pod", it.pod().Name, "node", it.bind.node, "error", err)
-	r.say(it, corev1.PodReasonSchedulerError, "binding rejected: "+err.Error())
+	slog.Warn("binding a pod failed", "namespace", queued.pod().Namespace, "pod", queued.pod().Name, "node", queued.bind.node, "error", err)
+	r.say(queued, corev1.PodReasonSchedulerError, "binding rejected: "+err.Error())
 }
 
 // takeBack takes a decision back, and those on the other pods of its group, and has the pods tried again.
-func (r *run) takeBack(it *queuedPod, err error) {
-	members := []*queuedPod{it}
-	if it.bind.group != nil {
-		members = it.bind.group.members
+func (r *run) takeBack(queued *queuedPod, err error) {
+	members := []*queuedPod{queued}
+	if queued.bind.group != nil {
+		members = queued.bind.group.members
 	}
 	for _, member := range members {
 		if r.assumed[member.uid] != member {
 			continue // it is gone, or was not assumed yet
 		}
 		why := err
-		if member != it && err != errGroup {
+		if member != queued && err != errGroup {
 			why = fmt.Errorf("%w: %w", errGroup, err)
 		}
 		r.undo(member)
@@ -279,10 +279,10 @@ func (r *run) takeBack(it *queuedPod, err error) {
 }
 
 // undo gives back what a decision took. The pod stays in assumed until nothing runs for it any more.
-func (r *run) undo(it *queuedPod) {
-	it.bind.unreserve(it.pod())
-	it.bind.group = nil
-	r.depart(it.uid)
+func (r *run) undo(queued *queuedPod) {
+	queued.bind.unreserve(queued.pod())
+	queued.bind.group = nil
+	r.depart(queued.uid)
 }
 
 // unreserve ends what plugins do for the pod and gives their reservations back, the last first.
@@ -306,31 +306,31 @@ func (b *binding) confirm() {
 }
 
 // again has a pod whose decision was undone tried again after its backoff, and says why.
-func (r *run) again(it *queuedPod, err error) {
-	r.queueAgain(it)
-	slog.Warn("scheduling a pod failed", "namespace", it.pod().Namespace, "pod", it.pod().Name, "node", it.bind.node, "error", err)
-	r.say(it, corev1.PodReasonSchedulerError, err.Error())
+func (r *run) again(queued *queuedPod, err error) {
+	r.queueAgain(queued)
+	slog.Warn("scheduling a pod failed", "namespace", queued.pod().Namespace, "pod", queued.pod().Name, "node", queued.bind.node, "error", err)
+	r.say(queued, corev1.PodReasonSchedulerError, err.Error())
 }
 
-func (r *run) queueAgain(it *queuedPod) {
-	delete(r.assumed, it.uid)
-	r.observe(ResultError, it.bind.start)
-	if it.pod().DeletionTimestamp != nil {
+func (r *run) queueAgain(queued *queuedPod) {
+	delete(r.assumed, queued.uid)
+	r.observe(ResultError, queued.bind.start)
+	if queued.pod().DeletionTimestamp != nil {
 		return // no node is looked for any more
 	}
-	it.pending = r.cluster.Pending(it.pod())
-	r.queue.track(it)
-	r.queue.retry(it, r.now())
+	queued.pending = r.cluster.Pending(queued.pod())
+	r.queue.track(queued)
+	r.queue.retry(queued, r.now())
 }
 
 // abandon forgets a decision on a pod that is gone or has a node. Its group cannot be whole any more.
-func (r *run) abandon(it *queuedPod) {
-	delete(r.assumed, it.uid)
-	it.bind.unreserve(it.pod())
-	if g := it.bind.group; g != nil {
-		it.bind.group = nil
+func (r *run) abandon(queued *queuedPod) {
+	delete(r.assumed, queued.uid)
+	queued.bind.unreserve(queued.pod())
+	if g := queued.bind.group; g != nil {
+		queued.bind.group = nil
 		for _, member := range g.members {
-			if member != it && r.assumed[member.uid] == member {
+			if member != queued && r.assumed[member.uid] == member {
 				r.takeBack(member, errGroup)
 				return
 			}
@@ -340,12 +340,12 @@ func (r *run) abandon(it *queuedPod) {
 
 // close gives back what is reserved for pods that were on their way when the term ended. Nothing runs any more.
 func (r *run) close() {
-	for _, l := range r.inbox.take(nil) {
-		if l.queued != nil && l.of == stepBind && l.err == nil {
-			l.queued.bind.confirm()
+	for _, in := range r.inbox.take(nil) {
+		if in.queued != nil && in.of == stepBind && in.err == nil {
+			in.queued.bind.confirm()
 		}
 	}
-	for _, it := range r.assumed {
-		it.bind.unreserve(it.pod())
+	for _, queued := range r.assumed {
+		queued.bind.unreserve(queued.pod())
 	}
 }

@@ -35,14 +35,14 @@ type patching struct {
 }
 
 // bindWhenQuiet writes the binding as soon as no patch of the pod is in flight.
-func (r *run) bindWhenQuiet(ctx context.Context, it *queuedPod) {
+func (r *run) bindWhenQuiet(ctx context.Context, queued *queuedPod) {
 	r.binding++
-	it.patch.condition = nil
-	if it.patch.busy {
-		it.patch.bindAfter = true
+	queued.patch.condition = nil
+	if queued.patch.busy {
+		queued.patch.bindAfter = true
 		return
 	}
-	pod, node := it.pod(), it.bind.node
+	pod, node := queued.pod(), queued.bind.node
 	r.crew.Go(func() error {
 		_, err := r.client.Act(ctx, pod.Namespace, pod.Name, "binding", &corev1.Binding{
 			ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID},
@@ -52,7 +52,7 @@ func (r *run) bindWhenQuiet(ctx context.Context, it *queuedPod) {
 			r.tellBound(pod, node)
 		}
 		r.catchUp(ctx, err)
-		r.inbox.put(report{queued: it, of: stepBind, err: err})
+		r.inbox.put(report{queued: queued, of: stepBind, err: err})
 		return nil
 	})
 }
@@ -86,22 +86,22 @@ func (r *run) catchUp(ctx context.Context, err error) {
 
 // outcomeShown tells, after catchUp, whether the view shows that a pod was bound, or that it is gone: the report that says so is on
 // its way.
-func (r *run) outcomeShown(it *queuedPod) bool {
-	now, ok := r.client.Live().Get(it.pod().Namespace, it.pod().Name)
-	return !ok || now.UID != it.uid || now.Spec.NodeName != ""
+func (r *run) outcomeShown(queued *queuedPod) bool {
+	now, ok := r.client.Live().Get(queued.pod().Namespace, queued.pod().Name)
+	return !ok || now.UID != queued.uid || now.Spec.NodeName != ""
 }
 
 // refuse parks a pod that no node can take until one of the events, and says why.
-func (r *run) refuse(it *queuedPod, why *placement.Explanation, helpedBy placement.Events) {
-	it.bind = binding{}
-	r.queue.park(it, helpedBy, r.now())
-	r.queue.track(it)
-	r.say(it, corev1.PodReasonUnschedulable, why.String())
+func (r *run) refuse(queued *queuedPod, why *placement.Explanation, helpedBy placement.Events) {
+	queued.bind = binding{}
+	r.queue.park(queued, helpedBy, r.now())
+	r.queue.track(queued)
+	r.say(queued, corev1.PodReasonUnschedulable, why.String())
 }
 
 // say tells in an event and in the pod's status why it has no node.
-func (r *run) say(it *queuedPod, reason, message string) {
-	pod := it.pod()
+func (r *run) say(queued *queuedPod, reason, message string) {
+	pod := queued.pod()
 	note := message
 	if len(note) > noteMax {
 		note = note[:noteMax-4] + " ..."
@@ -119,59 +119,59 @@ func (r *run) say(it *queuedPod, reason, message string) {
 		}
 		if old.Status == condition.Status && old.Reason == reason && old.Message == message &&
 			old.ObservedGeneration == pod.Generation {
-			it.patch.condition = nil
+			queued.patch.condition = nil
 			return
 		}
 	}
-	it.patch.condition = &condition
-	if !it.patch.queued && !it.patch.busy {
-		it.patch.queued = true
-		r.patches = append(r.patches, it)
+	queued.patch.condition = &condition
+	if !queued.patch.queued && !queued.patch.busy {
+		queued.patch.queued = true
+		r.patches = append(r.patches, queued)
 	}
 }
 
 // sendPatches writes waiting conditions.
 func (r *run) sendPatches(ctx context.Context) {
 	for r.patching < r.options.PatchesMax && len(r.patches) > 0 {
-		it := r.patches[0]
+		queued := r.patches[0]
 		r.patches[0] = nil
 		r.patches = r.patches[1:]
-		it.patch.queued = false
-		if it.patch.condition == nil || r.queue.byUID[it.uid] != it {
+		queued.patch.queued = false
+		if queued.patch.condition == nil || r.queue.byUID[queued.uid] != queued {
 			continue // it found a node, or is gone
 		}
-		condition := it.patch.condition
-		it.patch.condition = nil
-		it.patch.busy = true
+		condition := queued.patch.condition
+		queued.patch.condition = nil
+		queued.patch.busy = true
 		r.patching++
-		pod := it.pod()
+		pod := queued.pod()
 		r.crew.Go(func() error {
 			_, err := r.client.PatchStatus(ctx, pod.Namespace, pod.Name, types.StrategicMergePatchType, statusPatch(pod, condition))
 			r.catchUp(ctx, err) // a binding that followed would be undone
-			r.inbox.put(report{queued: it, patched: true, err: err})
+			r.inbox.put(report{queued: queued, patched: true, err: err})
 			return nil
 		})
 	}
 }
 
 // patched takes the outcome of a status patch.
-func (r *run) patched(ctx context.Context, it *queuedPod, err error) {
+func (r *run) patched(ctx context.Context, queued *queuedPod, err error) {
 	r.patching--
-	it.patch.busy = false
+	queued.patch.busy = false
 	if err != nil && ctx.Err() == nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-		slog.Warn("writing why a pod has no node failed", "namespace", it.pod().Namespace, "pod", it.pod().Name, "error", err)
+		slog.Warn("writing why a pod has no node failed", "namespace", queued.pod().Namespace, "pod", queued.pod().Name, "error", err)
 	}
-	if it.patch.bindAfter {
-		it.patch.bindAfter = false
+	if queued.patch.bindAfter {
+		queued.patch.bindAfter = false
 		r.binding--
-		if r.assumed[it.uid] == it {
-			r.bindWhenQuiet(ctx, it)
+		if r.assumed[queued.uid] == queued {
+			r.bindWhenQuiet(ctx, queued)
 		}
 		return
 	}
-	if it.patch.condition != nil && !it.patch.queued {
-		it.patch.queued = true
-		r.patches = append(r.patches, it)
+	if queued.patch.condition != nil && !queued.patch.queued {
+		queued.patch.queued = true
+		r.patches = append(r.patches, queued)
 	}
 }
 

@@ -13,16 +13,16 @@ import (
 )
 
 // PreferLeaderOf has the roster tell which of its masters should lead: the one whose member leads the group.
-func (r *Roster) PreferLeaderOf(g Group) { r.preference = NewPreference(g, r.Entries, r.Changed) }
+func (r *Roster) PreferLeaderOf(g Group) { r.preference = newPreference(g, r.Listings, r.Changed) }
 
 // Preference is nil without members of the store.
 func (r *Roster) Preference() *Preference { return r.preference }
 
-// Masters are the entries as callers of their commands need them.
+// Masters are the listings as callers of their commands need them.
 func (r *Roster) Masters() []membership.Master {
 	var all []membership.Master
-	for _, p := range r.Entries() {
-		all = append(all, membership.Master{Name: p.Name, URL: p.URL, Version: p.Version})
+	for _, l := range r.Listings() {
+		all = append(all, membership.Master{Name: l.Name, URL: l.URL, Version: l.Version})
 	}
 	return all
 }
@@ -44,14 +44,14 @@ func Others(ctx context.Context, s store.Store, self string) ([]membership.Maste
 
 // Live keeps this master on the roster, and what is published of it in step, until ctx ends. The roster continues from the revision at
 // which this master entered. publish gets where the cluster reaches the live masters, again and again, and writes nothing that is so
-// already; seen gets the entries whenever they have changed, and from time to time.
-func (r *Roster) Live(ctx context.Context, revision int64, publish func(context.Context, []netip.AddrPort) error, seen func([]Entry)) {
+// already; seen gets the listings whenever they have changed, and from time to time.
+func (r *Roster) Live(ctx context.Context, revision int64, publish func(context.Context, []netip.AddrPort) error, seen func([]Listing)) {
 	var running sync.WaitGroup
 	running.Go(func() { r.follow(ctx, revision) })
 	running.Go(func() { r.keep(ctx) })
 	for ctx.Err() == nil {
 		changed, again := r.Changed(), endpointsCheck
-		seen(r.Entries())
+		seen(r.Listings())
 		if err := publish(ctx, r.Endpoints()); err != nil && ctx.Err() == nil {
 			slog.Warn("the endpoints of the service default/kubernetes could not be brought up to date, will retry", "error", err)
 			again = endpointsRetry

@@ -42,10 +42,10 @@ type Group interface {
 // Preference says which master is best placed to lead: the one whose member leads the store, because its writes take one
 // trip less, and because the store knows within a second or two when it is gone.
 type Preference struct {
-	group   Group
-	entries func() []Entry
-	// entriesChanged is closed when masters come or go.
-	entriesChanged func() <-chan struct{}
+	group    Group
+	listings func() []Listing
+	// mastersChanged is closed when masters come or go.
+	mastersChanged func() <-chan struct{}
 	now            func() time.Time
 
 	mu      sync.Mutex
@@ -62,8 +62,8 @@ type storeLeaders struct {
 	members map[string]uint64
 }
 
-func (r *storeLeaders) name(id uint64) string {
-	for name, other := range r.members {
+func (l *storeLeaders) name(id uint64) string {
+	for name, other := range l.members {
 		if other == id {
 			return name
 		}
@@ -71,10 +71,10 @@ func (r *storeLeaders) name(id uint64) string {
 	return ""
 }
 
-// NewPreference makes one of the group and the roster's Entries and Changed.
-func NewPreference(g Group, entries func() []Entry, entriesChanged func() <-chan struct{}) *Preference {
+// newPreference makes one of the group and the roster's Listings and Changed.
+func newPreference(g Group, listings func() []Listing, mastersChanged func() <-chan struct{}) *Preference {
 	return &Preference{
-		group: g, entries: entries, entriesChanged: entriesChanged, now: time.Now,
+		group: g, listings: listings, mastersChanged: mastersChanged, now: time.Now,
 		present: storeLeaders{members: map[string]uint64{}}, changed: make(chan struct{}),
 	}
 }
@@ -82,7 +82,7 @@ func NewPreference(g Group, entries func() []Entry, entriesChanged func() <-chan
 // Run follows the store's leader until ctx ends.
 func (p *Preference) Run(ctx context.Context) {
 	for {
-		leaders, entries := p.group.LeaderChanged(), p.entriesChanged()
+		leaders, masters := p.group.LeaderChanged(), p.mastersChanged()
 		p.note(p.group.Leader())
 		var again <-chan time.Time
 		if p.group.Grouped() && !p.learn(ctx) {
@@ -90,7 +90,7 @@ func (p *Preference) Run(ctx context.Context) {
 		}
 		select {
 		case <-leaders:
-		case <-entries:
+		case <-masters:
 		case <-again:
 		case <-ctx.Done():
 			return
@@ -134,8 +134,8 @@ func (p *Preference) learn(ctx context.Context) bool {
 	if news {
 		p.tellLocked()
 	}
-	for _, entry := range p.entries() {
-		if members[entry.Name] == 0 {
+	for _, listing := range p.listings() {
+		if members[listing.Name] == 0 {
 			return false
 		}
 	}
@@ -181,85 +181,85 @@ func (p *Preference) For(lease, self string) election.Advisor {
 }
 
 // Advise implements election.Advisor.
-func (s *advisor) Advise(holder string) (election.Advice, time.Duration) {
-	if holder != s.self {
-		s.held = time.Time{}
+func (a *advisor) Advise(holder string) (election.Advice, time.Duration) {
+	if holder != a.self {
+		a.held = time.Time{}
 	}
-	if !s.group.Grouped() {
+	if !a.group.Grouped() {
 		return election.Normal, 0
 	}
-	r := s.storeLeaders()
-	leads := r.leader == s.group.ID()
+	leaders := a.storeLeaders()
+	leads := leaders.leader == a.group.ID()
 	switch {
-	case holder == s.self:
-		return s.keep(r, leads)
+	case holder == a.self:
+		return a.keep(leaders, leads)
 	case leads && holder != "":
-		return s.overtake(r, holder)
-	case !leads && holder == "" && s.better(r):
+		return a.overtake(leaders, holder)
+	case !leads && holder == "" && a.better(leaders):
 		return election.Yield, 0
 	}
 	return election.Normal, 0
 }
 
 // better tells whether the store's leader is another live master that stands for the Lease.
-func (s *advisor) better(r storeLeaders) bool {
-	if r.leader == 0 || r.leader == s.group.ID() || !s.connected(r.leader) {
+func (a *advisor) better(leaders storeLeaders) bool {
+	if leaders.leader == 0 || leaders.leader == a.group.ID() || !a.connected(leaders.leader) {
 		return false
 	}
-	name := r.name(r.leader)
-	for _, entry := range s.entries() {
-		if entry.Name == name && entry.Name != s.self {
-			return entry.standsFor(s.lease)
+	name := leaders.name(leaders.leader)
+	for _, listing := range a.listings() {
+		if listing.Name == name && listing.Name != a.self {
+			return listing.standsFor(a.lease)
 		}
 	}
 	return false
 }
 
 // keep decides whether this master keeps the Lease that it holds.
-func (s *advisor) keep(r storeLeaders, leads bool) (election.Advice, time.Duration) {
-	now := s.now()
-	if s.held.IsZero() {
-		s.held = now
-		if !s.yielded.IsZero() && now.Sub(s.yielded) < 3*s.patience {
-			s.patience = min(2*s.patience, patienceMax) // it came back: the other does not keep it
+func (a *advisor) keep(leaders storeLeaders, leads bool) (election.Advice, time.Duration) {
+	now := a.now()
+	if a.held.IsZero() {
+		a.held = now
+		if !a.yielded.IsZero() && now.Sub(a.yielded) < 3*a.patience {
+			a.patience = min(2*a.patience, patienceMax) // it came back: the other does not keep it
 		} else {
-			s.patience = patienceMin
+			a.patience = patienceMin
 		}
 	}
-	if leads || !s.better(r) {
+	if leads || !a.better(leaders) {
 		return election.Normal, 0
 	}
-	since := r.since
-	if s.held.After(since) {
-		since = s.held
+	since := leaders.since
+	if a.held.After(since) {
+		since = a.held
 	}
-	if left := since.Add(s.patience).Sub(now); left > 0 {
+	if left := since.Add(a.patience).Sub(now); left > 0 {
 		return election.Normal, min(left, lookAgain) // it may be overtaken
 	}
-	s.yielded = now
+	a.yielded = now
 	return election.Yield, 0
 }
 
 // overtake decides whether this master, which leads the store, takes the Lease from its holder early.
-func (s *advisor) overtake(r storeLeaders, holder string) (election.Advice, time.Duration) {
-	id, known := r.members[holder]
+func (a *advisor) overtake(leaders storeLeaders, holder string) (election.Advice, time.Duration) {
+	id, known := leaders.members[holder]
 	if !known {
 		return election.Normal, 0 // not one of ours: upstream's own, which no fence stops
 	}
-	now := s.now()
-	former := id == r.former && now.Sub(r.since) < formerFor
-	if s.connected(id) {
+	now := a.now()
+	former := id == leaders.former && now.Sub(leaders.since) < formerFor
+	if a.connected(id) {
 		if !former {
 			return election.Normal, lookAgain
 		}
-		return after(r.since.Add(graceAfter).Sub(now))
+		return after(leaders.since.Add(graceAfter).Sub(now))
 	}
 	if former {
 		return election.Early, 0
 	}
-	since := s.group.InactiveSince(id)
-	if r.since.After(since) {
-		since = r.since // not connected yet, perhaps
+	since := a.group.InactiveSince(id)
+	if leaders.since.After(since) {
+		since = leaders.since // not connected yet, perhaps
 	}
 	return after(since.Add(goneAfter).Sub(now))
 }
@@ -286,8 +286,8 @@ func (p *Preference) StopLeading(ctx context.Context) {
 		return
 	}
 	live := map[string]bool{}
-	for _, entry := range p.entries() {
-		live[entry.Name] = true
+	for _, listing := range p.listings() {
+		live[listing.Name] = true
 	}
 	for _, m := range list {
 		if m.ID == p.group.ID() || m.Learner || !live[m.Name] || !p.connected(m.ID) {

@@ -48,8 +48,8 @@ func (g *fakeGroup) MoveLeader(_ context.Context, id uint64) error {
 type stage struct {
 	*fakeGroup
 	*advisor
-	entries []Entry
-	clock   time.Time
+	listings []Listing
+	clock    time.Time
 }
 
 func newStage(t *testing.T) *stage {
@@ -59,9 +59,9 @@ func newStage(t *testing.T) *stage {
 		names: map[uint64]string{1: "one", 2: "two", 3: "three"}, changed: make(chan struct{}),
 	}}
 	for _, name := range []string{"one", "two", "three"} {
-		s.entries = append(s.entries, Entry{Name: name, Leases: []string{"kube-scheduler"}})
+		s.listings = append(s.listings, Listing{Name: name, Leases: []string{"kube-scheduler"}})
 	}
-	p := NewPreference(s.fakeGroup, func() []Entry { return s.entries }, func() <-chan struct{} { return nil })
+	p := newPreference(s.fakeGroup, func() []Listing { return s.listings }, func() <-chan struct{} { return nil })
 	p.now = func() time.Time { return s.clock }
 	if !p.learn(t.Context()) {
 		t.Fatal("the members are not known")
@@ -150,8 +150,8 @@ func TestNobodyBetter(t *testing.T) {
 	for what, change := range map[string]func(*stage){
 		"a lone master":                func(s *stage) { s.lone = true },
 		"no leader of the store":       func(s *stage) { s.elect(0) },
-		"a leader that does not stand": func(s *stage) { s.entries[1].Leases = []string{"kube-controller-manager"} },
-		"a leader that has left":       func(s *stage) { s.entries = append(s.entries[:1], s.entries[2]) },
+		"a leader that does not stand": func(s *stage) { s.listings[1].Leases = []string{"kube-controller-manager"} },
+		"a leader that has left":       func(s *stage) { s.listings = append(s.listings[:1], s.listings[2]) },
 		"a leader that is gone":        func(s *stage) { s.lose(2) },
 		"a leader without a name":      func(s *stage) { s.elect(7) },
 	} {
@@ -168,7 +168,7 @@ func TestNobodyBetter(t *testing.T) {
 func TestStopLeading(t *testing.T) {
 	s := newStage(t)
 	s.elect(1)
-	s.entries = s.entries[:2] // the third does not live
+	s.listings = s.listings[:2] // the third does not live
 	s.StopLeading(t.Context())
 	if len(s.moved) != 1 || s.moved[0] != 2 {
 		t.Errorf("moved to %v, want 2", s.moved)

@@ -23,8 +23,8 @@ const (
 	annotationStore   = "wheelhouse.dev/store"
 )
 
-// Entry is a live master.
-type Entry struct {
+// Listing is what the roster says of a live master.
+type Listing struct {
 	// Name is the master's identity: the holder that its Leases name, and the name of its member of the store.
 	Name string
 	// URL of its API, for other masters.
@@ -39,8 +39,8 @@ type Entry struct {
 }
 
 // port of the URL; 0 if it has none.
-func (p *Entry) port() int {
-	u, err := url.Parse(p.URL)
+func (l *Listing) port() int {
+	u, err := url.Parse(l.URL)
 	if err != nil {
 		return 0
 	}
@@ -51,8 +51,8 @@ func (p *Entry) port() int {
 // record is what a live master keeps in the store: an Endpoints object as upstream's API servers write it, whose first
 // address is the master's, with what other masters want to know in annotations.
 type record struct {
-	// Entry has no Name if an upstream API server wrote the record.
-	Entry
+	// Listing has no Name if an upstream API server wrote the record.
+	Listing
 	generation int64
 	// annotations of the stored object, those of others included.
 	annotations map[string]string
@@ -107,7 +107,7 @@ func decodeRecord(value []byte) (record, error) {
 	}
 	a := o.Annotations
 	r := record{
-		Entry:      Entry{Name: a[annotationName], URL: a[annotationURL], Version: a[annotationVersion], Store: a[annotationStore]},
+		Listing:    Listing{Name: a[annotationName], URL: a[annotationURL], Version: a[annotationVersion], Store: a[annotationStore]},
 		generation: o.Generation, annotations: a,
 	}
 	if leases := a[annotationLeases]; leases != "" {
@@ -120,4 +120,4 @@ func decodeRecord(value []byte) (record, error) {
 }
 
 // standsFor tells whether the master stands for a Lease.
-func (p *Entry) standsFor(lease string) bool { return slices.Contains(p.Leases, lease) }
+func (l *Listing) standsFor(lease string) bool { return slices.Contains(l.Leases, lease) }

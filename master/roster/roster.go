@@ -67,9 +67,9 @@ type Roster struct {
 }
 
 // New makes a roster with nobody on it. alone tells whether this master has the store to itself.
-func New(s store.Store, self Entry, alone func() bool) *Roster {
+func New(s store.Store, self Listing, alone func() bool) *Roster {
 	r := &Roster{
-		store: s, self: record{Entry: self}, alone: alone, key: notes.Masters + self.Name,
+		store: s, self: record{Listing: self}, alone: alone, key: notes.Masters + self.Name,
 		life: recordLife, refreshEvery: recordRefresh,
 		otherSeen: make(chan struct{}, 1), records: map[string]record{}, changed: make(chan struct{}),
 	}
@@ -314,17 +314,17 @@ func (r *Roster) anotherLocked() bool {
 	return false
 }
 
-// Entries are the live masters of our make, this one included, ordered by name.
-func (r *Roster) Entries() []Entry {
+// Listings are the live masters of our make, this one included, ordered by name.
+func (r *Roster) Listings() []Listing {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := []Entry{r.self.Entry}
+	all := []Listing{r.self.Listing}
 	for _, other := range r.records {
 		if other.Name != "" && other.Name != r.self.Name {
-			all = append(all, other.Entry)
+			all = append(all, other.Listing)
 		}
 	}
-	slices.SortFunc(all, func(a, b Entry) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(all, func(a, b Listing) int { return cmp.Compare(a.Name, b.Name) })
 	return all
 }
 

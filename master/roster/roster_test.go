@@ -18,12 +18,12 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/store/memory"
 )
 
-func entryAt(name, address, port string) Entry {
-	p := Entry{Name: name, URL: "https://127.0.0.1:" + port, Version: "v1.37.0", Leases: []string{"kube-scheduler"}}
+func listingAt(name, address, port string) Listing {
+	l := Listing{Name: name, URL: "https://127.0.0.1:" + port, Version: "v1.37.0", Leases: []string{"kube-scheduler"}}
 	if address != "" {
-		p.Address, p.URL = net.ParseIP(address), "https://"+net.JoinHostPort(address, port)
+		l.Address, l.URL = net.ParseIP(address), "https://"+net.JoinHostPort(address, port)
 	}
-	return p
+	return l
 }
 
 // running is a roster that runs; stop ends it without leaving, as a crash does.
@@ -32,9 +32,9 @@ type running struct {
 	stop func()
 }
 
-func enter(t *testing.T, s store.Store, p Entry, alone bool) *running {
+func enter(t *testing.T, s store.Store, l Listing, alone bool) *running {
 	t.Helper()
-	r := New(s, p, func() bool { return alone })
+	r := New(s, l, func() bool { return alone })
 	r.life, r.refreshEvery = 600*time.Millisecond, 100*time.Millisecond
 	revision, err := r.Enter(t.Context())
 	if err != nil {
@@ -56,8 +56,8 @@ func (r *running) await(t *testing.T, names, endpoints string) {
 	for {
 		changed := r.Changed()
 		var have, at []string
-		for _, p := range r.Entries() {
-			have = append(have, p.Name)
+		for _, l := range r.Listings() {
+			have = append(have, l.Name)
 		}
 		for _, e := range r.Endpoints() {
 			at = append(at, e.String())
@@ -89,11 +89,11 @@ func keys(t *testing.T, s store.Store) string {
 func TestRoster(t *testing.T) {
 	s := memory.New()
 	t.Cleanup(func() { s.Close() })
-	a := enter(t, s, entryAt("a", "192.0.2.1", "6443"), false)
-	b := enter(t, s, entryAt("b", "192.0.2.2", "6443"), false)
+	a := enter(t, s, listingAt("a", "192.0.2.1", "6443"), false)
+	b := enter(t, s, listingAt("b", "192.0.2.2", "6443"), false)
 	// A second master on the host of a, and one that has only loopback.
-	c := enter(t, s, entryAt("c", "192.0.2.1", "7443"), false)
-	d := enter(t, s, entryAt("d", "", "8443"), false)
+	c := enter(t, s, listingAt("c", "192.0.2.1", "7443"), false)
+	d := enter(t, s, listingAt("d", "", "8443"), false)
 	const endpoints = "192.0.2.1:6443 192.0.2.1:7443 192.0.2.2:6443"
 	for _, r := range []*running{a, b, c, d} {
 		r.await(t, "a b c d", endpoints)
@@ -101,8 +101,8 @@ func TestRoster(t *testing.T) {
 	if have := keys(t, s); have != "192.0.2.1 192.0.2.1:7443 192.0.2.2 d" {
 		t.Errorf("keys %q", have)
 	}
-	if p := a.Entries()[3]; p.URL != "https://127.0.0.1:8443" || p.Address != nil || p.Version != "v1.37.0" || !p.standsFor("kube-scheduler") || p.standsFor("kube-controller-manager") {
-		t.Errorf("entry %+v", p)
+	if l := a.Listings()[3]; l.URL != "https://127.0.0.1:8443" || l.Address != nil || l.Version != "v1.37.0" || !l.standsFor("kube-scheduler") || l.standsFor("kube-controller-manager") {
+		t.Errorf("listing %+v", l)
 	}
 	// b dies.
 	b.stop()
@@ -118,7 +118,7 @@ func TestRoster(t *testing.T) {
 	}
 	// Another takes the place of a, whose refresh finds out.
 	a.stop()
-	again := enter(t, s, entryAt("e", "192.0.2.1", "6443"), false)
+	again := enter(t, s, listingAt("e", "192.0.2.1", "6443"), false)
 	again.await(t, "d e", "192.0.2.1:6443")
 }
 
@@ -126,8 +126,8 @@ func TestRoster(t *testing.T) {
 func TestRosterRefreshes(t *testing.T) {
 	s := memory.New()
 	t.Cleanup(func() { s.Close() })
-	a := enter(t, s, entryAt("a", "192.0.2.1", "6443"), false)
-	b := enter(t, s, entryAt("b", "192.0.2.2", "6443"), false)
+	a := enter(t, s, listingAt("a", "192.0.2.1", "6443"), false)
+	b := enter(t, s, listingAt("b", "192.0.2.2", "6443"), false)
 	b.await(t, "a b", "192.0.2.1:6443 192.0.2.2:6443")
 	e, _, err := s.Get(t.Context(), a.key, 0)
 	if err != nil {
@@ -157,12 +157,12 @@ func TestRosterAlone(t *testing.T) {
 	if _, err := s.Create(t.Context(), notes.Masters+"192.0.2.9", []byte("left behind"), 0); err != nil {
 		t.Fatal(err)
 	}
-	a := enter(t, s, entryAt("a", "192.0.2.1", "6443"), true)
+	a := enter(t, s, listingAt("a", "192.0.2.1", "6443"), true)
 	if have := keys(t, s); have != "192.0.2.1" {
 		t.Errorf("keys %q", have)
 	}
 	first := a.revision
-	b := enter(t, s, entryAt("b", "192.0.2.2", "6443"), false)
+	b := enter(t, s, listingAt("b", "192.0.2.2", "6443"), false)
 	a.await(t, "a b", "192.0.2.1:6443 192.0.2.2:6443")
 	watch := s.Watch(t.Context(), a.key, store.WatchOptions{From: first + 1})
 	for refreshed := 0; refreshed < 3; {
@@ -185,7 +185,7 @@ func TestRosterAlone(t *testing.T) {
 
 // TestRecordIsUpstreams: Kubernetes' own decoder reads our records, and we read those that it writes.
 func TestRecordIsUpstreams(t *testing.T) {
-	ours := record{Entry: entryAt("a", "192.0.2.1", "6443"), generation: 7}
+	ours := record{Listing: listingAt("a", "192.0.2.1", "6443"), generation: 7}
 	value, err := ours.encode()
 	if err != nil {
 		t.Fatal(err)
@@ -221,9 +221,9 @@ func TestForeignMasters(t *testing.T) {
 	if _, err := s.Create(t.Context(), notes.Masters+"192.0.2.5", []byte(foreign), 0); err != nil {
 		t.Fatal(err)
 	}
-	a := enter(t, s, entryAt("a", "192.0.2.1", "7443"), false)
-	enter(t, s, entryAt("b", "192.0.2.2", "7443"), false)
-	enter(t, s, entryAt("c", "192.0.2.3", "6443"), false)
+	a := enter(t, s, listingAt("a", "192.0.2.1", "7443"), false)
+	enter(t, s, listingAt("b", "192.0.2.2", "7443"), false)
+	enter(t, s, listingAt("c", "192.0.2.3", "6443"), false)
 	a.await(t, "a b c", "192.0.2.1:7443 192.0.2.2:7443 192.0.2.3:6443 192.0.2.5:7443")
 	if have := a.Endpoints(); !slices.IsSortedFunc(have, netip.AddrPort.Compare) {
 		t.Errorf("not in order: %v", have)

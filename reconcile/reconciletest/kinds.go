@@ -19,49 +19,49 @@ type Kinds struct {
 }
 
 // Kinds implements reconcile.KindSet.
-func (s *Kinds) Kinds() ([]*kind.Kind, <-chan struct{}) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.changed == nil {
-		s.changed = make(chan struct{})
+func (k *Kinds) Kinds() ([]*kind.Kind, <-chan struct{}) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.changed == nil {
+		k.changed = make(chan struct{})
 	}
-	return s.now, s.changed
+	return k.now, k.changed
 }
 
 // Set makes these the kinds.
-func (s *Kinds) Set(kinds ...*kind.Kind) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.now = kinds
-	for _, c := range append(s.untold, s.changed) {
+func (k *Kinds) Set(kinds ...*kind.Kind) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.now = kinds
+	for _, c := range append(k.untold, k.changed) {
 		if c != nil {
 			close(c)
 		}
 	}
-	s.untold, s.changed = nil, nil
+	k.untold, k.changed = nil, nil
 }
 
 // Slip is Set before anybody has been told.
-func (s *Kinds) Slip(kinds ...*kind.Kind) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.now = kinds
-	s.untold, s.changed = append(s.untold, s.changed), nil
+func (k *Kinds) Slip(kinds ...*kind.Kind) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.now = kinds
+	k.untold, k.changed = append(k.untold, k.changed), nil
 }
 
 // Strays implements reconcile.KindSet.
-func (s *Kinds) Strays(namespace string, owner types.UID) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.strays == nil {
+func (k *Kinds) Strays(namespace string, owner types.UID) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.strays == nil {
 		return nil
 	}
-	return s.strays(namespace, owner)
+	return k.strays(namespace, owner)
 }
 
 // SetStrays makes f the answer of Strays; nil says that there are none.
-func (s *Kinds) SetStrays(f func(namespace string, owner types.UID) error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.strays = f
+func (k *Kinds) SetStrays(f func(namespace string, owner types.UID) error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.strays = f
 }

@@ -117,37 +117,37 @@ type Orphans struct {
 }
 
 // Note takes a change in.
-func (s *Orphans) Note(d client.Delta) {
+func (o *Orphans) Note(d client.Delta) {
 	was := d.Old != nil && metav1.GetControllerOfNoCopy(d.Old) == nil
 	is := d.New != nil && metav1.GetControllerOfNoCopy(d.New) == nil
 	if was == is {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if is {
-		if s.byName == nil {
-			s.byName = map[string]map[string]struct{}{}
+		if o.byName == nil {
+			o.byName = map[string]map[string]struct{}{}
 		}
-		if s.byName[d.New.GetNamespace()] == nil {
-			s.byName[d.New.GetNamespace()] = map[string]struct{}{}
+		if o.byName[d.New.GetNamespace()] == nil {
+			o.byName[d.New.GetNamespace()] = map[string]struct{}{}
 		}
-		s.byName[d.New.GetNamespace()][d.New.GetName()] = struct{}{}
+		o.byName[d.New.GetNamespace()][d.New.GetName()] = struct{}{}
 		return
 	}
-	in := s.byName[d.Old.GetNamespace()]
+	in := o.byName[d.Old.GetNamespace()]
 	delete(in, d.Old.GetName())
 	if len(in) == 0 {
-		delete(s.byName, d.Old.GetNamespace())
+		delete(o.byName, d.Old.GetNamespace())
 	}
 }
 
 // In lists the names of a namespace's orphans.
-func (s *Orphans) In(namespace string) []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	names := make([]string, 0, len(s.byName[namespace]))
-	for name := range s.byName[namespace] {
+func (o *Orphans) In(namespace string) []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	names := make([]string, 0, len(o.byName[namespace]))
+	for name := range o.byName[namespace] {
 		names = append(names, name)
 	}
 	return names
