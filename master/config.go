@@ -15,6 +15,7 @@ import (
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api"
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/apiserver/admission"
 	"github.com/wheelhouse-k8s/wheelhouse/controllers"
 	"github.com/wheelhouse-k8s/wheelhouse/datafolder"
@@ -133,6 +134,9 @@ type Config struct {
 
 	// Backups that the master makes by itself.
 	Backups backups.Plan
+
+	// Kinds are served besides the built-in ones, from the start: for programs that have a master within them.
+	Kinds []*kind.Kind
 
 	// Now is the clock of certificates and tokens; nil means time.Now.
 	Now func() time.Time

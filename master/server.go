@@ -38,6 +38,9 @@ func (m *Master) build() (err error) {
 		config: c, port: m.Port(), authority: m.own.Authority, keys: m.keys, catalog: api.Catalog(),
 		masters: func() []netip.AddrPort { return m.roster.Endpoints() },
 	}
+	for _, k := range c.Kinds {
+		m.server.catalog.Put(k)
+	}
 	if c.DataDir != "" || c.external() { // a cluster in memory has one master for ever
 		path := admin.Root + membership.JoinPath
 		m.server.joining = bootstrap.Joining{Group: membership.MastersGroup, Paths: []string{path, path + "/*"}, Server: m.listing().URL}

@@ -196,7 +196,7 @@ func (to *target) compute(next, old kind.Object, before []metav1.ManagedFieldsEn
 // schema does not describe; such an object keeps the managers it had.
 func (to *target) ask(updated, old kind.Object, before []metav1.ManagedFieldsEntry, manager string) ([]metav1.ManagedFieldsEntry, bool) {
 	live, next := withType(to.kind, old), withType(to.kind, updated)
-	live.SetManagedFields(before)
+	live.SetManagedFields(mergeOldest(before))
 	next.SetManagedFields(nil)
 	after, err := to.library.Update(live, next, manager)
 	if err != nil {

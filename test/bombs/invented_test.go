@@ -80,8 +80,8 @@ func removal(at string) []bomb {
 
 func invented() []bomb {
 	var all []bomb
-	all = reported()
-	for _, some := range [][]bomb{texts(), documents(), patches(), applied(), managed(), messages(), spread()} {
+	all = append(reported(), reportedTree())
+	for _, some := range [][]bomb{texts(), documents(), patches(), applied(), managed(), messages(), spread(), trees()} {
 		for _, b := range some {
 			b.often = 5
 			all = append(all, b)

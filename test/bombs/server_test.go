@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/wheelhouse-k8s/wheelhouse"
+	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/master"
 )
 
@@ -40,7 +41,7 @@ type cost struct {
 func serve() error {
 	debug.SetGCPercent(50) // memory is to show what is in use rather than what waits for the collector
 	m, err := wheelhouse.Start(context.Background(), wheelhouse.Options{Components: []master.Component{master.APIServer},
-		Configure: func(c *master.Config) { c.Log = func(string, ...any) {} }})
+		Configure: func(c *master.Config) { c.Log, c.Kinds = func(string, ...any) {}, []*kind.Kind{widget} }})
 	if err != nil {
 		return err
 	}
