@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -155,7 +156,7 @@ func ofThePast(key []byte) bool {
 
 // CheckKeyName finds a name among the keys of a backup that is none of a master's files.
 func CheckKeyName(name string) error {
-	if !filepath.IsLocal(name) || name != datafolder.EncryptionFile && name != datafolder.OperatorEncryptionFile && !strings.HasPrefix(name, "pki/") {
+	if !filepath.IsLocal(name) || path.Clean(name) != name || name != datafolder.EncryptionFile && name != datafolder.OperatorEncryptionFile && !strings.HasPrefix(name, "pki/") {
 		return fmt.Errorf("the keys hold a file that is none of a master's: %q", name)
 	}
 	return nil
