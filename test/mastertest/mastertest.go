@@ -47,9 +47,8 @@ type Cluster struct {
 	t     testing.TB
 	ahead atomic.Int64 // how far the clock of all is ahead, in nanoseconds
 
-	mu      sync.Mutex // guards masters and their live, mute and cut, and said
+	mu      sync.Mutex // guards masters and their live, mute and cut
 	masters []*Master
-	said    []string
 }
 
 // Master is one of them. What is exported is of its present start.
@@ -133,15 +132,6 @@ func (c *Cluster) Advance(by time.Duration) { c.ahead.Add(int64(by)) }
 
 // Now is what the clock of all says.
 func (c *Cluster) Now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
-
-// Said gives what masters logged and warned of since it was last asked.
-func (c *Cluster) Said() []string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	said := c.said
-	c.said = nil
-	return said
-}
 
 func (c *Cluster) list() (live []membership.Master) {
 	c.mu.Lock()
@@ -282,11 +272,7 @@ func (c *Cluster) Settle(ctx context.Context) {
 // open makes the rooms of a start.
 func (m *Master) open(ctx context.Context) (closing func(), err error) {
 	c := m.cluster
-	say := func(format string, args ...any) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.said = append(c.said, m.Name+": "+fmt.Sprintf(format, args...))
-	}
+	say := func(string, ...any) {} // what the masters say, commands answer, too
 	m.Own, err = certificates.Open(certificates.Options{
 		PKIDir: filepath.Join(m.Dir, "pki"), Kubeconfig: datafolder.Kubeconfig(m.Dir), URL: m.URL,
 		PKI: pki.Options{Hostname: "localhost", NoEtcd: true, Now: c.Now}, Log: say, Warn: say,
