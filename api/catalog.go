@@ -8,6 +8,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/api/apps"
 	"github.com/wheelhouse-k8s/wheelhouse/api/authentication"
 	"github.com/wheelhouse-k8s/wheelhouse/api/authorization"
+	"github.com/wheelhouse-k8s/wheelhouse/api/certificates"
 	"github.com/wheelhouse-k8s/wheelhouse/api/coordination"
 	"github.com/wheelhouse-k8s/wheelhouse/api/core"
 	"github.com/wheelhouse-k8s/wheelhouse/api/discovery"
@@ -16,6 +17,7 @@ import (
 	"github.com/wheelhouse-k8s/wheelhouse/api/networking"
 	"github.com/wheelhouse-k8s/wheelhouse/api/policy"
 	"github.com/wheelhouse-k8s/wheelhouse/api/rbac"
+	"github.com/wheelhouse-k8s/wheelhouse/api/resource"
 	"github.com/wheelhouse-k8s/wheelhouse/api/scheduling"
 	"github.com/wheelhouse-k8s/wheelhouse/api/storage"
 )
@@ -51,6 +53,10 @@ func list() []*kind.Kind {
 		authorization.SelfSubjectRulesReview,
 		authorization.SubjectAccessReview,
 
+		certificates.CertificateSigningRequest,
+		certificates.ClusterTrustBundle,
+		certificates.PodCertificateRequest,
+
 		networking.IngressClass,
 		networking.IPAddress,
 		networking.NetworkPolicy,
@@ -68,6 +74,12 @@ func list() []*kind.Kind {
 		coordination.Lease,
 
 		discovery.EndpointSlice,
+
+		resource.DeviceClass,
+		resource.DeviceTaintRule,
+		resource.ResourceClaim,
+		resource.ResourceClaimTemplate,
+		resource.ResourceSlice,
 	}
 }
 

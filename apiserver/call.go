@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/warning"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
@@ -170,6 +171,15 @@ func (c *call) track(next, old kind.Object, option string) error {
 		return c.s.Tracker.Created(c.rt.info, next, who, c.Subresource, c.s.Now())
 	}
 	return c.s.Tracker.Updated(c.rt.info, next, old, who, c.Subresource, c.s.Now())
+}
+
+// requested notes in a new object who asks for it, where its kind wants to know.
+func (c *call) requested(o kind.Object) {
+	by := kind.Requester(c.User)
+	if c.User == nil {
+		by = &user.DefaultInfo{}
+	}
+	c.rt.info.Requested(o, by)
 }
 
 // admitted is what admission is told of an operation.

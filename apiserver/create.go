@@ -75,7 +75,8 @@ func (c *call) create(ctx context.Context) (*Response, error) {
 		return nil, err
 	}
 	c.uniqueOwners(obj) // admission may have added some
-	o := registry.CreateOptions{DryRun: a.dryRun, Entered: true}
+	c.requested(obj)
+	o := registry.CreateOptions{DryRun: a.dryRun, Entered: true, Judge: c.judge()}
 	if c.validates(a) {
 		o.Admit = func(ctx context.Context, obj kind.Object) error { return c.validate(ctx, a, obj, nil) }
 	}

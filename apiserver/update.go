@@ -79,7 +79,7 @@ func (c *call) replacing(fieldManager, fieldValidation string, dryRun []string) 
 }
 
 func (p *replacement) options() registry.UpdateOptions {
-	o := registry.UpdateOptions{Part: p.Subresource, DryRun: p.update.dryRun}
+	o := registry.UpdateOptions{Part: p.Subresource, DryRun: p.update.dryRun, Judge: p.judge()}
 	if p.validates(p.update) || p.validates(p.create) || p.rt.info.CreateOnUpdate {
 		o.Admit = p.admit
 	}
@@ -163,6 +163,7 @@ func (p *replacement) prepare(ctx context.Context, next, old kind.Object) error 
 	}
 	defer p.uniqueOwners(next)
 	if old == nil {
+		defer p.requested(next)
 		return p.mutate(ctx, p.create, next, nil)
 	}
 	return p.mutate(ctx, p.update, next, old)

@@ -163,15 +163,29 @@ func resetFields(k *kind.Kind, subresource string) *fieldpath.Set {
 		reset.Insert(fieldpath.MakePathOrDie("status"))
 	case "status":
 		reset.Insert(fieldpath.MakePathOrDie("spec"))
-		for _, path := range statusKeeps[k.GR()] {
-			reset.Insert(fieldpath.MakePathOrDie(path...))
-		}
+	}
+	for _, path := range alsoKept[part{k.GR(), subresource}] {
+		reset.Insert(fieldpath.MakePathOrDie(path...))
 	}
 	return reset
 }
 
-// statusKeeps are the fields beyond spec that status updates of a kind do not change.
-var statusKeeps = map[schema.GroupResource][][]any{
-	{Resource: "pods"}:                       {{"metadata", "deletionTimestamp"}, {"metadata", "ownerReferences"}},
-	{Group: "apps", Resource: "deployments"}: {{"metadata", "labels"}},
+// part is a resource, or one of its subresources.
+type part struct {
+	schema.GroupResource
+	subresource string
 }
+
+// alsoKept are the fields that an update of a kind, or of one of its parts, does not change beyond what all kinds keep.
+var alsoKept = map[part][][]any{
+	{schema.GroupResource{Resource: "pods"}, "status"}:                       {{"metadata", "deletionTimestamp"}, {"metadata", "ownerReferences"}},
+	{schema.GroupResource{Group: "apps", Resource: "deployments"}, "status"}: {{"metadata", "labels"}},
+	{signingRequests, ""}:         {{"spec"}},
+	{signingRequests, "status"}:   {{"status", "conditions"}},
+	{signingRequests, "approval"}: {{"spec"}, {"status", "certificate"}},
+	{schema.GroupResource{Group: "certificates.k8s.io", Resource: "podcertificaterequests"}, "status"}: {{"metadata"}},
+	{schema.GroupResource{Group: "resource.k8s.io", Resource: "devicetaintrules"}, "status"}:           {{"metadata"}},
+	{schema.GroupResource{Group: "resource.k8s.io", Resource: "resourceclaims"}, "status"}:             {{"metadata"}},
+}
+
+var signingRequests = schema.GroupResource{Group: "certificates.k8s.io", Resource: "certificatesigningrequests"}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/wheelhouse-k8s/wheelhouse/api/kind"
 	"github.com/wheelhouse-k8s/wheelhouse/store"
@@ -20,9 +21,14 @@ type CreateOptions struct {
 	DryRun bool
 	// Entered: the object has passed Enter, and only the server itself has changed it since.
 	Entered bool
+	// Judge tells all that is wrong with the object, given what its kind has found; nil adds nothing. old is nil.
+	Judge Judge
 	// Admit is the validating admission; it sees the object as it would be stored.
 	Admit func(ctx context.Context, obj kind.Object) error
 }
+
+// Judge tells all that is wrong with an object, given what its kind has found: rules that ask about more than the object. old is nil on create.
+type Judge func(ctx context.Context, next, old kind.Object, found field.ErrorList) field.ErrorList
 
 // Create stores a new object, which must be decoded, defaulted and admitted by mutation; it is changed in place
 // (uid, creationTimestamp, generateName, …) and belongs to the registry afterwards.
@@ -83,7 +89,7 @@ func (r *Resource) prepareNew(ctx context.Context, obj kind.Object, o CreateOpti
 
 // judgeNew judges a new object as it is to be stored.
 func (r *Resource) judgeNew(ctx context.Context, obj kind.Object, o CreateOptions) error {
-	if err := r.checkNew(obj); err != nil {
+	if err := r.checkNew(ctx, obj, o.Judge); err != nil {
 		return err
 	}
 	if o.Admit != nil {

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"math/rand/v2"
 	"time"
 	"unicode/utf8"
@@ -63,9 +64,12 @@ func pathSegment(name string, prefix bool) []string {
 }
 
 // checkNew judges a new object.
-func (r *Resource) checkNew(o kind.Object) error {
+func (r *Resource) checkNew(ctx context.Context, o kind.Object, judge Judge) error {
 	errs := validation.ValidateObjectMetaAccessor(o, r.info.Namespaced, r.info.ValidName, metadata)
 	errs = append(errs, r.info.Validate(o)...)
+	if judge != nil {
+		errs = judge(ctx, o, nil, errs)
+	}
 	if len(errs) == 0 {
 		// Whatever a kind allows, a name must be one part of a path.
 		for _, msg := range pathSegment(o.GetName(), false) {
@@ -117,14 +121,18 @@ func (r *Resource) carryOver(next, old kind.Object, part *kind.AnyPart) error {
 }
 
 // checkUpdate judges an updated object.
-func (r *Resource) checkUpdate(next, old kind.Object, part *kind.AnyPart) error {
+func (r *Resource) checkUpdate(ctx context.Context, next, old kind.Object, u *updating) error {
 	validate := r.info.ValidateUpdate
-	if part != nil {
-		validate = part.ValidateUpdate
+	if u.part != nil {
+		validate = u.part.ValidateUpdate
 	}
 	errs := validation.ValidateObjectMetaAccessor(next, r.info.Namespaced, pathSegment, metadata)
 	errs = append(errs, validation.ValidateObjectMetaAccessorUpdate(next, old, metadata)...)
-	return r.invalid(next, append(errs, validate(next, old)...))
+	errs = append(errs, validate(next, old)...)
+	if u.o.Judge != nil {
+		errs = u.o.Judge(ctx, next, old, errs)
+	}
+	return r.invalid(next, errs)
 }
 
 // sameNamespace fills in the namespace of the request, or refuses another one.

@@ -38,6 +38,8 @@ type UpdateOptions struct {
 	// Trusted skips defaults, preparation and validation: the server itself makes the change (binding). What it leaves alone may
 	// be shared with the old object.
 	Trusted bool
+	// Judge tells all that is wrong with the new object, given what its kind has found; nil adds nothing.
+	Judge Judge
 	// Admit is the validating admission; old is nil when the update creates.
 	Admit func(ctx context.Context, next, old kind.Object) error
 }
@@ -239,7 +241,7 @@ func (u *updating) attempt(ctx context.Context, present *Item, certain bool) (i 
 // judge judges the new object as it is to be stored.
 func (u *updating) judge(ctx context.Context, next, old kind.Object) error {
 	if !u.o.Trusted {
-		if err := u.r.checkUpdate(next, old, u.part); err != nil {
+		if err := u.r.checkUpdate(ctx, next, old, u); err != nil {
 			return err
 		}
 	}
@@ -400,6 +402,7 @@ func (u *updating) create(ctx context.Context) (*Item, error) {
 	r.born(next)
 	next.SetResourceVersion("")
 	o := CreateOptions{DryRun: u.o.DryRun}
+	o.Judge = u.o.Judge
 	if u.o.Admit != nil {
 		o.Admit = func(ctx context.Context, obj kind.Object) error { return u.o.Admit(ctx, obj, nil) }
 	}

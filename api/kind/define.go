@@ -63,6 +63,10 @@ func eraseRules[E any, P object[E]](k *Kind, r *Rules[E]) {
 	k.Default, k.Defaults = one[E, P](r.Default), r.Default != nil
 	k.Deleting = one[E, P](r.Deleting)
 	k.Warnings = withOld[E, P](r.Warnings)
+	k.Requested = func(Object, Requester) {}
+	if f := r.Requested; f != nil {
+		k.Requested = func(o Object, by Requester) { f(of[E, P](o), by) }
+	}
 	h, prepare := r.Halves, r.Prepare
 	k.PrepareCreate = func(o Object) {
 		if h.clearStatus != nil {

@@ -34,6 +34,7 @@ type Kind struct {
 	Default func(Object)
 	// Defaults tells whether Default does anything.
 	Defaults       bool
+	Requested      func(Object, Requester)
 	PrepareCreate  func(Object)
 	PrepareUpdate  func(next, old Object)
 	Validate       func(Object) field.ErrorList

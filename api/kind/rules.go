@@ -16,6 +16,8 @@ type Rules[E any] struct {
 	// Prepare takes back what a writer of the main resource may not set, beyond Halves, and sets what the server sets: in the
 	// new object, in place. old is nil on create and never changed.
 	Prepare func(next, old *E)
+	// Requested notes in a new object who asks for it, after all others have had their say.
+	Requested func(next *E, by Requester)
 	// Validate judges a new object (old is nil) or a changed one beyond its metadata, which the registry validates.
 	Validate func(next, old *E) field.ErrorList
 	// ValidateUpdate judges a changed object in Validate's place, where that is another matter.
@@ -47,6 +49,14 @@ type Rules[E any] struct {
 	// Parts are further subresources that take the whole object and change a part of it
 	// (ephemeralcontainers, resize, approval, finalize).
 	Parts []Part[E]
+}
+
+// Requester is who makes a request.
+type Requester interface {
+	GetName() string
+	GetUID() string
+	GetGroups() []string
+	GetExtra() map[string][]string
 }
 
 // Grace is a decision about graceful deletion.

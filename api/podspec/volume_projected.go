@@ -169,11 +169,10 @@ func (v *validator) podCertificate(c *corev1.PodCertificateProjection, at *field
 	}
 }
 
-// Bounds of the two halves of a signer's name.
-const (
-	signerPathMax = 571
-	signerMax     = 253 + 1 + signerPathMax
-)
+// signerMax bounds a signer's name: a domain, a slash, and a path in which the name of an object and one of a namespace have room.
+const signerMax = validation.DNS1123SubdomainMaxLength + 1 + signerPathMax
+
+const signerPathMax = validation.DNS1123SubdomainMaxLength + validation.DNS1123LabelMaxLength + 1
 
 // ValidateSignerName judges the name of a certificate signer: a domain, a slash and a path of dotted words.
 func ValidateSignerName(name string, at *field.Path) field.ErrorList {
@@ -182,23 +181,31 @@ func ValidateSignerName(name string, at *field.Path) field.ErrorList {
 		p.Required(at, "", "")
 		return p.List
 	}
-	if len(name) > signerMax {
-		p.List = append(p.List, field.TooLong(at, name, signerMax))
-	}
-	parts := strings.Split(name, "/")
-	if len(parts) != 2 {
+	domain, path, ok := strings.Cut(name, "/")
+	if !ok || strings.Contains(path, "/") {
 		p.Invalid(at, "", name, "must be a domain and a path, separated by one slash")
 		return p.List
 	}
-	p.Messages(at, "", name, kind.DNSSubdomain(parts[0]))
-	if !strings.Contains(parts[0], ".") {
-		p.Invalid(at, "", name, "the domain must have at least two parts, separated by a dot")
+	if len(domain) > validation.DNS1123SubdomainMaxLength {
+		p.TooLong(at, "", validation.DNS1123SubdomainMaxLength)
 	}
-	for _, word := range strings.Split(parts[1], ".") {
-		p.Messages(at, "", name, validation.IsDNS1123Label(word))
+	p.firstWrong(at, domain, kind.DNSLabel)
+	if !strings.Contains(domain, ".") {
+		p.Invalid(at, "", domain, "the domain must have at least two parts, separated by a dot")
 	}
-	if len(parts[1]) > signerPathMax {
-		p.List = append(p.List, field.TooLong(at, parts[1], signerPathMax))
+	p.firstWrong(at, path, kind.DNSSubdomain)
+	if len(name) > signerMax {
+		p.TooLong(at, "", signerMax)
 	}
 	return p.List
+}
+
+// firstWrong complains about the first of dotted words that is none: the others would be told of alike.
+func (ps *problems) firstWrong(at *field.Path, text string, wrong func(string) []string) {
+	for word := range strings.SplitSeq(text, ".") {
+		if messages := wrong(word); len(messages) > 0 {
+			ps.Messages(at, "", text, messages)
+			return
+		}
+	}
 }

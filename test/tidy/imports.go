@@ -129,13 +129,15 @@ var policy = []rule{
 
 	// The kinds. They know neither how they are kept and written nor the verbs that are asked of them.
 	{"api",
-		"api/apps api/authentication api/authorization api/coordination api/core api/discovery api/events api/kind api/networking api/policy " +
-			"api/rbac api/scheduling api/storage",
+		"api/apps api/authentication api/authorization api/certificates api/coordination api/core api/discovery api/events api/kind api/networking api/policy " +
+			"api/rbac api/resource api/scheduling api/storage",
 		"", ""},
-	{"api/apps api/authentication api/authorization api/coordination api/core api/discovery api/events api/networking api/policy api/rbac " +
-		"api/scheduling api/storage",
+	{"api/apps api/authentication api/authorization api/certificates api/coordination api/core api/discovery api/events api/networking api/policy api/rbac " +
+		"api/resource api/scheduling api/storage",
 		"api/kind", "types", "a group knows no other"},
 	{"api/apps api/core", "api/podspec api/workload", "", ""},
+	{"api/resource", "api/podspec", "k8s.io/apiserver k8s.io/dynamic-resource-allocation", "expressions that select devices are upstream's"},
+	{"api/certificates", "api/podspec", "", "what pods may name of signers and bundles is judged alike"},
 	{"api/apps api/core api/discovery api/networking", "", "k8s.io/utils", ""},
 	{"api/events", "api/core", "", "its one kind is the other form of core's"},
 	{"api/workload", "api/kind api/podspec", "types", "what workloads share knows none of them"},
