@@ -189,8 +189,9 @@ func TestNewRefuses(t *testing.T) {
 	}{
 		"unknown":         {Options{Enable: []string{"Nope"}}, `--enable-admission-plugins: unknown plugin "Nope"`},
 		"unknown off":     {Options{Disable: []string{"Nope"}}, `--disable-admission-plugins: unknown plugin "Nope"`},
-		"not there":       {Options{Enable: []string{"ImagePolicyWebhook"}}, `does not have the plugin "ImagePolicyWebhook"`},
+		"not there":       {Options{Enable: []string{"ValidatingAdmissionWebhook"}}, `does not have the plugin "ValidatingAdmissionWebhook"`},
 		"no limits":       {Options{Enable: []string{"EventRateLimit"}}, `EventRateLimit has no limits`},
+		"no webhook":      {Options{Enable: []string{"ImagePolicyWebhook"}}, `ImagePolicyWebhook needs a configuration`},
 		"both":            {Options{Enable: []string{"Priority"}, Disable: []string{"Priority"}}, `"Priority" is enabled and disabled`},
 		"no name of ours": {Options{Disable: []string{"RoleEscalation"}}, `unknown plugin "RoleEscalation"`},
 	} {
@@ -201,7 +202,8 @@ func TestNewRefuses(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	defaults := "NamespaceLifecycle LimitRanger ServiceAccount NodeRestriction TaintNodesByCondition PodSecurity Priority DefaultTolerationSeconds RuntimeClass RoleEscalation"
+	defaults := "NamespaceLifecycle LimitRanger ServiceAccount NodeRestriction TaintNodesByCondition PodSecurity Priority DefaultTolerationSeconds RuntimeClass " +
+		"CertificateApproval CertificateSigning ClusterTrustBundleAttest CertificateSubjectRestriction RoleEscalation"
 	for name, c := range map[string]struct {
 		edit func(o *Options)
 		want string

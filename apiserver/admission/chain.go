@@ -56,34 +56,34 @@ type plugin struct {
 
 // plugins in upstream's order, which is the order of execution.
 var plugins = []plugin{
-	{name: "AlwaysAdmit"},
-	{name: "NamespaceAutoProvision"},
+	{name: "AlwaysAdmit", make: plain(newAlwaysAdmit)},
+	{name: "NamespaceAutoProvision", make: plain(newNamespaceAutoProvision)},
 	{name: "NamespaceLifecycle", on: true, make: plain(newNamespaceLifecycle)},
-	{name: "NamespaceExists"},
-	{name: "LimitPodHardAntiAffinityTopology"},
+	{name: "NamespaceExists", make: plain(newNamespaceExists)},
+	{name: "LimitPodHardAntiAffinityTopology", make: plain(newLimitAntiAffinity)},
 	{name: "LimitRanger", on: true, make: plain(newLimitRanger)},
 	{name: "ServiceAccount", on: true, make: plain(newServiceAccount)},
 	{name: "NodeRestriction", on: true, make: plain(newNodeRestriction)},
 	{name: "TaintNodesByCondition", on: true, make: plain(newTaintNodes)},
 	{name: "AlwaysPullImages", make: plain(newAlwaysPullImages)},
-	{name: "ImagePolicyWebhook"},
+	{name: "ImagePolicyWebhook", make: newImagePolicy},
 	{name: "PodSecurity", on: true, make: newPodSecurity},
-	{name: "PodNodeSelector"},
+	{name: "PodNodeSelector", make: newPodNodeSelector},
 	{name: "Priority", on: true, make: plain(newPriority)},
 	{name: "DefaultTolerationSeconds", on: true, make: plain(newDefaultTolerations)},
-	{name: "PodTolerationRestriction"},
+	{name: "PodTolerationRestriction", make: newPodTolerations},
 	{name: "EventRateLimit", make: newEventRateLimit},
-	{name: "ExtendedResourceToleration"},
+	{name: "ExtendedResourceToleration", make: plain(newExtendedResourceToleration)},
 	{name: "DefaultStorageClass"},
 	{name: "StorageObjectInUseProtection"},
 	{name: "PodGroupProtection"},
 	{name: "OwnerReferencesPermissionEnforcement", make: plain(newOwnerReferences)},
 	{name: "PersistentVolumeClaimResize"},
 	{name: "RuntimeClass", on: true, make: plain(newRuntimeClass)},
-	{name: "CertificateApproval"},
-	{name: "CertificateSigning"},
-	{name: "ClusterTrustBundleAttest"},
-	{name: "CertificateSubjectRestriction"},
+	{name: "CertificateApproval", on: true, make: plain(newCertificateApproval)},
+	{name: "CertificateSigning", on: true, make: plain(newCertificateSigning)},
+	{name: "ClusterTrustBundleAttest", on: true, make: plain(newTrustBundleAttest)},
+	{name: "CertificateSubjectRestriction", on: true, make: plain(newSubjectRestriction)},
 	{name: "DefaultIngressClass"},
 	{name: "DenyServiceExternalIPs", make: newDenyExternalIPs},
 	{name: "PodTopologyLabels"},
@@ -95,7 +95,7 @@ var plugins = []plugin{
 	{name: "ValidatingAdmissionPolicy"},
 	{name: "ValidatingAdmissionWebhook"},
 	{name: "ResourceQuota"},
-	{name: "AlwaysDeny"},
+	{name: "AlwaysDeny", make: plain(newAlwaysDeny)},
 	// Last of those that change objects: it must see the rules that would be stored.
 	{name: "RoleEscalation", always: true, make: plain(newRoleEscalation)},
 }
@@ -158,6 +158,12 @@ func Check(o Options) error {
 			_, err = eventLimitsOf(&o)
 		case p.name == "PodSecurity":
 			_, err = podSecurityConfiguration(&o)
+		case p.name == "ImagePolicyWebhook":
+			_, err = imagePolicyOf(&o)
+		case p.name == "PodNodeSelector":
+			_, _, err = nodeSelectorsOf(&o)
+		case p.name == "PodTolerationRestriction":
+			_, _, err = tolerationsOf(&o)
 		}
 		if err != nil {
 			return err

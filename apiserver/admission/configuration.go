@@ -19,7 +19,7 @@ type passiveClock = clock.PassiveClock
 type Configuration struct{ plugins map[string][]byte }
 
 // configured are the plugins that read a configuration.
-var configured = []string{"EventRateLimit", "PodSecurity"}
+var configured = []string{"EventRateLimit", "ImagePolicyWebhook", "PodNodeSelector", "PodSecurity", "PodTolerationRestriction"}
 
 // configurationVersions of AdmissionConfiguration, which is the same in all of them.
 var configurationVersions = []schema.GroupVersion{

@@ -1,8 +1,6 @@
 package admission
 
 import (
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"slices"
 
@@ -89,11 +87,7 @@ func signingRequest(q *nodeRequest) error {
 	if request.Spec.SignerName != certificatesv1.KubeletServingSignerName && request.Spec.SignerName != certificatesv1.KubeAPIServerClientKubeletSignerName {
 		return nil
 	}
-	block, _ := pem.Decode(request.Spec.Request)
-	if block == nil || block.Type != "CERTIFICATE REQUEST" {
-		return q.forbid("unable to parse csr: PEM block type must be CERTIFICATE REQUEST")
-	}
-	parsed, err := x509.ParseCertificateRequest(block.Bytes)
+	parsed, err := parseSigningRequest(request)
 	if err != nil {
 		return q.forbid("unable to parse csr: %w", err)
 	}
