@@ -84,6 +84,11 @@ func defaultClaim(c *resourcev1.ResourceClaim) {
 			defaultTolerations(a.Devices.Results[n].Tolerations)
 		}
 	}
+	for n := range c.Status.Devices {
+		if data := &c.Status.Devices[n].Data; *data != nil && len((*data).Raw) == 0 { // in JSON both are null
+			*data = nil
+		}
+	}
 }
 
 func defaultClaimSpec(s *resourcev1.ResourceClaimSpec) {
