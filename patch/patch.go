@@ -60,13 +60,18 @@ func Apply(k *kind.Kind, t types.PatchType, data []byte, old kind.Object, fieldV
 	p := patcher{kind: k, data: data, check: fieldValidation != metav1.FieldValidationIgnore, strict: fieldValidation == metav1.FieldValidationStrict}
 	var obj kind.Object
 	var err error
+	var done bool
 	switch t {
 	case types.JSONPatchType:
 		obj, err = p.throughJSON(old, p.applyOperations)
 	case types.MergePatchType:
-		obj, err = p.throughJSON(old, p.applyMerge)
+		if obj, done = p.inPlace(old, false); !done {
+			obj, err = p.throughJSON(old, p.applyMerge)
+		}
 	case types.StrategicMergePatchType:
-		obj, err = p.applyStrategic(old)
+		if obj, done = p.inPlace(old, true); !done {
+			obj, err = p.applyStrategic(old)
+		}
 	default: // an apply, which is the Tracker's
 		return nil, nil, unsupportedType(k, t)
 	}
