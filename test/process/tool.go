@@ -19,15 +19,27 @@ type tool struct {
 	// folder of the module that holds its version.
 	folder string
 	source string
+	// version that the program tells of itself, where it must.
+	version string
+	// tests: the program holds the tests of its package.
+	tests bool
 }
 
+// upstream is the version of Kubernetes' own programs that are built as test subjects.
+const upstream = "v1.37.2"
+
 var tools = map[string]tool{
-	"etcd":        {"test/tools", "go.etcd.io/etcd/server/v3"},
-	"etcdctl":     {"test/tools", "go.etcd.io/etcd/etcdctl/v3"},
-	"etcdutl":     {"test/tools", "go.etcd.io/etcd/etcdutl/v3"},
-	"versitygw":   {"test/tools", "github.com/versity/versitygw/cmd/versitygw"}, // an S3 server over a folder
-	"deadcode":    {"test/tools/code", "golang.org/x/tools/cmd/deadcode"},
-	"openapi-gen": {"test/tools/code", "k8s.io/kube-openapi/cmd/openapi-gen"},
+	"etcd":        {folder: "test/tools", source: "go.etcd.io/etcd/server/v3"},
+	"etcdctl":     {folder: "test/tools", source: "go.etcd.io/etcd/etcdctl/v3"},
+	"etcdutl":     {folder: "test/tools", source: "go.etcd.io/etcd/etcdutl/v3"},
+	"versitygw":   {folder: "test/tools", source: "github.com/versity/versitygw/cmd/versitygw"}, // an S3 server over a folder
+	"deadcode":    {folder: "test/tools/code", source: "golang.org/x/tools/cmd/deadcode"},
+	"openapi-gen": {folder: "test/tools/code", source: "k8s.io/kube-openapi/cmd/openapi-gen"},
+
+	"e2e.test":                {folder: "test/tools/kubernetes", source: "k8s.io/kubernetes/test/e2e", version: upstream, tests: true},
+	"kubectl":                 {folder: "test/tools/kubernetes", source: "k8s.io/kubernetes/cmd/kubectl", version: upstream},
+	"kube-controller-manager": {folder: "test/tools/kubernetes", source: "k8s.io/kubernetes/cmd/kube-controller-manager", version: upstream},
+	"kube-scheduler":          {folder: "test/tools/kubernetes", source: "k8s.io/kubernetes/cmd/kube-scheduler", version: upstream},
 }
 
 // Tool builds a program of others at its first use, which the versions in its module make a new one, and returns its
@@ -61,13 +73,28 @@ func Tool(name string) (string, error) {
 	if err := fetch(filepath.Join(root, "test", "tools", "fetch.sh"), module); err != nil {
 		return "", err
 	}
-	build := exec.Command("go", "build", "-ldflags", "-s -w", "-o", out+".new", wanted.source)
+	build := exec.Command("go", wanted.build(out+".new")...)
 	build.Dir = module
 	build.Env = toolEnv()
 	if text, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", wanted.source, err, text)
 	}
 	return out, os.Rename(out+".new", out) // a build that was interrupted leaves nothing under the name
+}
+
+// build is what the go command is told to make the program.
+func (t tool) build(out string) []string {
+	flags := "-s -w"
+	if t.version != "" {
+		number := strings.Split(strings.TrimPrefix(t.version, "v"), ".")
+		const at = "k8s.io/component-base/version."
+		flags += " -X " + at + "gitVersion=" + t.version + " -X " + at + "gitMajor=" + number[0] + " -X " + at + "gitMinor=" + number[1]
+	}
+	args := []string{"build"}
+	if t.tests {
+		args = []string{"test", "-c"}
+	}
+	return append(args, "-ldflags", flags, "-o", out, t.source)
 }
 
 // fetch brings the modules of all tools here in one step, with more than one try: a network that fails once must not fail
