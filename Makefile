@@ -8,7 +8,7 @@ LDFLAGS = -s -w -X k8s.io/component-base/version.gitVersion=v$(K8S) \
 	-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37
 OUT ?= wheelhouse
 
-.PHONY: run build fetch test test-race test-failures lint generate bench bench-masters clean
+.PHONY: run build fetch test test-race test-failures conformance lint generate bench bench-masters clean
 
 # Build and run a master with three simulated nodes; the data stay (README says where).
 run: build
@@ -35,6 +35,11 @@ test-race:
 # The long form of the failure tests, about half an hour: fifty kills, a soak, clocks that are wrong.
 test-failures:
 	$(GO) test -timeout 90m -count 1 ./test/failures -v -args -long -rounds 50 -duration 10m
+
+# Upstream's conformance specs that need no container, against a master with simulated nodes; writes docs/conformance.md. Its first run
+# builds upstream's programs, which takes ten minutes.
+conformance:
+	$(GO) run ./test/conformance -document docs/conformance.md
 
 lint:
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi

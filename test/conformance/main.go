@@ -47,7 +47,7 @@ func main() {
 }
 
 func run() (passed bool, err error) {
-	all, err := readSpecs(table, strings.Split(*needs, ","))
+	all, err := allSpecs(strings.Split(*needs, ","))
 	if err != nil {
 		return false, err
 	}

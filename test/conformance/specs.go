@@ -1,17 +1,26 @@
 package main
 
 import (
-	_ "embed"
+	"embed"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 )
 
-// table holds upstream's conformance specs, each with the least that it needs.
+// testdata holds upstream's conformance specs, each with the least that it needs.
 //
 //go:embed testdata/specs.tsv
-var table string
+var testdata embed.FS
+
+// allSpecs gives the specs of the classes.
+func allSpecs(classes []string) ([]spec, error) {
+	table, err := testdata.ReadFile("testdata/specs.tsv")
+	if err != nil {
+		return nil, err
+	}
+	return readSpecs(string(table), classes)
+}
 
 // spec is one of upstream's conformance specs.
 type spec struct {

@@ -169,6 +169,7 @@ var policy = []rule{
 	{"bench", "store/etcd test/process", "types k8s.io/client-go go.etcd.io/etcd/client/v3 go.uber.org/zap", ""},
 	{"test/code/users", ". api api/custom api/kind client", "types", "a program of others names what is there for it"},
 	{"test/compat", "api api/kind controllers", "k8s.io/client-go", ""},
+	{"test/conformance", "test/process", "", "upstream's program is all that talks to the master"},
 	{"test/docs", "test/process", "", ""},
 	{"test/failures/history", "", "github.com/anishathalye/porcupine", "a history is judged without knowing what made it"},
 	{"test/mastertest", "admin api apiserver/auth datafolder durable master/backups master/certificates master/keys master/members " +
