@@ -259,9 +259,14 @@ func equalFor(t *shape.Type) func(l, r reflect.Value) bool {
 	switch t.Class {
 	case shape.Time:
 		return func(l, r reflect.Value) bool { return sameSecond(l.Addr().Interface(), r.Addr().Interface()) }
+	case shape.MicroTime:
+		return func(l, r reflect.Value) bool { return sameMicrosecond(l.Addr().Interface(), r.Addr().Interface()) }
 	case shape.Pointer:
-		if t.Elem.Class == shape.Time {
+		switch t.Elem.Class {
+		case shape.Time:
 			return func(l, r reflect.Value) bool { return sameSecond(l.Interface(), r.Interface()) }
+		case shape.MicroTime:
+			return func(l, r reflect.Value) bool { return sameMicrosecond(l.Interface(), r.Interface()) }
 		}
 		if isScalar(t.Elem) && !convertsItself(t) {
 			inner := equalFor(t.Elem)
@@ -293,6 +298,14 @@ func sameSecond(l, r any) bool {
 		return a.IsZero() == b.IsZero()
 	}
 	return a.Unix() == b.Unix()
+}
+
+func sameMicrosecond(l, r any) bool {
+	a, b := l.(*metav1.MicroTime), r.(*metav1.MicroTime)
+	if a.IsZero() || b.IsZero() {
+		return a.IsZero() == b.IsZero()
+	}
+	return a.UnixMicro() == b.UnixMicro()
 }
 
 // equalAny compares as the library does, after a cheaper look.
