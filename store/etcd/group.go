@@ -48,8 +48,41 @@ func (e *Embedded) Reload(ctx context.Context) error {
 	if !e.gate.member().grouped {
 		return nil
 	}
+	e.awaitSteady(ctx)
 	e.stepDown(ctx)
 	return e.reopen(ctx, e.o.Peer)
+}
+
+const (
+	// steadyFor is how long others have been connected before this member leaves them for a while: until then a leader may not have heard
+	// enough of them to stay, or to hand over to. One election is enough for it.
+	steadyFor = groupElection * time.Millisecond
+	// steadyWait bounds the wait for others whose connections come and go.
+	steadyWait = 5 * steadyFor
+)
+
+// awaitSteady waits until the voters that are connected have been so for a while: members are opened again one after another, and the one
+// before has just come back. Those that are away are not waited for.
+func (e *Embedded) awaitSteady(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, steadyWait)
+	defer cancel()
+	r := e.gate.member()
+	for {
+		rest := time.Duration(0)
+		for _, m := range r.server.Cluster().Members() {
+			if since := e.peers.since(uint64(m.ID)); !m.IsLearner && !since.IsZero() {
+				rest = max(rest, steadyFor-time.Since(since))
+			}
+		}
+		if rest <= 0 {
+			return
+		}
+		select {
+		case <-time.After(rest):
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // Grouped tells whether the member has a door for others now.
