@@ -38,6 +38,7 @@ var scenarios = []scenario{
 	{"get", getting},
 	{"list", listing},
 	{"watch", watching},
+	{"patch", patching},
 	{"deployment", deploying},
 	{"pods", barePods},
 	{"memory", holding},

@@ -29,12 +29,21 @@ func (p *patcher) inPlace(old kind.Object, strategic bool) (obj kind.Object, ok 
 		return nil, false
 	}
 	c := change{kind: p.kind, strategic: strategic}
-	obj = old.DeepCopyObject().(kind.Object)
+	obj = copyFor(p.kind, old)
 	v := reflect.ValueOf(obj).Elem()
 	if !c.whole(v, shape.Of(v.Type()), p.data) || bounds.Object(obj, old) != nil {
 		return nil, false
 	}
 	return obj, true
+}
+
+// copyFor is a deep copy of an object but for what its managers have, which is never changed in place and often as long as the rest.
+func copyFor(k *kind.Kind, old kind.Object) kind.Object {
+	shallow := withType(k, old)
+	shallow.SetManagedFields(nil)
+	obj := shallow.DeepCopyObject().(kind.Object)
+	obj.SetManagedFields(slices.Clone(old.GetManagedFields()))
+	return obj
 }
 
 // change is a patch that is carried out in place. Its methods tell whether they could; an object of which a part could not be

@@ -2,6 +2,7 @@ package patch
 
 import (
 	"reflect"
+	"slices"
 	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,6 +18,8 @@ type walk struct {
 	failed bool
 	// names is room for the hashes of list items.
 	names []hash
+	// indexes are empty, for the lookups of long lists.
+	indexes []map[hash]int
 	// trace, if set, sees each change.
 	trace func(path, change hash)
 }
@@ -216,7 +219,13 @@ func (w *walk) lists(n *node, l, r reflect.Value, path hash) (empty bool) {
 	w.name(n, l, lefts)
 	w.name(n, r, rights)
 	names := w.names[start:]
-	left, right := newLookup(names[:lefts]), newLookup(names[lefts:])
+	left := w.lookup(names[:lefts])
+	defer w.done(left)
+	right := left // names in the same order are the rule
+	if !slices.Equal(names[:lefts], names[lefts:]) {
+		right = w.lookup(names[lefts:])
+		defer w.done(right)
+	}
 	if w.failed || left.repeats() || right.repeats() {
 		w.failed = true
 		return false
@@ -306,15 +315,31 @@ type lookup struct {
 	index map[hash]int
 }
 
-func newLookup(names []hash) lookup {
+// lookup is given back by done.
+func (w *walk) lookup(names []hash) lookup {
 	l := lookup{names: names}
-	if len(names) > manyItems {
+	if len(names) <= manyItems {
+		return l
+	}
+	if last := len(w.indexes) - 1; last >= 0 {
+		l.index, w.indexes = w.indexes[last], w.indexes[:last]
+	} else {
 		l.index = make(map[hash]int, len(names))
-		for i, name := range names {
-			l.index[name] = i
-		}
+	}
+	for i, name := range names {
+		l.index[name] = i
 	}
 	return l
+}
+
+// keptItems bounds the indexes that are kept for other lists: clearing one takes as long as it once was.
+const keptItems = 1024
+
+func (w *walk) done(l lookup) {
+	if l.index != nil && len(l.names) <= keptItems {
+		clear(l.index)
+		w.indexes = append(w.indexes, l.index)
+	}
 }
 
 func (l lookup) repeats() bool {

@@ -2,6 +2,8 @@ package kind
 
 import (
 	"bytes"
+	"slices"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 )
@@ -30,13 +32,18 @@ func Same[T Encodable](a, b T) bool {
 	return sameEncoding(a, b) || equality.Semantic.DeepEqual(a, b)
 }
 
+// encodings is room for two encodings that are compared.
+var encodings = sync.Pool{New: func() any { return new([]byte) }}
+
 func sameEncoding(a, b encodable) bool {
 	size := a.Size()
 	if size != b.Size() {
 		return false
 	}
-	buffer := make([]byte, 2*size)
-	left, right := buffer[:size], buffer[size:]
+	buffer := encodings.Get().(*[]byte)
+	defer encodings.Put(buffer)
+	*buffer = slices.Grow((*buffer)[:0], 2*size)
+	left, right := (*buffer)[:size], (*buffer)[size:2*size]
 	if _, err := a.MarshalToSizedBuffer(left); err != nil {
 		return false
 	}
