@@ -72,44 +72,43 @@ func (p *podNodeSelector) selector(ctx context.Context, namespace string) (label
 	return set, nil
 }
 
-func (p *podNodeSelector) Admit(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
-	pod, ok := podOf(a)
-	if !ok || a.GetSubresource() != "" {
-		return nil
-	}
-	set, err := p.selector(ctx, a.GetNamespace())
-	if err != nil {
-		return err
-	}
-	if err := conflict(a, pod, set); err != nil {
+func (p *podNodeSelector) Admit(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+	pod, set, err := p.look(ctx, a)
+	if pod == nil || err != nil {
 		return err
 	}
 	if len(set) > 0 {
 		pod.Spec.NodeSelector = labels.Merge(set, pod.Spec.NodeSelector)
 	}
-	return p.Validate(ctx, a, o)
-}
-
-// conflict refuses a pod that selects other values than its namespace.
-func conflict(a admission.Attributes, pod *corev1.Pod, set labels.Set) error {
-	if labels.Conflicts(set, pod.Spec.NodeSelector) {
-		return apierrors.NewForbidden(a.GetResource().GroupResource(), pod.Name, errors.New("pod node label selector conflicts with its namespace node label selector"))
-	}
-	return nil
+	return p.maySelect(a, pod)
 }
 
 func (p *podNodeSelector) Validate(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+	pod, _, err := p.look(ctx, a)
+	if pod == nil || err != nil {
+		return err
+	}
+	return p.maySelect(a, pod)
+}
+
+// look gives the pod, nil for what is none, and what its namespace selects, which the pod may not select otherwise.
+func (p *podNodeSelector) look(ctx context.Context, a admission.Attributes) (*corev1.Pod, labels.Set, error) {
 	pod, ok := podOf(a)
 	if !ok || a.GetSubresource() != "" {
-		return nil
+		return nil, nil, nil
 	}
 	set, err := p.selector(ctx, a.GetNamespace())
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	if err := conflict(a, pod, set); err != nil {
-		return err
+	if labels.Conflicts(set, pod.Spec.NodeSelector) {
+		return nil, nil, apierrors.NewForbidden(a.GetResource().GroupResource(), pod.Name, errors.New("pod node label selector conflicts with its namespace node label selector"))
 	}
+	return pod, set, nil
+}
+
+// maySelect refuses labels that the configuration does not let the namespace's pods select.
+func (p *podNodeSelector) maySelect(a admission.Attributes, pod *corev1.Pod) error {
 	only := p.only[a.GetNamespace()]
 	if len(only) == 0 {
 		return nil
