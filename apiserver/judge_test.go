@@ -11,6 +11,7 @@ import (
 	resourcev1 "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
@@ -78,6 +79,14 @@ func TestAdminAccess(t *testing.T) {
 		}
 		if got := causes(do(templates, namespace, template(claimOf("a", true)))); got != want {
 			t.Errorf("a template in %s: %s, want %s", namespace, got, want)
+		}
+	}
+	for namespace, want := range map[string]string{"admins": "<nil>", "default": refused} { // an apply that creates is judged alike
+		_, err := s.Do(t.Context(), &apiserver.Request{User: root, Verb: "patch", Kind: claims, Namespace: namespace, Name: "applied",
+			PatchType: types.ApplyYAMLPatchType, PatchOptions: metav1.PatchOptions{FieldManager: "m"}, Patch: []byte(`{"apiVersion":"resource.k8s.io/v1",` +
+				`"kind":"ResourceClaim","spec":{"devices":{"requests":[{"name":"r","exactly":{"deviceClassName":"c","adminAccess":true}}]}}}`)})
+		if got := causes(err); got != want {
+			t.Errorf("a claim applied in %s: %s, want %s", namespace, got, want)
 		}
 	}
 	if err := do(claims, "default", claimOf("plain", false)); err != nil {

@@ -103,7 +103,7 @@ func (p *replacement) applyNew(ctx context.Context) (*Response, error) {
 	if err := p.prepare(ctx, next, nil); err != nil {
 		return nil, err
 	}
-	item, err := p.rt.resource.Create(ctx, next, registry.CreateOptions{DryRun: p.create.dryRun,
+	item, err := p.rt.resource.Create(ctx, next, registry.CreateOptions{DryRun: p.create.dryRun, Judge: p.judge(),
 		Admit: func(ctx context.Context, obj kind.Object) error { return p.admit(ctx, obj, nil) }})
 	if err != nil {
 		return nil, err
