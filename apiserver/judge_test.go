@@ -84,9 +84,9 @@ func TestAdminAccess(t *testing.T) {
 	for namespace, want := range map[string]string{"admins": "<nil>", "default": refused} { // an apply that creates is judged alike
 		_, err := s.Do(t.Context(), &apiserver.Request{User: root, Verb: "patch", Kind: claims, Namespace: namespace, Name: "applied",
 			PatchType: types.ApplyYAMLPatchType, PatchOptions: metav1.PatchOptions{FieldManager: "m"}, Patch: []byte(`{"apiVersion":"resource.k8s.io/v1",` +
-				`"kind":"ResourceClaim","spec":{"devices":{"requests":[{"name":"r","exactly":{"deviceClassName":"c","adminAccess":true}}]}}}`)})
+				`"kind":"ResourceClaim","metadata":{"name":"applied"},"spec":{"devices":{"requests":[{"name":"r","exactly":{"deviceClassName":"c","adminAccess":true}}]}}}`)})
 		if got := causes(err); got != want {
-			t.Errorf("a claim applied in %s: %s, want %s", namespace, got, want)
+			t.Errorf("a claim applied in %s: %s, want %s (%v)", namespace, got, want, err)
 		}
 	}
 	if err := do(claims, "default", claimOf("plain", false)); err != nil {
