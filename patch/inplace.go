@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 
 	kjson "sigs.k8s.io/json"
 
@@ -18,14 +19,14 @@ import (
 
 // Most patches name a few fields of a large object: an annotation, a condition, a number. Such a patch is carried out on a copy of the
 // object itself. Nothing here says what is wrong with a patch, and nothing is interpreted that could be meant in two ways: what is in
-// doubt is left to the way through JSON, whose result the result here always is.
+// doubt is left to the way through JSON, whose result the result here always is, but that JSON which an object keeps stays as it is written.
 
 // inPlaceMax bounds the patches that are carried out in place. Each level of a patch is read once more for those it lies in.
 const inPlaceMax = 16 << 10
 
 // inPlace carries out a merge patch, or a strategic one that has no directives outside lists; ok tells whether it could.
 func (p *patcher) inPlace(old kind.Object, strategic bool) (obj kind.Object, ok bool) {
-	if len(p.data) > inPlaceMax || p.kind.Form == kind.Tree || len(custom.Twice(p.data)) > 0 {
+	if len(p.data) > inPlaceMax || p.kind.Form == kind.Tree || bounds.JSON(p.data, old) != nil || len(custom.Twice(p.data)) > 0 {
 		return nil, false
 	}
 	c := change{kind: p.kind, strategic: strategic}
@@ -104,7 +105,10 @@ func (c *change) members(v reflect.Value, t *shape.Type, members map[string]json
 		}
 		f := v.FieldByIndex(m.Path)
 		switch {
-		case list != name, c.strategic && m.Type.Class == shape.List && slices.Contains(m.MergeStrategies, mergeDirective):
+		case list != name, c.strategic && merges(m):
+			if _, replaced := members[list]; replaced && !merges(m) { // the directive may be at odds with it
+				return false
+			}
 			if !c.list(f, t, m, name, members) {
 				return false
 			}
@@ -113,6 +117,11 @@ func (c *change) members(v reflect.Value, t *shape.Type, members map[string]json
 		}
 	}
 	return true
+}
+
+// merges tells whether the items of a strategic patch's list are merged into those that there are.
+func merges(m *shape.Member) bool {
+	return m.Type.Class == shape.List && slices.Contains(m.MergeStrategies, mergeDirective)
 }
 
 // listOf is the list that a member of a strategic patch is about: the member itself, unless it is a directive.
@@ -242,10 +251,11 @@ func (c *change) mapping(f reflect.Value, t *shape.Type, raw []byte) bool {
 	return true
 }
 
-// replace sets a value to what a patch has for it. Null within it means other things in an object than in a list, and numbers with a
-// fraction or an exponent are written anew on one of the ways through JSON: both are rare. A strategic patch may have directives in it.
+// replace sets a value to what a patch has for it. Null within it means other things in an object than in a list, numbers with a
+// fraction or an exponent are written anew on one of the ways through JSON, and what is kept as JSON on both: all are rare. A strategic
+// patch may have directives in it.
 func (c *change) replace(f reflect.Value, raw []byte) bool {
-	if bytes.Contains(raw, []byte("null")) || c.strategic && bytes.IndexByte(raw, '$') >= 0 || !plainNumbers(raw) {
+	if bytes.Contains(raw, []byte("null")) || c.strategic && hasDollar(raw) || !plainNumbers(raw) || keepsJSON(f.Type()) {
 		return false
 	}
 	value := reflect.New(f.Type())
@@ -255,6 +265,38 @@ func (c *change) replace(f reflect.Value, raw []byte) bool {
 	}
 	f.Set(value.Elem())
 	return true
+}
+
+// hasDollar tells whether there is the sign with which directives begin, which may be written as an escape.
+func hasDollar(raw []byte) bool {
+	return bytes.IndexByte(raw, '$') >= 0 || bytes.Contains(raw, []byte(`\u0024`))
+}
+
+// keeping is whether each type, of those that were asked for, keeps JSON.
+var keeping sync.Map // reflect.Type to bool
+
+// keepsJSON tells whether values of a type keep JSON as it is written, or may: they decode themselves and are not of the API's scalars.
+func keepsJSON(t reflect.Type) bool {
+	if known, ok := keeping.Load(t); ok {
+		return known.(bool)
+	}
+	seen := map[*shape.Type]bool{}
+	var keeps func(*shape.Type) bool
+	keeps = func(t *shape.Type) bool {
+		switch {
+		case t == nil || seen[t]:
+			return false
+		case t.Class >= shape.Time:
+			return t.Class == shape.Raw || t.Class == shape.FieldSet
+		case t.EncodesJSON && t.Class != shape.Pointer: // a pointer encodes itself if what it points to does
+			return true
+		}
+		seen[t] = true
+		return keeps(t.Elem) || keeps(t.Key) || slices.ContainsFunc(t.Members, func(m shape.Member) bool { return keeps(m.Type) })
+	}
+	it := keeps(shape.Of(t))
+	keeping.Store(t, it)
+	return it
 }
 
 // plainNumbers tells whether all numbers of a document are integers without an exponent, and short.

@@ -4,8 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand"
+	"net/http"
 	"reflect"
+	"strings"
 	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -38,13 +42,14 @@ func bothWays(t *testing.T, k *kind.Kind, pt types.PatchType, data []byte, old k
 		want, err = slow.throughJSON(old, slow.applyMerge)
 	}
 	if err != nil {
-		t.Fatalf("%s %s was carried out in place, though: %v", pt, data, err)
+		t.Errorf("%s %s was carried out in place, though: %v", pt, data, err)
+		return true
 	}
 	for _, o := range []kind.Object{got, want} {
 		o.GetObjectKind().SetGroupVersionKind(old.GetObjectKind().GroupVersionKind())
 	}
-	if text(t, got) != text(t, want) {
-		t.Fatalf("%s %s in place:\n%s\nthrough JSON:\n%s", pt, data, text(t, got), text(t, want))
+	if text(t, got) != text(t, want) || !reflect.DeepEqual(got, want) {
+		t.Errorf("%s %s in place:\n%s\nthrough JSON:\n%s", pt, data, text(t, got), text(t, want))
 	}
 	return true
 }
@@ -132,6 +137,15 @@ func TestInPlaceLeavesWhatIsInDoubt(t *testing.T) {
 		{`{"spec":{"$patch":"replace"}}`, false, false},
 		{`{"spec":{"$retainKeys":["containers"]}}`, false, false},
 		{`{"metadata":{"annotations":["a"]}}`, false, false},
+		{`{"spec":{"tolerations":[{"operator":"Exists"}],"$setElementOrder/tolerations":[{"key":"a"}]}}`, false, false},
+		{`{"spec":{"securityContext":{"supplementalGroups":[1],"$deleteFromPrimitiveList/supplementalGroups":[1]}}}`, false, false},
+		{`{"spec":{"affinity":{"podAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":[{"labelSelector":{"matchLabels":{"\u0024patch":"delete"}}}]}}}}`, true, false},
+		{`{"spec":{"readinessGates":[{"conditionType":"\u0024"}]}}`, true, false},
+		{`{"metadata":{"managedFields":[{"manager":"a","fieldsV1":{"f:b":{},"f:a":{}}}]}}`, false, false},
+		{`{"spec":{"overhead":{"cpu":"1e99"}}}`, true, true},
+		{`{"spec":{"overhead":{"cpu":"1e100"}}}`, false, false},
+		{`{"spec":{"overhead":{"cpu":"1e-100"}}}`, false, false},
+		{`{"spec":{"containers":[{"name":"c0","resources":{"limits":{"cpu":"1E+1000"}}}]}}`, false, false},
 		{`{"metadata":{"annotations":{"a":1}}}`, false, false},
 		{`{"metadata":{"annotations":{"a":{}}}}`, false, false},
 		{`["a"]`, false, false},
@@ -140,6 +154,35 @@ func TestInPlaceLeavesWhatIsInDoubt(t *testing.T) {
 		for pt, want := range map[types.PatchType]bool{types.MergePatchType: c.merges, types.StrategicMergePatchType: c.strategic} {
 			if got := bothWays(t, pods, pt, []byte(c.patch), old); got != want {
 				t.Errorf("%s %s was carried out in place: %v", pt, c.patch, got)
+			}
+		}
+	}
+}
+
+// TestInPlaceIsBounded has patches that are dear whichever way they are carried out.
+func TestInPlaceIsBounded(t *testing.T) {
+	full, n := plainPod(), 4999
+	full.Spec.Containers, full.Spec.InitContainers = make([]corev1.Container, n), make([]corev1.Container, n)
+	full.Spec.EphemeralContainers, full.Spec.Volumes = make([]corev1.EphemeralContainer, n), make([]corev1.Volume, n)
+	full.Spec.TopologySpreadConstraints, full.Spec.HostAliases = make([]corev1.TopologySpreadConstraint, n), make([]corev1.HostAlias, n)
+	full.Spec.ImagePullSecrets = make([]corev1.LocalObjectReference, n)
+	many := `[` + strings.Repeat(`{},`, 4999) + `{}]`
+	for _, c := range []struct {
+		old   *corev1.Pod
+		patch string
+		code  int32
+	}{
+		{plainPod(), `{"spec":{"overhead":{"cpu":"1e1000000"}}}`, http.StatusBadRequest},
+		{full, `{"metadata":{"labels":{"a":"b"}}}`, 0},
+		{full, `{"spec":{"tolerations":` + many + `}}`, http.StatusRequestEntityTooLarge},
+	} {
+		for _, pt := range []types.PatchType{types.MergePatchType, types.StrategicMergePatchType} {
+			_, _, err := Apply(pods, pt, []byte(c.patch), c.old, "")
+			if c.code == 0 && err == nil {
+				continue
+			}
+			if status, ok := err.(apierrors.APIStatus); !ok || status.Status().Code != c.code {
+				t.Errorf("%s %.60s: %v, want %d", pt, c.patch, err, c.code)
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package patch
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math/rand"
@@ -102,7 +103,11 @@ func golden(t testing.TB, k *kind.Kind) kind.Object {
 		t.Fatal(err)
 	}
 	obj := k.New()
-	if err := json.Unmarshal(data, obj); err != nil {
+	var short bytes.Buffer // as what an object keeps as JSON is stored
+	if err := json.Compact(&short, data); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(short.Bytes(), obj); err != nil {
 		t.Fatal(err)
 	}
 	obj.GetObjectKind().SetGroupVersionKind(metav1.SchemeGroupVersion.WithKind(""))

@@ -53,6 +53,7 @@ func (u *use) decoded(v reflect.Value, p *plan) bool {
 		if !u.items(v.Len(), p.element) {
 			return false
 		}
+		u.memory += 2 * v.Len() * p.element.memory
 		if p.element.class == scalar || p.element.class == text {
 			u.values += v.Len()
 			return u.value(0)
