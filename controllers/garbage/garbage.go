@@ -273,10 +273,9 @@ func (c *controller) noteAbsent(at coordinates) {
 func (c *controller) act(ctx context.Context, kinds *reconcile.Moment, key reconcile.Key, o kind.Object, p plan) error {
 	switch p.verb {
 	case keep:
-		_, err := c.patch(ctx, key, ownership.WithoutOwners(o.GetUID(), p.drop...))
-		return err
+		return c.dropOwners(ctx, key, o, p.drop...)
 	case unblock:
-		unblocked, err := c.patch(ctx, key, withoutBlocking(o))
+		unblocked, err := c.unblock(ctx, key, o)
 		if err != nil {
 			return err
 		}
@@ -294,10 +293,45 @@ func (c *controller) act(ctx context.Context, kinds *reconcile.Moment, key recon
 }
 
 // patch returns what the object is afterwards.
-func (c *controller) patch(ctx context.Context, key reconcile.Key, patch []byte) (kind.Object, error) {
-	answer, err := c.transport.Do(ctx, client.Request{Verb: kind.Patch, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, PatchType: types.StrategicMergePatchType, Patch: patch})
+func (c *controller) patch(ctx context.Context, key reconcile.Key, t types.PatchType, patch []byte) (kind.Object, error) {
+	answer, err := c.transport.Do(ctx, client.Request{Verb: kind.Patch, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, PatchType: t, Patch: patch})
 	o, _ := answer.(kind.Object)
 	return o, err
+}
+
+// dropOwners takes owners off an object.
+func (c *controller) dropOwners(ctx context.Context, key reconcile.Key, o kind.Object, owners ...types.UID) error {
+	var err error
+	if key.Kind.Form == kind.Tree {
+		left := slices.DeleteFunc(slices.Clone(o.GetOwnerReferences()), func(ref metav1.OwnerReference) bool { return slices.Contains(owners, ref.UID) })
+		_, err = c.patch(ctx, key, types.MergePatchType, withOwners(o, left))
+	} else {
+		_, err = c.patch(ctx, key, types.StrategicMergePatchType, ownership.WithoutOwners(o.GetUID(), owners...))
+	}
+	return err
+}
+
+// unblock lets every owner go before the object, if that is unchanged, and returns what it is afterwards.
+func (c *controller) unblock(ctx context.Context, key reconcile.Key, o kind.Object) (kind.Object, error) {
+	refs := slices.Clone(o.GetOwnerReferences())
+	for n := range refs {
+		if blocks(refs[n]) {
+			refs[n].BlockOwnerDeletion = new(bool)
+		}
+	}
+	return c.patch(ctx, key, types.MergePatchType, withOwners(o, refs))
+}
+
+// withOwners is the merge patch that gives an object these owners, if it is unchanged. Trees take no strategic one, which could name single ones.
+func withOwners(o kind.Object, refs []metav1.OwnerReference) []byte {
+	if refs == nil {
+		refs = []metav1.OwnerReference{} // null would be no list
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": o.GetUID(), "resourceVersion": o.GetResourceVersion(), "ownerReferences": refs}})
+	if err != nil {
+		panic(err) // made of strings and booleans
+	}
+	return patch
 }
 
 // delete removes what the key names, if it is what it was when it was judged, or made so.
@@ -323,25 +357,21 @@ func (c *controller) dropFinalizer(ctx context.Context, key reconcile.Key, o kin
 	if err != nil {
 		return err
 	}
-	_, err = c.transport.Do(ctx, client.Request{Verb: kind.Patch, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, PatchType: types.MergePatchType, Patch: patch})
+	_, err = c.patch(ctx, key, types.MergePatchType, patch)
 	return err
 }
 
 // deleteDependents judges each dependent of an owner that waits for them. Later changes of the dependents wake the
 // owner again; dependents that are themselves waiting are left to their own turn.
 func (c *controller) deleteDependents(ctx context.Context, kinds *reconcile.Moment, owner kind.Object) error {
-	type child struct {
-		key    reconcile.Key
-		object kind.Object
-	}
-	var children []child
+	var children []reconcile.Key
 	eachHeld(kinds, owner, func(k *kind.Kind, o kind.Object) {
 		if o.GetDeletionTimestamp() == nil {
-			children = append(children, child{keyOf(k, o), o})
+			children = append(children, keyOf(k, o))
 		}
 	})
 	_, err := reconcile.Batch(ctx, len(children), func(ctx context.Context, i int) error {
-		_, err := c.reconcile(ctx, children[i].key)
+		_, err := c.reconcile(ctx, children[i])
 		if apierrors.IsConflict(err) {
 			return nil
 		}
@@ -354,11 +384,16 @@ func (c *controller) orphanDependents(ctx context.Context, kinds *reconcile.Mome
 	if err := whole(kinds, owner.GetNamespace()); err != nil {
 		return err
 	}
-	var children []reconcile.Key
-	eachHeld(kinds, owner, func(k *kind.Kind, o kind.Object) { children = append(children, keyOf(k, o)) })
+	type child struct {
+		key    reconcile.Key
+		object kind.Object
+	}
+	var children []child
+	eachHeld(kinds, owner, func(k *kind.Kind, o kind.Object) { children = append(children, child{keyOf(k, o), o}) })
 	_, err := reconcile.Batch(ctx, len(children), func(ctx context.Context, i int) error {
-		_, err := c.patch(ctx, children[i], ownership.WithoutOwners(children[i].UID, owner.GetUID()))
-		if client.FoundFree(err, children[i].Kind, children[i].Name) {
+		one := children[i]
+		err := c.dropOwners(ctx, one.key, one.object, owner.GetUID())
+		if client.FoundFree(err, one.key.Kind, one.key.Name) {
 			return nil
 		}
 		return err
@@ -370,19 +405,4 @@ func (c *controller) orphanDependents(ctx context.Context, kinds *reconcile.Mome
 		return err
 	}
 	return c.dropFinalizer(ctx, key, owner, metav1.FinalizerOrphanDependents)
-}
-
-// withoutBlocking is the patch that lets every owner go before the object, if it is unchanged.
-func withoutBlocking(o kind.Object) []byte {
-	var refs []map[string]any
-	for _, ref := range o.GetOwnerReferences() {
-		if blocks(ref) {
-			refs = append(refs, map[string]any{"uid": ref.UID, "blockOwnerDeletion": false})
-		}
-	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": o.GetUID(), "resourceVersion": o.GetResourceVersion(), "ownerReferences": refs}})
-	if err != nil {
-		panic(err) // made of strings and booleans
-	}
-	return patch
 }
