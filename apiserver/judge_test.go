@@ -92,6 +92,20 @@ func TestAdminAccess(t *testing.T) {
 	if err := do(claims, "default", claimOf("plain", false)); err != nil {
 		t.Error(err)
 	}
+	// Whoever applies what is not there yet creates it.
+	for namespace, want := range map[string]string{"admins": "<nil>", "nearly": refused} {
+		for _, k := range []*kind.Kind{claims, templates} {
+			spec := `devices: {requests: [{name: r, exactly: {deviceClassName: c, adminAccess: true}}]}`
+			if k == templates {
+				spec = "spec: {" + spec + "}"
+			}
+			_, err := s.Do(t.Context(), &apiserver.Request{User: root, Verb: "patch", Kind: k, Namespace: namespace, Name: "applied", PatchType: types.ApplyYAMLPatchType,
+				Patch: []byte("{apiVersion: resource.k8s.io/v1, kind: " + k.GVK.Kind + ", metadata: {name: applied}, spec: {" + spec + "}}"), PatchOptions: metav1.PatchOptions{FieldManager: "m"}})
+			if got := causes(err); got != want {
+				t.Errorf("a %s applied in %s: %s, want %s", k.GVK.Kind, namespace, got, want)
+			}
+		}
+	}
 	both := claimOf("b", true)
 	both.Spec.Devices.Requests[0].Name = "!"
 	if got := causes(do(claims, "default", both)); got != refused+", spec.devices.requests[0].name Invalid" {

@@ -2,9 +2,11 @@ package admission
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -30,6 +32,7 @@ type world struct {
 	t        testing.TB
 	registry *registry.Registry
 	chain    *Chain
+	rights   *auth.Authorizer
 }
 
 func newWorld(t testing.TB, edit func(o *Options)) *world {
@@ -47,7 +50,10 @@ func newWorld(t testing.TB, edit func(o *Options)) *world {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		var wait sync.WaitGroup
+		wait.Go(func() { z.Run(ctx) })
 		r.Run(ctx)
+		wait.Wait()
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -63,7 +69,7 @@ func newWorld(t testing.TB, edit func(o *Options)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t, r, chain}
+	w := &world{t, r, chain, z}
 	w.store(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "n"}})
 	w.store(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "default"}})
 	return w
@@ -159,8 +165,10 @@ func expect(t testing.TB, step string, err error, want string) {
 		return
 	}
 	code := int32(403)
-	if strings.HasPrefix(want, "404 ") {
-		code, want = 404, want[4:]
+	for _, other := range []int32{404, 500} {
+		if text, ok := strings.CutPrefix(want, fmt.Sprint(other, " ")); ok {
+			code, want = other, text
+		}
 	}
 	status, ok := err.(*apierrors.StatusError)
 	if !ok || status.ErrStatus.Code != code || !strings.Contains(err.Error(), want) {

@@ -14,6 +14,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -212,6 +213,8 @@ func attributesOf(obj kind.Object, gvr metav1.GroupVersionResource) admission.At
 func TestNodeRestrictionCertificates(t *testing.T) {
 	w := newWorld(t, nil)
 	mine := w.store(parsePod(t, "{metadata: {name: mine}, spec: {nodeName: n1, serviceAccountName: default, volumes: [{name: v, projected: {sources: [{podCertificate: {signerName: a.com/b, keyType: ED25519, credentialBundlePath: p}}]}}]}}"))
+	here := w.store(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}})
+	account, _ := peek[*corev1.ServiceAccount](reader{w.registry}.resource("", "serviceaccounts"), "n", "default")
 	csr := func(name, signer string) kind.Object {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
@@ -228,7 +231,7 @@ func TestNodeRestrictionCertificates(t *testing.T) {
 	garbage := &certificatesv1.CertificateSigningRequest{Spec: certificatesv1.CertificateSigningRequestSpec{SignerName: certificatesv1.KubeletServingSignerName}}
 	forPod := func(edit func(s *certificatesv1.PodCertificateRequestSpec)) kind.Object {
 		r := &certificatesv1.PodCertificateRequest{ObjectMeta: metav1.ObjectMeta{Namespace: "n"}, Spec: certificatesv1.PodCertificateRequestSpec{
-			SignerName: "a.com/b", PodName: "mine", PodUID: mine.GetUID(), ServiceAccountName: "default", NodeName: "n1",
+			SignerName: "a.com/b", PodName: "mine", PodUID: mine.GetUID(), ServiceAccountName: "default", ServiceAccountUID: account.UID, NodeName: "n1", NodeUID: here.GetUID(),
 		}}
 		edit(&r.Spec)
 		return r
@@ -239,18 +242,31 @@ func TestNodeRestrictionCertificates(t *testing.T) {
 		obj      kind.Object
 		want     string
 	}{
-		"own":           {requests, csr("system:node:n1", certificatesv1.KubeletServingSignerName), ""},
-		"other":         {requests, csr("system:node:n2", certificatesv1.KubeletServingSignerName), "can only create a node CSR with CN=system:node:n1"},
-		"other signer":  {requests, csr("x", "example.com/x"), ""},
-		"garbage":       {requests, garbage, "unable to parse csr"},
-		"pod":           {podRequests, forPod(func(*certificatesv1.PodCertificateRequestSpec) {}), ""},
-		"other node":    {podRequests, forPod(func(s *certificatesv1.PodCertificateRequestSpec) { s.NodeName = "n2" }), "which is not the requesting node"},
-		"other uid":     {podRequests, forPod(func(s *certificatesv1.PodCertificateRequestSpec) { s.PodUID = "x" }), "PodUID"},
-		"other account": {podRequests, forPod(func(s *certificatesv1.PodCertificateRequestSpec) { s.ServiceAccountName = "x" }), "ServiceAccountName"},
-		"not mounted":   {podRequests, forPod(func(s *certificatesv1.PodCertificateRequestSpec) { s.SignerName = "x.com/y" }), "no podCertificate volume"},
+		"own":                 {requests, csr("system:node:n1", certificatesv1.KubeletServingSignerName), ""},
+		"other":               {requests, csr("system:node:n2", certificatesv1.KubeletServingSignerName), "can only create a node CSR with CN=system:node:n1"},
+		"other signer":        {requests, csr("x", "example.com/x"), ""},
+		"garbage":             {requests, garbage, "unable to parse csr"},
+		"pod":                 {podRequests, forPod(func(*certificatesv1.PodCertificateRequestSpec) {}), ""},
+		"other node":          {podRequests, forPod(func(s *certificatesv1.PodCertificateRequestSpec) { s.NodeName = "n2" }), "which is not the requesting node"},
+		"other uid":           {podRequests, forPod(func(s *certificatesv1.PodCertificateRequestSpec) { s.PodUID = "x" }), "500 PodUID"},
+		"other account":       {podRequests, forPod(func(s *certificatesv1.PodCertificateRequestSpec) { s.ServiceAccountName = "x" }), "ServiceAccountName"},
+		"other node's uid":    {podRequests, forPod(func(s *certificatesv1.PodCertificateRequestSpec) { s.NodeUID = "x" }), "500 NodeUID"},
+		"other account's uid": {podRequests, forPod(func(s *certificatesv1.PodCertificateRequestSpec) { s.ServiceAccountUID = "x" }), "500 ServiceAccountUID"},
+		"not mounted":         {podRequests, forPod(func(s *certificatesv1.PodCertificateRequestSpec) { s.SignerName = "x.com/y" }), "no podCertificate volume"},
 	} {
 		a := attributesOf(c.obj, metav1.GroupVersionResource{Resource: c.resource})
 		expect(t, name, w.chain.Admit(t.Context(), a, nil), c.want)
+	}
+	w.store(&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "ask"}, Rules: []rbacv1.PolicyRule{{APIGroups: []string{"certificates.k8s.io"},
+		Resources: []string{"x.com:y"}, ResourceNames: []string{"default"}, Verbs: []string{"request-serviceaccounts-podcertificate-signer"}}}})
+	w.store(&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "ask"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "ask"},
+		Subjects: []rbacv1.Subject{{Kind: "User", APIGroup: rbacv1.GroupName, Name: n1.Name}}})
+	if err := w.rights.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for signer, want := range map[string]string{"x.com/y": "", "x.com/z": "no podCertificate volume"} {
+		r := forPod(func(s *certificatesv1.PodCertificateRequestSpec) { s.SignerName = signer })
+		expect(t, "not mounted, but with a right for x.com/y: "+signer, w.chain.Admit(t.Context(), attributesOf(r, metav1.GroupVersionResource{Resource: podRequests}), nil), want)
 	}
 }
 

@@ -3,11 +3,15 @@ package admission
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
@@ -120,7 +124,6 @@ func (p *nodeRestriction) podCertificate(q *nodeRequest) error {
 	for _, c := range []struct {
 		name, asked, real string
 	}{
-		{"PodUID", string(s.PodUID), string(pod.UID)},
 		{"NodeName", string(s.NodeName), pod.Spec.NodeName},
 		{"ServiceAccountName", s.ServiceAccountName, pod.Spec.ServiceAccountName},
 	} {
@@ -128,10 +131,46 @@ func (p *nodeRestriction) podCertificate(q *nodeRequest) error {
 			return q.forbid("PodCertificateRequest.Spec.%s=%q, but the pod has %q", c.name, c.asked, c.real)
 		}
 	}
-	if !mountsCertificate(pod, s.SignerName) {
-		return admission.NewForbidden(q.Attributes, fmt.Errorf("no podCertificate volume of the pod asks for signer %q", s.SignerName))
+	if err := p.incarnations(q, s, pod); err != nil {
+		return err
+	}
+	if !mountsCertificate(pod, s.SignerName) && !p.mayAskSigner(q, s) {
+		return q.forbid("no podCertificate volume of the pod asks for signer %q", s.SignerName)
 	}
 	return nil
+}
+
+// incarnations: the request is about the node, the pod and the account that are there now, not about earlier ones of their names. Signers
+// write the uids into certificates. Another one is not forbidden, only not known: the mirror may be behind, and the node asks again.
+func (p *nodeRestriction) incarnations(q *nodeRequest, s *certificatesv1.PodCertificateRequestSpec, pod *corev1.Pod) error {
+	node, ok := await[*corev1.Node](q.ctx, p.registry, p.nodes, "", q.node)
+	if !ok {
+		return apierrors.NewNotFound(schema.GroupResource{Resource: "nodes"}, q.node)
+	}
+	accounts := reader{p.registry}.resource("", "serviceaccounts")
+	account, ok := await[*corev1.ServiceAccount](q.ctx, p.registry, accounts, q.GetNamespace(), s.ServiceAccountName)
+	if !ok {
+		return apierrors.NewNotFound(schema.GroupResource{Resource: "serviceaccounts"}, s.ServiceAccountName)
+	}
+	for _, c := range []struct {
+		name        string
+		asked, real types.UID
+	}{{"NodeUID", s.NodeUID, node.UID}, {"PodUID", s.PodUID, pod.UID}, {"ServiceAccountUID", s.ServiceAccountUID, account.UID}} {
+		if c.asked != c.real {
+			return apierrors.NewInternalError(fmt.Errorf("PodCertificateRequest.Spec.%s=%q, but the present one has %q", c.name, c.asked, c.real))
+		}
+	}
+	return nil
+}
+
+// mayAskSigner tells whether the node has a right of its own to ask the signer for certificates of the account. A slash cannot stand
+// in the name of a resource: a colon stands for it.
+func (p *nodeRestriction) mayAskSigner(q *nodeRequest, s *certificatesv1.PodCertificateRequestSpec) bool {
+	decision, _, err := p.authorizer.Authorize(q.ctx, authorizer.AttributesRecord{
+		User: q.GetUserInfo(), Verb: "request-serviceaccounts-podcertificate-signer", Namespace: q.GetNamespace(), APIGroup: certificatesGroup,
+		APIVersion: q.GetResource().Version, Resource: strings.ReplaceAll(s.SignerName, "/", ":"), Name: s.ServiceAccountName, ResourceRequest: true,
+	})
+	return err == nil && decision == authorizer.DecisionAllow
 }
 
 func mountsCertificate(pod *corev1.Pod, signer string) bool {
